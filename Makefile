@@ -1,0 +1,68 @@
+# Everything the project does on a fresh machine: Python 3.11 or newer, make, git. No root, no Docker, no services.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STATE ?= .local
+EVENTS ?=
+PORT ?= 3000
+PYTEST_WORKERS ?= auto
+READY := $(VENV)/.ready
+
+.PHONY: help setup run ui status test check format bench lock down clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+setup: $(READY) ## Make the virtual environment from the hashed lock file
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; name another with: make PYTHON=python3.12")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes --no-deps --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m pip check
+	@touch $@
+
+run: $(READY) ## Run the main job on the embedded stack; EVENTS=FILE.jsonl[.gz] takes your own entries
+	@$(BIN)/python -m compliance_pipelines.demo --state '$(STATE)' $(if $(EVENTS),--events '$(EVENTS)')
+
+ui: $(READY) ## Open Dagster's web page and daemon on the same stack at http://127.0.0.1:3000 (PORT=...)
+	@$(BIN)/python -m compliance_pipelines.demo --state '$(STATE)' --ui --port '$(PORT)'
+
+status: $(READY) ## What the embedded stack holds
+	@variables="$$($(BIN)/python -m compliance_pipelines.local_stack env --state '$(STATE)')"; \
+		eval "$$variables"; $(BIN)/compliance status
+
+test: $(READY) ## All tests, on servers that they start themselves
+	$(BIN)/python -m pytest -n $(PYTEST_WORKERS)
+
+check: $(READY) ## Style, types, layers, and Dagster's own validation
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	@home="$$(mktemp -d)"; trap 'rm -rf "$$home"' EXIT; touch "$$home/dagster.yaml"; \
+		DAGSTER_HOME="$$home" $(BIN)/dagster definitions validate --load-with-grpc --log-level warning --workspace workspace.yaml
+	@echo "definitions are valid"
+
+format: $(READY) ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(READY) ## Measure against PostgreSQL's COPY and other ways; prints a table, writes .local/bench.json
+	@$(BIN)/python -m benchmarks --state '$(STATE)'
+
+lock: ## Write requirements.lock anew (needs uv)
+	uv pip compile pyproject.toml --extra local --extra dev --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-annotate --no-header --output-file requirements.lock
+
+down: $(READY) ## Stop the embedded servers; nothing is lost
+	@$(BIN)/python -m compliance_pipelines.local_stack down --state '$(STATE)'
+
+clean: ## Stop the embedded servers and remove their data and the virtual environment
+	@if test -x $(BIN)/python; then $(BIN)/python -m compliance_pipelines.local_stack down --state '$(STATE)'; fi
+	rm -rf '$(STATE)' $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
