@@ -1,0 +1,1 @@
+"""Compliance storage for a LangGraph agent server: audit trail, archives, retention, erasure."""

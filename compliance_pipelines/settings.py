@@ -1,0 +1,217 @@
+"""Every setting of the project, with its environment names, in one model.
+
+Here: names, types, defaults, bounds, and the rules that hold between settings. Not here: anything that connects.
+docs/configuration.md is tested against this model.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import Literal
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from compliance_pipelines.errors import ComplianceError
+
+
+class ConfigurationError(ComplianceError):
+    """A setting is missing or has a value that cannot be used."""
+
+
+class Settings(BaseSettings):
+    """The settings, read from the environment (names are case-insensitive) and from `.env` where there is one."""
+
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", populate_by_name=True, frozen=True)
+
+    audit_log_database_url: SecretStr | None = Field(
+        default=None, description="PostgreSQL URL of the audit log, as a member of audit_writer and audit_archiver."
+    )
+    audit_log_migration_database_url: SecretStr | None = Field(
+        default=None,
+        description="PostgreSQL URL with the right to create roles and tables, for `compliance db migrate` and "
+        "`compliance ledger adopt-cluster` alone. Default: AUDIT_LOG_DATABASE_URL.",
+    )
+    audit_log_connection_pool_size: int = Field(
+        default=20, ge=1, le=1000, description="Connections that one process keeps to the audit log's database."
+    )
+    audit_log_tls_min_version: Literal["TLSv1.2", "TLSv1.3"] = Field(
+        default="TLSv1.3", description="Oldest TLS version accepted from a database host that is not local."
+    )
+    audit_log_retention_days: int = Field(
+        default=90, ge=1, description="Days for which entries stay in PostgreSQL before their day is archived."
+    )
+    audit_log_purge_grace_days: int = Field(
+        default=7, ge=0, description="Days between the verification of a day's archive and its purge from PostgreSQL."
+    )
+    audit_log_first_day: date = Field(
+        default=date(2015, 1, 1), description="First day whose entries are accepted; the first partition in Dagster."
+    )
+    audit_log_days_ahead: int = Field(
+        default=14, ge=2, le=366, description="Day partitions that the daily job makes ahead of time."
+    )
+    audit_log_actor: str = Field(
+        default="compliance-pipelines",
+        min_length=1,
+        description="user_id of the entries that the project appends itself.",
+    )
+    audit_cold_storage_provider: Literal["local", "s3", "gcs"] = Field(
+        default="s3", description="Where archives go. This version has the adapter `local`."
+    )
+    audit_cold_storage_path: Path | None = Field(
+        default=None, description="Directory of the cold store with AUDIT_COLD_STORAGE_PROVIDER=local."
+    )
+    audit_cold_storage_bucket: str | None = Field(
+        default=None,
+        validation_alias=AliasChoices("audit_cold_storage_bucket", "aws_s3_audit_bucket", "gcp_gcs_audit_bucket"),
+        description="Bucket of the cold store.",
+    )
+    aws_s3_region: str | None = Field(default=None, description="Region of the S3 bucket.")
+    gcp_project_id: str | None = Field(default=None, description="Project of the GCS bucket.")
+    audit_cold_storage_retention_years: int = Field(
+        default=7, ge=1, description="Years for which archives are kept in the cold store."
+    )
+    ledger_signing_key: SecretStr | None = Field(
+        default=None, description="Ed25519 key that signs checkpoints and manifests, as a signed-note private key."
+    )
+    ledger_signing_key_file: Path | None = Field(
+        default=None, description="File that holds the signing key; LEDGER_SIGNING_KEY wins."
+    )
+    ledger_seal_max_entries: int = Field(
+        default=1_000_000, ge=1, description="Entries sealed in one pass, unless a single transaction wrote more."
+    )
+    ledger_seal_max_lag_seconds: int = Field(
+        default=300, ge=1, description="Age of the oldest unsealed entry from which the sealing lag is a failure."
+    )
+    archive_max_runs_per_tick: int = Field(
+        default=25, ge=1, description="Runs that one tick of the daily schedule requests at most."
+    )
+    archive_staging_path: Path | None = Field(
+        default=None, description="Directory for Parquet files on their way to the store. Default: the system's."
+    )
+    checkpoint_redis_url: SecretStr | None = Field(
+        default=None,
+        validation_alias=AliasChoices("checkpoint_redis_url", "redis_checkpoint_url"),
+        description="Redis of the LangGraph checkpoints: redis, rediss, unix, redis+sentinel or redis+cluster.",
+    )
+    checkpoint_redis_prefix: str = Field(
+        default="checkpoint", min_length=1, description="Key prefix of checkpoints, as the saver was given it."
+    )
+    checkpoint_redis_write_prefix: str = Field(
+        default="checkpoint_write", min_length=1, description="Key prefix of writes, as the saver was given it."
+    )
+    checkpoint_redis_allow_plaintext: bool = Field(
+        default=False, description="Permits redis:// without TLS to a host that is not this machine."
+    )
+    conversation_retention_days: int = Field(
+        default=90,
+        ge=1,
+        validation_alias=AliasChoices("conversation_retention_days", "retention_days"),
+        description="Days without activity after which a conversation is removed.",
+    )
+    conversation_max_age_days: int | None = Field(
+        default=None, ge=1, description="Days after its beginning on which a conversation is removed, active or not."
+    )
+    conversation_user_days: dict[str, int] = Field(
+        default_factory=dict, description="Shorter periods of some users, as JSON: user id to days."
+    )
+    conversation_prefix_days: dict[str, int] = Field(
+        default_factory=dict, description="Shorter periods of some threads, as JSON: start of the thread id to days."
+    )
+    conversation_exempt_users: tuple[str, ...] = Field(
+        default=(), description="Users whose conversations stay, as JSON."
+    )
+    conversation_exempt_threads: tuple[str, ...] = Field(default=(), description="Thread ids that stay, as JSON.")
+    conversation_owner_pattern: str | None = Field(
+        default=None,
+        description="Regular expression with a group `user`, which reads the owner off a whole thread id. The last "
+        "resort: what checkpoints and notes say goes first.",
+    )
+    retention_policy_file: Path | None = Field(
+        default=None,
+        validation_alias=AliasChoices("retention_policy_file", "retention_config_path", "data_retention_config"),
+        description="mcp-server-langgraph's retention_policies.yaml; where it is given, its periods apply to "
+        "conversations and the CONVERSATION_..._DAYS do not.",
+    )
+    conversation_purge_max_threads: int = Field(
+        default=10_000, ge=1, description="Conversations that one plan may remove without a person's consent."
+    )
+    conversation_purge_max_share: float = Field(
+        default=0.5, gt=0, le=1, description="Share of all conversations that one plan may remove without consent."
+    )
+    conversation_purge_share_from: int = Field(
+        default=100, ge=1, description="Planned conversations from which on the share counts."
+    )
+    gdpr_subject_pseudonyms: Literal["none", "hmac"] = Field(
+        default="none",
+        description="What audit entries about erasures and holds call a person: the user id, or an HMAC of it.",
+    )
+    gdpr_pseudonym_key: SecretStr | None = Field(
+        default=None,
+        description="Key of the pseudonyms, at least 32 random characters. Without it nobody can be found again.",
+    )
+    gdpr_session_redis_url: SecretStr | None = Field(
+        default=None,
+        validation_alias=AliasChoices("gdpr_session_redis_url", "redis_url"),
+        description="Redis whose `session:*` and `user_sessions:*` keys an erasure deletes.",
+    )
+    gdpr_store_redis_url: SecretStr | None = Field(
+        default=None,
+        description="Redis whose LangGraph store (long-term memories) an erasure deletes from. "
+        "Default: CHECKPOINT_REDIS_URL.",
+    )
+    gdpr_store_prefix: str = Field(default="store", min_length=1, description="Key prefix of the LangGraph store.")
+    gdpr_store_vector_prefix: str = Field(
+        default="store_vectors", min_length=1, description="Key prefix of the LangGraph store's vectors."
+    )
+    gdpr_store_namespaces: str = Field(
+        default='[["memories", "{user_id}", "**"], ["{user_id}", "**"]]',
+        description="Namespaces that belong to one person, as JSON: lists of labels, where `{user_id}` is the person, "
+        "`*` any label and a final `**` any further ones. The first that fits decides.",
+    )
+    gdpr_sql_targets: SecretStr | None = Field(
+        default=None, description="Tables that an erasure covers, as JSON; see docs/erasure.md."
+    )
+    compliance_local_stack: bool = Field(
+        default=False, description="Set by the embedded stack; permits `--as-of`. Never set it in production."
+    )
+
+    def require_database_url(self) -> str:
+        """The audit log's database URL.
+
+        Raises:
+            ConfigurationError: it is not set.
+        """
+        if self.audit_log_database_url is None:
+            raise ConfigurationError(
+                "AUDIT_LOG_DATABASE_URL is not set: give the PostgreSQL URL of the audit log "
+                "(postgresql://user:password@host:5432/database), or start the embedded stack with `make run`"
+            )
+        return self.audit_log_database_url.get_secret_value()
+
+    def require_migration_database_url(self) -> str:
+        """The database URL for migrations: its own setting, else the audit log's.
+
+        Raises:
+            ConfigurationError: neither is set.
+        """
+        if self.audit_log_migration_database_url is not None:
+            return self.audit_log_migration_database_url.get_secret_value()
+        return self.require_database_url()
+
+
+def load_settings() -> Settings:
+    """Read the settings.
+
+    Raises:
+        ConfigurationError: a value cannot be used; the message names the setting, never the value.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
+            for problem in error.errors(include_input=False, include_url=False)
+        )
+        raise ConfigurationError(f"settings cannot be used: {problems}") from None
