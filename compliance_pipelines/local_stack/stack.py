@@ -1,0 +1,142 @@
+"""The servers and files that the project runs on at a developer's machine, under one directory.
+
+Here: which servers there are, which databases, where files lie, and the environment variables that say so. Not here:
+how a server is run, or the making of any content (schema, keys, entries).
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from compliance_pipelines.local_stack.errors import EmbeddedServerError
+from compliance_pipelines.local_stack.postgres import EmbeddedPostgres
+from compliance_pipelines.local_stack.redis import EmbeddedRedis
+from compliance_pipelines.local_stack.server import link_atomically
+
+if TYPE_CHECKING:
+    from compliance_pipelines.local_stack.server import EmbeddedServer
+
+COMPLIANCE_DATABASE: Final = "compliance"
+DAGSTER_DATABASE: Final = "dagster"
+PIPELINE_LOGIN: Final = "compliance_pipelines"
+_SOURCE_DIR: Final = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class ServerStatus:
+    """What is to be said about one server; `port` and `pid` are None unless it runs."""
+
+    title: str
+    running: bool
+    port: int | None
+    pid: int | None
+    log_file: Path
+
+
+def default_state_dir() -> Path:
+    """`.local` of the checkout; of the working directory when the package is installed elsewhere."""
+    checkout = _SOURCE_DIR if (_SOURCE_DIR / "pyproject.toml").is_file() else Path.cwd()
+    return checkout / ".local"
+
+
+class LocalStack:
+    """PostgreSQL with the databases `compliance` and `dagster`, Redis if wanted, and directories for the rest.
+
+    Args:
+        state_dir: directory for everything; default: :func:`default_state_dir`.
+    """
+
+    def __init__(self, state_dir: Path | None = None) -> None:
+        self.state_dir: Final = (state_dir or default_state_dir()).resolve()
+        self.postgres: Final = EmbeddedPostgres(self.state_dir / "postgres")
+        self.redis: Final = EmbeddedRedis(self.state_dir / "redis")
+        self.cold_dir: Final = self.state_dir / "cold"
+        self.dagster_home: Final = self.state_dir / "dagster"
+        self.signing_key_file: Final = self.state_dir / "ledger.key"
+
+    def up(self, *, redis: bool = False) -> dict[str, str]:
+        """Start what does not run yet, and give the environment; what is there already stays as it is.
+
+        Args:
+            redis: start Redis too.
+
+        Raises:
+            EmbeddedServerError: a server did not start.
+        """
+        self.postgres.start()
+        for name in (COMPLIANCE_DATABASE, DAGSTER_DATABASE):
+            self.postgres.create_database(name)
+        # A run makes two hundred commits there. What a crash takes of the last of them is history and no evidence: what
+        # is due is derived from the other database.
+        self.postgres.set_default(DAGSTER_DATABASE, "synchronous_commit", "off")
+        if redis:
+            self.redis.start()
+        self.cold_dir.mkdir(exist_ok=True)
+        self._make_dagster_home()
+        return self.environment()
+
+    def down(self) -> None:
+        """Stop the servers; their data stays.
+
+        Raises:
+            EmbeddedServerError: a server does not stop.
+        """
+        for server in self._servers():
+            server.stop()
+
+    def status(self) -> list[ServerStatus]:
+        """One line per server."""
+        lines = []
+        for server in self._servers():
+            running = server.running
+            lines.append(
+                ServerStatus(
+                    title=server.title,
+                    running=running,
+                    port=server.port if running else None,
+                    pid=server.pid if running else None,
+                    log_file=server.log_file,
+                )
+            )
+        return lines
+
+    def environment(self) -> dict[str, str]:
+        """The environment variables that point the project, and Dagster, at this stack.
+
+        AUDIT_LOG_DATABASE_URL is for PIPELINE_LOGIN, which whoever migrates the database has to make, with the
+        superuser's password. CHECKPOINT_REDIS_URL is among the variables only while Redis runs.
+
+        Raises:
+            EmbeddedServerError: PostgreSQL does not run.
+        """
+        if not self.postgres.running:
+            raise EmbeddedServerError(
+                f"the local stack in {self.state_dir} is not running: start it with "
+                f"`python -m compliance_pipelines.local_stack up --state {shlex.quote(str(self.state_dir))}`"
+            )
+        variables = {
+            "AUDIT_LOG_DATABASE_URL": self.postgres.url(COMPLIANCE_DATABASE, user=PIPELINE_LOGIN),
+            "AUDIT_LOG_MIGRATION_DATABASE_URL": self.postgres.url(COMPLIANCE_DATABASE),
+            # Dagster's storage needs psycopg2; a bare postgresql:// would mean psycopg 3 to SQLAlchemy.
+            "DAGSTER_POSTGRES_URL": self.postgres.url(DAGSTER_DATABASE, driver="postgresql+psycopg2"),
+            "DAGSTER_HOME": str(self.dagster_home),
+            "AUDIT_COLD_STORAGE_PROVIDER": "local",
+            "AUDIT_COLD_STORAGE_PATH": str(self.cold_dir),
+            "LEDGER_SIGNING_KEY_FILE": str(self.signing_key_file),
+            "COMPLIANCE_LOCAL_STACK": "1",
+        }
+        if self.redis.running:
+            variables["CHECKPOINT_REDIS_URL"] = self.redis.url()
+        return variables
+
+    def _servers(self) -> tuple[EmbeddedServer, ...]:
+        return (self.postgres, self.redis)
+
+    def _make_dagster_home(self) -> None:
+        self.dagster_home.mkdir(exist_ok=True)
+        configuration = _SOURCE_DIR / "dagster.yaml"
+        if configuration.is_file():
+            link_atomically(self.dagster_home / "dagster.yaml", configuration)

@@ -1,0 +1,30 @@
+"""Stops a test run's embedded server when the last process of the run is gone, however it went.
+
+`python -m tests.server_guard USERS_LOCK postgres|redis STATE_DIR`. Every user of the server holds a shared lock on
+USERS_LOCK, which the kernel releases when the process dies; the guard waits for the exclusive one. It loads nothing
+until then, so that a waiting guard costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+import sys
+from pathlib import Path
+
+
+def main(users_lock: str, kind: str, state_dir: str) -> None:
+    """Wait for the end of all users, then stop the server and remove its data."""
+    with Path(users_lock).open("rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not Path(state_dir).exists():
+            return
+        from compliance_pipelines.local_stack.postgres import EmbeddedPostgres  # noqa: PLC0415
+        from compliance_pipelines.local_stack.redis import EmbeddedRedis  # noqa: PLC0415
+
+        {"postgres": EmbeddedPostgres, "redis": EmbeddedRedis}[kind](Path(state_dir)).stop()
+        shutil.rmtree(state_dir)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
