@@ -1,0 +1,143 @@
+"""The port of the cold store: what every adapter promises, and how it fails.
+
+Here: the protocol, the description of an object, the errors. Not here: the rules for keys (keys.py), any adapter.
+`ObjectStoreContract` in the tests is this module as assertions; an adapter is finished when it passes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO, Protocol, runtime_checkable
+
+from compliance_pipelines.errors import ComplianceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+class ObjectStoreError(ComplianceError):
+    """The store could not do what was asked; the message names the key and the store."""
+
+
+class ObjectExistsError(ObjectStoreError):
+    """The key already has an object. It was left as it is, and it is durable."""
+
+
+class ObjectMissingError(ObjectStoreError):
+    """The key has no object."""
+
+
+class InvalidKeyError(ObjectStoreError):
+    """The key breaks a rule that holds in every store."""
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    """What the store knows about an object without reading it.
+
+    Attributes:
+        key: the object's key.
+        size: bytes that the object has now.
+        sha256: lower-case hex digest that the store recorded at writing; None where it has no record. It says what
+            was written, not what a reader gets today.
+    """
+
+    key: str
+    size: int
+    sha256: str | None
+
+
+@runtime_checkable
+class ObjectStore(Protocol):
+    """Write-once storage of whole objects under '/'-separated keys.
+
+    Every method that takes a key raises InvalidKeyError for one that breaks the rules of keys.py, and ObjectStoreError
+    when the store fails or cannot tell: a failure is never reported as absence.
+
+    A store may refuse, with ObjectStoreError, a key that continues another object's key after a '/', or that another
+    object's key continues so ('a' beside 'a/b'). None loses an object over it.
+
+    Reading verifies the number of bytes only. Whoever needs to know that the content is right compares hashes.
+    """
+
+    @property
+    def uri(self) -> str:
+        """Where the store is, without a slash at the end: `file:///...`, `s3://bucket/prefix`, `gs://bucket/prefix`."""
+
+    def put_file(self, key: str, path: Path) -> ObjectInfo:
+        """Store a copy of a file, unless the key has an object.
+
+        The object appears whole or not at all, also after a crash, and is durable when this returns. After an error
+        nothing is left behind.
+
+        Raises:
+            ObjectExistsError: the key has an object, whatever its content.
+            ObjectStoreError: the file cannot be read, or the store is full or fails.
+        """
+
+    def put_bytes(self, key: str, data: bytes) -> ObjectInfo:
+        """Store bytes; the same promises as `put_file`.
+
+        Raises:
+            ObjectExistsError: the key has an object, whatever its content.
+            ObjectStoreError: the store is full or fails.
+        """
+
+    def get_bytes(self, key: str) -> bytes:
+        """The whole object, in memory.
+
+        Raises:
+            ObjectMissingError: the key has no object.
+            ObjectStoreError: fewer or more bytes came than the object has, or the store fails.
+        """
+
+    def download(self, key: str, path: Path) -> ObjectInfo:
+        """Copy the object to a file, which only its owner can read; an existing file is replaced.
+
+        The file appears whole or not at all; after an error it is as it was. It is not forced to disk.
+
+        Raises:
+            ObjectMissingError: the key has no object.
+            ObjectStoreError: fewer or more bytes came than the object has, the file cannot be written, or the store
+                fails.
+        """
+
+    def open(self, key: str) -> BinaryIO:
+        """The object as a seekable binary file, to be closed by the caller.
+
+        Raises:
+            ObjectMissingError: the key has no object.
+            ObjectStoreError: the store fails. Reading the file raises OSError when the store fails later.
+        """
+
+    def stat(self, key: str) -> ObjectInfo | None:
+        """What is known about the object without reading it, or None when the key has none.
+
+        Raises:
+            ObjectStoreError: the store cannot tell.
+        """
+
+    def list(self, prefix: str, start_after: str | None = None) -> Iterator[ObjectInfo]:
+        """The objects whose keys begin with a prefix, in the order of the keys' UTF-8 bytes, as they are found.
+
+        Objects that come or go meanwhile may or may not be seen.
+
+        Args:
+            prefix: may end in the middle of a name; empty for every object.
+            start_after: only keys that come after this string, which need not be a key.
+
+        Raises:
+            InvalidKeyError: no key can begin with the prefix or with `start_after`.
+            ObjectStoreError: the store fails; what was yielded so far is then not all.
+        """
+
+    def delete(self, key: str) -> None:
+        """Remove the object, durably. A key without an object is left without one.
+
+        Raises:
+            ObjectStoreError: the store fails; the object may still be there.
+        """
+
+    def locate(self, key: str) -> str:
+        """The URI of the object, whether there is one or not."""
