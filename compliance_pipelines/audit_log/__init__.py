@@ -1,0 +1,1 @@
+"""The hot store: entries in PostgreSQL, from append to purge."""

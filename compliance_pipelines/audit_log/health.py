@@ -1,0 +1,184 @@
+"""Whether the audit log's database is in order, and what to do where it is not.
+
+Here: what `compliance db check` looks at. Not here: how it is printed; the sealing lag itself, which the ledger knows;
+checks of the entries, which are the verification's.
+
+A question that cannot be answered is a failed check.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+import psycopg
+from sqlalchemy.exc import DBAPIError
+
+from compliance_pipelines.audit_log import sql
+from compliance_pipelines.audit_log.migrate import current_revision, head_revision, knows_revision
+from compliance_pipelines.audit_log.partitions import LEAST_RUNWAY_DAYS, runway
+from compliance_pipelines.clock import utc_day
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime, timedelta
+
+    import sqlalchemy
+
+_NAMED: Final = 5
+
+
+class SealingLag(Protocol):
+    """Tells how long the oldest unsealed entry has been waiting."""
+
+    def __call__(self, connection: sqlalchemy.Connection, now: datetime, /) -> timedelta | None:
+        """The age of the oldest unsealed entry; None where all are sealed."""
+
+
+@dataclass(frozen=True)
+class HealthCheck:
+    """One question and its answer.
+
+    Attributes:
+        name: of the check.
+        message: what was found, whether it is in order or not.
+        remedy: what to do; None where it is in order.
+    """
+
+    name: str
+    message: str
+    remedy: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether it is in order."""
+        return self.remedy is None
+
+
+def check_health(
+    engine: sqlalchemy.Engine, *, now: datetime, sealing_lag: SealingLag, max_sealing_lag: timedelta
+) -> list[HealthCheck]:
+    """Look at everything, in the order in which it depends on each other.
+
+    Args:
+        engine: of the login that the pipelines use.
+        now: aware.
+        sealing_lag: asks the ledger.
+        max_sealing_lag: the lag that is still in order (LEDGER_SEAL_MAX_LAG_SECONDS).
+
+    Returns:
+        `connectivity`, `migrations`, `privileges`, `partition runway`, `sealing lag`.
+    """
+    questions: dict[str, Callable[[sqlalchemy.Connection], HealthCheck]] = {
+        "connectivity": _connectivity,
+        "migrations": _migrations,
+        "privileges": _privileges,
+        "partition runway": lambda connection: _runway(connection, now),
+        "sealing lag": lambda connection: _sealing_lag(sealing_lag(connection, now), max_sealing_lag),
+    }
+    return [_ask(engine, name, question) for name, question in questions.items()]
+
+
+def _ask(engine: sqlalchemy.Engine, name: str, question: Callable[[sqlalchemy.Connection], HealthCheck]) -> HealthCheck:
+    try:
+        with engine.connect() as connection:
+            return question(connection)
+    except DBAPIError as error:
+        reason = " ".join(str(error.orig).split())
+        remedy = "run `compliance db migrate`, and grant the login audit_writer and audit_archiver"
+        if error.connection_invalidated or getattr(error.orig, "sqlstate", None) is None:
+            remedy = "start the database, or correct AUDIT_LOG_DATABASE_URL"
+        return HealthCheck(name, f"it cannot be told: {reason}", remedy)
+
+
+def _connectivity(connection: sqlalchemy.Connection) -> HealthCheck:
+    session = connection.execute(sql.SESSION).one()
+    driver = connection.connection.driver_connection
+    # The client's view counts: behind a proxy the server may see less.
+    encrypted = isinstance(driver, psycopg.Connection) and driver.pgconn.ssl_in_use
+    secured = f"over {session.tls or 'TLS'}" if encrypted else "without TLS"
+    return HealthCheck(
+        "connectivity",
+        f"PostgreSQL {session.version}, database {session.database}, login {session.login}, {secured}",
+    )
+
+
+def _migrations(connection: sqlalchemy.Connection) -> HealthCheck:
+    current, head = current_revision(connection), head_revision()
+    if current == head:
+        return HealthCheck("migrations", f"the schema is at revision {head}, the latest")
+    if current is not None and not knows_revision(current):
+        return HealthCheck(
+            "migrations",
+            f"the schema is at revision {current}, which this version does not know",
+            "install the version of compliance_pipelines that migrated the database",
+        )
+    at = "has no tables yet" if current is None else f"is at revision {current}"
+    return HealthCheck("migrations", f"the schema {at}, the latest revision is {head}", "run `compliance db migrate`")
+
+
+def _privileges(connection: sqlalchemy.Connection) -> HealthCheck:
+    findings = [*_lacking(connection), *_excessive(connection)]
+    if not findings:
+        return HealthCheck(
+            "privileges", "the login may append and archive; nobody may change or remove entries, triggers included"
+        )
+    messages, remedies = zip(*findings, strict=True)
+    return HealthCheck("privileges", "; ".join(messages), "; ".join(dict.fromkeys(remedies)))
+
+
+def _lacking(connection: sqlalchemy.Connection) -> list[tuple[str, str]]:
+    """What the login cannot do, each with its remedy."""
+    login = connection.execute(sql.LOGIN_FACTS).one()
+    needed = {"audit_writer": login.may_write, "audit_archiver": login.may_archive}
+    lacking = [role for role, has_it in needed.items() if not has_it]
+    return [(f"the login is no member of {role}", f"GRANT {role} to it") for role in lacking]
+
+
+def _excessive(connection: sqlalchemy.Connection) -> list[tuple[str, str]]:
+    """What the login or others can do that nobody should, each with its remedy."""
+    login = connection.execute(sql.LOGIN_FACTS).one()
+    findings = []
+    if login.is_superuser:
+        findings.append(("the login is a superuser", "use a login that is only a member of the roles it needs"))
+    elif login.may_own:
+        findings.append(("the login can become audit_owner", "REVOKE audit_owner from it"))
+    if login.owner_may_log_in:
+        findings.append(("audit_owner may log in", "ALTER ROLE audit_owner NOLOGIN"))
+    grants = connection.execute(sql.GRANTS_TO_CHANGE).all()
+    findings += [
+        (f"{grant.grantee} has {grant.privilege} on {grant.relation}", "revoke that, and find out who granted it")
+        for grant in grants[:_NAMED]
+    ]
+    unguarded = connection.execute(sql.RELATIONS_WITHOUT_TRIGGERS).scalars().all()
+    if unguarded:
+        findings.append(
+            (
+                f"the append-only triggers are missing or disabled on {', '.join(unguarded[:_NAMED])}",
+                "find out who removed them, put them back, and run `compliance verify --all`",
+            )
+        )
+    return findings
+
+
+def _runway(connection: sqlalchemy.Connection, now: datetime) -> HealthCheck:
+    ahead = runway(connection, utc_day(now))
+    if ahead >= LEAST_RUNWAY_DAYS:
+        return HealthCheck("partition runway", f"partitions exist for the next {ahead} days")
+    message = "today has no partition" if ahead < 0 else f"partitions exist for the next {ahead} days only"
+    return HealthCheck(
+        "partition runway", message, "run `compliance run`, and see why the daily job does not make partitions"
+    )
+
+
+def _sealing_lag(lag: timedelta | None, most: timedelta) -> HealthCheck:
+    if lag is None:
+        return HealthCheck("sealing lag", "every entry is sealed")
+    message = f"the oldest unsealed entry has waited for {lag.total_seconds():.0f} s"
+    if lag <= most:
+        return HealthCheck("sealing lag", message)
+    return HealthCheck(
+        "sealing lag",
+        f"{message}, more than {most.total_seconds():.0f} s (LEDGER_SEAL_MAX_LAG_SECONDS)",
+        "run `compliance seal`, and see why the sealing sensor does not",
+    )

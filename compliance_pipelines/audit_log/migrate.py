@@ -1,0 +1,113 @@
+"""The database's schema: bringing it up, taking it down, and where it stands.
+
+Here: running Alembic with the configuration of pyproject.toml. Not here: the migrations themselves.
+"""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import psycopg.errors
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy.exc import DBAPIError
+
+from compliance_pipelines.errors import ComplianceError
+from compliance_pipelines.settings import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import sqlalchemy
+
+_CHECKOUT: Final = Path(__file__).resolve().parents[2]
+
+
+class MigrationError(ComplianceError):
+    """The schema could not be changed, and is as it was."""
+
+
+def alembic_config(url: str) -> Config:
+    """Alembic's configuration for one database, whatever the working directory is.
+
+    Args:
+        url: `postgresql://...`, of a login that may make roles and tables.
+
+    Raises:
+        ConfigurationError: the migrations are not beside the package.
+    """
+    config = _config()
+    config.attributes["url"] = url
+    return config
+
+
+def _config() -> Config:
+    if not (_CHECKOUT / "migrations").is_dir():
+        raise ConfigurationError(
+            f"the migrations are not in {_CHECKOUT}: install the project from a checkout (pip install --editable .)"
+        )
+    return Config(toml_file=_CHECKOUT / "pyproject.toml")
+
+
+def head_revision() -> str:
+    """The revision that this version of the project works with."""
+    head = ScriptDirectory.from_config(_config()).get_current_head()
+    if head is None:
+        raise ConfigurationError(f"there are no migrations in {_CHECKOUT / 'migrations'}")
+    return head
+
+
+def knows_revision(revision: str) -> bool:
+    """Whether this version of the project has the migration."""
+    return any(script.revision == revision for script in ScriptDirectory.from_config(_config()).walk_revisions())
+
+
+def current_revision(connection: sqlalchemy.Connection) -> str | None:
+    """The revision of a database; None where it was never migrated, or taken down to nothing."""
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def upgrade(url: str, revision: str = "head") -> None:
+    """Bring the schema up to a revision, in one transaction.
+
+    Raises:
+        MigrationError: the revision is unknown, or the login lacks a privilege.
+        ConfigurationError: the migrations or the URL cannot be used.
+    """
+    with _migrating():
+        command.upgrade(alembic_config(url), revision)
+
+
+def downgrade(url: str, revision: str, *, destroy_audit_trail: bool = False) -> None:
+    """Take the schema down to a revision, in one transaction.
+
+    Raises:
+        ComplianceError: something would be lost that is evidence, and `destroy_audit_trail` is False.
+        MigrationError: the revision is unknown, or the login lacks a privilege.
+    """
+    config = alembic_config(url)
+    if destroy_audit_trail:
+        config.cmd_opts = Namespace(x=["destroy-audit-trail=yes"])
+    with _migrating():
+        command.downgrade(config, revision)
+
+
+@contextmanager
+def _migrating() -> Iterator[None]:
+    try:
+        yield
+    except CommandError as error:
+        raise MigrationError(f"the schema was not changed: {error}") from error
+    except DBAPIError as error:
+        if isinstance(error.orig, psycopg.errors.InsufficientPrivilege):
+            raise MigrationError(
+                f"the schema was not changed: {' '.join(str(error.orig).split())}; migrations need a login that may "
+                "create roles and tables (AUDIT_LOG_MIGRATION_DATABASE_URL)"
+            ) from error
+        raise

@@ -1,0 +1,168 @@
+"""Every SQL statement of the hot store.
+
+Here: statements with bound parameters. Not here: what their results mean, and the query that reads rows to be hashed
+(reading.py).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import text
+
+_COLUMNS: Final = 'log_entry_id, "timestamp", user_id, action, resource_type, resource_id, result, metadata'
+
+INSERT_ENTRY = text(f"""
+    INSERT INTO audit_logs ({_COLUMNS})
+    VALUES (:log_entry_id, :timestamp, :user_id, :action, :resource_type, :resource_id, :result,
+            CAST(:metadata AS jsonb))
+    ON CONFLICT (log_entry_id, "timestamp") DO NOTHING
+""")  # noqa: S608 - constants only
+# The bounds prune partitions: without them every append would lock each index of each day, and a few dozen concurrent
+# ones would use up the server's lock table.
+OTHER_TIMES_OF_ENTRY = text("""
+    SELECT "timestamp" FROM audit_logs
+    WHERE log_entry_id = :log_entry_id AND "timestamp" <> :timestamp AND "timestamp" >= :since AND "timestamp" < :until
+    ORDER BY "timestamp"
+""")
+PURGED_DAYS_AMONG = text("""
+    SELECT DISTINCT day FROM archived_audit_logs WHERE purged_at IS NOT NULL AND day = ANY(:days) ORDER BY day
+""")
+
+# An id that is there before the entries of a batch get theirs, by which these are found again.
+NEXT_ID = text("SELECT nextval('audit_logs_id_seq')")
+COPY_ENTRIES: Final = f"COPY audit_logs ({_COLUMNS}) FROM STDIN (FORMAT text, ENCODING 'UTF8')"
+CREATE_STAGING = text("""
+    CREATE TEMPORARY TABLE audit_append (
+        log_entry_id TEXT, "timestamp" TIMESTAMPTZ, user_id TEXT, action TEXT, resource_type TEXT, resource_id TEXT,
+        result TEXT, metadata JSONB
+    ) ON COMMIT DROP
+""")
+COPY_TO_STAGING: Final = f"COPY audit_append ({_COLUMNS}) FROM STDIN (FORMAT text, ENCODING 'UTF8')"
+DELETE_STAGED = text("""
+    DELETE FROM audit_append WHERE "timestamp" >= :since AND "timestamp" < :until AND log_entry_id = ANY(:log_entry_ids)
+""")
+INSERT_STAGED = text(f"""
+    INSERT INTO audit_logs ({_COLUMNS}) SELECT {_COLUMNS} FROM audit_append
+    ON CONFLICT (log_entry_id, "timestamp") DO NOTHING
+""")  # noqa: S608 - constants only
+EMPTY_STAGING = text("TRUNCATE audit_append")
+# Reads all entries of three days, which takes less time than many looks into their indexes. `before` leaves entries of
+# other transactions in: what this finds need not be of the batch.
+IDS_AT_SEVERAL_TIMES = text("""
+    SELECT log_entry_id FROM audit_logs WHERE "timestamp" >= :since AND "timestamp" < :until
+    GROUP BY log_entry_id HAVING count(*) > 1 AND max(id) > :before LIMIT 1
+""")
+STORED_BYTES = text("""
+    SELECT coalesce(sum(pg_relation_size(to_regclass(name))), 0) FROM unnest(CAST(:partitions AS text[])) AS name
+""")
+# LIMIT keeps the inner query as it is: for each new entry one look into the indexes. A join would be planned by the
+# statistics of a table that has just grown, and might read all of it. The bounds are parameters, so that other days'
+# partitions are left out once and not for each entry.
+NEW_ENTRIES_AT_OTHER_TIMES = text("""
+    SELECT entry.log_entry_id, entry."timestamp", stored."timestamp" AS other
+    FROM audit_logs AS entry CROSS JOIN LATERAL (
+        SELECT same."timestamp" FROM audit_logs AS same
+        WHERE same.log_entry_id = entry.log_entry_id AND same."timestamp" <> entry."timestamp"
+          AND same."timestamp" >= :since AND same."timestamp" < :until
+        LIMIT 1) AS stored
+    WHERE entry.id > :before AND entry.tx_id = audit_tx_id()
+      AND entry."timestamp" >= :start AND entry."timestamp" < :end
+    LIMIT :most
+""")
+
+TRANSACTION_TIME = text("SELECT now()")
+CREATE_IMPORT = text("""
+    CREATE TEMPORARY TABLE audit_import (
+        line BIGINT, log_entry_id TEXT, "timestamp" TIMESTAMPTZ, user_id TEXT, action TEXT, resource_type TEXT,
+        resource_id TEXT, result TEXT, metadata JSONB, raw TEXT
+    ) ON COMMIT DROP
+""")
+COPY_TO_IMPORT: Final = f"COPY audit_import (line, {_COLUMNS}, raw) FROM STDIN (FORMAT text, ENCODING 'UTF8')"
+ANALYZE_IMPORT = text("""ANALYZE audit_import (line, log_entry_id, "timestamp")""")
+IMPORTED_DAYS = text("""
+    SELECT DISTINCT ("timestamp" AT TIME ZONE 'UTC')::date AS day FROM audit_import ORDER BY 1
+""")
+IMPORT_CONFLICTS_WITH_STORE = text("""
+    SELECT DISTINCT ON (imported.line) imported.line, imported.log_entry_id, imported."timestamp", imported.raw,
+           stored."timestamp" AS other
+    FROM audit_import AS imported JOIN audit_logs AS stored USING (log_entry_id)
+    WHERE stored."timestamp" <> imported."timestamp"
+    ORDER BY imported.line
+""")
+IMPORT_CONFLICTS_IN_FILE = text("""
+    SELECT line, log_entry_id, "timestamp", raw, first_line, other
+    FROM (SELECT line, log_entry_id, "timestamp", raw,
+                 first_value(line) OVER earlier AS first_line, first_value("timestamp") OVER earlier AS other
+          FROM audit_import
+          WHERE log_entry_id IN (SELECT log_entry_id FROM audit_import
+                                 GROUP BY log_entry_id HAVING min("timestamp") <> max("timestamp"))
+          WINDOW earlier AS (PARTITION BY log_entry_id ORDER BY line)) AS imported
+    WHERE other <> "timestamp"
+    ORDER BY line
+""")
+IMPORTED_IDS = text("""
+    SELECT line, log_entry_id, "timestamp" FROM audit_import WHERE "timestamp" >= :since AND "timestamp" < :until
+""")
+IMPORTED_LINES = text("""
+    SELECT line, log_entry_id, "timestamp", raw FROM audit_import WHERE line = ANY(:lines) ORDER BY line
+""")
+DELETE_IMPORTED = text("DELETE FROM audit_import WHERE line = ANY(:lines)")
+INSERT_IMPORTED = text(f"""
+    INSERT INTO audit_logs ({_COLUMNS}) SELECT {_COLUMNS} FROM audit_import
+    ON CONFLICT (log_entry_id, "timestamp") DO NOTHING
+""")  # noqa: S608 - constants only
+
+SET_LOCAL_LOCK_TIMEOUT = text("SELECT set_config('lock_timeout', :timeout, true)")
+CREATE_DAY = text("SELECT audit_create_day(:day)")
+MOVE_STRAYS = text("SELECT audit_move_strays(:first_day)")
+DROP_EMPTY_MONTHS = text("SELECT audit_drop_empty_months(:before)")
+# Waited for before any partition is looked at: who makes partitions needs all locks on a default partition for itself,
+# and two who had looked at it already would wait for each other.
+LOCK_PARTITIONS = text("SELECT pg_advisory_xact_lock(hashtext('compliance_pipelines.partitions'))")
+# From the catalogue, because pg_partition_tree() would lock every partition until the transaction ends.
+EXISTING_DAYS = text("""
+    SELECT to_date(right(leaf.relname, 10), 'YYYY_MM_DD') AS day
+    FROM pg_inherits AS month JOIN pg_inherits AS child ON child.inhparent = month.inhrelid
+                              JOIN pg_class AS leaf ON leaf.oid = child.inhrelid
+    WHERE month.inhparent = 'audit_logs'::regclass AND leaf.relname ~ '^audit_logs_[0-9]{4}_[0-9]{2}_[0-9]{2}$'
+""")
+STRAYS = text("SELECT partition, entries FROM audit_strays()")
+
+SESSION = text("""
+    SELECT current_setting('server_version') AS version, current_database() AS database, current_user AS login,
+           (SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid() AND ssl) AS tls
+""")
+LOGIN_FACTS = text("""
+    SELECT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS is_superuser,
+           EXISTS (SELECT FROM pg_roles WHERE rolname = 'audit_writer' AND pg_has_role(oid, 'USAGE')) AS may_write,
+           EXISTS (SELECT FROM pg_roles WHERE rolname = 'audit_archiver' AND pg_has_role(oid, 'USAGE')) AS may_archive,
+           EXISTS (SELECT FROM pg_roles WHERE rolname = 'audit_owner' AND pg_has_role(oid, 'MEMBER')) AS may_own,
+           EXISTS (SELECT FROM pg_roles WHERE rolname = 'audit_owner' AND rolcanlogin) AS owner_may_log_in
+""")
+# Whoever but the owner may change what is there, and whoever owns it instead of audit_owner.
+GRANTS_TO_CHANGE = text("""
+    WITH relations AS (
+        SELECT relation.oid, relation.relname, relation.relowner, relation.relacl
+        FROM pg_partition_tree('audit_logs') AS tree JOIN pg_class AS relation ON relation.oid = tree.relid
+    ), granted AS (
+        SELECT relname, relowner, (aclexplode(relacl)).* FROM relations
+        UNION ALL
+        SELECT relname, relowner, (aclexplode(attacl)).* FROM relations JOIN pg_attribute ON attrelid = relations.oid
+    )
+    SELECT relname AS relation, coalesce(rolname, 'PUBLIC') AS grantee, privilege_type AS privilege
+    FROM granted LEFT JOIN pg_roles ON pg_roles.oid = grantee
+    WHERE grantee <> relowner AND privilege_type IN ('UPDATE', 'DELETE', 'TRUNCATE', 'TRIGGER')
+    UNION ALL
+    SELECT relname, rolname, 'OWNER' FROM relations JOIN pg_roles ON pg_roles.oid = relowner
+    WHERE rolname <> 'audit_owner'
+    ORDER BY 1, 2, 3
+""")
+RELATIONS_WITHOUT_TRIGGERS = text("""
+    SELECT tree.relid::regclass::text AS relation
+    FROM pg_partition_tree('audit_logs') AS tree
+    WHERE (SELECT count(DISTINCT tgname) FROM pg_trigger
+           WHERE tgrelid = tree.relid AND tgenabled IN ('O', 'A')
+             AND tgname IN ('audit_logs_append_only', 'audit_logs_no_truncate')) < 2
+    ORDER BY 1
+""")

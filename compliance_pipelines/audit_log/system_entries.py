@@ -1,0 +1,51 @@
+"""Entries that the project appends about its own work.
+
+Here: how such an entry is named and dated. Not here: what it says, which is the business of whoever did the work.
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from compliance_pipelines.audit_log.entry import AuditEntry
+
+if TYPE_CHECKING:
+    from compliance_pipelines.audit_log.entry import JsonValue
+
+
+def system_entry(  # noqa: PLR0913 - an entry's fields, each by its name
+    actor: str,
+    *,
+    action: str,
+    resource_type: str,
+    resource_id: str,
+    result: str,
+    metadata: JsonValue,
+    timestamp: datetime | None = None,
+) -> AuditEntry:
+    """An entry of this moment by `actor`, under an id of its own.
+
+    Args:
+        actor: the `user_id`, as AUDIT_LOG_ACTOR gives it.
+        action: what was done, such as `audit.archive`.
+        resource_type: the kind of thing it was done to.
+        resource_id: the thing it was done to.
+        result: how it ended.
+        metadata: any JSON.
+        timestamp: aware; None is the real time, whatever clock decides what is due.
+
+    Raises:
+        InvalidEntryError: a value cannot be stored.
+    """
+    return AuditEntry(
+        log_entry_id=f"{action.replace('.', '_')}_{uuid.uuid4()}",
+        timestamp=timestamp or datetime.now(UTC),
+        user_id=actor,
+        action=action,
+        result=result,
+        resource_type=resource_type,
+        resource_id=resource_id,
+        metadata=metadata,
+    )

@@ -1,0 +1,312 @@
+"""The tables as SQLAlchemy sees them, so that `alembic check` finds drift.
+
+Here: tables, columns, constraints, indexes. Not here: partitions, functions, triggers, roles and views, which
+only the migrations make.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Date,
+    Double,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
+
+metadata = MetaData()
+
+audit_logs = Table(
+    "audit_logs",
+    metadata,
+    Column("id", BigInteger, nullable=False, server_default=text("nextval('audit_logs_id_seq'::regclass)")),
+    Column("log_entry_id", Text, nullable=False),
+    Column("timestamp", TIMESTAMP(timezone=True), nullable=False),
+    Column("user_id", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("resource_type", Text),
+    Column("resource_id", Text),
+    Column("result", Text, nullable=False),
+    Column("metadata", JSONB),
+    Column("created_at", TIMESTAMP(timezone=True), nullable=False, server_default=text("now()")),
+    Column("tx_id", BigInteger, nullable=False, server_default=text("audit_tx_id()")),
+    PrimaryKeyConstraint("id", "timestamp", name="audit_logs_pkey"),
+    UniqueConstraint("log_entry_id", "timestamp", name="audit_logs_log_entry_id_timestamp_key"),
+    CheckConstraint('isfinite("timestamp")', name="audit_logs_timestamp_is_finite"),
+    CheckConstraint("\"timestamp\" >= '0001-01-01 00:00:00+00'", name="audit_logs_timestamp_has_a_day"),
+    CheckConstraint("\"timestamp\" <= created_at + interval '5 minutes'", name="audit_logs_timestamp_not_in_future"),
+    Index("idx_audit_logs_user_id", "user_id"),
+    Index("idx_audit_logs_timestamp", "timestamp"),
+    Index("idx_audit_logs_action", "action"),
+    Index("idx_audit_logs_tx_id", "tx_id", postgresql_using="brin"),
+    postgresql_partition_by='RANGE ("timestamp")',
+)
+
+ledger_clusters = Table(
+    "ledger_clusters",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("system_identifier", BigInteger, nullable=False),
+    Column("tx_offset", BigInteger, nullable=False),
+    Column("adopted_at", TIMESTAMP(timezone=True), nullable=False, server_default=text("now()")),
+    Column("adopted_by", Text, nullable=False, server_default=text("session_user")),
+)
+
+ledger_segments = Table(
+    "ledger_segments",
+    metadata,
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("day", Date, nullable=False),
+    Column("tx_from", BigInteger, nullable=False),
+    Column("tx_to", BigInteger, nullable=False),
+    Column("first_id", BigInteger, nullable=False),
+    Column("last_id", BigInteger, nullable=False),
+    Column("entry_count", BigInteger, nullable=False),
+    Column("root", LargeBinary, nullable=False),
+    Column("sealed_at", TIMESTAMP(timezone=True), nullable=False),
+    CheckConstraint("tx_from < tx_to", name="ledger_segments_tx_range"),
+    CheckConstraint("entry_count > 0", name="ledger_segments_not_empty"),
+    CheckConstraint("octet_length(root) = 32", name="ledger_segments_root_is_sha256"),
+    UniqueConstraint("day", "tx_from", name="ledger_segments_day_tx_from_key"),
+)
+
+ledger_checkpoints = Table(
+    "ledger_checkpoints",
+    metadata,
+    Column("size", BigInteger, primary_key=True, autoincrement=False),
+    Column("root", LargeBinary, nullable=False),
+    Column("tx_horizon", BigInteger, nullable=False),
+    Column("frontier", LargeBinary, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("signed_at", TIMESTAMP(timezone=True), nullable=False),
+    CheckConstraint("octet_length(root) = 32", name="ledger_checkpoints_root_is_sha256"),
+)
+
+ledger_publications = Table(
+    "ledger_publications",
+    metadata,
+    Column("size", BigInteger, primary_key=True, autoincrement=False),
+    Column("object_key", Text, nullable=False),
+    Column("published_at", TIMESTAMP(timezone=True), nullable=False, server_default=text("now()")),
+    ForeignKeyConstraint(["size"], ["ledger_checkpoints.size"], name="ledger_publications_size_fkey"),
+)
+
+archived_audit_logs = Table(
+    "archived_audit_logs",
+    metadata,
+    Column("day", Date, nullable=False),
+    Column("part", Integer, nullable=False),
+    Column("archive_location", Text, nullable=False),
+    Column("object_key", Text, nullable=False),
+    Column("object_sha256", Text, nullable=False),
+    Column("object_bytes", BigInteger, nullable=False),
+    Column("manifest_key", Text, nullable=False),
+    Column("manifest_sha256", Text, nullable=False),
+    Column("entry_count", BigInteger, nullable=False),
+    Column("canonical_bytes", BigInteger, nullable=False),
+    Column("first_id", BigInteger, nullable=False),
+    Column("last_id", BigInteger, nullable=False),
+    Column("root", LargeBinary, nullable=False),
+    Column("encryption", JSONB),
+    Column("archived_at", TIMESTAMP(timezone=True), nullable=False, server_default=text("now()")),
+    Column("verified_at", TIMESTAMP(timezone=True)),
+    Column("purged_at", TIMESTAMP(timezone=True)),
+    Column("expired_at", TIMESTAMP(timezone=True)),
+    PrimaryKeyConstraint("day", "part", name="archived_audit_logs_pkey"),
+    UniqueConstraint("object_key", name="archived_audit_logs_object_key_key"),
+    UniqueConstraint("manifest_key", name="archived_audit_logs_manifest_key_key"),
+    CheckConstraint("part > 0", name="archived_audit_logs_part_is_positive"),
+    CheckConstraint("purged_at IS NULL OR verified_at IS NOT NULL", name="archived_audit_logs_verified_before_purged"),
+    CheckConstraint("expired_at IS NULL OR purged_at IS NOT NULL", name="archived_audit_logs_purged_before_expired"),
+)
+
+archived_segments = Table(
+    "archived_segments",
+    metadata,
+    Column("segment_seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("day", Date, nullable=False),
+    Column("part", Integer, nullable=False),
+    ForeignKeyConstraint(["segment_seq"], ["ledger_segments.seq"], name="archived_segments_segment_seq_fkey"),
+    ForeignKeyConstraint(
+        ["day", "part"], ["archived_audit_logs.day", "archived_audit_logs.part"], name="archived_segments_part_fkey"
+    ),
+    Index("idx_archived_segments_day_part", "day", "part"),
+)
+
+audit_purges = Table(
+    "audit_purges",
+    metadata,
+    Column("id", BigInteger, primary_key=True),
+    Column("day", Date, nullable=False),
+    Column("parts", ARRAY(Integer), nullable=False),
+    Column("entry_count", BigInteger, nullable=False),
+    Column("hot_bytes", BigInteger, nullable=False),
+    Column("purged_at", TIMESTAMP(timezone=True), nullable=False, server_default=text("now()")),
+    Index("idx_audit_purges_day", "day"),
+)
+
+conversation_purges = Table(
+    "conversation_purges",
+    metadata,
+    Column("id", BigInteger, primary_key=True),
+    Column("day", Date, nullable=False),
+    Column("judged_at", TIMESTAMP(timezone=True), nullable=False),
+    Column("cutoff", TIMESTAMP(timezone=True), nullable=False),
+    Column("selection", JSONB, nullable=False),
+    Column("policy", JSONB, nullable=False),
+    Column("keys_seen", BigInteger, nullable=False),
+    Column("threads_seen", BigInteger, nullable=False),
+    Column("threads_due", BigInteger, nullable=False),
+    Column("threads_held", BigInteger, nullable=False),
+    Column("threads_exempt", BigInteger, nullable=False),
+    Column("threads_undated", BigInteger, nullable=False),
+    Column("orphan_keys", BigInteger, nullable=False),
+    Column("confirmed", BigInteger),
+    Column("planned_at", TIMESTAMP(timezone=True), nullable=False, server_default=text("now()")),
+    Index("idx_conversation_purges_day", "day"),
+)
+
+conversation_purge_work = Table(
+    "conversation_purge_work",
+    metadata,
+    Column("purge_id", BigInteger, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("thread_hash", Text),
+    Column("user_hashes", ARRAY(Text), nullable=False),
+    Column("oldest_activity", TIMESTAMP(timezone=True)),
+    Column("newest_activity", TIMESTAMP(timezone=True)),
+    Column("content", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("purge_id", "number", name="conversation_purge_work_pkey"),
+    ForeignKeyConstraint(["purge_id"], ["conversation_purges.id"], name="conversation_purge_work_purge_id_fkey"),
+)
+
+conversation_purge_attempts = Table(
+    "conversation_purge_attempts",
+    metadata,
+    Column("purge_id", BigInteger, nullable=False),
+    Column("last_number", Integer, nullable=False),
+    Column("attempted_at", TIMESTAMP(timezone=True), nullable=False, server_default=text("now()")),
+    PrimaryKeyConstraint("purge_id", "last_number", name="conversation_purge_attempts_pkey"),
+    ForeignKeyConstraint(["purge_id"], ["conversation_purges.id"], name="conversation_purge_attempts_purge_id_fkey"),
+)
+
+conversation_purged_threads = Table(
+    "conversation_purged_threads",
+    metadata,
+    Column("purge_id", BigInteger, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("thread_hash", Text),
+    Column("user_hashes", ARRAY(Text), nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("key_counts", JSONB, nullable=False),
+    Column("bytes_freed", BigInteger),
+    Column("oldest_activity", TIMESTAMP(timezone=True)),
+    Column("newest_activity", TIMESTAMP(timezone=True)),
+    Column("removed_at", TIMESTAMP(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
+    PrimaryKeyConstraint("purge_id", "number", name="conversation_purged_threads_pkey"),
+    ForeignKeyConstraint(["purge_id"], ["conversation_purges.id"], name="conversation_purged_threads_purge_id_fkey"),
+    CheckConstraint(
+        "outcome IN ('deleted', 'moved', 'held', 'gone')", name="conversation_purged_threads_outcome_is_known"
+    ),
+    Index("idx_conversation_purged_threads_thread_hash", "thread_hash"),
+)
+
+conversation_purged_sets = Table(
+    "conversation_purged_sets",
+    metadata,
+    Column("purge_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("day", Date, nullable=False),
+    Column("cutoff", TIMESTAMP(timezone=True), nullable=False),
+    Column("threads_deleted", BigInteger, nullable=False),
+    Column("threads_moved", BigInteger, nullable=False),
+    Column("threads_held", BigInteger, nullable=False),
+    Column("threads_gone", BigInteger, nullable=False),
+    Column("threads_resurrected", BigInteger, nullable=False),
+    Column("orphan_keys_left", BigInteger, nullable=False),
+    Column("key_counts", JSONB, nullable=False),
+    Column("bytes_freed", BigInteger, nullable=False),
+    Column("bytes_unknown", BigInteger, nullable=False),
+    Column("oldest_activity", TIMESTAMP(timezone=True)),
+    Column("newest_activity", TIMESTAMP(timezone=True)),
+    Column("seconds", Double, nullable=False),
+    Column("log_entry_id", Text, nullable=False),
+    Column("recorded_at", TIMESTAMP(timezone=True), nullable=False, server_default=text("now()")),
+    ForeignKeyConstraint(["purge_id"], ["conversation_purges.id"], name="conversation_purged_sets_purge_id_fkey"),
+    Index("idx_conversation_purged_sets_day", "day"),
+)
+
+legal_holds = Table(
+    "legal_holds",
+    metadata,
+    Column("id", BigInteger, primary_key=True),
+    Column("scope", Text, nullable=False),
+    Column("subject", Text),
+    Column("first_day", Date),
+    Column("last_day", Date),
+    Column("reason", Text, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("added_at", TIMESTAMP(timezone=True), nullable=False, server_default=text("now()")),
+)
+
+legal_hold_releases = Table(
+    "legal_hold_releases",
+    metadata,
+    Column("hold_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("reason", Text, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("released_at", TIMESTAMP(timezone=True), nullable=False, server_default=text("now()")),
+    ForeignKeyConstraint(["hold_id"], ["legal_holds.id"], name="legal_hold_releases_hold_id_fkey"),
+)
+
+erasure_requests = Table(
+    "erasure_requests",
+    metadata,
+    Column("id", BigInteger, primary_key=True),
+    Column("user_id", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("requested_by", Text, nullable=False),
+    Column("received_at", TIMESTAMP(timezone=True), nullable=False),
+    Column("deadline", Date, nullable=False),
+    Column("replay_of", BigInteger),
+    Column("recorded_at", TIMESTAMP(timezone=True), nullable=False, server_default=text("now()")),
+    ForeignKeyConstraint(["replay_of"], ["erasure_requests.id"], name="erasure_requests_replay_of_fkey"),
+    Index("idx_erasure_requests_user_id", "user_id"),
+)
+
+erasure_events = Table(
+    "erasure_events",
+    metadata,
+    Column("id", BigInteger, primary_key=True),
+    Column("request_id", BigInteger, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("target", Text),
+    Column("detail", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
+    Column("recorded_at", TIMESTAMP(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
+    ForeignKeyConstraint(["request_id"], ["erasure_requests.id"], name="erasure_events_request_id_fkey"),
+    Index("idx_erasure_events_request_id", "request_id", "id"),
+)
+
+erasure_closures = Table(
+    "erasure_closures",
+    metadata,
+    Column("request_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("result", Text, nullable=False),
+    Column("log_entry_id", Text, nullable=False),
+    Column("entry_timestamp", TIMESTAMP(timezone=True), nullable=False),
+    Column("statement", Text, nullable=False),
+    Column("closed_at", TIMESTAMP(timezone=True), nullable=False, server_default=text("now()")),
+    ForeignKeyConstraint(["request_id"], ["erasure_requests.id"], name="erasure_closures_request_id_fkey"),
+    UniqueConstraint("log_entry_id", name="erasure_closures_log_entry_id_key"),
+)

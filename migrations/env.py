@@ -1,0 +1,56 @@
+"""Alembic's entry point: migrates the database of the settings, or of the URL or connection that a caller gives."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from alembic import context
+from alembic.util import CommandError
+
+from compliance_pipelines.database import create_engine
+from compliance_pipelines.schema import metadata
+from compliance_pipelines.settings import load_settings
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+    from sqlalchemy.sql.schema import SchemaItem
+
+
+def include_object(
+    _item: SchemaItem,
+    name: str | None,
+    kind: str,
+    _reflected: bool,  # noqa: FBT001 - Alembic's signature
+    _compare_to: SchemaItem | None,
+) -> bool:
+    """Leave the partitions to the code that makes them; only the partitioned parent is schema."""
+    return not (kind == "table" and name is not None and name.startswith("audit_logs_"))
+
+
+def run(connection: Connection) -> None:
+    """Run the migrations on an open connection, in one transaction."""
+    context.configure(connection=connection, target_metadata=metadata, include_object=include_object)
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+def main() -> None:
+    """Take the caller's connection, else the caller's URL, else the one of the settings.
+
+    Raises:
+        CommandError: the caller wants SQL instead of a migrated database.
+    """
+    if context.is_offline_mode():
+        raise CommandError("--sql is not supported: the statements are ready to read in migrations/versions/*.sql")
+    connection = context.config.attributes.get("connection")
+    if connection is not None:
+        run(connection)
+        return
+    url = context.config.attributes.get("url") or load_settings().require_migration_database_url()
+    engine = create_engine(url, pool_size=1)
+    with engine.connect() as opened:
+        run(opened)
+    engine.dispose()
+
+
+main()

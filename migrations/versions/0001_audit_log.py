@@ -1,0 +1,84 @@
+"""The audit log, its ledger, its archive catalogue, and the roles that may touch them.
+
+Revision: 0001
+Follows: nothing
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import sqlalchemy as sa
+from alembic import context, op
+
+from compliance_pipelines.errors import ComplianceError
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+# Roles belong to the cluster, not to the database, so a downgrade leaves them; another database may need them.
+_ROLES: Final = """
+DO $$
+DECLARE
+    wanted text;
+BEGIN
+    FOREACH wanted IN ARRAY ARRAY['audit_owner', 'audit_writer', 'audit_archiver', 'audit_reader'] LOOP
+        BEGIN
+            EXECUTE format('CREATE ROLE %I NOLOGIN', wanted);
+        EXCEPTION WHEN duplicate_object OR unique_violation THEN
+            NULL;
+        END;
+    END LOOP;
+    IF NOT pg_has_role(current_user, 'audit_owner', 'SET') THEN
+        EXECUTE format('GRANT audit_owner TO %I', current_user);
+    END IF;
+    EXECUTE format('GRANT CREATE ON DATABASE %I TO audit_owner', current_database());
+    GRANT CREATE, USAGE ON SCHEMA public TO audit_owner;
+END $$
+"""
+
+_REMOVE: Final = """
+DROP VIEW audit_log_entries;
+DROP TABLE archived_segments, archived_audit_logs, audit_purges, ledger_publications, ledger_checkpoints,
+    ledger_segments, ledger_clusters, audit_logs;
+DROP FUNCTION audit_adopt_cluster(bigint), audit_drop_empty_months(date), audit_drop_day(date), audit_lock_day(date),
+    audit_move_strays(date), audit_strays(), audit_create_day(date), audit_refuse_change(),
+    audit_tx_horizon(), audit_tx_id();
+DROP SCHEMA audit_restored CASCADE;
+"""
+
+
+def upgrade() -> None:
+    """Make roles, tables, functions, triggers and grants."""
+    _execute_script(_ROLES)
+    _execute_script("SET LOCAL ROLE audit_owner")
+    _execute_script(Path(__file__).with_suffix(".sql").read_text(encoding="utf-8"))
+    _execute_script("RESET ROLE")
+    # Made by Alembic before the first migration. `compliance db check` reads it as the pipelines' login.
+    _execute_script("GRANT SELECT ON alembic_version TO audit_writer, audit_archiver, audit_reader")
+
+
+def downgrade() -> None:
+    """Remove everything that upgrade made, entries included; the roles stay.
+
+    Raises:
+        ComplianceError: there are signed checkpoints, so that an audit trail would be destroyed, and the caller did not
+            say `-x destroy-audit-trail=yes`.
+    """
+    sealed = op.get_bind().execute(sa.text("SELECT count(*) FROM ledger_checkpoints")).scalar_one()
+    if sealed and context.get_x_argument(as_dictionary=True).get("destroy-audit-trail") != "yes":
+        raise ComplianceError(
+            f"downgrade refused: it would destroy an audit trail with {sealed} signed checkpoints; "
+            "if that is what you want: alembic -x destroy-audit-trail=yes downgrade base"
+        )
+    _execute_script("SET LOCAL ROLE audit_owner")
+    _execute_script(_REMOVE)
+    _execute_script("RESET ROLE")
+
+
+def _execute_script(statements: str) -> None:
+    # Only a query without parameters may hold several statements.
+    op.get_bind().execution_options(no_parameters=True).exec_driver_sql(statements)

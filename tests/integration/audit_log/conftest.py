@@ -1,0 +1,60 @@
+"""Logs on a migrated database, as the application that appends to it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import pytest_asyncio
+
+from compliance_pipelines.audit_log.log import AsyncAuditLog, AuditLog
+from compliance_pipelines.database import create_asynchronous_engine, create_engine
+from tests.integration.audit_log.command import Command
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+    import sqlalchemy
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from compliance_pipelines.settings import Settings
+
+
+@pytest.fixture
+def writer(writer_database_url: str) -> Iterator[sqlalchemy.Engine]:
+    """The database as an application sees it, which is a member of audit_writer and of nothing else."""
+    engine = create_engine(writer_database_url, pool_size=10)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def log(writer: sqlalchemy.Engine) -> AuditLog:
+    """The application's log."""
+    return AuditLog(writer)
+
+
+@pytest_asyncio.fixture
+async def async_writer(writer_database_url: str) -> AsyncIterator[AsyncEngine]:
+    """The same for asynchronous code."""
+    engine = create_asynchronous_engine(writer_database_url, pool_size=10)
+    yield engine
+    await engine.dispose()
+
+
+@pytest.fixture
+def async_log(async_writer: AsyncEngine) -> AsyncAuditLog:
+    """The application's asynchronous log."""
+    return AsyncAuditLog(async_writer)
+
+
+@pytest.fixture
+def command(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Command:
+    """`compliance`, on the test's database and cold store."""
+    (tmp_path / "here").mkdir()
+    command = Command(monkeypatch, capsys, tmp_path / "here")
+    command.use(settings)
+    return command

@@ -1,0 +1,303 @@
+"""Nobody changes or removes what was appended: roles, their exact privileges, and triggers on every partition."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from compliance_pipelines.audit_log.partitions import drop_empty_months, ensure_days, move_strays
+from compliance_pipelines.database import create_engine
+from tests.integration.audit_log.entries import MOMENT, entry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import sqlalchemy
+
+    from compliance_pipelines.audit_log.log import AuditLog
+
+DAY = MOMENT.date()
+READERS = {"audit_writer", "audit_archiver", "audit_reader"}
+WRITABLE = {
+    "log_entry_id",
+    "timestamp",
+    "user_id",
+    "action",
+    "resource_type",
+    "resource_id",
+    "result",
+    "metadata",
+}
+
+
+@pytest.fixture
+def relations(log: AuditLog, engine: sqlalchemy.Engine, superuser_engine: sqlalchemy.Engine) -> list[str]:
+    """Every relation of the audit log: parent, month, days, defaults, among them what moved strays left behind."""
+    log.append(entry(1))
+    with engine.begin() as connection:
+        assert move_strays(connection, DAY) == 1
+        ensure_days(connection, [DAY.replace(day=2)])
+    log.append(entry(2, timestamp=MOMENT.replace(day=5)))
+    log.append(entry(3, timestamp=datetime(2024, 1, 1, tzinfo=UTC)))
+    with superuser_engine.connect() as connection:
+        names = connection.execute(text("SELECT relid::regclass::text FROM pg_partition_tree('audit_logs') ORDER BY 1"))
+        found = list(names.scalars())
+    assert found == [
+        "audit_logs",
+        "audit_logs_2025_10",
+        "audit_logs_2025_10_01",
+        "audit_logs_2025_10_02",
+        "audit_logs_2025_10_default",
+        "audit_logs_default",
+    ]
+    return found
+
+
+@pytest.fixture
+def owner(superuser_engine: sqlalchemy.Engine) -> Iterator[sqlalchemy.Connection]:
+    """The owner of the tables, as whom nobody can log in."""
+    with superuser_engine.connect() as connection:
+        connection.execute(text("SET ROLE audit_owner"))
+        connection.commit()
+        yield connection
+        connection.rollback()
+        connection.execute(text("RESET ROLE"))
+
+
+def refusal(connection: sqlalchemy.Connection, statement: str) -> str:
+    with pytest.raises(DBAPIError) as caught, connection.begin():
+        connection.execute(text(statement))
+    return str(caught.value.orig)
+
+
+@pytest.mark.parametrize("role", ["owner", "superuser"])
+def test_triggers_refuse_update_delete_and_truncate_everywhere(
+    relations: list[str], owner: sqlalchemy.Connection, superuser_engine: sqlalchemy.Engine, role: str
+) -> None:
+    with superuser_engine.connect() as superuser:
+        connection = owner if role == "owner" else superuser
+        before = connection.execute(text("SELECT * FROM audit_logs ORDER BY id")).all()
+        connection.rollback()
+        assert len(before) == 3
+        for relation in relations:
+            filled = connection.execute(text(f"SELECT count(*) FROM {relation}")).scalar_one() > 0
+            connection.rollback()
+            assert f"TRUNCATE on {relation} refused: the audit trail is append-only" in refusal(
+                connection, f"TRUNCATE {relation}"
+            )
+            if filled:
+                assert "UPDATE on audit_logs" in refusal(connection, f"UPDATE {relation} SET user_id = 'mallory'")
+                assert "DELETE on audit_logs" in refusal(connection, f"DELETE FROM {relation}")
+        assert connection.execute(text("SELECT * FROM audit_logs ORDER BY id")).all() == before
+
+
+def test_every_relation_has_both_triggers_enabled(relations: list[str], superuser_engine: sqlalchemy.Engine) -> None:
+    with superuser_engine.connect() as connection:
+        found = connection.execute(
+            text(
+                "SELECT tgrelid::regclass::text, tgname, tgenabled FROM pg_trigger WHERE NOT tgisinternal"
+                " AND tgrelid IN (SELECT relid FROM pg_partition_tree('audit_logs')) ORDER BY 1, 2"
+            )
+        ).all()
+    assert [tuple(row) for row in found] == [
+        (relation, trigger, "O")
+        for relation in relations
+        for trigger in ("audit_logs_append_only", "audit_logs_no_truncate")
+    ]
+
+
+@pytest.mark.parametrize("table", ["ledger_segments", "ledger_checkpoints", "archived_segments", "audit_purges"])
+def test_records_about_entries_are_append_only_too(
+    table: str, owner: sqlalchemy.Connection, superuser_engine: sqlalchemy.Engine
+) -> None:
+    assert f"TRUNCATE on {table} refused" in refusal(owner, f"TRUNCATE {table} CASCADE")
+    with superuser_engine.connect() as connection:
+        guarded = connection.execute(
+            text("SELECT count(*) FROM pg_trigger WHERE tgrelid = CAST(:table AS regclass) AND NOT tgisinternal"),
+            {"table": table},
+        ).scalar_one()
+    assert guarded == 2
+
+
+@pytest.mark.parametrize("url_fixture", ["writer_database_url", "reader_database_url", "pipeline_database_url"])
+def test_no_login_of_the_project_changes_or_removes_an_entry(
+    relations: list[str], url_fixture: str, request: pytest.FixtureRequest
+) -> None:
+    engine = create_engine(request.getfixturevalue(url_fixture), pool_size=1)
+    with engine.connect() as connection:
+        for relation in relations:
+            for statement in (
+                f"UPDATE {relation} SET user_id = 'mallory'",
+                f"DELETE FROM {relation}",
+                f"TRUNCATE {relation}",
+                f"DROP TABLE {relation}",
+                f"ALTER TABLE {relation} DISABLE TRIGGER ALL",
+                f"CREATE RULE nothing AS ON INSERT TO {relation} DO INSTEAD NOTHING",
+            ):
+                assert "permission denied" in (reason := refusal(connection, statement)) or "must be owner" in reason
+        for statement in ("SET ROLE audit_owner", "SET session_replication_role = replica"):
+            assert "permission denied" in refusal(connection, statement)
+    engine.dispose()
+
+
+@pytest.mark.parametrize("column", ["id", "created_at", "tx_id"])
+def test_a_writer_cannot_choose_what_the_database_gives(log: AuditLog, writer: sqlalchemy.Engine, column: str) -> None:
+    value = "now()" if column == "created_at" else "1"
+    with writer.connect() as connection:
+        assert "permission denied for table audit_logs" in refusal(
+            connection,
+            f"""INSERT INTO audit_logs (log_entry_id, "timestamp", user_id, action, result, {column})
+                VALUES ('x', now(), 'u', 'a', 'r', {value})""",
+        )
+
+
+def test_a_reader_reads_and_does_nothing_else(relations: list[str], reader_database_url: str) -> None:
+    engine = create_engine(reader_database_url, pool_size=1)
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM audit_log_entries")).scalar_one() == 3
+        connection.rollback()
+        for statement in (
+            """INSERT INTO audit_logs (log_entry_id, "timestamp", user_id, action, result)
+               VALUES ('x', now(), 'u', 'a', 'r')""",
+            "SELECT audit_create_day('2025-10-03')",
+            "SELECT audit_drop_day('2025-10-01')",
+            "SELECT audit_lock_day('2025-10-01')",
+            "SELECT audit_move_strays('2025-10-01')",
+            "SELECT audit_drop_empty_months('2026-10-01')",
+            "SELECT audit_adopt_cluster(5)",
+        ):
+            assert "permission denied" in refusal(connection, statement)
+    engine.dispose()
+
+
+def test_a_writer_makes_and_drops_no_partition(writer: sqlalchemy.Engine) -> None:
+    with writer.connect() as connection:
+        for statement in (
+            "SELECT audit_create_day('2025-10-03')",
+            "SELECT audit_drop_day('2025-10-01')",
+            "SELECT audit_lock_day('2025-10-01')",
+            "SELECT audit_move_strays('2025-10-01')",
+            "SELECT audit_drop_empty_months('2026-10-01')",
+        ):
+            assert "permission denied for function" in refusal(connection, statement)
+
+
+def test_the_roles_have_exactly_these_privileges(superuser_engine: sqlalchemy.Engine) -> None:
+    """On the tables of the audit log, the ledger and the archive; those of later migrations have tests of their own."""
+    with superuser_engine.connect() as connection:
+        tables = connection.execute(
+            text(
+                "SELECT grantee, table_name, privilege_type FROM information_schema.role_table_grants"
+                " WHERE table_schema = 'public' AND grantee <> grantor"
+                " AND (table_name LIKE 'audit%' OR table_name LIKE 'ledger%' OR table_name LIKE 'archived%')"
+            )
+        ).all()
+        columns = connection.execute(
+            text(
+                "SELECT grantee, table_name, privilege_type, column_name FROM information_schema.role_column_grants"
+                " AS every WHERE table_schema = 'public' AND grantee <> grantor"
+                " AND privilege_type IN ('INSERT', 'UPDATE') AND table_name IN ('audit_logs', 'archived_audit_logs')"
+                " AND NOT EXISTS (SELECT FROM information_schema.role_table_grants AS whole"
+                "                 WHERE whole.grantee = every.grantee AND whole.table_name = every.table_name"
+                "                   AND whole.privilege_type = every.privilege_type)"
+            )
+        ).all()
+        roles = connection.execute(
+            text(
+                "SELECT rolname, rolcanlogin OR rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication"
+                " OR rolbypassrls AS may_more FROM pg_roles WHERE rolname LIKE 'audit%' ORDER BY 1"
+            )
+        ).all()
+    readable = {
+        "audit_logs",
+        "audit_log_entries",
+        "ledger_clusters",
+        "ledger_segments",
+        "ledger_checkpoints",
+        "ledger_publications",
+        "archived_audit_logs",
+        "archived_segments",
+        "audit_purges",
+    }
+    recorded = {
+        "ledger_segments",
+        "ledger_checkpoints",
+        "ledger_publications",
+        "archived_audit_logs",
+        "archived_segments",
+        "audit_purges",
+    }
+    assert {tuple(row) for row in tables} == {
+        *((role, table, "SELECT") for role in READERS for table in readable),
+        *(("audit_archiver", table, "INSERT") for table in recorded),
+    }
+    assert {tuple(row) for row in columns} == {
+        *((role, "audit_logs", "INSERT", column) for role in ("audit_writer", "audit_archiver") for column in WRITABLE),
+        *(
+            ("audit_archiver", "archived_audit_logs", "UPDATE", column)
+            for column in ("verified_at", "purged_at", "expired_at")
+        ),
+    }
+    assert [tuple(row) for row in roles] == [
+        (role, False) for role in ("audit_archiver", "audit_owner", "audit_reader", "audit_writer")
+    ]
+
+
+def test_the_functions_are_for_exactly_these_roles(superuser_engine: sqlalchemy.Engine) -> None:
+    with superuser_engine.connect() as connection:
+        found = connection.execute(
+            text("""
+                SELECT proname, array_agg(rolname::text ORDER BY rolname) AS roles
+                FROM pg_proc CROSS JOIN pg_roles
+                WHERE pronamespace = 'public'::regnamespace AND prosecdef
+                  AND rolname IN ('audit_writer', 'audit_archiver', 'audit_reader')
+                  AND has_function_privilege(pg_roles.oid, pg_proc.oid, 'EXECUTE')
+                GROUP BY proname ORDER BY proname
+            """)
+        ).all()
+        unsafe = connection.execute(
+            text("""
+                SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND prosecdef
+                  AND NOT EXISTS (SELECT FROM unnest(proconfig) AS setting WHERE setting LIKE 'search_path=%')
+            """)
+        ).all()
+    archiver = ["audit_archiver"]
+    expected = {
+        "audit_create_day": archiver,
+        "audit_drop_day": archiver,
+        "audit_drop_empty_months": archiver,
+        "audit_lock_day": archiver,
+        "audit_move_strays": archiver,
+        "audit_strays": ["audit_archiver", "audit_reader"],
+    }
+    assert {name: roles for name, roles in found if name in expected} == expected
+    assert unsafe == []
+
+
+def test_sequences_are_advanced_by_those_who_insert_and_set_by_nobody(superuser_engine: sqlalchemy.Engine) -> None:
+    with superuser_engine.connect() as connection:
+        found = connection.execute(
+            text("""
+                SELECT relname::text, rolname::text, privilege
+                FROM pg_class CROSS JOIN pg_roles CROSS JOIN unnest(ARRAY['USAGE', 'SELECT', 'UPDATE']) AS privilege
+                WHERE relkind = 'S' AND relname IN ('audit_logs_id_seq', 'audit_purges_id_seq')
+                  AND rolname IN ('audit_writer', 'audit_archiver', 'audit_reader')
+                  AND has_sequence_privilege(pg_roles.oid, pg_class.oid, privilege)
+                ORDER BY 1, 2, 3
+            """)
+        ).all()
+    assert [tuple(row) for row in found] == [
+        ("audit_logs_id_seq", "audit_archiver", "USAGE"),
+        ("audit_logs_id_seq", "audit_writer", "USAGE"),
+        ("audit_purges_id_seq", "audit_archiver", "USAGE"),
+    ]
+
+
+def test_a_month_that_is_dropped_takes_no_entry_along(relations: list[str], engine: sqlalchemy.Engine) -> None:
+    with engine.begin() as connection:
+        assert drop_empty_months(connection, datetime(2026, 12, 1, tzinfo=UTC).date()) == 0
+        assert connection.execute(text("SELECT count(*) FROM audit_logs")).scalar_one() == 3

@@ -1,0 +1,137 @@
+"""A TLS front for the embedded PostgreSQL, which is built without TLS.
+
+It answers PostgreSQL's SSLRequest, shakes hands as a server with a certificate does, and passes the bytes on in both
+directions: the handshake is real, and so is the database behind it.
+
+https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-SSL
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import ssl
+import struct
+import threading
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+HOST_NAME: Final = "db.example"
+"""The name in the certificate. libpq resolves no name where it is given an address."""
+
+_SSL_REQUEST: Final = struct.pack("!ii", 8, 80877103)
+_SECONDS: Final = 20
+
+
+def make_certificate(directory: Path) -> tuple[Path, Path]:
+    """A certificate for HOST_NAME that signs itself, and its key, as files."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, HOST_NAME)])
+    now = datetime.now(UTC)
+    names = x509.SubjectAlternativeName([x509.DNSName(HOST_NAME), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(minutes=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(names, critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    certificate_file, key_file = directory / "server.crt", directory / "server.key"
+    certificate_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    key_file.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return certificate_file, key_file
+
+
+@dataclass
+class Front:
+    """A running front.
+
+    Attributes:
+        port: of 127.0.0.1.
+        versions: the TLS version of each handshake that succeeded; `refused` for one that did not.
+        plaintext: connections whose client went on without TLS.
+    """
+
+    port: int
+    versions: list[str] = field(default_factory=list)
+    plaintext: int = 0
+
+
+def _pump(source: socket.socket, target: socket.socket) -> None:
+    with suppress(OSError, ValueError):
+        while data := source.recv(65536):
+            target.sendall(data)
+    for each in (source, target):
+        with suppress(OSError):
+            each.shutdown(socket.SHUT_RDWR)
+
+
+def _serve(front: Front, client: socket.socket, database_port: int, context: ssl.SSLContext | None) -> None:
+    client.settimeout(_SECONDS)
+    first = client.recv(8, socket.MSG_WAITALL)
+    if first == _SSL_REQUEST:
+        if context is None:
+            client.sendall(b"N")
+            first = client.recv(8, socket.MSG_WAITALL)
+        else:
+            client.sendall(b"S")
+            try:
+                client = context.wrap_socket(client, server_side=True)
+            except (ssl.SSLError, OSError):
+                front.versions.append("refused")
+                return
+            front.versions.append(client.version() or "unknown")
+            first = b""
+    if first:
+        front.plaintext += 1
+    with client, socket.create_connection(("127.0.0.1", database_port), _SECONDS) as database:
+        database.sendall(first)
+        back = threading.Thread(target=_pump, args=(database, client), daemon=True)
+        back.start()
+        _pump(client, database)
+        back.join(_SECONDS)
+
+
+@contextmanager
+def tls_front(database_port: int, context: ssl.SSLContext | None) -> Iterator[Front]:
+    """Listen on a port of 127.0.0.1; without a context, a server that has no TLS."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        front = Front(listener.getsockname()[1])
+
+        def accept() -> None:
+            with suppress(OSError):
+                while True:
+                    client, _ = listener.accept()
+                    threading.Thread(target=_serve, args=(front, client, database_port, context), daemon=True).start()
+
+        threading.Thread(target=accept, daemon=True).start()
+        yield front
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def server_context(certificate: Path, key: Path, *, newest: ssl.TLSVersion | None = None) -> ssl.SSLContext:
+    """What a server speaks: TLS 1.2 and newer, up to `newest`."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if newest is not None:
+        context.maximum_version = newest
+    context.load_cert_chain(certificate, key)
+    return context
