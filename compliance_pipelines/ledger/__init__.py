@@ -1,0 +1,1 @@
+"""The tamper-evident ledger: Merkle tree, signed checkpoints, sealing and proofs."""

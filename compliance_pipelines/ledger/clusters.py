@@ -1,0 +1,95 @@
+"""Whether this is the cluster whose transaction ids the ledger counts in, and adopting another one.
+
+Here: the check before sealing, and the adoption after a restore. Not here: how a database is restored.
+
+Transaction ids start again in another cluster. The offset of an adopted cluster lifts them above all that were used.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import psycopg.errors
+from sqlalchemy.exc import OperationalError
+
+from compliance_pipelines.errors import ComplianceError
+from compliance_pipelines.ledger import sql, store
+
+if TYPE_CHECKING:
+    import sqlalchemy
+
+_MOST_NAMED: Final = 20
+_WRITERS_TIMEOUT: Final = "10s"
+
+
+class ClusterChangedError(ComplianceError):
+    """The database was restored into another cluster, which nobody has adopted yet."""
+
+
+class ClusterNotAdoptedError(ComplianceError):
+    """The adoption was refused; nothing was changed."""
+
+
+@dataclass(frozen=True)
+class Adoption:
+    """What an adoption did: the offset added to transaction ids from now on, and entries that no segment will hold."""
+
+    tx_offset: int
+    entries_in_no_segment: tuple[str, ...]
+
+
+def check_cluster(connection: sqlalchemy.Connection) -> None:
+    """Refuse a cluster that is not the adopted one.
+
+    Raises:
+        ClusterChangedError: its system identifier differs.
+    """
+    clusters = connection.execute(sql.CLUSTER).one()
+    if clusters.running != clusters.adopted:
+        raise ClusterChangedError(
+            f"this is PostgreSQL cluster {clusters.running}, the ledger counts in the transaction ids of "
+            f"{clusters.adopted}: if the database was restored or upgraded on purpose, stop the writers and run "
+            "`compliance ledger adopt-cluster`"
+        )
+
+
+def adopt_cluster(owner: sqlalchemy.Engine) -> Adoption:
+    """Adopt the cluster that the database is in now. Writers should not have been started in it before.
+
+    Args:
+        owner: connects as a login that may become audit_owner (AUDIT_LOG_MIGRATION_DATABASE_URL).
+
+    Returns:
+        The new offset, and up to twenty entries that were written between the restore and now under transaction ids
+        below the horizon; they are in no segment, and `compliance verify` will go on naming them.
+
+    Raises:
+        ClusterNotAdoptedError: it is the adopted cluster and counts on from where it was; or a writer is at work.
+    """
+    try:
+        with owner.begin() as connection:
+            return _adopt(connection)
+    except OperationalError as error:
+        if isinstance(error.orig, psycopg.errors.LockNotAvailable):
+            raise ClusterNotAdoptedError(
+                f"a transaction that writes to the audit log was still open after {_WRITERS_TIMEOUT}: stop the writers"
+            ) from error
+        raise
+
+
+def _adopt(connection: sqlalchemy.Connection) -> Adoption:
+    checkpoint = store.last_checkpoint(connection)
+    horizon = 0 if checkpoint is None else checkpoint.tx_horizon
+    clusters = connection.execute(sql.CLUSTER).one()
+    if clusters.running == clusters.adopted and connection.execute(sql.HORIZON).one().horizon >= horizon:
+        raise ClusterNotAdoptedError(f"cluster {clusters.running} is the adopted one already: nothing to do")
+    # An entry of a transaction that was still open would get lost below the new horizon.
+    connection.execute(sql.BECOME_OWNER)
+    connection.execute(sql.SET_LOCAL_LOCK_TIMEOUT, {"timeout": _WRITERS_TIMEOUT})
+    connection.execute(sql.LOCK_OUT_WRITERS)
+    tx_offset = int(connection.execute(sql.HIGHEST_TX_ID).scalar_one()) + 1
+    unsealed = connection.execute(sql.ENTRIES_IN_NO_SEGMENT, {"horizon": horizon, "most": _MOST_NAMED}).scalars()
+    adoption = Adoption(tx_offset, tuple(unsealed))
+    connection.execute(sql.ADOPT_CLUSTER, {"tx_offset": tx_offset})
+    return adoption

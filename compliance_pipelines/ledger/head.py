@@ -1,0 +1,57 @@
+"""The ledger up to one of its checkpoints, ready to grow.
+
+Here: the frontier of its tree and the transaction id at which its last pass stopped. Not here: signatures, and whether
+a head is the right one (anchor.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from compliance_pipelines.hashing import DIGEST_BYTES
+from compliance_pipelines.ledger.merkle import CompactRange
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from compliance_pipelines.ledger.segments import Segment
+
+
+@dataclass(frozen=True)
+class LedgerHead:
+    """Where the next segment record is appended; without arguments, the empty ledger.
+
+    Attributes:
+        size: segments in the tree.
+        frontier: roots of the tree's perfect subtrees from left to right, 32 bytes each, joined.
+        tx_horizon: every entry with a smaller transaction id is in a segment: `tx_to` of the last record.
+    """
+
+    size: int = 0
+    frontier: bytes = b""
+    tx_horizon: int = 0
+
+    @property
+    def root(self) -> bytes:
+        """The tree's root, 32 bytes.
+
+        Raises:
+            FrontierError: the frontier does not fit the size.
+        """
+        return self._tree().root()
+
+    def extended(self, segments: Sequence[Segment]) -> LedgerHead:
+        """The head after these records, of which there is at least one.
+
+        Raises:
+            FrontierError: the frontier does not fit the size.
+        """
+        tree = self._tree()
+        for segment in segments:
+            tree.append(segment.leaf_hash())
+        return LedgerHead(tree.size, b"".join(tree.nodes), segments[-1].tx_to)
+
+    def _tree(self) -> CompactRange:
+        starts = range(0, len(self.frontier), DIGEST_BYTES)
+        return CompactRange.from_nodes(self.size, [self.frontier[start : start + DIGEST_BYTES] for start in starts])

@@ -1,0 +1,178 @@
+"""The proof that an entry is in the ledger, as a file: its form, and checking one.
+
+Here: what needs the file and the public key alone, neither database nor network nor settings. Not here: making a proof
+(proofs.py). docs/ledger.md specifies the form for strangers.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
+
+from compliance_pipelines.audit_log.canonical import CanonicalEncodingError, leaf_hash
+from compliance_pipelines.audit_log.entry import ENTRY_SCHEMA
+from compliance_pipelines.clock import utc_day
+from compliance_pipelines.errors import ComplianceError
+from compliance_pipelines.ledger.checkpoint import Checkpoint, NoteError, open_checkpoint
+from compliance_pipelines.ledger.merkle import ProofError, verify_inclusion
+from compliance_pipelines.ledger.segments import MalformedSegmentError, Segment
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from compliance_pipelines.ledger.checkpoint import VerifierKey
+
+FORMAT: Final = "compliance-pipelines/proof/v1"
+_JSON_TYPES: Final = {
+    "format": str,
+    "entry": dict,
+    "entry_index": int,
+    "entry_path": list,
+    "segment": dict,
+    "ledger_path": list,
+    "checkpoint": str,
+}
+_TIMES: Final = frozenset(field.name for field in ENTRY_SCHEMA if pa.types.is_timestamp(field.type))
+_INTEGERS: Final = frozenset(field.name for field in ENTRY_SCHEMA if pa.types.is_integer(field.type))
+_NULLABLE: Final = frozenset(field.name for field in ENTRY_SCHEMA if field.nullable)
+
+
+class InvalidProofError(ComplianceError):
+    """The proof does not prove that its entry is in the ledger."""
+
+
+@dataclass(frozen=True)
+class ProvenEntry:
+    """What a valid proof says: the entry's columns, its segment, and the signed tree head over it."""
+
+    entry: dict[str, Any]
+    segment: Segment
+    checkpoint: Checkpoint
+
+
+def proof_document(  # noqa: PLR0913 - the parts of a proof, each by its name
+    *,
+    entry: Mapping[str, Any],
+    entry_index: int,
+    entry_path: Sequence[bytes],
+    segment: Segment,
+    ledger_path: Sequence[bytes],
+    note: str,
+) -> dict[str, Any]:
+    """The proof as JSON values.
+
+    Args:
+        entry: its columns, as ENTRY_SCHEMA has them.
+        entry_index: its place in the segment, from 0.
+        entry_path: nodes from the entry to the segment's root, 32 bytes each.
+        segment: the record.
+        ledger_path: nodes from the record to the ledger's root, 32 bytes each.
+        note: the signed checkpoint.
+    """
+    return {
+        "format": FORMAT,
+        "entry": _entry_to_json(entry),
+        "entry_index": entry_index,
+        "entry_path": [node.hex() for node in entry_path],
+        "segment": segment.to_json(),
+        "ledger_path": [node.hex() for node in ledger_path],
+        "checkpoint": note,
+    }
+
+
+def proof_to_text(document: Mapping[str, Any]) -> str:
+    """The proof's file."""
+    return json.dumps(document, ensure_ascii=False, indent=2) + "\n"
+
+
+def proof_from_bytes(data: bytes) -> object:
+    """Parse a proof's file; :func:`verify_proof` judges what is in it.
+
+    Raises:
+        InvalidProofError: it is no JSON in UTF-8, or gives a name twice, so that readers could take different values.
+    """
+    try:
+        return json.loads(data.decode(), object_pairs_hook=_without_repeated_names)
+    except (ValueError, RecursionError) as error:
+        raise InvalidProofError(f"this is no proof: {error}") from error
+
+
+def verify_proof(document: object, key: VerifierKey) -> ProvenEntry:
+    """Check a proof document: from the entry to its segment's root, from the segment to the signed tree head.
+
+    Args:
+        document: the parsed JSON.
+        key: whose signature counts.
+
+    Raises:
+        InvalidProofError: something in it was changed, or the checkpoint is not signed by this key.
+    """
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise InvalidProofError(f"this is no proof of the format {FORMAT}")
+    if {name: type(value) for name, value in document.items()} != _JSON_TYPES:
+        raise InvalidProofError(f"a proof has {', '.join(_JSON_TYPES)}, and nothing else; this one has another form")
+    try:
+        return _verify(document, key)
+    except (NoteError, ProofError, MalformedSegmentError, CanonicalEncodingError) as error:
+        raise InvalidProofError(str(error)) from error
+
+
+def _verify(document: Mapping[str, Any], key: VerifierKey) -> ProvenEntry:
+    checkpoint = open_checkpoint(document["checkpoint"], key)
+    segment = Segment.from_json(document["segment"])
+    verify_inclusion(segment.leaf_hash(), segment.seq, checkpoint.size, _path(document, "ledger_path"), checkpoint.root)
+    entry = _entry_from_json(document["entry"])
+    verify_inclusion(
+        leaf_hash(entry), document["entry_index"], segment.entry_count, _path(document, "entry_path"), segment.root
+    )
+    if utc_day(entry["timestamp"]) != segment.day or not segment.covers(entry["tx_id"]):
+        raise InvalidProofError(f"the entry is not one of segment {segment.seq}: another day or transaction")
+    return ProvenEntry(entry, segment, checkpoint)
+
+
+def _entry_to_json(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: value.astimezone(UTC).isoformat(timespec="microseconds") if isinstance(value, datetime) else value
+        for name, value in entry.items()
+    }
+
+
+def _entry_from_json(values: Mapping[str, Any]) -> dict[str, Any]:
+    if set(values) != set(ENTRY_SCHEMA.names):
+        raise InvalidProofError(f"the entry does not have exactly the columns {', '.join(ENTRY_SCHEMA.names)}")
+    # The canonical bytes of 5 and "5" are the same: the type of a value is part of the form.
+    for name, value in values.items():
+        wanted = int if name in _INTEGERS else str
+        if type(value) is not wanted and not (value is None and name in _NULLABLE):
+            raise InvalidProofError(
+                f"the entry's {name} is {type(value).__name__} where it should be {wanted.__name__}"
+            )
+    try:
+        entry = {**values, **{name: datetime.fromisoformat(values[name]) for name in _TIMES}}
+        exact = _entry_to_json(entry) == values
+    except (ValueError, OverflowError) as error:
+        raise InvalidProofError(f"the entry's times are no times: {error}") from error
+    if not exact:
+        raise InvalidProofError("the entry's times are not written in UTC with microseconds")
+    return entry
+
+
+def _path(document: Mapping[str, Any], name: str) -> list[bytes]:
+    try:
+        path = [bytes.fromhex(node) for node in document[name]]
+    except (TypeError, ValueError) as error:
+        raise InvalidProofError(f"{name} holds something that is no hash: {error}") from error
+    if [node.hex() for node in path] != document[name]:
+        raise InvalidProofError(f"{name} is not written in lower-case hex digits")
+    return path
+
+
+def _without_repeated_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        raise ValueError("a name is given twice")
+    return values

@@ -1,0 +1,246 @@
+"""Sealing: entries become segments, segments become leaves of the ledger, its head is signed and published.
+
+Here: one pass, from the lock to the publication. Not here: the tree, the note, the objects in the cold store.
+
+A pass takes the entries between the last horizon and the oldest transaction that is still running, so that an entry
+whose transaction holds a low id and commits late is left for a later pass and never skipped.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, NamedTuple
+
+from sqlalchemy.exc import IntegrityError
+
+from compliance_pipelines.audit_log.reading import read_rows
+from compliance_pipelines.clock import utc_day
+from compliance_pipelines.errors import ComplianceError
+from compliance_pipelines.ledger import sql, store
+from compliance_pipelines.ledger.anchor import check_anchor, publish_pending
+from compliance_pipelines.ledger.checkpoint import Checkpoint, sign_checkpoint
+from compliance_pipelines.ledger.clusters import check_cluster
+from compliance_pipelines.ledger.hashing import SegmentHasher
+from compliance_pipelines.ledger.segments import Segment
+from compliance_pipelines.streaming import run_ahead
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from datetime import date, datetime
+
+    import sqlalchemy
+
+    from compliance_pipelines.ledger.head import LedgerHead
+    from compliance_pipelines.services import Services
+
+
+class TransactionIdsWentBackError(ComplianceError):
+    """The oldest running transaction is older than what was sealed already."""
+
+
+class SealedRowsChangedError(ComplianceError):
+    """Entries appeared or disappeared while they were being sealed; only a superuser can do that."""
+
+
+class SegmentsInTheWayError(ComplianceError):
+    """The database holds segment records or a checkpoint that this pass did not know of; nothing was sealed."""
+
+
+class SealStep(StrEnum):
+    """What has just been done when the step hook is called.
+
+    A pass begins with the publications of one that was interrupted, if there was one. Then: each day hashed; segments
+    and checkpoint inserted; committed; put into the cold store; recorded as published.
+    """
+
+    HASHED = "hashed"
+    INSERTED = "inserted"
+    COMMITTED = "committed"
+    PUBLISHED = "published"
+    PUBLICATION_RECORDED = "publication recorded"
+
+
+@dataclass(frozen=True)
+class SealResult:
+    """What one pass did.
+
+    Attributes:
+        segments: the new records, in order.
+        checkpoint: the new tree head; None where there was nothing to seal.
+        published: sizes of the checkpoints put into the cold store, those of an interrupted pass included.
+        more: the pass was cut at its bound, so that entries are left for the next one.
+        busy: another process was sealing, so that this one did nothing.
+    """
+
+    segments: tuple[Segment, ...] = ()
+    checkpoint: Checkpoint | None = None
+    published: tuple[int, ...] = ()
+    more: bool = False
+    busy: bool = False
+
+    @property
+    def entries(self) -> int:
+        """Entries sealed by this pass."""
+        return sum(segment.entry_count for segment in self.segments)
+
+
+class _Range(NamedTuple):
+    tx_from: int
+    tx_to: int
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What one pass takes: the entries of a range of transaction ids, by day, at the database's time."""
+
+    span: _Range
+    entries_per_day: Mapping[date, int]
+    more: bool
+    now: datetime
+
+
+def _no_step(_name: str) -> None:
+    pass
+
+
+def seal(services: Services, *, max_entries: int | None = None, step: Callable[[str], None] = _no_step) -> SealResult:
+    """Seal what was committed since the last pass. Killed at any moment, the next pass heals what is half done.
+
+    Args:
+        services: the opened services.
+        max_entries: bound on the entries of this pass, which only a single larger transaction exceeds; default:
+            LEDGER_SEAL_MAX_ENTRIES.
+        step: called with each :class:`SealStep` that is done, for tests that interrupt.
+
+    Raises:
+        ClusterChangedError: the database was restored into another cluster.
+        TransactionIdsWentBackError: its transaction ids are lower than they were.
+        LedgerError: the cold store and the database do not tell the same story.
+        SealedRowsChangedError: rows came or went while they were hashed.
+        SegmentsInTheWayError: somebody wrote segment records beside the sealing.
+        ObjectStoreError: the cold store failed; a checkpoint that was committed is published by the next pass.
+        ReadingError: the entries could not be read.
+    """
+    most = services.settings.ledger_seal_max_entries if max_entries is None else max_entries
+    with services.engine.connect() as connection, _sealing_lock(connection) as locked:
+        if not locked:
+            return SealResult(busy=True)
+        with connection.begin():
+            check_cluster(connection)
+            anchored = check_anchor(services, connection)
+        healed = publish_pending(services, connection, anchored, step)
+        with connection.begin():
+            work = _work(connection, healed.head.tx_horizon, most)
+        if not work.entries_per_day:
+            return SealResult(published=healed.sizes)
+        segments = _hash_days(services, work, first_seq=healed.head.size, step=step)
+        checkpoint = _insert(services, connection, healed.head.extended(segments), segments, step)
+        step(SealStep.COMMITTED)
+        published = publish_pending(services, connection, healed.head, step)
+    return SealResult(tuple(segments), checkpoint, (*healed.sizes, *published.sizes), more=work.more)
+
+
+@contextmanager
+def _sealing_lock(connection: sqlalchemy.Connection) -> Iterator[bool]:
+    """A lock of the session, which ends with the process: the passes of two processes never overlap."""
+    with connection.begin():
+        locked: bool = connection.execute(sql.TRY_LOCK_SEALING).scalar_one()
+    try:
+        yield locked
+    finally:
+        if locked and not connection.invalidated:
+            if connection.in_transaction():
+                connection.rollback()
+            with connection.begin():
+                connection.execute(sql.UNLOCK_SEALING)
+
+
+def _work(connection: sqlalchemy.Connection, tx_from: int, most: int) -> _Work:
+    """The entries from the last horizon on, cut between two transactions where they are too many."""
+    horizon = connection.execute(sql.HORIZON).one()
+    if horizon.horizon < tx_from:
+        raise TransactionIdsWentBackError(
+            f"the oldest running transaction is {horizon.horizon}, but entries were sealed up to {tx_from}: the "
+            "database was restored or its transaction counter was reset; find out which, then run "
+            "`compliance ledger adopt-cluster`"
+        )
+    span = _Range(tx_from, horizon.horizon)
+    per_day = _entries_per_day(connection, span)
+    waiting = sum(per_day.values())
+    if waiting > most:
+        span = _Range(tx_from, connection.execute(sql.CUT, {**span._asdict(), "entries": most}).scalar_one())
+        per_day = _entries_per_day(connection, span)
+    return _Work(span, per_day, more=waiting > sum(per_day.values()), now=horizon.now)
+
+
+def _entries_per_day(connection: sqlalchemy.Connection, span: _Range) -> dict[date, int]:
+    """How many entries of the range each day has, in the order of the days."""
+    partitions = connection.execute(sql.UNSEALED_PER_PARTITION, span._asdict()).all()
+    if any(utc_day(partition.first) != utc_day(partition.last) for partition in partitions):
+        return {row.day: row.entries for row in connection.execute(sql.UNSEALED_PER_DAY, span._asdict())}
+    return {utc_day(partition.first): partition.entries for partition in partitions}
+
+
+def _hash_days(services: Services, work: _Work, *, first_seq: int, step: Callable[[str], None]) -> list[Segment]:
+    segments = []
+    for seq, (day, expected) in enumerate(work.entries_per_day.items(), first_seq):
+        hasher = SegmentHasher([work.span])
+        with (
+            read_rows(services.engine, day=day, tx_from=work.span.tx_from, tx_to=work.span.tx_to) as rows,
+            run_ahead(rows, depth=2, name="sealing-reader") as batches,
+        ):
+            for batch in batches:
+                hasher.feed(batch)
+        hashed = hasher.result(0)
+        if hashed.entry_count != expected:
+            raise SealedRowsChangedError(
+                f"{day}: {expected} committed entries were to be sealed, {hashed.entry_count} were read: entries of "
+                "this range appeared or disappeared meanwhile, which no application can do; find out who did"
+            )
+        segments.append(
+            Segment(
+                seq=seq,
+                day=day,
+                tx_from=work.span.tx_from,
+                tx_to=work.span.tx_to,
+                first_id=hashed.first_id,
+                last_id=hashed.last_id,
+                entry_count=hashed.entry_count,
+                root=hashed.root,
+                sealed_at=work.now,
+            )
+        )
+        step(SealStep.HASHED)
+    return segments
+
+
+def _insert(
+    services: Services,
+    connection: sqlalchemy.Connection,
+    head: LedgerHead,
+    segments: Sequence[Segment],
+    step: Callable[[str], None],
+) -> Checkpoint:
+    """Sign the head and commit it with its segments."""
+    checkpoint = Checkpoint(origin=services.signing_key.name, size=head.size, root=head.root)
+    stored = store.StoredCheckpoint(
+        size=head.size,
+        root=checkpoint.root,
+        tx_horizon=head.tx_horizon,
+        frontier=head.frontier,
+        note=sign_checkpoint(checkpoint, services.signing_key),
+        signed_at=segments[0].sealed_at,
+    )
+    try:
+        with connection.begin():
+            store.insert(connection, segments, stored)
+            step(SealStep.INSERTED)
+    except IntegrityError as error:
+        raise SegmentsInTheWayError(
+            f"segment {segments[0].seq} cannot be recorded: {' '.join(str(error.orig).split())}; if another process "
+            "sealed meanwhile (the connection that holds the lock was lost), run it again; else somebody wrote to the "
+            "ledger's tables: find out who did, and run `compliance verify --all`"
+        ) from error
+    return checkpoint

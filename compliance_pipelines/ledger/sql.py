@@ -1,0 +1,99 @@
+"""Every SQL statement of the ledger.
+
+Here: statements with bound parameters. Not here: what their results mean.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import text
+
+TRY_LOCK_SEALING = text("SELECT pg_try_advisory_lock(hashtext('compliance_pipelines.sealing'))")
+UNLOCK_SEALING = text("SELECT pg_advisory_unlock(hashtext('compliance_pipelines.sealing'))")
+
+CLUSTER = text("""
+    SELECT control.system_identifier AS running,
+           (SELECT system_identifier FROM ledger_clusters ORDER BY number DESC LIMIT 1) AS adopted
+    FROM pg_control_system() AS control
+""")
+HORIZON = text("SELECT audit_tx_horizon() AS horizon, clock_timestamp() AS now")
+HIGHEST_TX_ID = text("""
+    SELECT greatest((SELECT coalesce(max(tx_id), 0) FROM audit_logs),
+                    (SELECT coalesce(max(tx_horizon), 0) FROM ledger_checkpoints))
+""")
+# Written after a restore and before the adoption, under transaction ids that were used before: below the horizon and in
+# no segment, or in the range of one by chance, but with an `id` that it does not reach.
+ENTRIES_IN_NO_SEGMENT = text("""
+    SELECT entry.log_entry_id
+    FROM audit_logs AS entry
+    WHERE entry.tx_id < :horizon
+      AND NOT EXISTS (SELECT FROM ledger_segments AS segment
+                      WHERE segment.day = (entry."timestamp" AT TIME ZONE 'UTC')::date
+                        AND segment.tx_from <= entry.tx_id AND entry.tx_id < segment.tx_to
+                        AND segment.first_id <= entry.id AND entry.id <= segment.last_id)
+    ORDER BY entry.id
+    LIMIT :most
+""")
+BECOME_OWNER = text("SET LOCAL ROLE audit_owner")
+SET_LOCAL_LOCK_TIMEOUT = text("SELECT set_config('lock_timeout', :timeout, true)")
+LOCK_OUT_WRITERS = text("LOCK TABLE ONLY audit_logs IN SHARE MODE")
+ADOPT_CLUSTER = text("SELECT audit_adopt_cluster(:tx_offset)")
+
+# Grouped by day, PostgreSQL would sort all the rows; all but default partitions hold one day, and no day is in two.
+UNSEALED_PER_PARTITION = text("""
+    SELECT min("timestamp") AS first, max("timestamp") AS last, count(*) AS entries
+    FROM audit_logs WHERE tx_id >= :tx_from AND tx_id < :tx_to
+    GROUP BY tableoid ORDER BY 1
+""")
+UNSEALED_PER_DAY = text("""
+    SELECT ("timestamp" AT TIME ZONE 'UTC')::date AS day, count(*) AS entries
+    FROM audit_logs WHERE tx_id >= :tx_from AND tx_id < :tx_to
+    GROUP BY 1 ORDER BY 1
+""")
+OLDEST_UNSEALED = text("""
+    SELECT min(created_at) FROM audit_logs
+    WHERE tx_id >= coalesce((SELECT tx_horizon FROM ledger_checkpoints ORDER BY size DESC LIMIT 1), 0)
+""")
+# Where a range with more than :entries entries is cut: between two transactions, and not before the first one.
+CUT = text("""
+    SELECT greatest((SELECT tx_id FROM audit_logs WHERE tx_id >= :tx_from AND tx_id < :tx_to
+                     ORDER BY tx_id OFFSET :entries LIMIT 1),
+                    (SELECT min(tx_id) + 1 FROM audit_logs WHERE tx_id >= :tx_from AND tx_id < :tx_to)) AS tx_to
+""")
+
+_CHECKPOINT_COLUMNS = "size, root, tx_horizon, frontier, note, signed_at"
+LAST_CHECKPOINT = text(f"SELECT {_CHECKPOINT_COLUMNS} FROM ledger_checkpoints ORDER BY size DESC LIMIT 1")  # noqa: S608 - constants only
+CHECKPOINT_OF_SIZE = text(f"SELECT {_CHECKPOINT_COLUMNS} FROM ledger_checkpoints WHERE size = :size")  # noqa: S608 - constants only
+CHECKPOINTS = text(f"SELECT {_CHECKPOINT_COLUMNS} FROM ledger_checkpoints ORDER BY size")  # noqa: S608 - constants only
+UNPUBLISHED_CHECKPOINTS = text(
+    f"SELECT {_CHECKPOINT_COLUMNS} FROM ledger_checkpoints"  # noqa: S608 - constants only
+    " WHERE size > (SELECT coalesce(max(size), 0) FROM ledger_publications) ORDER BY size"
+)
+LAST_PUBLISHED_SIZE = text("SELECT max(size) FROM ledger_publications")
+
+_SEGMENT_COLUMNS = "seq, day, tx_from, tx_to, first_id, last_id, entry_count, root, sealed_at"
+SEGMENTS_BETWEEN = text(
+    f"SELECT {_SEGMENT_COLUMNS} FROM ledger_segments WHERE seq >= :first AND seq < :after ORDER BY seq"  # noqa: S608 - constants only
+)
+SEGMENT_OF_ENTRY = text(
+    f"SELECT {_SEGMENT_COLUMNS} FROM ledger_segments"  # noqa: S608 - constants only
+    " WHERE day = :day AND tx_from <= :tx_id AND :tx_id < tx_to"
+)
+
+INSERT_SEGMENT = text("""
+    INSERT INTO ledger_segments (seq, day, tx_from, tx_to, first_id, last_id, entry_count, root, sealed_at)
+    VALUES (:seq, :day, :tx_from, :tx_to, :first_id, :last_id, :entry_count, :root, :sealed_at)
+""")
+INSERT_CHECKPOINT = text("""
+    INSERT INTO ledger_checkpoints (size, root, tx_horizon, frontier, note, signed_at)
+    VALUES (:size, :root, :tx_horizon, :frontier, :note, :signed_at)
+""")
+INSERT_PUBLICATION = text("""
+    INSERT INTO ledger_publications (size, object_key) VALUES (:size, :object_key)
+    ON CONFLICT (size) DO NOTHING
+""")
+
+FIND_ENTRY = text("""
+    SELECT ("timestamp" AT TIME ZONE 'UTC')::date AS day, tx_id
+    FROM audit_logs WHERE log_entry_id = :log_entry_id ORDER BY "timestamp"
+""")
+"""One row for each day on which the id stands in the hot store."""

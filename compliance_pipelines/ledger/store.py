@@ -1,0 +1,135 @@
+"""Segments and checkpoints as the database holds them.
+
+Here: rows to records and back. Not here: sealing, publishing, what a difference means.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from compliance_pipelines.ledger import sql
+from compliance_pipelines.ledger.head import LedgerHead
+from compliance_pipelines.ledger.segments import Segment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import date, datetime
+
+    import sqlalchemy
+
+_STREAMED: Final = {"yield_per": 10_000}
+
+
+@dataclass(frozen=True)
+class StoredCheckpoint:
+    """A signed tree head as the database holds it.
+
+    Attributes:
+        size: segments in the tree.
+        root: 32 bytes.
+        tx_horizon: every entry with a smaller transaction id was sealed.
+        frontier: the tree's frontier nodes, 32 bytes each, joined.
+        note: the signed note.
+        signed_at: aware.
+    """
+
+    size: int
+    root: bytes
+    tx_horizon: int
+    frontier: bytes
+    note: str
+    signed_at: datetime
+
+    @property
+    def head(self) -> LedgerHead:
+        """The ledger up to here, as the database says it is."""
+        return LedgerHead(self.size, self.frontier, self.tx_horizon)
+
+
+def _checkpoint(row: sqlalchemy.Row[Any]) -> StoredCheckpoint:
+    return StoredCheckpoint(
+        size=row.size,
+        root=bytes(row.root),
+        tx_horizon=row.tx_horizon,
+        frontier=bytes(row.frontier),
+        note=row.note,
+        signed_at=row.signed_at,
+    )
+
+
+def segment_of_row(row: sqlalchemy.Row[Any]) -> Segment:
+    """The record that a row with the columns of `ledger_segments` holds."""
+    return Segment(
+        seq=row.seq,
+        day=row.day,
+        tx_from=row.tx_from,
+        tx_to=row.tx_to,
+        first_id=row.first_id,
+        last_id=row.last_id,
+        entry_count=row.entry_count,
+        root=bytes(row.root),
+        sealed_at=row.sealed_at,
+    )
+
+
+def last_checkpoint(connection: sqlalchemy.Connection) -> StoredCheckpoint | None:
+    """The largest checkpoint; None before the first sealing."""
+    row = connection.execute(sql.LAST_CHECKPOINT).first()
+    return None if row is None else _checkpoint(row)
+
+
+def checkpoint_of_size(connection: sqlalchemy.Connection, size: int) -> StoredCheckpoint | None:
+    """The checkpoint of a tree of this size, if one was signed."""
+    row = connection.execute(sql.CHECKPOINT_OF_SIZE, {"size": size}).first()
+    return None if row is None else _checkpoint(row)
+
+
+def checkpoints(connection: sqlalchemy.Connection) -> Iterator[StoredCheckpoint]:
+    """Every checkpoint, smallest first, streamed."""
+    for row in connection.execute(sql.CHECKPOINTS, execution_options=_STREAMED):
+        yield _checkpoint(row)
+
+
+def unpublished_checkpoints(connection: sqlalchemy.Connection) -> list[StoredCheckpoint]:
+    """The checkpoints that are not known to be in the cold store, smallest first."""
+    return [_checkpoint(row) for row in connection.execute(sql.UNPUBLISHED_CHECKPOINTS)]
+
+
+def last_published_size(connection: sqlalchemy.Connection) -> int | None:
+    """The size of the largest checkpoint known to be in the cold store."""
+    size: int | None = connection.execute(sql.LAST_PUBLISHED_SIZE).scalar_one()
+    return size
+
+
+def last_published_checkpoint(connection: sqlalchemy.Connection) -> StoredCheckpoint | None:
+    """The largest checkpoint known to be in the cold store: what may be given to somebody outside.
+
+    A later one may still be lost with the database, and another of its size take its place.
+    """
+    size = last_published_size(connection)
+    return None if size is None else checkpoint_of_size(connection, size)
+
+
+def segments_between(connection: sqlalchemy.Connection, first: int, after: int) -> list[Segment]:
+    """The segments with `first` <= seq < `after`, in order."""
+    return [segment_of_row(row) for row in connection.execute(sql.SEGMENTS_BETWEEN, {"first": first, "after": after})]
+
+
+def segments(connection: sqlalchemy.Connection, *, after: int | None = None) -> Iterator[Segment]:
+    """Every segment in order, streamed; with `after`, those with a smaller seq."""
+    bounds = {"first": 0, "after": 2**62 if after is None else after}
+    for row in connection.execute(sql.SEGMENTS_BETWEEN, bounds, execution_options=_STREAMED):
+        yield segment_of_row(row)
+
+
+def segment_of_entry(connection: sqlalchemy.Connection, day: date, tx_id: int) -> Segment | None:
+    """The segment that covers an entry; None where it is not sealed."""
+    row = connection.execute(sql.SEGMENT_OF_ENTRY, {"day": day, "tx_id": tx_id}).first()
+    return None if row is None else segment_of_row(row)
+
+
+def insert(connection: sqlalchemy.Connection, new: Sequence[Segment], checkpoint: StoredCheckpoint) -> None:
+    """Write segments and the checkpoint over them; the caller commits."""
+    connection.execute(sql.INSERT_SEGMENT, [vars(segment) for segment in new])
+    connection.execute(sql.INSERT_CHECKPOINT, vars(checkpoint))

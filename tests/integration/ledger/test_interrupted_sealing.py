@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import pytest
+from sqlalchemy import text
+
+from compliance_pipelines.ledger import sql
+from tests.sealing import seal_all, settle
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from compliance_pipelines.services import Services
+    from tests.integration.archive.days import Days
+    from tests.integration.ledger.inspector import Inspector
+
+CHECKOUT: Final = Path(__file__).parents[3]
+
+
+def seal_and_be_killed(services: Services, moment: str) -> None:
+    """Run a pass in a process of its own that kills itself; return when its database session is gone as well."""
+    settle(services)
+    settings = services.settings
+    assert settings.ledger_signing_key is not None
+    environment = {
+        "PATH": os.environ["PATH"],
+        "AUDIT_LOG_DATABASE_URL": settings.require_database_url(),
+        "AUDIT_COLD_STORAGE_PROVIDER": "local",
+        "AUDIT_COLD_STORAGE_PATH": str(settings.audit_cold_storage_path),
+        "LEDGER_SIGNING_KEY": settings.ledger_signing_key.get_secret_value(),
+    }
+    command = [sys.executable, "-m", "tests.integration.ledger.sealing_process", moment]
+    child = subprocess.run(command, cwd=CHECKOUT, env=environment, timeout=60, check=False, capture_output=True)
+    assert child.returncode == -signal.SIGKILL, child.stderr.decode()
+    with services.engine.connect() as connection:
+        connection.execute(text(sql.TRY_LOCK_SEALING.text.replace("pg_try_advisory_lock", "pg_advisory_lock")))
+        connection.execute(sql.UNLOCK_SEALING)
+
+
+@pytest.mark.parametrize(
+    ("moment", "committed"),
+    [
+        ("hashing", False),
+        ("hashed:0", False),
+        ("hashed:1", False),
+        ("inserted", False),
+        ("committed", True),
+        ("published", True),
+        ("publication recorded", True),
+    ],
+)
+def test_a_pass_killed_at_any_step_is_healed_by_the_next_one(
+    days: Days, inspector: Inspector, day: date, moment: str, committed: bool
+) -> None:
+    entries = days.append(day, 4)
+    entries += days.append(day, 3, sealed=False) + days.append(day + timedelta(days=1), 2, sealed=False)
+
+    seal_and_be_killed(days.services, moment)
+    assert (len(inspector.segments()) == 3) == committed
+    entries += days.append(day, 1, sealed=False)
+    result = seal_all(days.services)
+
+    assert result.entries == (1 if committed else 6)
+    inspector.assert_each_is_sealed_once(each.log_entry_id for each in entries)
+
+
+def test_a_pass_killed_while_it_heals_another_is_healed_too(
+    services: Services, days: Days, inspector: Inspector, day: date
+) -> None:
+    entries = days.append(day, 2)
+    for moment in ("committed", "published"):
+        entries += days.append(day, 2, sealed=False)
+        seal_and_be_killed(services, moment)
+    # The second pass was killed at the first checkpoint that it published: that of the pass before.
+    assert inspector.sizes() == [1, 2]
+
+    assert seal_all(services).published == (2, 3)
+    inspector.assert_each_is_sealed_once(each.log_entry_id for each in entries)
+
+
+def test_what_was_committed_is_published_even_when_nothing_new_came(
+    services: Services, days: Days, inspector: Inspector, day: date
+) -> None:
+    entries = days.append(day, 2, sealed=False)
+    seal_and_be_killed(services, "committed")
+    assert inspector.sizes() == []
+
+    result = seal_all(services)
+
+    assert (result.checkpoint, result.published) == (None, (1,))
+    inspector.assert_each_is_sealed_once(each.log_entry_id for each in entries)

@@ -1,0 +1,216 @@
+"""The ledger as somebody would check it who has docs/ledger.md and nothing of this project's code.
+
+Word by word from the document and RFC 6962, with no thought for speed. Everything that is not as the document wants it
+raises ValueError. Nothing is imported from the package, so that a fault there is not repeated here.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+COLUMNS = {
+    "id": int,
+    "log_entry_id": str,
+    "timestamp": str,
+    "user_id": str,
+    "action": str,
+    "resource_type": str,
+    "resource_id": str,
+    "result": str,
+    "metadata": str,
+    "created_at": str,
+    "tx_id": int,
+}
+NULLABLE = {"resource_type", "resource_id", "metadata"}
+RECORD = {
+    "seq": int,
+    "day": str,
+    "tx_from": int,
+    "tx_to": int,
+    "first_id": int,
+    "last_id": int,
+    "entry_count": int,
+    "root": str,
+    "sealed_at": int,
+}
+PROOF = {
+    "format": str,
+    "entry": dict,
+    "entry_index": int,
+    "entry_path": list,
+    "segment": dict,
+    "ledger_path": list,
+    "checkpoint": str,
+}
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00")
+HASH = re.compile(r"[0-9a-f]{64}")
+
+
+def need(condition: object, what: str) -> None:
+    if not condition:
+        raise ValueError(what)
+
+
+def microseconds(time: str) -> int:
+    need(TIME.fullmatch(time), f"{time} is no time")
+    return (datetime.fromisoformat(time) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
+def from_base64(text: str) -> bytes:
+    data = base64.b64decode(text, validate=True)
+    need(base64.b64encode(data).decode() == text, "another way to write base64")
+    return data
+
+
+def with_length(text: str) -> bytes:
+    data = text.encode()
+    return str(len(data)).encode() + b":" + data
+
+
+def canonical_bytes(entry: Mapping[str, Any]) -> bytes:
+    """Of an entry as a proof writes it."""
+    need(set(entry) == set(COLUMNS), "other columns")
+    encoded = b""
+    for name, kind in COLUMNS.items():
+        value = entry[name]
+        if value is None and name in NULLABLE:
+            encoded += b"-"
+            continue
+        need(type(value) is kind, f"{name} is of another type")
+        encoded += with_length(str(microseconds(value) if name in ("timestamp", "created_at") else value))
+    return encoded
+
+
+def record_bytes(record: Mapping[str, Any]) -> bytes:
+    need({name: type(value) for name, value in record.items()} == RECORD, "no segment record")
+    need(HASH.fullmatch(record["root"]), "a root is 64 lower-case hex digits")
+    return b"".join(with_length(str(record[name])) for name in RECORD)
+
+
+def leaf_hash(data: bytes) -> bytes:
+    return hashlib.sha256(b"\x00" + data).digest()
+
+
+def node_hash(left: bytes, right: bytes) -> bytes:
+    return hashlib.sha256(b"\x01" + left + right).digest()
+
+
+def split(count: int) -> int:
+    k = 1
+    while k * 2 < count:
+        k *= 2
+    return k
+
+
+def tree_root(leaves: Sequence[bytes]) -> bytes:
+    """MTH of RFC 6962 section 2.1."""
+    if not leaves:
+        return hashlib.sha256(b"").digest()
+    if len(leaves) == 1:
+        return leaves[0]
+    k = split(len(leaves))
+    return node_hash(tree_root(leaves[:k]), tree_root(leaves[k:]))
+
+
+def root_by_path(leaf: bytes, index: int, count: int, path: Sequence[bytes]) -> bytes:
+    """PATH of RFC 6962 section 2.1.1, read backwards: the root that a leaf and its audit path lead to."""
+    need(0 <= index < count, "no such leaf")
+    if count == 1:
+        need(not path, "the path is too long")
+        return leaf
+    need(path, "the path is too short")
+    k = split(count)
+    if index < k:
+        return node_hash(root_by_path(leaf, index, k, path[:-1]), path[-1])
+    return node_hash(path[-1], root_by_path(leaf, index - k, count - k, path[:-1]))
+
+
+@dataclass
+class PublicKey:
+    name: str
+    key_hash: bytes
+    key: Ed25519PublicKey
+
+
+def read_public_key(text: str) -> PublicKey:
+    name, key_hash, encoded = text.split("+", 2)
+    data = from_base64(encoded)
+    need(len(data) == 33 and data[0] == 1, "no Ed25519 key")
+    need(hashlib.sha256(name.encode() + b"\n" + data).digest()[:4].hex() == key_hash, "the key is damaged")
+    return PublicKey(name, bytes.fromhex(key_hash), Ed25519PublicKey.from_public_bytes(data[1:]))
+
+
+def open_checkpoint(note: str, key: PublicKey) -> tuple[int, bytes]:
+    """Size and root of a checkpoint that the key signed."""
+    need(all(character >= " " or character == "\n" for character in note), "control characters")
+    text, _, signatures = note.rpartition("\n\n")
+    need(signatures.endswith("\n"), "a line does not end")
+    text += "\n"
+    signed = 0
+    for line in signatures[:-1].split("\n"):
+        dash, name, encoded = line.split(" ")
+        need(dash == "\u2014", "no signature line")
+        data = from_base64(encoded)
+        if name == key.name and data[:4] == key.key_hash:
+            try:
+                key.key.verify(data[4:], text.encode())
+            except InvalidSignature:
+                raise ValueError("the signature is not of this text") from None
+            signed += 1
+    need(signed, "not signed by the key")
+    origin, size, root = text.split("\n")[:3]
+    need(origin == key.name, "another ledger")
+    return int(size), from_base64(root)
+
+
+def verify_proof(document: dict[str, Any], key: PublicKey) -> None:
+    need({name: type(value) for name, value in document.items()} == PROOF, "other members")
+    need(document["format"] == "compliance-pipelines/proof/v1", "another format")
+    size, root = open_checkpoint(document["checkpoint"], key)
+    segment, entry = document["segment"], document["entry"]
+    for node in (*document["ledger_path"], *document["entry_path"]):
+        need(HASH.fullmatch(node), "no hash")
+    ledger_path = [bytes.fromhex(node) for node in document["ledger_path"]]
+    need(root_by_path(leaf_hash(record_bytes(segment)), segment["seq"], size, ledger_path) == root, "ledger path")
+    entry_path = [bytes.fromhex(node) for node in document["entry_path"]]
+    leaf = leaf_hash(canonical_bytes(entry))
+    segment_root = root_by_path(leaf, document["entry_index"], segment["entry_count"], entry_path)
+    need(segment_root.hex() == segment["root"], "entry path")
+    need(entry["timestamp"][:10] == segment["day"], "another day")
+    need(segment["tx_from"] <= entry["tx_id"] < segment["tx_to"], "another transaction")
+
+
+def rebuild(objects: Mapping[str, bytes], key: PublicKey) -> list[dict[str, Any]]:
+    """Every segment record of a ledger from its objects in the cold store, each checkpoint checked on the way.
+
+    As each root is computed from the records of all objects so far, every checkpoint extends those before it.
+    """
+    records: list[dict[str, Any]] = []
+    for object_key in sorted(objects):
+        data = objects[object_key]
+        publication = json.loads(data)
+        need(list(publication) == ["checkpoint", "previous_size", "segments"], "no checkpoint object")
+        written = json.dumps(publication, ensure_ascii=False, separators=(",", ":")) + "\n"
+        need(written.encode() == data, "other bytes")
+        previous_size = publication["previous_size"]
+        need(type(previous_size) is int and previous_size == len(records), "a checkpoint is missing")
+        need(publication["segments"], "no records")
+        records += publication["segments"]
+        need([record["seq"] for record in records] == list(range(len(records))), "records out of order")
+        size, root = open_checkpoint(publication["checkpoint"], key)
+        need(object_key == f"audit-ledger/checkpoints/{size:020d}.json", "under another key")
+        need(size == len(records), "another size")
+        need(tree_root([leaf_hash(record_bytes(record)) for record in records]) == root, "records do not lead to root")
+    return records

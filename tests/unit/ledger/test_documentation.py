@@ -1,0 +1,140 @@
+"""docs/ledger.md holds: a stranger who has only the document, and the package, come to the values in it."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+from typing import Any, Final
+
+import pytest
+
+from compliance_pipelines.audit_log import canonical
+from compliance_pipelines.audit_log.entry import COLUMNS
+from compliance_pipelines.ledger import publication
+from compliance_pipelines.ledger.checkpoint import Checkpoint, SigningKey, VerifierKey, open_checkpoint, sign_checkpoint
+from compliance_pipelines.ledger.head import LedgerHead
+from compliance_pipelines.ledger.merkle import merkle_root
+from compliance_pipelines.ledger.proof_document import proof_document, verify_proof
+from compliance_pipelines.ledger.publication import Publication, publication_key
+from compliance_pipelines.ledger.segments import Segment
+from tests.unit.ledger import stranger, vectors
+
+ENTRIES: Final = vectors.json_box("entries")
+SEGMENTS: Final = vectors.json_box("segments")
+KEY: Final = vectors.json_box("key")
+PROOF: Final = vectors.json_box("proof")
+
+
+def row(entry: dict[str, Any]) -> dict[str, Any]:
+    """An entry as the package has it."""
+    times = {name: datetime.fromisoformat(entry[name]) for name in ("timestamp", "created_at")}
+    return {**entry, **times}
+
+
+def records() -> list[Segment]:
+    return [Segment.from_json(vector["segment"]) for vector in SEGMENTS]
+
+
+@pytest.mark.parametrize("vector", ENTRIES, ids=lambda vector: vector["entry"]["log_entry_id"])
+def test_entries_have_the_bytes_and_leaves_of_the_document(vector: dict[str, Any]) -> None:
+    encoded = bytes.fromhex(vector["canonical"])
+    assert stranger.canonical_bytes(vector["entry"]) == canonical.canonical_bytes(row(vector["entry"])) == encoded
+    assert hashlib.sha256(b"\0" + encoded).hexdigest() == vector["leaf"]
+    assert canonical.leaf_hash(row(vector["entry"])).hex() == vector["leaf"]
+
+
+def test_the_columns_of_the_document_are_those_of_the_package() -> None:
+    table = vectors.DOCUMENT.read_text(encoding="utf-8").split("## Entries")[1].split("## Trees")[0]
+    named = [line.split("`")[1] for line in table.splitlines() if line.startswith("| ") and "`" in line.split("|")[2]]
+    assert named == list(COLUMNS) == list(stranger.COLUMNS) == list(PROOF["entry"])
+
+
+def test_the_segment_has_the_root_of_the_document() -> None:
+    vector = vectors.json_box("segment root")
+    leaves = [bytes.fromhex(leaf) for leaf in vector["leaves"]]
+    assert vector["leaves"] == [entry["leaf"] for entry in ENTRIES[:3]]
+    assert stranger.node_hash(leaves[0], leaves[1]).hex() == vector["inner"]
+    assert stranger.node_hash(bytes.fromhex(vector["inner"]), leaves[2]).hex() == vector["root"]
+    assert (
+        stranger.tree_root(leaves).hex()
+        == merkle_root(leaves).hex()
+        == vector["root"]
+        == SEGMENTS[1]["segment"]["root"]
+    )
+
+
+@pytest.mark.parametrize("vector", SEGMENTS, ids=lambda vector: str(vector["segment"]["seq"]))
+def test_segments_have_the_records_and_leaves_of_the_document(vector: dict[str, Any]) -> None:
+    segment = Segment.from_json(vector["segment"])
+    assert stranger.record_bytes(vector["segment"]) == segment.record_bytes() == vector["record"].encode()
+    assert stranger.leaf_hash(vector["record"].encode()).hex() == segment.leaf_hash().hex() == vector["leaf"]
+
+
+def test_segments_are_those_of_the_entries() -> None:
+    for vector in SEGMENTS:
+        segment = vector["segment"]
+        inside = [
+            (entry["entry"]["id"], bytes.fromhex(entry["leaf"]))
+            for entry in ENTRIES
+            if entry["entry"]["timestamp"][:10] == segment["day"]
+            and segment["tx_from"] <= entry["entry"]["tx_id"] < segment["tx_to"]
+        ]
+        ids, leaves = zip(*sorted(inside), strict=True)
+        assert (ids[0], ids[-1], len(ids)) == (segment["first_id"], segment["last_id"], segment["entry_count"])
+        assert stranger.tree_root(leaves).hex() == segment["root"]
+
+
+def test_the_ledger_has_the_roots_of_the_document() -> None:
+    leaves = [bytes.fromhex(vector["leaf"]) for vector in SEGMENTS]
+    roots = vectors.json_box("ledger roots")
+    assert [stranger.tree_root(leaves[:size]).hex() for size in range(4)] == roots
+    assert [LedgerHead().root.hex()] == roots[:1]
+    assert [LedgerHead().extended(records()[:size]).root.hex() for size in (1, 2, 3)] == roots[1:]
+
+
+def test_the_key_is_that_of_its_seed() -> None:
+    key = SigningKey(KEY["private_key"].split("+")[2], bytes.fromhex(KEY["seed"]))
+    assert key.to_note_string() == KEY["private_key"]
+    assert key.verifier_key().to_note_string() == KEY["public_key"]
+    assert stranger.read_public_key(KEY["public_key"]).name == key.name
+
+
+def test_the_checkpoint_is_signed_by_the_key_over_the_ledger() -> None:
+    note = vectors.box("checkpoint")
+    root = bytes.fromhex(vectors.json_box("ledger roots")[3])
+    key = SigningKey.from_note_string(KEY["private_key"])
+    assert stranger.open_checkpoint(note, stranger.read_public_key(KEY["public_key"])) == (3, root)
+    assert open_checkpoint(note, key.verifier_key()) == Checkpoint(key.name, 3, root)
+    assert sign_checkpoint(Checkpoint(key.name, 3, root), key) == note
+
+
+def test_the_objects_rebuild_the_ledger() -> None:
+    objects = vectors.objects()
+    rebuilt = stranger.rebuild(objects, stranger.read_public_key(KEY["public_key"]))
+    assert rebuilt == [vector["segment"] for vector in SEGMENTS]
+    published = [Publication.from_bytes(data) for data in objects.values()]
+    assert [segment for each in published for segment in each.segments] == records()
+    assert [publication_key(each.size) for each in published] == list(objects)
+    assert [each.to_bytes() for each in published] == list(objects.values())
+    for each in published:
+        publication.open_published(each, VerifierKey.from_note_string(KEY["public_key"]), "the document")
+    assert published[-1].note == vectors.box("checkpoint")
+
+
+def test_the_proof_proves_its_entry() -> None:
+    stranger.verify_proof(PROOF, stranger.read_public_key(KEY["public_key"]))
+    proven = verify_proof(PROOF, VerifierKey.from_note_string(KEY["public_key"]))
+    assert proven.entry == row(ENTRIES[1]["entry"])
+    assert PROOF["entry"] == ENTRIES[1]["entry"]
+    assert proven.segment == records()[1]
+    assert (
+        proof_document(
+            entry=proven.entry,
+            entry_index=PROOF["entry_index"],
+            entry_path=[bytes.fromhex(node) for node in PROOF["entry_path"]],
+            segment=proven.segment,
+            ledger_path=[bytes.fromhex(node) for node in PROOF["ledger_path"]],
+            note=PROOF["checkpoint"],
+        )
+        == PROOF
+    )
