@@ -1,0 +1,1 @@
+"""Cold archives: export, manifest, verification, restore."""

@@ -1,0 +1,136 @@
+"""What a killed process left in the cold store: parts that the catalogue does not know, objects without a manifest.
+
+Here: finding them and deciding which segments they hold. Not here: recording them (recording.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from compliance_pipelines.archive.errors import AdoptionError, ManifestError, OrphanObjectError
+from compliance_pipelines.archive.layout import PartKey, day_prefix, object_key, parse_key
+from compliance_pipelines.archive.readback import ColdArchive, ExpectedObject, ObjectCheck, check_object, read_manifest
+from compliance_pipelines.ledger.merkle import CompactRange
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+    from datetime import date
+
+    from compliance_pipelines.archive.catalogue import ArchivedPart
+    from compliance_pipelines.archive.manifest import Manifest
+    from compliance_pipelines.archive.progress import Progress
+    from compliance_pipelines.ledger.segments import Segment
+    from compliance_pipelines.object_store.port import ObjectStore
+    from compliance_pipelines.services import Services
+
+
+@dataclass(frozen=True)
+class StoredDay:
+    """The keys of a day in the cold store that the catalogue does not know.
+
+    Attributes:
+        committed: parts with a manifest, in order.
+        orphans: objects without a manifest whose number is above every committed part, in order.
+        left_behind: the others, in order: passed by because they were damaged, or put by a process that had lost its
+            lock. Committed parts hold the segments that they were made for.
+        last_part: the largest part number in store and catalogue, 0 where there is none.
+    """
+
+    committed: tuple[PartKey, ...]
+    orphans: tuple[PartKey, ...]
+    left_behind: tuple[PartKey, ...]
+    last_part: int
+
+
+@dataclass(frozen=True)
+class AdoptedObject:
+    """An orphan that holds exactly these sealed segments."""
+
+    expected: ExpectedObject
+    check: ObjectCheck
+
+
+def stored_day(store: ObjectStore, day: date, known: Collection[ArchivedPart]) -> StoredDay:
+    """List what the store holds of a day and sort out what is known."""
+    keys = sorted(
+        (parsed for info in store.list(day_prefix(day)) if (parsed := parse_key(info.key)) is not None),
+        key=lambda key: (key.part, key.root_prefix),
+    )
+    known_objects = {part.object_key for part in known}
+    manifests = [key for key in keys if key.is_manifest]
+    last_committed = max((*(key.part for key in manifests), *(part.part for part in known)), default=0)
+    committed_objects = known_objects | {key.object_key for key in manifests}
+    uncommitted = [key for key in keys if not key.is_manifest and key.object_key not in committed_objects]
+    return StoredDay(
+        committed=tuple(key for key in manifests if key.object_key not in known_objects),
+        orphans=tuple(key for key in uncommitted if key.part > last_committed),
+        left_behind=tuple(key for key in uncommitted if key.part <= last_committed),
+        last_part=max((last_committed, *(key.part for key in keys))),
+    )
+
+
+def committed_part(services: Services, key: PartKey, pending: Sequence[Segment]) -> tuple[Manifest, bytes]:
+    """A committed part that the catalogue does not know, if it holds nothing but segments that no part holds.
+
+    Raises:
+        AdoptionError: its manifest is not ours, or its segments are not those of the ledger.
+    """
+    try:
+        manifest, data = read_manifest(ColdArchive.of(services), key.manifest_key)
+    except ManifestError as error:
+        raise AdoptionError(
+            f"the cold store has a manifest for {key.day} that the catalogue does not know, and it cannot be adopted: "
+            f"{error}. Find out who wrote it and move it out of the store"
+        ) from error
+    by_number = {segment.seq: segment for segment in pending}
+    strange = [segment.seq for segment in manifest.segments if by_number.get(segment.seq) != segment]
+    if strange:
+        raise AdoptionError(
+            f"the cold store has a committed part {key.object_key} that the catalogue does not know. Its segments "
+            f"{', '.join(map(str, strange))} are not in the database's ledger as they are in it, or another part holds "
+            f"them: run `compliance verify {key.day}`; if the database was restored to an older state, see "
+            f"`compliance ledger adopt-cluster`"
+        )
+    return manifest, data
+
+
+def _segments_of_orphan(orphan: PartKey, pending: Sequence[Segment]) -> tuple[bytes, Sequence[Segment]] | None:
+    """The first segments of `pending` whose root is in the orphan's key.
+
+    More segments may have been sealed since the orphan was put, never before those that it holds.
+    """
+    tree = CompactRange()
+    for count, segment in enumerate(pending, start=1):
+        tree.append(segment.leaf_hash())
+        root = tree.root()
+        if object_key(orphan.day, orphan.part, root) == orphan.object_key:
+            return root, pending[:count]
+    return None
+
+
+def adoptable_orphan(
+    services: Services, orphan: PartKey, pending: Sequence[Segment], progress: Progress
+) -> AdoptedObject:
+    """Read an orphan and tell which segments it holds.
+
+    Raises:
+        OrphanObjectError: it holds no pending segments, or not as they were sealed.
+    """
+    found = _segments_of_orphan(orphan, pending)
+    if found is None:
+        raise _unusable(services, orphan, "its key belongs to no sealed segments that wait for their archive")
+    root, segments = found
+    expected = ExpectedObject(orphan.day, orphan.part, orphan.object_key, None, None, root, tuple(segments))
+    check = check_object(ColdArchive.of(services), expected, progress=progress)
+    if check.findings:
+        raise _unusable(services, orphan, "; ".join(finding.message for finding in check.findings))
+    return AdoptedObject(expected, check)
+
+
+def _unusable(services: Services, orphan: PartKey, reason: str) -> OrphanObjectError:
+    return OrphanObjectError(
+        f"{services.store.locate(orphan.object_key)} has no manifest, and it cannot be adopted: {reason}. It is never "
+        f"overwritten: move it out of the store and run again, or, where the store does not let it go, run "
+        f"`compliance archive --beside-damaged {orphan.day}`, which makes the part under the next number"
+    )

@@ -1,0 +1,310 @@
+"""What the database knows about days and their parts, and what follows from it.
+
+Here: the states of days, what is due, the parts of a day, totals. Every state is derived from what is recorded; none
+is stored. Not here: anything that changes a day.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Literal
+
+from compliance_pipelines.archive import sql
+from compliance_pipelines.clock import days_before, utc_day
+from compliance_pipelines.holds import active_holds
+from compliance_pipelines.holds.audit_days import hold_on_audit_day
+from compliance_pipelines.ledger.store import segment_of_row
+from compliance_pipelines.pseudonyms import subjects_from_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import sqlalchemy
+
+    from compliance_pipelines.ledger.segments import Segment
+    from compliance_pipelines.services import Services
+
+
+class DayState(StrEnum):
+    """How far a day has come."""
+
+    OPEN = "open"
+    SEALED = "sealed"
+    ARCHIVED = "archived"
+    VERIFIED = "verified"
+    PURGED = "purged"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True)
+class ArchivedPart:
+    """A committed part, as the catalogue has it. Hashes of files are hex, `root` is 32 bytes, times are UTC."""
+
+    day: date
+    part: int
+    archive_location: str
+    object_key: str
+    object_sha256: str
+    object_bytes: int
+    manifest_key: str
+    manifest_sha256: str
+    entry_count: int
+    canonical_bytes: int
+    first_id: int
+    last_id: int
+    root: bytes
+    encryption: dict[str, Any] | None
+    archived_at: datetime
+    verified_at: datetime | None
+    purged_at: datetime | None
+    expired_at: datetime | None
+
+
+@dataclass(frozen=True)
+class DayFacts:
+    """What is recorded about one day: counts of segments, parts and entries, bytes in both stores.
+
+    Attributes:
+        object_bytes: bytes of the parts that have not expired.
+        canonical_bytes: bytes of the canonical encodings in them.
+        hot_bytes: bytes of the day's partition with its indexes, 0 where there is none.
+    """
+
+    day: date
+    segments: int = 0
+    sealed_entries: int = 0
+    unarchived_segments: int = 0
+    unarchived_entries: int = 0
+    unsealed_entries: int = 0
+    parts: int = 0
+    verified_parts: int = 0
+    purged_parts: int = 0
+    expired_parts: int = 0
+    last_verified_at: datetime | None = None
+    archived_entries: int = 0
+    purged_entries: int = 0
+    expired_entries: int = 0
+    object_bytes: int = 0
+    canonical_bytes: int = 0
+    hot_bytes: int = 0
+
+    @property
+    def hot_entries(self) -> int:
+        """Entries in PostgreSQL: sealed ones that were not purged, and those not sealed yet."""
+        return self.sealed_entries + self.unsealed_entries - self.purged_entries
+
+    @property
+    def cold_entries(self) -> int:
+        """Entries in parts that have not expired, whether they are still in PostgreSQL or not."""
+        return self.archived_entries - self.expired_entries
+
+    @property
+    def total_entries(self) -> int:
+        """Entries that exist, once each: the hot ones, and those that are only in the cold store."""
+        return self.hot_entries + self.purged_entries - self.expired_entries
+
+    def state(self, today: date) -> DayState:
+        """The least advanced step that some entry of the day is at: a late entry takes a purged day back."""
+        if self.day >= today or self.unsealed_entries:
+            return DayState.OPEN
+        if self.unarchived_segments:
+            return DayState.SEALED
+        if self.verified_parts < self.parts:
+            return DayState.ARCHIVED
+        if self.purged_parts < self.parts:
+            return DayState.VERIFIED
+        return DayState.PURGED if self.expired_parts < self.parts else DayState.EXPIRED
+
+
+@dataclass(frozen=True)
+class Due:
+    """The days that are due now, oldest first."""
+
+    archive: tuple[date, ...]
+    purge: tuple[date, ...]
+
+
+@dataclass(frozen=True)
+class NextDue:
+    """The next step that falls due if nothing is added: what, which day, from when on."""
+
+    action: Literal["archive", "purge"]
+    day: date
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Entries and bytes over all days."""
+
+    hot_entries: int
+    cold_entries: int
+    total_entries: int
+    hot_bytes: int
+    cold_bytes: int
+    canonical_bytes: int
+
+    @property
+    def compression(self) -> float | None:
+        """Canonical bytes of the archived entries per byte in the cold store; None where nothing is archived."""
+        return self.canonical_bytes / self.cold_bytes if self.cold_bytes else None
+
+
+def day_bounds(day: date) -> dict[str, datetime]:
+    """The first moment of the day and of the next one, as statements want them."""
+    start = datetime.combine(day, time(), UTC)
+    return {"day_start": start, "day_end": start + timedelta(days=1)}
+
+
+def _part(row: sqlalchemy.Row[Any]) -> ArchivedPart:
+    values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public accessor
+    values["root"] = bytes(values["root"])
+    return ArchivedPart(**values)
+
+
+def parts_of_day(connection: sqlalchemy.Connection, day: date) -> list[ArchivedPart]:
+    """The committed parts of a day, in order."""
+    return [_part(row) for row in connection.execute(sql.PARTS_OF_DAY, {"day": day})]
+
+
+def all_parts(connection: sqlalchemy.Connection) -> list[ArchivedPart]:
+    """Every committed part, by day and number."""
+    return [_part(row) for row in connection.execute(sql.ALL_PARTS)]
+
+
+def segments_of_day(connection: sqlalchemy.Connection, day: date) -> list[tuple[Segment, int | None]]:
+    """The sealed segments of a day in order, each with the number of the part that holds it, or None."""
+    return [(segment_of_row(row), row.part) for row in connection.execute(sql.SEGMENTS_OF_DAY, {"day": day})]
+
+
+def segments_of_part(connection: sqlalchemy.Connection, part: ArchivedPart) -> list[Segment]:
+    """The ledger's segments that a part holds, in order."""
+    return [segment for segment, number in segments_of_day(connection, part.day) if number == part.part]
+
+
+def _facts(connection: sqlalchemy.Connection, day: date | None) -> dict[date, DayFacts]:
+    found: dict[date, dict[str, Any]] = {}
+    bounds: Mapping[str, datetime | None] = {"day_start": None, "day_end": None} if day is None else day_bounds(day)
+    for statement, parameters in (
+        (sql.SEGMENTS_PER_DAY, {"day": day}),
+        (sql.PARTS_PER_DAY, {"day": day}),
+        (sql.UNSEALED_PER_DAY, bounds),
+    ):
+        for row in connection.execute(statement, parameters).mappings():
+            found.setdefault(row["day"], {}).update(row)
+    for partition in connection.execute(sql.HOT_BYTES_PER_DAY, {"day": day}):
+        if partition.day in found:
+            found[partition.day]["hot_bytes"] = partition.hot_bytes
+    return {known: DayFacts(**found[known]) for known in sorted(found)}
+
+
+def facts_of_days(connection: sqlalchemy.Connection) -> dict[date, DayFacts]:
+    """The facts of every day that has entries or parts, oldest first; four queries whatever the number of days."""
+    return _facts(connection, None)
+
+
+def facts_of_day(connection: sqlalchemy.Connection, day: date) -> DayFacts:
+    """The facts of one day; all zero where nothing is known of it."""
+    return _facts(connection, day).get(day, DayFacts(day))
+
+
+@contextmanager
+def snapshot(services: Services) -> Iterator[sqlalchemy.Connection]:
+    """A connection whose queries all see the same moment: facts taken on both sides of a commit would not add up."""
+    with services.engine.connect() as connection:
+        yield connection.execution_options(isolation_level="REPEATABLE READ")
+
+
+def states_of_days(services: Services) -> dict[date, DayState]:
+    """The state of every day that has entries or parts, oldest first."""
+    today = utc_day(services.clock())
+    with snapshot(services) as connection:
+        return {day: facts.state(today) for day, facts in facts_of_days(connection).items()}
+
+
+def day_summary(services: Services, day: date) -> tuple[DayState, DayFacts]:
+    """The state of a day and what it is derived from."""
+    with snapshot(services) as connection:
+        facts = facts_of_day(connection, day)
+    return facts.state(utc_day(services.clock())), facts
+
+
+def archive_due_at(services: Services, day: date) -> datetime:
+    """From when on a day is archived: the start of the first day that is more than the retention after it."""
+    first = day + timedelta(days=services.settings.audit_log_retention_days + 1)
+    return datetime.combine(first, time(), UTC)
+
+
+def purge_due_at(services: Services, day: date, verified_at: datetime) -> datetime:
+    """From when on a day is purged whose last part was verified at `verified_at`."""
+    grace = timedelta(days=services.settings.audit_log_purge_grace_days)
+    return max(verified_at + grace, archive_due_at(services, day))
+
+
+def _archive_pending(facts: DayFacts) -> bool:
+    return facts.unarchived_segments > 0 or facts.verified_parts < facts.parts
+
+
+def due_among(services: Services, days: Sequence[DayFacts]) -> Due:
+    """What is due among days whose facts are known."""
+    now = services.clock()
+    today = utc_day(now)
+    cutoff = days_before(today, services.settings.audit_log_retention_days)
+    archive = tuple(facts.day for facts in days if facts.day < cutoff and _archive_pending(facts))
+    purge = tuple(
+        facts.day
+        for facts in days
+        if facts.state(today) is DayState.VERIFIED
+        and facts.last_verified_at is not None
+        and purge_due_at(services, facts.day, facts.last_verified_at) <= now
+    )
+    return Due(archive, purge)
+
+
+def due(services: Services) -> Due:
+    """The days to archive and the days to purge now, oldest first; held days are archived and not purged."""
+    subjects = subjects_from_settings(services.settings)
+    with snapshot(services) as connection:
+        wanted = due_among(services, list(facts_of_days(connection).values()))
+        holds = active_holds(connection)
+        free = [day for day in wanted.purge if hold_on_audit_day(connection, holds, day, subjects) is None]
+    return Due(wanted.archive, tuple(free))
+
+
+def next_due_among(services: Services, days: Sequence[DayFacts]) -> NextDue | None:
+    """The earliest step that is due or will fall due, or None where nothing is pending."""
+    today = utc_day(services.clock())
+    steps: list[NextDue] = []
+    for facts in days:
+        state = facts.state(today)
+        if state is DayState.VERIFIED and facts.last_verified_at is not None:
+            steps.append(NextDue("purge", facts.day, purge_due_at(services, facts.day, facts.last_verified_at)))
+        elif state in {DayState.OPEN, DayState.SEALED, DayState.ARCHIVED}:
+            steps.append(NextDue("archive", facts.day, archive_due_at(services, facts.day)))
+    return min(steps, key=lambda step: (step.at, step.day), default=None)
+
+
+def next_due(services: Services) -> NextDue | None:
+    """The earliest step that is due or will fall due, or None where nothing is pending."""
+    with snapshot(services) as connection:
+        days = list(facts_of_days(connection).values())
+    return next_due_among(services, days)
+
+
+def totals_of(connection: sqlalchemy.Connection, days: Sequence[DayFacts]) -> Totals:
+    """Entries and bytes over days whose facts are known.
+
+    Entries are added up from the ledger, the catalogue and what is not sealed yet, without counting rows; whether the
+    rows are really there is for the verification to say.
+    """
+    return Totals(
+        hot_entries=sum(facts.hot_entries for facts in days),
+        cold_entries=sum(facts.cold_entries for facts in days),
+        total_entries=sum(facts.total_entries for facts in days),
+        hot_bytes=int(connection.execute(sql.HOT_BYTES).scalar_one()),
+        cold_bytes=sum(facts.object_bytes for facts in days),
+        canonical_bytes=sum(facts.canonical_bytes for facts in days),
+    )

@@ -1,0 +1,59 @@
+"""The figures of the whole at one moment: what `compliance status` and the demo's summary say.
+
+Here: which figures there are, and reading them together. Not here: how a person or a program sees them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from compliance_pipelines.archive import catalogue
+from compliance_pipelines.clock import utc_day
+from compliance_pipelines.ledger.store import last_checkpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from compliance_pipelines.services import Services
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Figures that belong together.
+
+    Attributes:
+        days: how many days are in each state, in the order of a day's life.
+        totals: entries and bytes over all days.
+        ledger_size: segments in the ledger.
+        ledger_root: root of its last checkpoint, 32 bytes; None before the first sealing.
+        checkpoint_time: when that was signed; None before the first sealing.
+        next_due: the earliest step that is due or will fall due; None where nothing is pending.
+    """
+
+    days: Mapping[catalogue.DayState, int]
+    totals: catalogue.Totals
+    ledger_size: int
+    ledger_root: bytes | None
+    checkpoint_time: datetime | None
+    next_due: catalogue.NextDue | None
+
+
+def take_figures(services: Services) -> Figures:
+    """Read the figures, all of them as of one moment."""
+    today = utc_day(services.clock())
+    with catalogue.snapshot(services) as connection:
+        days = list(catalogue.facts_of_days(connection).values())
+        totals = catalogue.totals_of(connection, days)
+        checkpoint = last_checkpoint(connection)
+    states = Counter(facts.state(today) for facts in days)
+    return Figures(
+        days={state: states[state] for state in catalogue.DayState},
+        totals=totals,
+        ledger_size=0 if checkpoint is None else checkpoint.size,
+        ledger_root=None if checkpoint is None else checkpoint.root,
+        checkpoint_time=None if checkpoint is None else checkpoint.signed_at,
+        next_due=catalogue.next_due_among(services, days),
+    )

@@ -1,0 +1,298 @@
+"""Parts as Parquet files: how their rows are written and read.
+
+Here: encodings, row groups, the file's own key-value metadata; the one place where client-side encryption enters
+(the properties that the writer and the reader are given). Not here: whether the rows are the right ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from compliance_pipelines.archive.errors import ArchiveError
+from compliance_pipelines.audit_log.entry import ENTRY_SCHEMA
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import date
+    from pathlib import Path
+    from types import TracebackType
+
+FORMAT: Final = "audit-archive/1"
+COMPRESSION: Final = "zstd"
+
+# Level 1 is the smallest and the fastest at once on audit entries: the levels above cost up to four times the time and
+# gain nothing. Dictionaries pay only where values repeat; the lengths of strings apart from their bytes, and deltas of
+# growing numbers, are what zstd cannot see by itself.
+_COMPRESSION_LEVEL: Final = 1
+_DICTIONARY_COLUMNS: Final = ("user_id", "action", "resource_type", "result")
+_ENCODINGS: Final = {
+    "id": "DELTA_BINARY_PACKED",
+    "timestamp": "DELTA_BINARY_PACKED",
+    "created_at": "DELTA_BINARY_PACKED",
+    "tx_id": "DELTA_BINARY_PACKED",
+    "log_entry_id": "DELTA_LENGTH_BYTE_ARRAY",
+    "resource_id": "DELTA_LENGTH_BYTE_ARRAY",
+    "metadata": "DELTA_LENGTH_BYTE_ARRAY",
+}
+_BLOOM_FILTER_COLUMNS: Final = ("user_id", "log_entry_id", "resource_id")
+_BLOOM_FILTER_FALSE_POSITIVES: Final = 0.05
+
+# A row group is what a writer and a reader keep in memory. The bound in bytes is for entries of up to a MiB each.
+ROW_GROUP_ROWS: Final = 131_072
+_ROW_GROUP_BYTES: Final = 64 * 2**20
+_READ_BATCH_ROWS: Final = 32_768
+
+_KEY_PREFIX: Final = "compliance_pipelines."
+
+
+class UnreadableParquetError(ArchiveError):
+    """A file is no Parquet file, is damaged, or is no part of the audit archive."""
+
+
+class ByteSink(Protocol):
+    """What the Parquet writer needs of a binary file."""
+
+    def write(self, data: bytes, /) -> int:
+        """Write all of `data`."""
+        ...
+
+
+@dataclass(frozen=True)
+class PartLabel:
+    """What a file says about itself in its key-value metadata."""
+
+    day: str
+    part: str
+    root: str
+
+    @classmethod
+    def of(cls, day: date, part: int, root: bytes) -> PartLabel:
+        """The label of a part."""
+        return cls(day.isoformat(), str(part), root.hex())
+
+    def to_metadata(self) -> dict[str, str]:
+        """The key-value pairs of the Parquet footer."""
+        values = {"format": FORMAT, "day": self.day, "part": self.part, "root": self.root}
+        return {_KEY_PREFIX + name: value for name, value in values.items()}
+
+    @classmethod
+    def from_metadata(cls, metadata: dict[bytes, bytes] | None) -> PartLabel | None:
+        """The label in a footer, or None where there is none of this format."""
+
+        def value(name: str) -> str:
+            return (metadata or {}).get((_KEY_PREFIX + name).encode(), b"").decode("utf-8", "replace")
+
+        return cls(value("day"), value("part"), value("root")) if value("format") == FORMAT else None
+
+
+def _writer_options(entry_count: int) -> dict[str, Any]:
+    distinct = max(1, min(entry_count, ROW_GROUP_ROWS))
+    return {
+        "version": "2.6",
+        "compression": COMPRESSION,
+        "compression_level": _COMPRESSION_LEVEL,
+        "use_dictionary": list(_DICTIONARY_COLUMNS),
+        "column_encoding": dict(_ENCODINGS),
+        "data_page_version": "1.0",
+        "write_statistics": [name for name in ENTRY_SCHEMA.names if name != "metadata"],
+        "write_page_index": True,
+        "write_page_checksum": True,
+        "sorting_columns": [pq.SortingColumn(ENTRY_SCHEMA.get_field_index("id"))],
+        "bloom_filter_options": {
+            name: {"ndv": distinct, "fpp": _BLOOM_FILTER_FALSE_POSITIVES} for name in _BLOOM_FILTER_COLUMNS
+        },
+        # Arrow's own description of the schema adds nothing to Parquet's types here.
+        "store_schema": False,
+    }
+
+
+class _HashingFile:
+    """A binary file that hashes what is written to it; Parquet writers only ever append."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb")
+        self._hash = hashlib.sha256()
+        self.size = 0
+
+    def write(self, data: bytes) -> int:
+        self._hash.update(data)
+        written = self._file.write(data)
+        self.size += written
+        return written
+
+    def tell(self) -> int:
+        return self.size
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+    @property
+    def closed(self) -> bool:
+        return self._file.closed
+
+    @property
+    def sha256(self) -> str:
+        return self._hash.hexdigest()
+
+
+@dataclass(frozen=True)
+class WrittenFile:
+    """A finished Parquet file: rows, bytes, and the SHA-256 (hex) of the bytes as the writer meant them."""
+
+    rows: int
+    size: int
+    sha256: str
+
+
+class PartWriter:
+    """Writes the rows of one part, batch after batch, in bounded memory; a context manager.
+
+    Args:
+        path: the file to write; its content is replaced.
+        label: what the file says about itself.
+        entry_count: how many rows are expected, which sizes the bloom filters.
+        encryption_properties: pyarrow's file encryption properties; None writes plain Parquet.
+    """
+
+    def __init__(self, path: Path, label: PartLabel, entry_count: int, encryption_properties: object = None) -> None:
+        self._file = _HashingFile(path)
+        self._writer = pq.ParquetWriter(
+            pa.PythonFile(self._file, mode="w"),
+            ENTRY_SCHEMA,
+            encryption_properties=encryption_properties,
+            **_writer_options(entry_count),
+        )
+        self._writer.add_key_value_metadata(label.to_metadata())
+        self._batches: list[pa.RecordBatch] = []
+        self._pending_rows = 0
+        self._pending_bytes = 0
+        self._rows = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        # After an error the footer cannot be written either, and the first error is the one that matters.
+        with suppress(OSError, pa.ArrowException) if kind is not None else nullcontext():
+            try:
+                self._writer.close()
+            finally:
+                self._file.close()
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Add rows in ENTRY_SCHEMA; they follow the rows before in id order.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        offset = 0
+        while offset < batch.num_rows:
+            piece = batch.slice(offset, ROW_GROUP_ROWS - self._pending_rows)
+            offset += piece.num_rows
+            self._batches.append(piece)
+            self._pending_rows += piece.num_rows
+            self._pending_bytes += piece.nbytes
+            if self._pending_rows >= ROW_GROUP_ROWS or self._pending_bytes >= _ROW_GROUP_BYTES:
+                self._flush()
+
+    def _flush(self) -> None:
+        if self._batches:
+            table = pa.Table.from_batches(self._batches, ENTRY_SCHEMA)
+            self._writer.write_table(table, row_group_size=max(1, self._pending_rows))
+            self._rows += self._pending_rows
+        self._batches, self._pending_rows, self._pending_bytes = [], 0, 0
+
+    def finish(self) -> WrittenFile:
+        """Write what is left and the footer.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        self._flush()
+        self._writer.close()
+        self._file.flush()
+        return WrittenFile(self._rows, self._file.size, self._file.sha256)
+
+
+class PartReader:
+    """Reads one part's file. What it says is only worth something where the file's hash was checked before."""
+
+    def __init__(self, file: pq.ParquetFile, name: str) -> None:
+        self._file = file
+        self._name = name
+
+    @property
+    def label(self) -> PartLabel | None:
+        """What the file says about itself."""
+        return PartLabel.from_metadata(self._file.metadata.metadata)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns, their types, and whether they can be null."""
+        return self._file.schema_arrow.remove_metadata()
+
+    @property
+    def num_rows(self) -> int:
+        """How many rows the footer says there are."""
+        return int(self._file.metadata.num_rows)
+
+    @property
+    def metadata(self) -> pq.FileMetaData:
+        """The footer."""
+        return self._file.metadata
+
+    def batches(
+        self, *, row_groups: Sequence[int] | None = None, columns: list[str] | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows in the order of the file, at most one row group in memory at a time.
+
+        Raises:
+            UnreadableParquetError: a page cannot be decoded or its checksum does not match.
+        """
+        groups = range(self._file.num_row_groups) if row_groups is None else row_groups
+        try:
+            for group in groups:
+                # Decoding a row group in one thread is faster than Arrow's pool where the consumer is busy as well.
+                yield from self._file.iter_batches(
+                    _READ_BATCH_ROWS, row_groups=[group], columns=columns, use_threads=False
+                )
+        except (pa.ArrowException, OSError) as error:
+            raise UnreadableParquetError(f"{self._name} cannot be decoded: {error}") from error
+
+
+@contextmanager
+def open_part(source: object, *, name: str, decryption_properties: object = None) -> Iterator[PartReader]:
+    """Open the Parquet file of a part.
+
+    Args:
+        source: a path or a seekable binary file.
+        name: how messages call it.
+        decryption_properties: pyarrow's file decryption properties; None reads plain Parquet.
+
+    Raises:
+        UnreadableParquetError: it is no Parquet file, or its footer is damaged.
+    """
+    try:
+        file = pq.ParquetFile(
+            source,
+            memory_map=False,
+            page_checksum_verification=True,
+            decryption_properties=decryption_properties,
+        )
+    except (pa.ArrowException, OSError) as error:
+        raise UnreadableParquetError(f"{name} is no readable Parquet file: {error}") from error
+    try:
+        yield PartReader(file, name)
+    finally:
+        file.close(force=True)

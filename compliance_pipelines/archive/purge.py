@@ -1,0 +1,337 @@
+"""Removing a day from PostgreSQL after proving that the cold store has it.
+
+Here: what must hold before rows are dropped, and the one transaction that drops them. Whoever destroys verifies in its
+own body and stops when it cannot tell; nothing that another run found out is believed. Not here: reading parts
+(readback.py), the partitions themselves (audit_log/partitions.py).
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from enum import StrEnum
+from time import monotonic
+from typing import TYPE_CHECKING, Final, Protocol
+
+from compliance_pipelines.archive import sql
+from compliance_pipelines.archive.catalogue import (
+    ArchivedPart,
+    archive_due_at,
+    day_bounds,
+    parts_of_day,
+    purge_due_at,
+    segments_of_day,
+)
+from compliance_pipelines.archive.errors import PurgeRefusedError
+from compliance_pipelines.archive.locking import LOCK_TIMEOUT
+from compliance_pipelines.archive.progress import Phase, Progress, silent
+from compliance_pipelines.archive.readback import ColdArchive, check_part
+from compliance_pipelines.archive.sealed_rows import SealedRows
+from compliance_pipelines.archive.self_audit import audit_log, purge_entry
+from compliance_pipelines.audit_log.partitions import (
+    PartitionBusyError,
+    drop_empty_months,
+    ensure_days,
+    move_strays,
+)
+from compliance_pipelines.audit_log.reading import read_rows
+from compliance_pipelines.clock import days_before, utc_day
+from compliance_pipelines.database_errors import LockBusyError, passing_errors_as_transient
+from compliance_pipelines.errors import TransientError
+from compliance_pipelines.holds import lock_holds
+from compliance_pipelines.holds.audit_days import hold_on_audit_day
+from compliance_pipelines.pseudonyms import subjects_from_settings
+from compliance_pipelines.streaming import run_ahead
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import date
+
+    import sqlalchemy
+
+    from compliance_pipelines.ledger.segments import Segment
+    from compliance_pipelines.services import Services
+
+_PAUSES_SECONDS: Final = (1.0, 2.0, 4.0, 8.0)
+# Less than PostgreSQL's deadlock_timeout (1 s): should an insert and the drop wait for each other, the drop gives up
+# before the insert is chosen as the victim.
+_DROP_LOCK_TIMEOUT: Final = "500ms"
+_BATCHES_AHEAD: Final = 2
+
+
+class PurgeStep(StrEnum):
+    """What has just been done, in order, when the step hook is called; LOCKED to RECORDED are in one transaction."""
+
+    ARCHIVES_READ = "archives_read"
+    LOCKED = "locked"
+    COMPARED = "compared"
+    DROPPED = "dropped"
+    RECORDED = "recorded"
+    COMMITTED = "committed"
+
+
+class StepHook(Protocol):
+    """Called after each step; whatever it raises undoes what was not committed."""
+
+    def __call__(self, step: PurgeStep, /) -> None:
+        """`step` is done."""
+
+
+def no_hook(step: PurgeStep, /) -> None:
+    """Let every step pass."""
+
+
+@dataclass(frozen=True)
+class PurgeResult:
+    """What a purge removed; nothing where every part had been purged before.
+
+    Attributes:
+        parts: numbers of the parts whose rows left PostgreSQL.
+        entry_count: rows removed.
+        hot_bytes: bytes of table and indexes that they took.
+        months_dropped: month tables that had become empty.
+        seconds: how long it took.
+    """
+
+    day: date
+    parts: tuple[int, ...]
+    entry_count: int
+    hot_bytes: int
+    months_dropped: int
+    seconds: float
+
+
+def purge_day(
+    services: Services,
+    day: date,
+    *,
+    progress: Progress = silent,
+    hook: StepHook = no_hook,
+    sleep: Callable[[float], None] = time.sleep,
+) -> PurgeResult:
+    """Drop the hot rows of a day whose parts are whole in the cold store and hold exactly these rows.
+
+    A day can be purged several times: late entries come as further parts.
+
+    Args:
+        services: the opened services; the clock decides whether the day is due.
+        day: the UTC day.
+        progress: told of rows read.
+        hook: called after each step.
+        sleep: waits between attempts to get the table's locks, in seconds.
+
+    Raises:
+        PurgeRefusedError: not due, not verified, something differs, or something cannot be told. Nothing was dropped.
+        PartDamagedError: a part is not what was committed. Nothing was dropped.
+        ObjectStoreError: the store failed. Nothing was dropped.
+        LockBusyError: live traffic was in the way each time.
+        TransientError: the day changed meanwhile, or the connection was lost. If it was lost at the commit, the next
+            run sees whether the day is purged.
+    """
+    return _Purging(services, day, progress, hook).run(sleep)
+
+
+class _Purging:
+    """One purge of one day."""
+
+    def __init__(self, services: Services, day: date, progress: Progress, hook: StepHook) -> None:
+        self._services = services
+        self._day = day
+        self._progress = progress
+        self._hook = hook
+
+    def run(self, sleep: Callable[[float], None]) -> PurgeResult:
+        started = monotonic()
+        with passing_errors_as_transient(f"the purge of {self._day}"):
+            with self._services.engine.connect() as connection:
+                parts = self._unpurged_parts(connection)
+                if not parts:
+                    return PurgeResult(self._day, (), 0, 0, 0, monotonic() - started)
+                self._refuse_if_not_due(parts)
+                segments = self._segments(connection, parts)
+            # The store is read before any lock is taken: objects never change, so nothing is lost by being early.
+            self._check_parts(parts, segments)
+            self._hook(PurgeStep.ARCHIVES_READ)
+        removed, hot_bytes = self._drop_patiently(parts, segments, sleep)
+        months = self._drop_empty_months()
+        return PurgeResult(
+            self._day, tuple(part.part for part in parts), removed, hot_bytes, months, monotonic() - started
+        )
+
+    def _refuse(self, reason: str) -> PurgeRefusedError:
+        return PurgeRefusedError(f"{self._day} was not purged: {reason}")
+
+    def _unpurged_parts(self, connection: sqlalchemy.Connection) -> list[ArchivedPart]:
+        parts = parts_of_day(connection, self._day)
+        unpurged = [part for part in parts if part.purged_at is None]
+        if unpurged:
+            return unpurged
+        if connection.execute(sql.ROWS_OF_DAY_EXIST, day_bounds(self._day)).scalar_one():
+            raise self._refuse(
+                f"it has rows in PostgreSQL that no archive holds; run `compliance archive {self._day}` when they are "
+                f"sealed"
+            )
+        if not parts:
+            raise self._refuse("nothing is known of it: it has neither entries nor archives")
+        return []
+
+    def _refuse_if_not_due(self, parts: Sequence[ArchivedPart]) -> None:
+        services, now = self._services, self._services.clock()
+        if archive_due_at(services, self._day) > now:
+            raise self._refuse(
+                f"its entries stay in PostgreSQL for {services.settings.audit_log_retention_days} days "
+                f"(AUDIT_LOG_RETENTION_DAYS), until {archive_due_at(services, self._day):%Y-%m-%d}"
+            )
+        for part in parts:
+            if part.verified_at is None:
+                raise self._refuse(
+                    f"part {part.part} was never verified; run `compliance archive {self._day}`, which does it"
+                )
+            due_at = purge_due_at(services, self._day, part.verified_at)
+            if due_at > now:
+                raise self._refuse(
+                    f"part {part.part} was verified on {part.verified_at:%Y-%m-%d %H:%M} UTC and "
+                    f"{services.settings.audit_log_purge_grace_days} days (AUDIT_LOG_PURGE_GRACE_DAYS) must pass, "
+                    f"until {due_at:%Y-%m-%d %H:%M} UTC"
+                )
+
+    def _segments(self, connection: sqlalchemy.Connection, parts: Sequence[ArchivedPart]) -> dict[int, list[Segment]]:
+        """The ledger's segments by part."""
+        by_part: dict[int, list[Segment]] = {part.part: [] for part in parts}
+        for segment, number in segments_of_day(connection, self._day):
+            if number is None:
+                raise self._refuse(
+                    f"segment {segment.seq} is sealed but not archived; run `compliance archive {self._day}`"
+                )
+            if number in by_part:
+                by_part[number].append(segment)
+        for part in parts:
+            sealed = sum(segment.entry_count for segment in by_part[part.part])
+            if sealed != part.entry_count:
+                raise self._refuse(
+                    f"part {part.part} has {part.entry_count} entries in the catalogue and {sealed} in the ledger; run "
+                    f"`compliance verify {self._day}`"
+                )
+        return by_part
+
+    def _check_parts(self, parts: Sequence[ArchivedPart], segments: dict[int, list[Segment]]) -> None:
+        for part in parts:
+            archive = ColdArchive.of(self._services)
+            check_part(archive, part, segments[part.part], progress=self._progress).raise_if_damaged()
+
+    def _drop_patiently(
+        self, parts: Sequence[ArchivedPart], segments: dict[int, list[Segment]], sleep: Callable[[float], None]
+    ) -> tuple[int, int]:
+        """Give way to live traffic and try again, rather than stand in front of it."""
+        for pause in _PAUSES_SECONDS:
+            try:
+                return self._drop(parts, segments)
+            except (LockBusyError, PartitionBusyError):
+                sleep(pause)
+        return self._drop(parts, segments)
+
+    def _drop(self, parts: Sequence[ArchivedPart], segments: dict[int, list[Segment]]) -> tuple[int, int]:
+        """The one transaction. Returns how many rows were dropped and how many bytes they took."""
+        numbers = [part.part for part in parts]
+        table = {"day_table": f"public.audit_logs_{self._day:%Y_%m_%d}"}
+        with passing_errors_as_transient(f"the purge of {self._day}"):
+            self._gather_in_table(table)
+            with self._services.engine.begin() as connection:
+                connection.execute(sql.SET_LOCAL_LOCK_TIMEOUT, {"timeout": LOCK_TIMEOUT})
+                connection.execute(sql.LOCK_ARCHIVE_IN_TRANSACTION, {"day_number": self._day.toordinal()})
+                connection.execute(sql.LOCK_DAY, {"day": self._day})
+                self._hook(PurgeStep.LOCKED)
+                self._refuse_held(connection)
+                self._refuse_unsealed(connection)
+                if self._unpurged_parts(connection) != parts or self._segments(connection, parts) != segments:
+                    raise TransientError(f"{self._day} was not purged: it changed while it was checked; run it again")
+                rows = self._compare_rows([segment for part in parts for segment in segments[part.part]])
+                self._hook(PurgeStep.COMPARED)
+                hot_bytes = int(connection.execute(sql.DAY_TABLE_BYTES, table).scalar_one())
+                self._drop_table(connection, rows, table)
+                self._hook(PurgeStep.DROPPED)
+                connection.execute(
+                    sql.INSERT_PURGE,
+                    {"day": self._day, "parts": numbers, "entry_count": rows, "hot_bytes": hot_bytes},
+                )
+                marked = connection.execute(sql.MARK_PURGED, {"day": self._day, "parts": numbers}).rowcount
+                if marked != len(numbers):
+                    raise self._refuse(f"{marked} parts could be marked where {len(numbers)} were verified")
+                audit_log(self._services).append_within(
+                    connection, purge_entry(self._services, self._day, parts, hot_bytes=hot_bytes)
+                )
+                self._hook(PurgeStep.RECORDED)
+        self._hook(PurgeStep.COMMITTED)
+        return rows, hot_bytes
+
+    def _gather_in_table(self, table: dict[str, str]) -> None:
+        """Give the day a table where it has none: late entries may lie in a default partition, which is not dropped.
+
+        In a transaction of its own, because moving entries locks more than the day.
+        """
+        with self._services.engine.begin() as connection:
+            if not connection.execute(sql.DAY_TABLE_EXISTS, table).scalar_one():
+                move_strays(connection, min(self._day, self._services.settings.audit_log_first_day))
+                ensure_days(connection, [self._day])
+
+    def _drop_table(self, connection: sqlalchemy.Connection, rows: int, table: dict[str, str]) -> None:
+        """Drop the day's table, unless an insert waits for it.
+
+        Dropping needs a lock on the month, which that insert holds: each would wait for the other.
+        """
+        if connection.execute(sql.DAY_IS_WAITED_FOR, table).scalar_one():
+            raise LockBusyError(f"the purge of {self._day} had to stop: an entry of that day came; run it again")
+        connection.execute(sql.SET_LOCAL_LOCK_TIMEOUT, {"timeout": _DROP_LOCK_TIMEOUT})
+        dropped = int(connection.execute(sql.DROP_DAY, {"day": self._day}).scalar_one())
+        connection.execute(sql.SET_LOCAL_LOCK_TIMEOUT, {"timeout": LOCK_TIMEOUT})
+        if dropped != rows:
+            raise self._refuse(f"{dropped} rows would have been dropped where {rows} were compared")
+
+    def _refuse_held(self, connection: sqlalchemy.Connection) -> None:
+        """Keep what a legal hold covers; none can be added before the transaction ends."""
+        subjects = subjects_from_settings(self._services.settings)
+        hold = hold_on_audit_day(connection, lock_holds(connection), self._day, subjects)
+        if hold is not None:
+            raise self._refuse(f"{hold}; it can be purged when `compliance hold release {hold.id}` was called")
+
+    def _refuse_unsealed(self, connection: sqlalchemy.Connection) -> None:
+        unsealed = int(connection.execute(sql.UNSEALED_OF_DAY, day_bounds(self._day)).scalar_one())
+        if unsealed:
+            raise self._refuse(
+                f"{unsealed} late entries of that day are not sealed yet; run `compliance seal`, then "
+                f"`compliance archive {self._day}`"
+            )
+
+    def _compare_rows(self, segments: Sequence[Segment]) -> int:
+        """Compare every hot row of the day with the ledger, on another connection: the lock keeps writers away.
+
+        Returns:
+            how many rows there are.
+        """
+        expected = sum(segment.entry_count for segment in segments)
+        rows = SealedRows(segments)
+        with (
+            read_rows(self._services.engine, day=self._day, tx_from=None, tx_to=None) as source,
+            run_ahead(source, depth=_BATCHES_AHEAD, name="purge-reader") as batches,
+        ):
+            for batch in batches:
+                rows.feed(batch)
+                self._progress(Phase.COMPARE, rows.rows, expected)
+        differences = rows.differences()
+        if differences:
+            raise self._refuse(
+                "its rows in PostgreSQL are not those that were sealed and archived: "
+                + "; ".join(difference.message for difference in differences)
+                + f". Run `compliance verify {self._day}`"
+            )
+        return rows.rows
+
+    def _drop_empty_months(self) -> int:
+        """Drop months that have no day left. The daily job does it too, so a lock that is not had does not matter."""
+        services = self._services
+        before = days_before(utc_day(services.clock()), services.settings.audit_log_retention_days)
+        try:
+            with passing_errors_as_transient("dropping emptied months"), services.engine.begin() as connection:
+                return drop_empty_months(connection, before)
+        except TransientError:
+            return 0

@@ -1,0 +1,454 @@
+"""Reading a part back from the cold store and checking all that can be checked about it.
+
+Here: what can be wrong with a manifest and an object, found and named, one kind each. The result is data that the
+archive, the purge, the restore and the verification use. Not here: what follows from a finding.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+from compliance_pipelines.archive.errors import ArchiveError, ManifestError
+from compliance_pipelines.archive.manifest import Manifest, parse_manifest
+from compliance_pipelines.archive.parquet import PartLabel, PartReader, UnreadableParquetError, open_part
+from compliance_pipelines.archive.progress import Phase, Progress, silent
+from compliance_pipelines.archive.sealed_rows import SealedRows
+from compliance_pipelines.archive.staging import staging_file
+from compliance_pipelines.audit_log.entry import ENTRY_SCHEMA
+from compliance_pipelines.errors import TransientError
+from compliance_pipelines.object_store.port import ObjectMissingError
+from compliance_pipelines.streaming import run_ahead
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import date
+    from pathlib import Path
+
+    import pyarrow as pa
+
+    from compliance_pipelines.archive.catalogue import ArchivedPart
+    from compliance_pipelines.ledger.checkpoint import VerifierKey
+    from compliance_pipelines.ledger.segments import Segment
+    from compliance_pipelines.object_store.port import ObjectStore
+    from compliance_pipelines.services import Services
+
+_CHUNK_BYTES: Final = 4 * 2**20
+_BATCHES_AHEAD: Final = 4
+
+
+class Damage(StrEnum):
+    """The kinds of damage to a part."""
+
+    OBJECT_MISSING = "object_missing"
+    OBJECT_TRUNCATED = "object_truncated"
+    OBJECT_ALTERED = "object_altered"
+    OBJECT_SWAPPED = "object_swapped"
+    MANIFEST_MISSING = "manifest_missing"
+    MANIFEST_ALTERED = "manifest_altered"
+    SEGMENT_ALTERED = "segment_altered"
+    CATALOGUE_ALTERED = "catalogue_altered"
+
+
+class Question(StrEnum):
+    """What reading a part back answers, in the order in which it is asked.
+
+    About the object, nothing that comes after the first finding can be told.
+    """
+
+    MANIFEST = "manifest"
+    CHECKSUM = "checksum"
+    SCHEMA = "schema"
+    ENTRY_COUNT = "entry_count"
+    CONTENT = "content"
+
+
+@dataclass(frozen=True)
+class ColdArchive:
+    """Where parts are read from.
+
+    Attributes:
+        store: the cold store.
+        verifier_key: the key that must have signed the manifests.
+        staging: directory for copies of objects; None is one of the system's.
+    """
+
+    store: ObjectStore
+    verifier_key: VerifierKey
+    staging: Path | None = None
+
+    @classmethod
+    def of(cls, services: Services) -> ColdArchive:
+        """The archive of the opened services."""
+        return cls(services.store, services.verifier_key, services.settings.archive_staging_path)
+
+
+@dataclass(frozen=True)
+class PartFinding:
+    """One thing that is wrong with a part, and the question that brought it to light."""
+
+    kind: Damage
+    question: Question
+    day: date
+    part: int
+    key: str
+    message: str
+
+
+class PartDamagedError(ArchiveError):
+    """A part was read back and is not what was committed; `findings` say what is wrong, one by one."""
+
+    def __init__(self, findings: Sequence[PartFinding]) -> None:
+        self.findings = tuple(findings)
+        first = self.findings[0]
+        super().__init__(
+            f"part {first.part} of {first.day} is damaged in the cold store: "
+            + "; ".join(finding.message for finding in self.findings)
+            + ". Nothing was deleted; bring the object back from the store's versions or another copy, then run "
+            f"`compliance verify {first.day}`"
+        )
+
+
+@dataclass(frozen=True)
+class PartCheck:
+    """The result of reading a part back: findings, and how much was read."""
+
+    day: date
+    part: int
+    entry_count: int
+    object_bytes: int
+    findings: tuple[PartFinding, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.findings
+
+    def raise_if_damaged(self) -> None:
+        """Turn findings into an error.
+
+        Raises:
+            PartDamagedError: there is a finding.
+        """
+        if self.findings:
+            raise PartDamagedError(self.findings)
+
+
+@dataclass(frozen=True)
+class ExpectedObject:
+    """What an object must be. `object_sha256` is None for one that no manifest commits yet: its rows decide."""
+
+    day: date
+    part: int
+    object_key: str
+    object_sha256: str | None
+    object_bytes: int | None
+    root: bytes
+    segments: tuple[Segment, ...]
+
+    @classmethod
+    def of_manifest(cls, manifest: Manifest) -> ExpectedObject:
+        """What a manifest commits."""
+        return cls(
+            manifest.day,
+            manifest.part,
+            manifest.object_key,
+            manifest.object_sha256,
+            manifest.object_bytes,
+            manifest.root,
+            manifest.segments,
+        )
+
+    @classmethod
+    def of_catalogue(cls, part: ArchivedPart, segments: Sequence[Segment]) -> ExpectedObject:
+        """What the catalogue and the ledger say."""
+        return cls(
+            part.day,
+            part.part,
+            part.object_key,
+            part.object_sha256,
+            part.object_bytes,
+            part.root,
+            tuple(segments),
+        )
+
+    @property
+    def entry_count(self) -> int:
+        """How many rows it must hold."""
+        return sum(segment.entry_count for segment in self.segments)
+
+    @property
+    def label(self) -> PartLabel:
+        """What its file must say about itself."""
+        return PartLabel.of(self.day, self.part, self.root)
+
+
+@dataclass(frozen=True)
+class ObjectCheck:
+    """The result of reading an object: findings, the size and SHA-256 (hex) of what was read, rows, canonical bytes."""
+
+    findings: tuple[PartFinding, ...]
+    object_sha256: str = ""
+    object_bytes: int = 0
+    entry_count: int = 0
+    canonical_bytes: int = 0
+
+
+def _copy_hashed(store: ObjectStore, key: str, path: Path) -> tuple[int, str]:
+    """Copy an object to a file; the hash is that of the very bytes that are parsed afterwards."""
+    digest = hashlib.sha256()
+    size = 0
+    try:
+        with store.open(key) as source, path.open("wb") as target:
+            while chunk := source.read(_CHUNK_BYTES):
+                digest.update(chunk)
+                size += target.write(chunk)
+    except OSError as error:
+        raise TransientError(f"{store.locate(key)} could not be copied to {path}: {error}; run it again") from error
+    return size, digest.hexdigest()
+
+
+class _ObjectReading:
+    """One reading of one object."""
+
+    def __init__(
+        self,
+        expected: ExpectedObject,
+        on_batch: Callable[[pa.RecordBatch], None] | None,
+        progress: Progress,
+    ) -> None:
+        self._expected = expected
+        self._on_batch = on_batch
+        self._progress = progress
+        self._findings: list[PartFinding] = []
+
+    def _find(self, kind: Damage, question: Question, message: str) -> None:
+        expected = self._expected
+        self._findings.append(
+            PartFinding(
+                kind, question, expected.day, expected.part, expected.object_key, f"{expected.object_key} {message}"
+            )
+        )
+
+    def missing(self) -> ObjectCheck:
+        self._find(Damage.OBJECT_MISSING, Question.CHECKSUM, "is missing from the cold store")
+        return ObjectCheck(tuple(self._findings))
+
+    def check(self, path: Path, size: int, sha256: str) -> ObjectCheck:
+        expected = self._expected
+        rows = SealedRows(expected.segments)
+        if expected.object_sha256 not in {None, sha256}:
+            self._name_other_content(path, size)
+        else:
+            asking = Question.SCHEMA
+            try:
+                with open_part(path, name=expected.object_key) as part:
+                    self._check_footer(part)
+                    if not self._findings:
+                        asking = Question.CONTENT
+                        self._check_rows(part, rows)
+            except UnreadableParquetError as error:
+                kind = Damage.OBJECT_TRUNCATED if expected.object_sha256 is None else Damage.OBJECT_ALTERED
+                self._find(kind, asking, f"cannot be read: {error}")
+        return ObjectCheck(tuple(self._findings), sha256, size, rows.rows, rows.canonical_bytes)
+
+    def _name_other_content(self, path: Path, size: int) -> None:
+        """The bytes are not those that were committed: another part's, fewer, or changed ones."""
+        expected = self._expected
+        label = None
+        try:
+            with open_part(path, name=expected.object_key) as part:
+                label = part.label
+        except UnreadableParquetError:
+            pass
+        if label is not None and label != expected.label:
+            self._find(
+                Damage.OBJECT_SWAPPED,
+                Question.CHECKSUM,
+                f"holds part {label.part} of {label.day} instead of its own content",
+            )
+        elif expected.object_bytes is not None and size < expected.object_bytes:
+            self._find(
+                Damage.OBJECT_TRUNCATED,
+                Question.CHECKSUM,
+                f"was truncated: {size} of {expected.object_bytes} bytes are left",
+            )
+        else:
+            self._find(
+                Damage.OBJECT_ALTERED,
+                Question.CHECKSUM,
+                "was altered: its bytes do not have the SHA-256 that was committed",
+            )
+
+    def _check_footer(self, part: PartReader) -> None:
+        expected = self._expected
+        label = part.label
+        if label != expected.label:
+            says = "nothing" if label is None else f"part {label.part} of {label.day} with root {label.root}"
+            self._find(Damage.OBJECT_SWAPPED, Question.CONTENT, f"says of itself that it is {says}")
+        if not part.schema.equals(ENTRY_SCHEMA):
+            self._find(Damage.OBJECT_ALTERED, Question.SCHEMA, "has other columns than an audit archive")
+        if part.num_rows != expected.entry_count:
+            self._find(
+                Damage.OBJECT_ALTERED,
+                Question.ENTRY_COUNT,
+                f"holds {part.num_rows} entries where {expected.entry_count} were sealed",
+            )
+
+    def _check_rows(self, part: PartReader, rows: SealedRows) -> None:
+        expected = self._expected
+        with run_ahead(part.batches(), depth=_BATCHES_AHEAD, name="read-back") as batches:
+            for batch in batches:
+                rows.feed(batch)
+                if self._on_batch is not None:
+                    self._on_batch(batch)
+                self._progress(Phase.VERIFY, rows.rows, expected.entry_count)
+        for difference in rows.differences():
+            self._find(Damage.OBJECT_ALTERED, Question.CONTENT, f"does not hold what was sealed: {difference.message}")
+
+
+def check_object(
+    archive: ColdArchive,
+    expected: ExpectedObject,
+    *,
+    on_batch: Callable[[pa.RecordBatch], None] | None = None,
+    progress: Progress = silent,
+) -> ObjectCheck:
+    """Read an object from the store and compare it with what it must be.
+
+    Its bytes are copied and hashed first, and parsed only where the hash is the committed one; then label, schema,
+    count, and the root of every segment are checked. Memory is bounded whatever its size.
+
+    Args:
+        archive: where it is.
+        expected: what it must be.
+        on_batch: gets the rows as they are read, before the last root is known: an error found later must undo
+            what it did.
+        progress: told of rows read.
+
+    Raises:
+        ObjectStoreError: the store failed; that says nothing about the object.
+        TransientError: reading broke off.
+    """
+    reading = _ObjectReading(expected, on_batch, progress)
+    with staging_file(archive.staging, ".readback") as path:
+        try:
+            size, sha256 = _copy_hashed(archive.store, expected.object_key, path)
+        except ObjectMissingError:
+            return reading.missing()
+        return reading.check(path, size, sha256)
+
+
+def read_manifest(archive: ColdArchive, key: str) -> tuple[Manifest, bytes]:
+    """A manifest of the store and its bytes.
+
+    Raises:
+        ObjectMissingError: it is not there.
+        ManifestError: it is malformed, contradicts itself or its key, or is not signed by the verifier key.
+    """
+    data = archive.store.get_bytes(key)
+    manifest = parse_manifest(data, archive.verifier_key, name=key)
+    if manifest.manifest_key != key:
+        raise ManifestError(f"{key} was altered: it is the manifest of {manifest.object_key}")
+    return manifest, data
+
+
+class _PartReading:
+    """One reading of one part: its manifest, then its object."""
+
+    def __init__(self, archive: ColdArchive, part: ArchivedPart, segments: Sequence[Segment]) -> None:
+        self._archive = archive
+        self._part = part
+        self._segments = tuple(segments)
+        self.findings: list[PartFinding] = []
+
+    def _find(self, kind: Damage, message: str) -> None:
+        part = self._part
+        self.findings.append(PartFinding(kind, Question.MANIFEST, part.day, part.part, part.manifest_key, message))
+
+    def check_manifest(self) -> ExpectedObject:
+        """Check the manifest; return what the object must be according to the best witness there is.
+
+        An intact manifest, signed and of the committed hash, is a better witness than the rows of a database.
+        """
+        part = self._part
+        key = part.manifest_key
+        of_database = ExpectedObject.of_catalogue(part, self._segments)
+        try:
+            manifest, data = read_manifest(self._archive, key)
+        except ObjectMissingError:
+            self._find(Damage.MANIFEST_MISSING, f"{key} is missing from the cold store")
+            return of_database
+        except ManifestError as error:
+            self._find(Damage.MANIFEST_ALTERED, str(error))
+            return of_database
+        if hashlib.sha256(data).hexdigest() != part.manifest_sha256:
+            self._find(Damage.MANIFEST_ALTERED, f"{key} was altered: it is not the manifest that was committed")
+            return of_database
+        self._compare_with_database(manifest)
+        return ExpectedObject.of_manifest(manifest)
+
+    def _compare_with_database(self, manifest: Manifest) -> None:
+        part = self._part
+        ledger = {segment.seq: segment for segment in self._segments}
+        differing = [segment.seq for segment in manifest.segments if ledger.pop(segment.seq, None) != segment]
+        differing += ledger
+        if differing:
+            numbers = ", ".join(str(seq) for seq in sorted(differing))
+            self._find(
+                Damage.SEGMENT_ALTERED,
+                f"ledger segment {numbers} of {part.day} in the database is not the one that was archived in "
+                f"{part.object_key}",
+            )
+        if part != _as_in_catalogue(manifest, part):
+            self._find(
+                Damage.CATALOGUE_ALTERED,
+                f"the catalogue's row of part {part.part} of {part.day} is not what {part.manifest_key} says",
+            )
+
+
+def _as_in_catalogue(manifest: Manifest, part: ArchivedPart) -> ArchivedPart:
+    return replace(
+        part,
+        day=manifest.day,
+        part=manifest.part,
+        object_key=manifest.object_key,
+        object_sha256=manifest.object_sha256,
+        object_bytes=manifest.object_bytes,
+        entry_count=manifest.entry_count,
+        canonical_bytes=manifest.canonical_bytes,
+        first_id=manifest.first_id,
+        last_id=manifest.last_id,
+        root=manifest.root,
+        encryption=None if manifest.encryption is None else dict(manifest.encryption),
+    )
+
+
+def check_part(
+    archive: ColdArchive,
+    part: ArchivedPart,
+    segments: Sequence[Segment],
+    *,
+    on_batch: Callable[[pa.RecordBatch], None] | None = None,
+    progress: Progress = silent,
+) -> PartCheck:
+    """Read a part back from the store and compare manifest and object with the catalogue and the ledger.
+
+    Args:
+        archive: where it is.
+        part: the catalogue's row.
+        segments: the ledger's records of what the part holds, from the database.
+        on_batch: see :func:`check_object`.
+        progress: told of rows read.
+
+    Raises:
+        ObjectStoreError: the store failed; that says nothing about the part.
+        TransientError: reading broke off.
+    """
+    reading = _PartReading(archive, part, segments)
+    expected = reading.check_manifest()
+    checked = check_object(archive, expected, on_batch=on_batch, progress=progress)
+    findings = (*reading.findings, *checked.findings)
+    return PartCheck(part.day, part.part, checked.entry_count, checked.object_bytes, findings)

@@ -1,0 +1,90 @@
+"""Committing a part and writing it into the catalogue.
+
+Here: the manifest's put, the catalogue's rows with the audit entry in one transaction. Not here: making the object.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING
+
+from compliance_pipelines.archive import sql
+from compliance_pipelines.archive.errors import AdoptionError
+from compliance_pipelines.archive.readback import ColdArchive, read_manifest
+from compliance_pipelines.archive.self_audit import archive_entry, audit_log
+from compliance_pipelines.object_store.port import ObjectExistsError
+
+if TYPE_CHECKING:
+    import sqlalchemy
+
+    from compliance_pipelines.archive.manifest import Manifest
+    from compliance_pipelines.services import Services
+
+
+def put_manifest(services: Services, manifest: Manifest) -> tuple[Manifest, bytes]:
+    """Sign the manifest and put it, which commits the part.
+
+    Where a manifest of this key is there already, because the answer of the store to an earlier put was lost, that one
+    counts.
+
+    Raises:
+        ManifestError: there is one, and it is not ours.
+        AdoptionError: there is one of ours for another object.
+        ObjectStoreError: the store failed.
+    """
+    data = manifest.to_bytes(services.signing_key)
+    try:
+        services.store.put_bytes(manifest.manifest_key, data)
+    except ObjectExistsError:
+        found, data = read_manifest(ColdArchive.of(services), manifest.manifest_key)
+        if (found.root, found.object_sha256) != (manifest.root, manifest.object_sha256):
+            raise AdoptionError(
+                f"{services.store.locate(manifest.manifest_key)} is there already and commits another object than the "
+                f"one beside it: run `compliance verify {manifest.day}`"
+            ) from None
+        return found, data
+    return manifest, data
+
+
+def record_part(
+    services: Services, connection: sqlalchemy.Connection, manifest: Manifest, data: bytes, *, adopted: bool
+) -> None:
+    """Write a committed part into the catalogue, its segments, and the audit entry, in one transaction.
+
+    Args:
+        services: the opened services.
+        connection: without an open transaction.
+        manifest: what was committed.
+        data: the bytes of the manifest in the store.
+        adopted: whether another run made the part.
+    """
+    with connection.begin():
+        connection.execute(
+            sql.INSERT_PART,
+            {
+                "day": manifest.day,
+                "part": manifest.part,
+                "archive_location": services.store.locate(manifest.object_key),
+                "object_key": manifest.object_key,
+                "object_sha256": manifest.object_sha256,
+                "object_bytes": manifest.object_bytes,
+                "manifest_key": manifest.manifest_key,
+                "manifest_sha256": hashlib.sha256(data).hexdigest(),
+                "entry_count": manifest.entry_count,
+                "canonical_bytes": manifest.canonical_bytes,
+                "first_id": manifest.first_id,
+                "last_id": manifest.last_id,
+                "root": manifest.root,
+                "encryption": None if manifest.encryption is None else json.dumps(manifest.encryption),
+            },
+        )
+        connection.execute(
+            sql.INSERT_ARCHIVED_SEGMENTS,
+            {
+                "seqs": [segment.seq for segment in manifest.segments],
+                "day": manifest.day,
+                "part": manifest.part,
+            },
+        )
+        audit_log(services).append_within(connection, archive_entry(services, manifest, adopted=adopted))

@@ -1,0 +1,87 @@
+"""The entries that the archive appends about itself.
+
+Here: what they say. Not here: how they are appended (audit_log/log.py).
+
+Their timestamp is the real time, whatever the clock that decides what is due says.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from compliance_pipelines.audit_log.log import AuditLog
+from compliance_pipelines.audit_log.system_entries import system_entry
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import date
+
+    from compliance_pipelines.archive.catalogue import ArchivedPart
+    from compliance_pipelines.archive.manifest import Manifest
+    from compliance_pipelines.audit_log.entry import AuditEntry, JsonValue
+    from compliance_pipelines.services import Services
+
+_RESOURCE_TYPE: Final = "audit_day"
+
+
+def audit_log(services: Services) -> AuditLog:
+    """The log that the entries are appended to, with :meth:`AuditLog.append_within`."""
+    return AuditLog(services.engine, first_day=services.settings.audit_log_first_day)
+
+
+def _entry(services: Services, action: str, day: date, metadata: JsonValue) -> AuditEntry:
+    return system_entry(
+        services.settings.audit_log_actor,
+        action=action,
+        resource_type=_RESOURCE_TYPE,
+        resource_id=day.isoformat(),
+        result="success",
+        metadata=metadata,
+    )
+
+
+def archive_entry(services: Services, manifest: Manifest, *, adopted: bool) -> AuditEntry:
+    """A part was committed and recorded."""
+    return _entry(
+        services,
+        "audit.archive",
+        manifest.day,
+        {
+            "part": manifest.part,
+            "object": services.store.locate(manifest.object_key),
+            "object_sha256": manifest.object_sha256,
+            "object_bytes": manifest.object_bytes,
+            "entry_count": manifest.entry_count,
+            "root": manifest.root.hex(),
+            "adopted": adopted,
+        },
+    )
+
+
+def purge_entry(services: Services, day: date, parts: Sequence[ArchivedPart], *, hot_bytes: int) -> AuditEntry:
+    """The rows of these parts left PostgreSQL."""
+    return _entry(
+        services,
+        "audit.purge",
+        day,
+        {
+            "parts": [part.part for part in parts],
+            "roots": [part.root.hex() for part in parts],
+            "entry_count": sum(part.entry_count for part in parts),
+            "hot_bytes": hot_bytes,
+        },
+    )
+
+
+def restore_entry(services: Services, day: date, parts: Sequence[ArchivedPart], *, table: str) -> AuditEntry:
+    """The rows of these parts were loaded into a table."""
+    return _entry(
+        services,
+        "audit.restore",
+        day,
+        {
+            "parts": [part.part for part in parts],
+            "entry_count": sum(part.entry_count for part in parts),
+            "table": table,
+        },
+    )

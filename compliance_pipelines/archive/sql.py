@@ -1,0 +1,166 @@
+"""Every SQL statement of the archive domain.
+
+Here: statements with bound parameters, and the composition of those that name a restored table. Not here: what their
+results mean.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from psycopg import sql as composed
+from sqlalchemy import text
+
+if TYPE_CHECKING:
+    from sqlalchemy.sql.elements import TextClause
+
+RESTORED_SCHEMA: Final = "audit_restored"
+
+
+def _statement(statement: str) -> TextClause:
+    return text(statement)
+
+
+SET_LOCAL_LOCK_TIMEOUT = _statement("SELECT set_config('lock_timeout', :timeout, true)")
+
+# Two-key advisory locks: the first key is the kind of lock, the second the day. That of an archive outlasts the
+# transaction that takes it.
+LOCK_ARCHIVE = _statement("SELECT pg_advisory_lock(hashtext('compliance_pipelines.archive'), :day_number)")
+UNLOCK_ARCHIVE = _statement("SELECT pg_advisory_unlock(hashtext('compliance_pipelines.archive'), :day_number)")
+LOCK_ARCHIVE_IN_TRANSACTION = _statement(
+    "SELECT pg_advisory_xact_lock(hashtext('compliance_pipelines.archive'), :day_number)"
+)
+LOCK_RESTORED_TABLE = _statement(
+    "SELECT pg_advisory_xact_lock(hashtext('compliance_pipelines.restore'), hashtext(:name))"
+)
+PING = _statement("SELECT 1")
+
+SEGMENTS_OF_DAY = _statement("""
+    SELECT segment.seq, segment.day, segment.tx_from, segment.tx_to, segment.first_id, segment.last_id,
+           segment.entry_count, segment.root, segment.sealed_at, archived.part
+    FROM ledger_segments AS segment
+    LEFT JOIN archived_segments AS archived ON archived.segment_seq = segment.seq
+    WHERE segment.day = :day
+    ORDER BY segment.seq
+""")
+
+_PART_COLUMNS: Final = """
+    day, part, archive_location, object_key, object_sha256, object_bytes, manifest_key, manifest_sha256, entry_count,
+    canonical_bytes, first_id, last_id, root, encryption, archived_at, verified_at, purged_at, expired_at
+"""
+PARTS_OF_DAY = _statement(f"SELECT {_PART_COLUMNS} FROM archived_audit_logs WHERE day = :day ORDER BY part")  # noqa: S608 - constants only
+ALL_PARTS = _statement(f"SELECT {_PART_COLUMNS} FROM archived_audit_logs ORDER BY day, part")  # noqa: S608 - constants only
+
+INSERT_PART = _statement("""
+    INSERT INTO archived_audit_logs
+        (day, part, archive_location, object_key, object_sha256, object_bytes, manifest_key, manifest_sha256,
+         entry_count, canonical_bytes, first_id, last_id, root, encryption)
+    VALUES (:day, :part, :archive_location, :object_key, :object_sha256, :object_bytes, :manifest_key, :manifest_sha256,
+            :entry_count, :canonical_bytes, :first_id, :last_id, :root, CAST(:encryption AS jsonb))
+""")
+INSERT_ARCHIVED_SEGMENTS = _statement("""
+    INSERT INTO archived_segments (segment_seq, day, part)
+    SELECT seq, :day, :part FROM unnest(CAST(:seqs AS bigint[])) AS seq
+""")
+MARK_VERIFIED = _statement("""
+    UPDATE archived_audit_logs SET verified_at = now() WHERE day = :day AND part = :part AND verified_at IS NULL
+""")
+
+SEGMENTS_PER_DAY = _statement("""
+    SELECT segment.day,
+           count(*) AS segments,
+           sum(segment.entry_count)::bigint AS sealed_entries,
+           count(*) FILTER (WHERE archived.segment_seq IS NULL) AS unarchived_segments,
+           coalesce(sum(segment.entry_count) FILTER (WHERE archived.segment_seq IS NULL), 0)::bigint
+               AS unarchived_entries
+    FROM ledger_segments AS segment
+    LEFT JOIN archived_segments AS archived ON archived.segment_seq = segment.seq
+    WHERE CAST(:day AS date) IS NULL OR segment.day = :day
+    GROUP BY segment.day
+""")
+PARTS_PER_DAY = _statement("""
+    SELECT day,
+           count(*) AS parts,
+           count(verified_at) AS verified_parts,
+           count(purged_at) AS purged_parts,
+           count(expired_at) AS expired_parts,
+           max(verified_at) FILTER (WHERE purged_at IS NULL) AS last_verified_at,
+           sum(entry_count)::bigint AS archived_entries,
+           coalesce(sum(entry_count) FILTER (WHERE purged_at IS NOT NULL), 0)::bigint AS purged_entries,
+           coalesce(sum(entry_count) FILTER (WHERE expired_at IS NOT NULL), 0)::bigint AS expired_entries,
+           coalesce(sum(object_bytes) FILTER (WHERE expired_at IS NULL), 0)::bigint AS object_bytes,
+           coalesce(sum(canonical_bytes) FILTER (WHERE expired_at IS NULL), 0)::bigint AS canonical_bytes
+    FROM archived_audit_logs
+    WHERE CAST(:day AS date) IS NULL OR day = :day
+    GROUP BY day
+""")
+# What no segment covers yet lies at or above the horizon of the last sealing; the BRIN index on tx_id finds it.
+UNSEALED_PER_DAY = _statement("""
+    SELECT (entry."timestamp" AT TIME ZONE 'UTC')::date AS day, count(*) AS unsealed_entries
+    FROM audit_logs AS entry
+    WHERE entry.tx_id >= coalesce((SELECT tx_horizon FROM ledger_checkpoints ORDER BY size DESC LIMIT 1), 0)
+      AND (CAST(:day_start AS timestamptz) IS NULL OR entry."timestamp" >= :day_start)
+      AND (CAST(:day_end AS timestamptz) IS NULL OR entry."timestamp" < :day_end)
+    GROUP BY 1
+""")
+UNSEALED_OF_DAY = _statement("""
+    SELECT count(*) FROM audit_logs AS entry
+    WHERE entry.tx_id >= coalesce((SELECT tx_horizon FROM ledger_checkpoints ORDER BY size DESC LIMIT 1), 0)
+      AND entry."timestamp" >= :day_start AND entry."timestamp" < :day_end
+""")
+HOT_BYTES = _statement("""
+    SELECT coalesce(sum(pg_total_relation_size(relid)), 0)::bigint FROM pg_partition_tree('audit_logs') WHERE isleaf
+""")
+HOT_BYTES_PER_DAY = _statement("""
+    SELECT to_date(right(relname, 10), 'YYYY_MM_DD') AS day, pg_total_relation_size(tree.relid)::bigint AS hot_bytes
+    FROM pg_partition_tree('audit_logs') AS tree JOIN pg_class AS leaf ON leaf.oid = tree.relid
+    WHERE tree.isleaf AND relname ~ '^audit_logs_[0-9]{4}_[0-9]{2}_[0-9]{2}$'
+      AND (CAST(:day AS date) IS NULL OR relname = 'audit_logs_' || to_char(CAST(:day AS date), 'YYYY_MM_DD'))
+""")
+DAY_TABLE_EXISTS = _statement("SELECT to_regclass(:day_table) IS NOT NULL")
+DAY_TABLE_BYTES = _statement("SELECT coalesce(pg_total_relation_size(to_regclass(:day_table)), 0)::bigint")
+ROWS_OF_DAY_EXIST = _statement("""
+    SELECT EXISTS (SELECT FROM audit_logs WHERE "timestamp" >= :day_start AND "timestamp" < :day_end)
+""")
+
+LOCK_DAY = _statement("SELECT audit_lock_day(:day)")
+DAY_IS_WAITED_FOR = _statement("""
+    SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'relation' AND NOT granted
+                   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+                   AND relation = to_regclass(:day_table))
+""")
+DROP_DAY = _statement("SELECT audit_drop_day(:day)")
+MARK_PURGED = _statement("""
+    UPDATE archived_audit_logs SET purged_at = now()
+    WHERE day = :day AND part = ANY(:parts) AND verified_at IS NOT NULL AND purged_at IS NULL AND expired_at IS NULL
+""")
+INSERT_PURGE = _statement("""
+    INSERT INTO audit_purges (day, parts, entry_count, hot_bytes) VALUES (:day, :parts, :entry_count, :hot_bytes)
+""")
+
+RESTORED_TABLES = _statement("SELECT tablename FROM pg_tables WHERE schemaname = :schema ORDER BY tablename")
+
+
+def _restored(table: str) -> composed.Identifier:
+    return composed.Identifier(RESTORED_SCHEMA, table)
+
+
+def drop_restored_table(table: str) -> composed.Composed:
+    """Remove a restored table where there is one."""
+    return composed.SQL("DROP TABLE IF EXISTS {}").format(_restored(table))
+
+
+def create_restored_table(table: str) -> composed.Composed:
+    """Make an empty table of the hot store's columns."""
+    return composed.SQL("CREATE TABLE {} (LIKE public.audit_logs)").format(_restored(table))
+
+
+def let_readers_read(table: str) -> composed.Composed:
+    """Let auditors read a restored table."""
+    return composed.SQL("GRANT SELECT ON {} TO audit_reader").format(_restored(table))
+
+
+def copy_into_restored_table(table: str, columns: list[str]) -> composed.Composed:
+    """Load rows in PostgreSQL's text format."""
+    names = composed.SQL(", ").join(composed.Identifier(column) for column in columns)
+    return composed.SQL("COPY {} ({}) FROM STDIN (FORMAT text, ENCODING 'UTF8')").format(_restored(table), names)

@@ -1,0 +1,127 @@
+"""What the catalogue derives is what the stores hold."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import event
+
+from compliance_pipelines.archive.catalogue import (
+    DayState,
+    Due,
+    NextDue,
+    archive_due_at,
+    day_summary,
+    due,
+    facts_of_days,
+    next_due,
+    parts_of_day,
+    states_of_days,
+)
+from compliance_pipelines.archive.export import ArchiveStep, archive_day
+from compliance_pipelines.archive.figures import take_figures
+from compliance_pipelines.archive.purge import purge_day
+from tests.integration.archive.days import Stopped, stop_after
+from tests.sealing import seal_all
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from compliance_pipelines.services import Services
+    from tests.conftest import MovableClock
+    from tests.integration.archive.days import Days
+
+
+def test_a_day_goes_from_open_to_purged_and_back_when_a_late_entry_comes(
+    services: Services, days: Days, day: date, clock: MovableClock
+) -> None:
+    def state() -> DayState:
+        assert states_of_days(services)[day] is day_summary(services, day)[0]
+        return states_of_days(services)[day]
+
+    assert day_summary(services, day)[1].total_entries == 0
+    assert day not in states_of_days(services)
+    days.append(day, 3, sealed=False)
+    assert state() is DayState.OPEN
+    assert due(services) == Due((), ())
+    seal_all(services)
+    assert state() is DayState.SEALED
+    assert due(services) == Due((day,), ())
+    with pytest.raises(Stopped):
+        archive_day(services, day, hook=stop_after(ArchiveStep.RECORDED))
+    assert state() is DayState.ARCHIVED
+    assert due(services) == Due((day,), ())
+    (part,) = archive_day(services, day).parts
+    assert state() is DayState.VERIFIED
+    assert due(services) == Due((), ())
+    assert part.verified_at is not None
+    assert next_due(services) == NextDue("purge", day, part.verified_at + timedelta(days=7))
+    clock.advance(days=8)
+    assert due(services) == Due((), (day,))
+    purge_day(services, day)
+    assert state() is DayState.PURGED
+    assert due(services) == Due((), ())
+    days.append(day, 1, sealed=False)
+    assert state() is DayState.OPEN
+    seal_all(services)
+    assert state() is DayState.SEALED
+    assert next_due(services) == NextDue("archive", day, archive_due_at(services, day))
+
+
+def test_counts_and_bytes_are_those_of_the_stores(
+    services: Services, days: Days, day: date, clock: MovableClock
+) -> None:
+    purged, verified, sealed, mixed = (day + timedelta(days=number) for number in range(4))
+    for this_day, count in ((purged, 6), (verified, 5), (sealed, 4), (mixed, 3)):
+        days.append(this_day, count)
+    for this_day in (purged, verified, mixed):
+        archive_day(services, this_day)
+    clock.advance(days=8)
+    for this_day in (purged, mixed):
+        purge_day(services, this_day)
+    days.append(mixed, 2, partition=False)
+    archive_day(services, mixed)
+    days.append(mixed, 1, sealed=False, partition=False)
+    with services.engine.connect() as connection:
+        facts = facts_of_days(connection)
+        parts = {this_day: parts_of_day(connection, this_day) for this_day in facts}
+    assert list(facts) == sorted(facts)
+    for this_day in (purged, verified, sealed, mixed):
+        found, hot, cold = facts[this_day], days.hot_rows(this_day), days.cold_rows(this_day)
+        assert (found.hot_entries, found.cold_entries) == (len(hot), len(cold))
+        assert found.total_entries == len({*hot, *cold})
+        assert found.object_bytes == sum(path.stat().st_size for path in days.objects(this_day))
+        assert found.canonical_bytes == sum(part.canonical_bytes for part in parts[this_day])
+        assert (found.hot_bytes > 0) == (this_day in {verified, sealed})
+    figures = take_figures(services)
+    every = days.execute("SELECT count(*) FROM audit_logs")[0][0]
+    assert figures.totals.hot_entries == every
+    assert figures.totals.total_entries == every + len(days.cold_rows(purged)) + 3
+    assert figures.totals.cold_bytes == sum(
+        path.stat().st_size for this_day in facts for path in days.objects(this_day)
+    )
+
+
+def test_the_figures_are_of_one_moment(services: Services, days: Days, day: date) -> None:
+    """Between two queries entries of the day are sealed: they must not be counted twice, nor left out."""
+    days.append(day, 5)
+    days.append(day, 4, sealed=False)
+    before = take_figures(services)
+    statements: list[str] = []
+
+    def seal_after_the_first(*arguments: Any) -> None:  # noqa: ANN401 - SQLAlchemy's
+        if "ledger_segments" in arguments[2] and not statements:
+            statements.append(arguments[2])
+            seal_all(services)
+
+    event.listen(services.engine, "after_cursor_execute", seal_after_the_first)
+    try:
+        assert take_figures(services) == before
+    finally:
+        event.remove(services.engine, "after_cursor_execute", seal_after_the_first)
+    assert len(statements) == 1
+    after = take_figures(services)
+    assert after.totals.total_entries == before.totals.total_entries == 9
+    assert (before.ledger_size, after.ledger_size) == (1, 2)

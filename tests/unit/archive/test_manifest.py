@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from compliance_pipelines.archive.errors import ManifestError
+from compliance_pipelines.archive.layout import object_key, part_root
+from compliance_pipelines.archive.manifest import Manifest, parse_manifest
+from compliance_pipelines.audit_log.entry import COLUMNS
+from compliance_pipelines.ledger.checkpoint import SigningKey
+from tests.unit.archive.examples import DAY, segment
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from compliance_pipelines.ledger.segments import Segment
+
+KEY = SigningKey.generate("tests.example/audit")
+
+
+def manifest_of(segments: Sequence[Segment], **values: Any) -> Manifest:  # noqa: ANN401 - any field
+    root = part_root(segments)
+    fields: dict[str, Any] = {
+        "day": DAY,
+        "part": 2,
+        "object_key": object_key(DAY, 2, root),
+        "object_sha256": "ab" * 32,
+        "object_bytes": 12_345,
+        "entry_count": sum(each.entry_count for each in segments),
+        "canonical_bytes": 99_999,
+        "first_id": min(each.first_id for each in segments),
+        "last_id": max(each.last_id for each in segments),
+        "root": root,
+        "segments": tuple(segments),
+        "created_at": datetime(2026, 10, 1, 3, 4, 5, 678, tzinfo=UTC),
+    }
+    return Manifest(**{**fields, **values})
+
+
+MANIFEST = manifest_of([segment(3), segment(5, entry_count=7)])
+
+
+def parse(data: bytes) -> Manifest:
+    return parse_manifest(data, KEY.verifier_key(), name="the manifest")
+
+
+@given(st.lists(st.integers(0, 10**6), min_size=1, max_size=6, unique=True).map(sorted), st.integers(1, 1000))
+@settings(deadline=None)
+def test_a_manifest_comes_back_as_it_was_written(sequence: list[int], count: int) -> None:
+    manifest = manifest_of([segment(seq, entry_count=count) for seq in sequence])
+    assert parse(manifest.to_bytes(KEY)) == manifest
+
+
+def test_it_is_one_line_of_ascii_with_the_documented_fields() -> None:
+    data = MANIFEST.to_bytes(KEY)
+    assert data.isascii()
+    assert data.endswith(b"}\n")
+    assert data.count(b"\n") == 1
+    document = json.loads(data)
+    assert list(document) == ["body", "signature"]
+    body = document["body"]
+    assert list(body) == sorted(body)
+    assert set(body) == {
+        "version", "day", "part", "object_key", "object_sha256", "object_bytes", "entry_count", "canonical_bytes",
+        "first_id", "last_id", "root", "segments", "columns", "compression", "encryption", "software", "created_at",
+    }  # fmt: skip
+    assert [column["name"] for column in body["columns"]] == list(COLUMNS)
+    assert (body["version"], body["created_at"], body["encryption"]) == (1, "2026-10-01T03:04:05.000678Z", None)
+
+
+def test_a_stranger_checks_the_signature_as_documented() -> None:
+    data = MANIFEST.to_bytes(KEY)
+    signed_bytes = data[len(b'{"body":') : data.index(b',"signature":')]
+    text, _, signatures = json.loads(data)["signature"].partition("\n\n")
+    assert text.split("\n") == [
+        "audit-archive-manifest/1",
+        MANIFEST.object_key,
+        f"sha256:{hashlib.sha256(signed_bytes).hexdigest()}",
+    ]
+    name, signature = signatures.removeprefix("\N{EM DASH} ").split()
+    assert name == "tests.example/audit"
+    public_key = base64.b64decode(KEY.verifier_key().to_note_string().split("+", 2)[2])[1:]
+    Ed25519PublicKey.from_public_bytes(public_key).verify(base64.b64decode(signature)[4:], f"{text}\n".encode())
+
+
+@given(data=st.data())
+@settings(deadline=None)
+def test_no_byte_can_be_changed(data: st.DataObject) -> None:
+    written = bytearray(MANIFEST.to_bytes(KEY))
+    position = data.draw(st.integers(0, len(written) - 1))
+    written[position] ^= data.draw(st.integers(1, 255))
+    with pytest.raises(ManifestError, match="the manifest"):
+        parse(bytes(written))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"null\n",
+        b"[]\n",
+        b"{}\n",
+        b'{"body":{},"signature":""}\n',
+        b"\xff",
+        b"[" * 100_000,
+        MANIFEST.to_bytes(KEY)[:-1],
+        MANIFEST.to_bytes(KEY) + b"\n",
+        MANIFEST.to_bytes(KEY).replace(b'"part":2', b'"part":2.0'),
+        MANIFEST.to_bytes(KEY).replace(b'"part":2', b'"part":"2"'),
+        MANIFEST.to_bytes(KEY).replace(b'"part":2', b'"part":2,"extra":1'),
+        MANIFEST.to_bytes(KEY).replace(b'"part":2', b'"part":1,"part":2'),
+    ],
+)
+def test_what_is_no_manifest_is_refused(data: bytes) -> None:
+    with pytest.raises(ManifestError, match="the manifest"):
+        parse(data)
+
+
+def test_the_signature_of_another_key_is_refused() -> None:
+    with pytest.raises(ManifestError, match=r"not validly signed by tests\.example/audit"):
+        parse(MANIFEST.to_bytes(SigningKey.generate("tests.example/audit")))
+    with pytest.raises(ManifestError, match=r"not validly signed by tests\.example/audit"):
+        parse(MANIFEST.to_bytes(SigningKey.generate("another.example/audit")))
+
+
+def test_the_signature_of_another_manifest_is_refused() -> None:
+    other = replace(MANIFEST, object_bytes=1).to_bytes(KEY)
+    signature = other[other.index(b',"signature":') :]
+    data = MANIFEST.to_bytes(KEY)
+    with pytest.raises(ManifestError, match="was altered"):
+        parse(data[: data.index(b',"signature":')] + signature)
+
+
+@pytest.mark.parametrize(
+    ("values", "contradiction"),
+    [
+        ({"part": 3}, "object_key is not that of its day, part and root"),
+        ({"day": date(2026, 7, 2)}, "object_key is not that of its day"),
+        ({"root": bytes(32)}, "root is not that of its segments"),
+        ({"segments": tuple(reversed(MANIFEST.segments))}, "segments are not in order"),
+        ({"segments": (MANIFEST.segments[0],) * 2}, "segments are not in order"),
+        ({"segments": (segment(3, day=date(2026, 7, 2)), MANIFEST.segments[1])}, "segments are of another day"),
+        ({"entry_count": 18}, "entry_count is not the sum"),
+        ({"first_id": 1}, "first_id or last_id is not that"),
+        ({"last_id": 1}, "first_id or last_id is not that"),
+        ({"encryption": {"kms": "key"}}, "encrypted, which this version cannot read"),
+    ],
+)
+def test_a_signed_manifest_that_contradicts_itself_is_refused(values: dict[str, Any], contradiction: str) -> None:
+    with pytest.raises(ManifestError, match=contradiction):
+        parse(replace(MANIFEST, **values).to_bytes(KEY))
