@@ -1,0 +1,275 @@
+"""The ledger of the database against that of the cold store.
+
+Here: every checkpoint of both stores, every segment record, and what each store lacks. Not here: how the tree is
+rebuilt (chain.py), entries.
+
+The database is read in one snapshot, taken first. What is sealed meanwhile is left for the next verification: a
+checkpoint is committed in the database before it is put into the cold store, so that one that the snapshot does not
+know is new if the database knows it now, and otherwise the database has been set back.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
+
+from compliance_pipelines.ledger import store as ledger_store
+from compliance_pipelines.ledger.publication import publication_key
+from compliance_pipelines.streaming import run_ahead
+from compliance_pipelines.verification import sql
+from compliance_pipelines.verification.bucket_ledger import READ_AHEAD, note_unknown, report_problem
+from compliance_pipelines.verification.chain import Chain, Store
+from compliance_pipelines.verification.checkpoints import (
+    ColdCheckpoint,
+    DatabaseCheckpoint,
+    UnknownObject,
+    cold_checkpoints,
+    judged,
+)
+from compliance_pipelines.verification.findings import Finding, Kind, Note, NoteKind
+from compliance_pipelines.verification.progress import Stage
+from compliance_pipelines.verification.runs import CheckpointRuns
+from compliance_pipelines.verification.segment_index import Source
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import sqlalchemy
+
+    from compliance_pipelines.ledger.segments import Segment
+    from compliance_pipelines.ledger.store import StoredCheckpoint
+    from compliance_pipelines.services import Services
+    from compliance_pipelines.verification.findings import Journal
+    from compliance_pipelines.verification.progress import Progress
+    from compliance_pipelines.verification.segment_index import SegmentIndex
+
+_ROWS_AT_ONCE: Final = 10_000
+
+
+@dataclass(frozen=True)
+class KnownLedger:
+    """The ledger that entries are compared with.
+
+    Attributes:
+        size: how many segments it has.
+        tx_horizon: every entry with a smaller transaction id must be in one of them.
+    """
+
+    size: int
+    tx_horizon: int
+
+
+@contextmanager
+def ledger_snapshot(services: Services) -> Iterator[sqlalchemy.Connection]:
+    """A connection that sees the ledger's tables at one moment and cannot write."""
+    with services.engine.connect() as connection:
+        yield connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+
+
+@dataclass(frozen=True)
+class _Round:
+    """What is said about one size: by the cold store, by the database, and where the database says it was put."""
+
+    size: int
+    cold: ColdCheckpoint | None
+    stored: StoredCheckpoint | None
+    published_key: str | None
+
+
+_T = TypeVar("_T")
+
+
+class _Ascending(Generic[_T]):
+    """A stream in ascending order of size, with a look at its first item."""
+
+    def __init__(self, items: Iterator[tuple[int, _T]]) -> None:
+        self._items = items
+        self._first = next(items, None)
+
+    @property
+    def size(self) -> int | None:
+        """The size of the first item; None at the end."""
+        return None if self._first is None else self._first[0]
+
+    def pop(self, size: int) -> _T | None:
+        """The first item, if it is of this size."""
+        if self._first is None or self._first[0] != size:
+            return None
+        item = self._first[1]
+        self._first = next(self._items, None)
+        return item
+
+
+def _rounds(
+    cold: Iterator[tuple[int, ColdCheckpoint]],
+    stored: Iterator[tuple[int, StoredCheckpoint]],
+    published: Iterator[tuple[int, str]],
+) -> Iterator[_Round]:
+    """The three streams side by side."""
+    cold_ones, stored_ones, published_ones = _Ascending(cold), _Ascending(stored), _Ascending(published)
+    streams = (cold_ones, stored_ones, published_ones)
+    while sizes := [stream.size for stream in streams if stream.size is not None]:
+        size = min(sizes)
+        yield _Round(size, cold_ones.pop(size), stored_ones.pop(size), published_ones.pop(size))
+
+
+def _checkpoints_only(
+    found: Iterator[ColdCheckpoint | UnknownObject], journal: Journal
+) -> Iterator[tuple[int, ColdCheckpoint]]:
+    for each in found:
+        if isinstance(each, UnknownObject):
+            note_unknown(journal, each.key)
+        else:
+            yield each.size, each
+
+
+class _Comparison:
+    """One pass over all checkpoints."""
+
+    def __init__(
+        self, services: Services, connection: sqlalchemy.Connection, index: SegmentIndex, journal: Journal
+    ) -> None:
+        self._key = services.verifier_key
+        self._connection = connection
+        self._index = index
+        self._journal = journal
+        self._runs = CheckpointRuns(journal)
+        self._chain = Chain(index, Source.DATABASE, journal)
+        last = ledger_store.last_checkpoint(connection)
+        self.last_stored = 0 if last is None else last.size
+        self._last_published = ledger_store.last_published_size(connection) or 0
+        self._unknown: list[int] = []
+
+    def take(self, each: _Round) -> None:
+        """Compare what is said about one size, and let the chain have it."""
+        if each.size > self.last_stored:
+            if self._is_new(each.size):
+                return
+            self._unknown = [*self._unknown[:1], each.size]
+        if each.cold is not None:
+            report_problem(self._journal, self._runs, each.cold)
+        row = None if each.stored is None else judged(each.stored, self._key, each.cold)
+        if row is not None:
+            self._report_row(row)
+        self._report_publication(each, row)
+        self._grow(each, row)
+        self._runs.next_size()
+        self._journal.checked.checkpoints += 1
+
+    def _is_new(self, size: int) -> bool:
+        """Whether a checkpoint that the snapshot does not know has been made since.
+
+        All that the snapshot knows is through by then, so that it can be given up.
+        """
+        self._connection.rollback()
+        return ledger_store.checkpoint_of_size(self._connection, size) is not None
+
+    def _report_row(self, row: DatabaseCheckpoint) -> None:
+        for number, problem in enumerate(row.problems):
+            self._runs.add(problem.kind, f"{Store.DATABASE} {number}", row.size, problem.message)
+
+    def _report_publication(self, each: _Round, row: DatabaseCheckpoint | None) -> None:
+        """What one store says and the other does not."""
+        size, key = each.size, publication_key(each.size)
+        if each.published_key not in {None, key}:
+            message = f"checkpoint {size} in the database was altered: it was put to {key}, not {each.published_key}"
+            self._runs.add(Kind.CHECKPOINT_ALTERED, "publication", size, message, key)
+        if each.cold is None:
+            signed = row is not None and row.signed is not None
+            if each.published_key is not None or (signed and size <= self._last_published):
+                message = f"checkpoint {size} was published and is missing from the cold store ({key})"
+                self._runs.add(Kind.CHECKPOINT_MISSING, Store.COLD, size, message, key)
+            elif signed:
+                message = f"checkpoint {size} is not in the cold store yet; the next `compliance seal` puts it there"
+                self._journal.note(Note(kind=NoteKind.CHECKPOINT_UNPUBLISHED, checkpoint=size, message=message))
+        if row is None and size <= self.last_stored:
+            message = f"checkpoint {size}, which was published to {key}, is missing from the database"
+            self._runs.add(Kind.CHECKPOINT_MISSING, Store.DATABASE, size, message, key)
+
+    def _grow(self, each: _Round, row: DatabaseCheckpoint | None) -> None:
+        signed: dict[Store, bytes] = {}
+        if each.cold is not None and each.cold.signed is not None:
+            signed[Store.COLD] = each.cold.signed.root
+        if row is not None and row.signed is not None:
+            signed[Store.DATABASE] = row.signed.root
+        publication = None if each.cold is None else each.cold.publication
+        self._chain.step(each.size, signed, publication, None if row is None else row.nodes)
+        if row is not None and self._chain.settled_size == each.size:
+            self._check_horizon(row, None if publication is None else publication.segments[-1])
+
+    def _check_horizon(self, row: DatabaseCheckpoint, last: Segment | None) -> None:
+        """The horizon is not in what is signed, but follows from it: it is the end of the last segment."""
+        segment = last or next(self._index.between(Source.LEDGER, row.size - 1, row.size), None)
+        if segment is not None and segment.tx_to != row.stored.tx_horizon:
+            self._runs.add(
+                Kind.CHECKPOINT_ALTERED,
+                "horizon",
+                row.size,
+                f"checkpoint {row.size} in the database was altered: its horizon is {row.stored.tx_horizon}, and its "
+                f"last segment ends at {segment.tx_to}",
+            )
+
+    def finish(self) -> KnownLedger:
+        """Compare the segment records of both stores when all checkpoints are through."""
+        self._runs.finish()
+        self._chain.finish()
+        size = self._chain.size
+        if self._unknown:
+            self._journal.find(
+                Finding(
+                    kind=Kind.DATABASE_ROLLED_BACK,
+                    checkpoint=self._unknown[0],
+                    message=f"the cold store holds checkpoints up to that of {self._unknown[-1]} segments, and the "
+                    f"database ends at {self.last_stored}: it was restored to an older state, or another database "
+                    "seals into this store",
+                )
+            )
+        self._compare_segments(size)
+        last = next(self._index.between(Source.LEDGER, size - 1, size), None)
+        return KnownLedger(size, 0 if last is None else last.tx_to)
+
+    def _compare_segments(self, size: int) -> None:
+        stored = min(size, self.last_stored)
+        for seq, day in self._index.differing(Source.LEDGER, Source.DATABASE, 0, size):
+            message = f"the record of segment {seq} of {day} in the database was altered: another one was signed"
+            self._journal.find(Finding(kind=Kind.SEGMENT_ALTERED, day=day, segment=seq, message=message))
+        for seq, day in self._index.only_in(Source.LEDGER, Source.DATABASE, 0, stored):
+            message = f"the record of segment {seq} of {day} is missing from the database"
+            self._journal.find(Finding(kind=Kind.SEGMENT_MISSING, day=day, segment=seq, message=message))
+        for seq, day in self._index.only_in(Source.DATABASE, Source.LEDGER, size, 2**63 - 1):
+            message = f"the record of segment {seq} of {day} was inserted into the database: no checkpoint covers it"
+            self._journal.find(Finding(kind=Kind.SEGMENT_INSERTED, day=day, segment=seq, message=message))
+
+
+def check_ledger(services: Services, index: SegmentIndex, journal: Journal, progress: Progress) -> KnownLedger:
+    """Compare all checkpoints and records of both stores; the index gets the ledger that was signed.
+
+    Raises:
+        ObjectStoreError: the store cannot be listed.
+        sqlalchemy.exc.DBAPIError: the database failed.
+    """
+    with ledger_snapshot(services) as connection:
+        index.add(Source.DATABASE, _told(ledger_store.segments(connection), progress))
+        comparison = _Comparison(services, connection, index, journal)
+        stored = ((checkpoint.size, checkpoint) for checkpoint in ledger_store.checkpoints(connection))
+        published = _publications(connection, comparison.last_stored)
+        cold = cold_checkpoints(services.store, services.verifier_key)
+        with run_ahead(cold, depth=READ_AHEAD, name="checkpoint-reader") as found:
+            for each in _rounds(_checkpoints_only(found, journal), stored, published):
+                comparison.take(each)
+                progress(Stage.CHECKPOINTS, journal.checked.checkpoints, None)
+    return comparison.finish()
+
+
+def _publications(connection: sqlalchemy.Connection, last: int) -> Iterator[tuple[int, str]]:
+    rows = connection.execute(sql.PUBLICATIONS_UP_TO, {"last": last}, execution_options={"yield_per": _ROWS_AT_ONCE})
+    for row in rows:
+        yield row.size, row.object_key
+
+
+def _told(segments: Iterator[Segment], progress: Progress) -> Iterator[Segment]:
+    for count, segment in enumerate(segments, start=1):
+        if count % _ROWS_AT_ONCE == 0:
+            progress(Stage.SEGMENTS, count, None)
+        yield segment

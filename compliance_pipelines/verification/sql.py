@@ -1,0 +1,103 @@
+"""Every SQL statement of the verification.
+
+Here: statements with bound parameters, for PostgreSQL and for the SQLite file of the segment index. None changes
+anything but that file. Not here: what their results mean.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import text
+
+PUBLICATIONS_UP_TO = text("SELECT size, object_key FROM ledger_publications WHERE size <= :last ORDER BY size")
+SEGMENTS_HELD_ON_DAY = text("SELECT segment_seq, part FROM archived_segments WHERE day = :day ORDER BY segment_seq")
+DAYS_OF_PARTS = text("SELECT DISTINCT day FROM archived_audit_logs ORDER BY day")
+# From day to day by the index on timestamp: partitions have names and bounds that an administrator chooses.
+NEXT_DAY_WITH_ENTRIES = text("""
+    SELECT (min("timestamp") AT TIME ZONE 'UTC')::date FROM audit_logs
+    WHERE "timestamp" >= :since AND "timestamp" < '10000-01-01+00'
+""")
+ENTRIES_OUT_OF_TIME = text("""
+    SELECT log_entry_id FROM audit_logs
+    WHERE "timestamp" < '0001-01-01+00' OR "timestamp" >= '10000-01-01+00' OR NOT isfinite("timestamp")
+    ORDER BY id LIMIT :most
+""")
+# A row that is visible was written by a transaction below the snapshot's end. One with a larger id would wait for its
+# sealing for ever. In another cluster than the adopted one, ids are not comparable.
+ENTRIES_NEVER_SEALED = text("""
+    WITH clock AS (
+        SELECT audit_tx_horizon() - pg_snapshot_xmin(now)::text::bigint + pg_snapshot_xmax(now)::text::bigint AS after
+        FROM pg_current_snapshot() AS now
+    )
+    SELECT log_entry_id FROM audit_logs
+    WHERE tx_id >= greatest((SELECT after FROM clock), :tx_horizon)
+      AND (SELECT system_identifier FROM pg_control_system())
+          = (SELECT system_identifier FROM ledger_clusters ORDER BY number DESC LIMIT 1)
+    ORDER BY id LIMIT :most
+""")
+ENTRIES_IN_RANGE_EXIST = text("""
+    SELECT EXISTS (SELECT FROM audit_logs WHERE "timestamp" >= :day_start AND "timestamp" < :day_end
+                   AND tx_id >= :tx_from AND tx_id < :tx_to)
+""")
+
+# SQLite
+
+_COLUMNS: Final = "seq, day, tx_from, tx_to, first_id, last_id, entry_count, root, sealed_at"
+_DIFFERENT: Final = (
+    "(a.day, a.tx_from, a.tx_to, a.first_id, a.last_id, a.entry_count, a.root, a.sealed_at)"
+    " <> (b.day, b.tx_from, b.tx_to, b.first_id, b.last_id, b.entry_count, b.root, b.sealed_at)"
+)
+INDEX_OPTIONS: Final = ("PRAGMA journal_mode = OFF", "PRAGMA synchronous = OFF", "PRAGMA cache_size = -65536")
+CREATE_INDEX: Final = (
+    """
+    CREATE TABLE segments (
+        source INTEGER, seq INTEGER, day INTEGER, tx_from INTEGER, tx_to INTEGER, first_id INTEGER, last_id INTEGER,
+        entry_count INTEGER, root BLOB, sealed_at INTEGER, PRIMARY KEY (source, seq)
+    ) WITHOUT ROWID
+    """,
+    "CREATE INDEX segments_of_day ON segments (source, day, seq)",
+    "CREATE TABLE parts (part_id INTEGER PRIMARY KEY, day INTEGER, part INTEGER, key TEXT)",
+    "CREATE TABLE held (seq INTEGER, part_id INTEGER, PRIMARY KEY (seq, part_id)) WITHOUT ROWID",
+    "CREATE INDEX parts_of_day ON parts (day)",
+    "CREATE INDEX held_by_part ON held (part_id, seq)",
+)
+ADD_SEGMENT: Final = "INSERT OR REPLACE INTO segments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+COUNT_SEGMENTS: Final = "SELECT count(*) FROM segments WHERE source = ? AND seq >= ? AND seq < ?"
+SEGMENTS_BETWEEN: Final = f"SELECT {_COLUMNS} FROM segments WHERE source = ? AND seq >= ? AND seq < ? ORDER BY seq"  # noqa: S608 - constants only
+ONE_SEGMENT: Final = f"SELECT {_COLUMNS} FROM segments WHERE source = ? AND seq = ?"  # noqa: S608 - constants only
+SEGMENTS_OF_DAY: Final = f"SELECT {_COLUMNS} FROM segments WHERE source = ? AND day = ? ORDER BY seq"  # noqa: S608 - constants only
+DAYS_OF_SEGMENTS: Final = "SELECT DISTINCT day FROM segments WHERE source = ? ORDER BY day"
+FILL_SEGMENTS: Final = (
+    f"INSERT OR IGNORE INTO segments SELECT ?, {_COLUMNS} FROM segments WHERE source = ? AND seq >= ? AND seq < ?"  # noqa: S608 - constants only
+)
+ADOPT_SEGMENTS: Final = (
+    f"INSERT OR REPLACE INTO segments SELECT ?, {_COLUMNS} FROM segments WHERE source = ? AND seq >= ? AND seq < ?"  # noqa: S608 - constants only
+)
+DIFFERING_SEGMENTS: Final = f"""
+    SELECT a.seq, a.day FROM segments AS a JOIN segments AS b ON b.seq = a.seq
+    WHERE a.source = ? AND b.source = ? AND a.seq >= ? AND a.seq < ? AND {_DIFFERENT} ORDER BY a.seq
+"""  # noqa: S608 - constants only
+SEGMENTS_OF_ONE_ONLY: Final = """
+    SELECT a.seq, a.day FROM segments AS a
+    WHERE a.source = ? AND a.seq >= ? AND a.seq < ?
+      AND NOT EXISTS (SELECT 1 FROM segments AS b WHERE b.source = ? AND b.seq = a.seq)
+    ORDER BY a.seq
+"""
+ADD_PART: Final = "INSERT INTO parts (day, part, key) VALUES (?, ?, ?)"
+ADD_HELD: Final = "INSERT OR IGNORE INTO held VALUES (?, ?)"
+SEGMENTS_HELD_TWICE: Final = """
+    SELECT held.seq, min(parts.day), group_concat(parts.key, ' and ')
+    FROM held JOIN parts USING (part_id) GROUP BY held.seq HAVING count(*) > 1 ORDER BY held.seq
+"""
+HELD_AMONG: Final = "SELECT DISTINCT seq FROM held WHERE seq IN (SELECT value FROM json_each(?))"
+LAST_HELD: Final = "SELECT max(held.seq), parts.day, parts.key FROM held JOIN parts USING (part_id)"
+# For each day: its segments and entries that no part holds, and the last segment of it that one holds.
+SEGMENTS_NOT_HELD: Final = """
+    SELECT s.day, min(s.seq), max(s.seq), count(*), sum(s.entry_count),
+           (SELECT max(held.seq) FROM parts JOIN held USING (part_id) WHERE parts.day = s.day) AS last_held
+    FROM segments AS s
+    WHERE s.source = ? AND NOT EXISTS (SELECT 1 FROM held AS h WHERE h.seq = s.seq)
+    GROUP BY s.day ORDER BY s.day
+"""
+LAST_DAY_HELD: Final = "SELECT max(day) FROM parts"

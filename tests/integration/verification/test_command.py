@@ -1,0 +1,160 @@
+"""The command: what it prints, how it exits, and that it needs no settings for a copy of the bucket."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from compliance_pipelines.cli import main
+from tests.integration.verification.world import ARCHIVED, HOT, KEY, OTHER_ARCHIVED, PURGED
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.integration.verification.world import World
+
+_SETTINGS = ("AUDIT_LOG_DATABASE_URL", "AUDIT_COLD_STORAGE_PROVIDER", "AUDIT_COLD_STORAGE_PATH", "LEDGER_SIGNING_KEY")
+
+
+class Command:
+    """`compliance verify` in this process."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self._monkeypatch = monkeypatch
+        self._capsys = capsys
+
+    def run(self, *arguments: object) -> tuple[int, str, str]:
+        """Exit status, stdout, stderr."""
+        self._monkeypatch.setattr(sys, "argv", ["compliance", "verify", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        printed = self._capsys.readouterr()
+        return int(ended.value.code or 0), printed.out, printed.err
+
+    def json(self, *arguments: object) -> tuple[int, dict[str, Any]]:
+        """Exit status and the report."""
+        status, out, _ = self.run(*arguments, "--json")
+        return status, json.loads(out)
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
+    """The command with no settings at all."""
+    monkeypatch.chdir(tmp_path)
+    for name in _SETTINGS:
+        monkeypatch.delenv(name, raising=False)
+    return Command(monkeypatch, capsys)
+
+
+@pytest.fixture
+def configured(world: World, command: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """The command with the settings of the world."""
+    monkeypatch.setenv("AUDIT_LOG_DATABASE_URL", world.services.settings.require_database_url())
+    monkeypatch.setenv("AUDIT_COLD_STORAGE_PROVIDER", "local")
+    monkeypatch.setenv("AUDIT_COLD_STORAGE_PATH", str(world.cold))
+    monkeypatch.setenv("LEDGER_SIGNING_KEY", KEY.to_note_string())
+    return command
+
+
+def test_a_clean_system_is_one_line_and_exit_status_0(configured: Command) -> None:
+    for arguments in ((), ("--all",)):
+        status, out, _ = configured.run(*arguments)
+        assert status == 0
+        assert out == (
+            "nothing is wrong: 6 days, 38 entries in PostgreSQL, 50 in 4 archive parts, 9 segments, 5 checkpoints\n"
+        )
+    status, out, _ = configured.run(HOT)
+    assert (status, out) == (
+        0,
+        "nothing is wrong: 1 day, 10 entries in PostgreSQL, 0 in 0 archive parts, 9 segments, 1 checkpoint\n",
+    )
+
+
+def test_each_finding_is_a_line_before_the_summary_and_the_exit_status_is_1(world: World, configured: Command) -> None:
+    world.alter_object(PURGED)
+    world.remove(world.checkpoint_path(5))
+    status, out, _ = configured.run("--all")
+    lines = out.splitlines()
+    assert status == 1
+    assert len(lines) == 3
+    assert lines[0].startswith("checkpoint_missing: checkpoint 5 was published and is missing")
+    assert lines[1].startswith(f"object_altered {PURGED}: audit-archives/")
+    assert lines[2].startswith("2 findings: 6 days, ")
+
+
+def test_the_json_names_kind_day_and_message_of_each_finding(world: World, configured: Command) -> None:
+    status, report = configured.json()
+    assert (status, report["ok"], report["findings"]) == (0, True, [])
+    world.alter_object(PURGED)
+    status, report = configured.json(PURGED, ARCHIVED)
+    assert (status, report["ok"], report["undecided"], report["notes"]) == (1, False, [], [])
+    assert report["checked"] == {
+        "checkpoints": 1,
+        "segments": 9,
+        "days": 2,
+        "hot_entries": 22,
+        "parts": 3,
+        "archived_entries": 22,
+    }
+    (finding,) = report["findings"]
+    assert finding.pop("message").endswith("was altered: its bytes do not have the SHA-256 that was committed")
+    assert finding == {
+        "kind": "object_altered",
+        "day": PURGED.isoformat(),
+        "part": 1,
+        "key": world.object_path(PURGED).relative_to(world.cold).as_posix(),
+        "segment": None,
+        "checkpoint": None,
+    }
+
+
+def test_a_copy_is_verified_without_any_setting(world: World, command: Command, tmp_path: Path) -> None:
+    key_file = tmp_path / "key"
+    key_file.write_text(KEY.verifier_key().to_note_string() + "\n")
+    for key in (KEY.verifier_key().to_note_string(), key_file):
+        status, out, _ = command.run("--offline", world.cold, "--public-key", key)
+        assert status == 0
+        note, summary = out.splitlines()
+        assert note.startswith("note: of 2 days from")
+        assert summary.startswith("nothing is wrong: 3 days, 0 entries in PostgreSQL, 50 in 4 archive parts")
+    world.remove(world.object_path(ARCHIVED), world.manifest_path(ARCHIVED))
+    status, report = command.json(
+        "--offline", world.cold, "--public-key", key_file, "--archived-through", OTHER_ARCHIVED
+    )
+    assert (status, [finding["kind"] for finding in report["findings"]]) == (1, ["day_missing"])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (HOT, "--all"),
+        ("2026-13-01",),
+        ("--offline", "somewhere"),
+        ("--public-key", "x"),
+        ("--archived-through", HOT),
+        ("--offline", "somewhere", "--public-key", "x", HOT),
+        ("--offline", "somewhere", "--public-key", "x", "--all"),
+    ],
+)
+def test_wrong_usage_is_exit_status_2(command: Command, arguments: tuple[object, ...]) -> None:
+    status, out, _ = command.run(*arguments)
+    assert (status, out) == (2, "")
+
+
+def test_what_cannot_be_told_is_exit_status_1_and_no_ok(
+    command: Command, configured: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    key = KEY.verifier_key().to_note_string()
+    status, out, err = command.run("--offline", tmp_path / "nowhere", "--public-key", key)
+    assert (status, out) == (1, "")
+    assert "is not a directory" in err
+    status, out, err = command.run("--offline", tmp_path, "--public-key", "no+key")
+    assert (status, out) == (1, "")
+    assert err.startswith("compliance: ")
+    monkeypatch.setenv("AUDIT_LOG_DATABASE_URL", "postgresql://nobody:nothing@127.0.0.1:1/nowhere")
+    status, report = configured.json()
+    assert (status, report["ok"], report["findings"]) == (1, False, [])
+    assert "the verification had to stop" in report["error"]
