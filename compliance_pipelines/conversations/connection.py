@@ -1,0 +1,166 @@
+"""From CHECKPOINT_REDIS_URL to a client: one server, Sentinel, Cluster, with and without TLS.
+
+Here: URLs and client options. Not here: any command.
+
+| URL | what it reaches |
+|---|---|
+| `redis://[user:password@]host:port/database` | one server; `rediss://` with TLS, `unix://` by a socket |
+| `redis+sentinel://[user:password@]host:port,host:port/service/database` | the master that Sentinel names; \
+`rediss+sentinel://` with TLS |
+| `redis+cluster://[user:password@]host:port` or `redis://...?cluster=true` | a cluster; `rediss` with TLS |
+
+Options such as `ssl_ca_certs` stand in the query, as redis-py reads them.
+"""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+
+from redis import Redis, RedisCluster
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from redis.sentinel import Sentinel
+
+from compliance_pipelines.conversations.errors import redis_errors
+from compliance_pipelines.database import is_local
+from compliance_pipelines.settings import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from compliance_pipelines.settings import Settings
+
+Client = Redis | RedisCluster
+
+_SCHEMES: Final = frozenset({"redis", "rediss", "unix"})
+_KINDS: Final = frozenset({"", "sentinel", "cluster"})
+_SENTINEL_PORT: Final = 26379
+_CONNECT_SECONDS: Final = 10
+_ANSWER_SECONDS: Final = 60
+_TLS_VERSIONS: Final = {"TLSv1.2": ssl.TLSVersion.TLSv1_2, "TLSv1.3": ssl.TLSVersion.TLSv1_3}
+
+
+def connect(settings: Settings) -> Client:
+    """The client of the checkpoint store; it connects when it is first used, except to a cluster.
+
+    It never repeats a command by itself: what became of a deletion whose answer is lost is found out, not guessed.
+
+    Raises:
+        ConfigurationError: the URL is missing or cannot be used.
+        TransientError: a cluster does not answer.
+    """
+    secret = settings.checkpoint_redis_url
+    if secret is None:
+        raise ConfigurationError(
+            "CHECKPOINT_REDIS_URL is not set: give the URL of the Redis that holds the conversations "
+            "(redis://user:password@host:6379/0), or start the embedded stack with `make run`"
+        )
+    return connect_url(
+        secret.get_secret_value(),
+        tls_min_version=settings.audit_log_tls_min_version,
+        allow_plaintext=settings.checkpoint_redis_allow_plaintext,
+    )
+
+
+def connect_url(url: str, *, tls_min_version: str = "TLSv1.3", allow_plaintext: bool = False) -> Client:
+    """The client for a URL; see :func:`connect`.
+
+    Args:
+        url: as in the table of this module.
+        tls_min_version: oldest TLS version that a server may speak.
+        allow_plaintext: talk to a host that is not this machine without TLS.
+    """
+    scheme, _, kind = url.partition("://")[0].partition("+")
+    if scheme not in _SCHEMES or kind not in _KINDS or "://" not in url:
+        raise ConfigurationError(
+            "CHECKPOINT_REDIS_URL cannot be used: it must begin with redis://, rediss://, unix://, redis+sentinel:// "
+            "or redis+cluster:// (rediss+... with TLS)"
+        )
+    plain = url if not kind else scheme + url[len(scheme) + 1 + len(kind) :]
+    options: dict[str, Any] = {
+        "socket_connect_timeout": _CONNECT_SECONDS,
+        "socket_timeout": _ANSWER_SECONDS,
+        "retry": Retry(NoBackoff(), 0),
+        "decode_responses": False,
+    }
+    if scheme == "rediss":
+        options["ssl_min_version"] = _TLS_VERSIONS[tls_min_version]
+    try:
+        plain, asks_for_cluster = _without_cluster_option(plain)
+        if scheme == "redis" and not allow_plaintext:
+            _refuse_plaintext(plain)
+        if kind == "sentinel":
+            return _sentinel_client(plain, options)
+        is_cluster = kind == "cluster" or asks_for_cluster
+        if scheme != "unix":
+            _refuse_other_paths(plain, is_cluster=is_cluster)
+        if is_cluster:
+            with redis_errors("the connection to the cluster"):
+                return RedisCluster.from_url(plain, **options)
+        return Redis.from_url(plain, **options)
+    except ValueError as error:
+        raise ConfigurationError(f"CHECKPOINT_REDIS_URL cannot be used: {error}") from None
+
+
+def _without_cluster_option(url: str) -> tuple[str, bool]:
+    """The URL without `cluster=true`, and whether it was there."""
+    parts = urlsplit(url)
+    query = parse_qsl(parts.query, keep_blank_values=True)
+    rest = [(name, value) for name, value in query if name.lower() != "cluster"]
+    asked = any(name.lower() == "cluster" and value.lower() in {"true", "1", "yes"} for name, value in query)
+    return (url, False) if rest == query else (urlunsplit(parts._replace(query=urlencode(rest))), asked)
+
+
+def _hosts(url: str) -> list[tuple[str, int | None]]:
+    """The hosts and ports of a URL, which may name several."""
+    network = urlsplit(url).netloc.rpartition("@")[2]
+    hosts: list[tuple[str, int | None]] = []
+    for each in network.split(","):
+        parsed = urlsplit(f"//{each}")
+        hosts.append((parsed.hostname or "", parsed.port))
+    return hosts
+
+
+def _refuse_other_paths(url: str, *, is_cluster: bool) -> None:
+    """redis-py takes what it cannot read as database 0, which might be another's."""
+    database = urlsplit(url).path.strip("/")
+    if database and not database.isdecimal():
+        raise ValueError(f"{database!r} is no database number")
+    if is_cluster and database not in {"", "0"}:
+        raise ValueError("a cluster has database 0 only")
+
+
+def _refuse_plaintext(url: str) -> None:
+    remote = [host for host, _ in _hosts(url) if not is_local(host)]
+    if remote:
+        raise ConfigurationError(
+            f"CHECKPOINT_REDIS_URL would let conversations travel unencrypted to {remote[0]}: use rediss://, or set "
+            "CHECKPOINT_REDIS_ALLOW_PLAINTEXT=true where the network itself is encrypted"
+        )
+
+
+def _sentinel_client(url: str, options: dict[str, Any]) -> Redis:
+    """The client of the master that Sentinel names; the credentials serve both."""
+    parts = urlsplit(url)
+    path: Sequence[str] = [unquote(part) for part in parts.path.split("/") if part]
+    if not path or len(path) > 2:  # noqa: PLR2004 - service and database
+        raise ValueError("a Sentinel URL ends with /service or /service/database")
+    if len(path) > 1 and not path[1].isdecimal():
+        raise ValueError(f"{path[1]!r} is no database number")
+    credentials: dict[str, Any] = {
+        name: unquote(value) for name, value in (("username", parts.username), ("password", parts.password)) if value
+    }
+    if parts.scheme == "rediss":
+        options = {**options, "ssl": True}
+    options |= dict(parse_qsl(parts.query))
+    sentinel = Sentinel(  # type: ignore[no-untyped-call]
+        [(host, port or _SENTINEL_PORT) for host, port in _hosts(url)],
+        sentinel_kwargs={**options, **credentials},
+        **options,
+        **credentials,
+        db=int(path[1]) if len(path) > 1 else 0,
+    )
+    client: Redis = sentinel.master_for(path[0], redis_class=Redis)  # type: ignore[no-untyped-call]
+    return client

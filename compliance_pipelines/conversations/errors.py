@@ -1,0 +1,65 @@
+"""What can go wrong with conversations.
+
+Here: the errors that more than one module of this package raises. Not here: findings, which are results.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import redis.exceptions
+
+from compliance_pipelines.errors import ComplianceError, TransientError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class ConversationError(ComplianceError):
+    """Conversations cannot be read, planned or removed."""
+
+
+class PolicyError(ConversationError):
+    """The retention policy cannot be used."""
+
+
+class PlanTooLargeError(ConversationError):
+    """A plan would remove more than may go without a person's consent. Nothing was removed.
+
+    Attributes:
+        planned: conversations that the plan would remove.
+        seen: conversations that there are.
+    """
+
+    def __init__(self, message: str, *, planned: int, seen: int) -> None:
+        super().__init__(message)
+        self.planned = planned
+        self.seen = seen
+
+
+@contextmanager
+def redis_errors(doing: str) -> Iterator[None]:
+    """Raise a lost or refused connection as TransientError, and what Redis refuses as ConversationError.
+
+    Args:
+        doing: what could not be done, as the message begins: "the survey of conversations".
+    """
+    try:
+        yield
+    except (redis.exceptions.AuthenticationError, redis.exceptions.NoPermissionError) as error:
+        raise ConversationError(
+            f"{doing} stopped: Redis of CHECKPOINT_REDIS_URL refused the login or a command: {error}; "
+            "docs/conversations.md names the commands that are needed"
+        ) from error
+    except (
+        redis.exceptions.ConnectionError,
+        redis.exceptions.TimeoutError,
+        redis.exceptions.ClusterDownError,
+        redis.exceptions.TryAgainError,
+        redis.exceptions.ReadOnlyError,
+        redis.exceptions.OutOfMemoryError,
+    ) as error:
+        raise TransientError(f"{doing} had to stop: Redis did not answer: {error}; run it again") from error
+    except redis.exceptions.RedisError as error:
+        raise ConversationError(f"{doing} stopped: Redis answered: {error}") from error

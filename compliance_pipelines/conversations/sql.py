@@ -1,0 +1,119 @@
+"""Every SQL statement of the conversations domain.
+
+Here: statements with bound parameters. Not here: what their results mean.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import text
+
+TRY_LOCK = text("SELECT pg_try_advisory_lock(hashtext('compliance_pipelines.conversations'))")
+UNLOCK = text("SELECT pg_advisory_unlock(hashtext('compliance_pipelines.conversations'))")
+PING = text("SELECT 1")
+
+INSERT_PURGE = text("""
+    INSERT INTO conversation_purges
+        (day, judged_at, cutoff, selection, policy, keys_seen, threads_seen, threads_due, threads_held, threads_exempt,
+         threads_undated, orphan_keys, confirmed)
+    VALUES (:day, :judged_at, :cutoff, CAST(:selection AS jsonb), CAST(:policy AS jsonb), :keys_seen, :threads_seen,
+            :threads_due, :threads_held, :threads_exempt, :threads_undated, :orphan_keys, :confirmed)
+    RETURNING id
+""")
+COPY_WORK: Final = """
+    COPY conversation_purge_work (purge_id, number, thread_hash, user_hashes, oldest_activity, newest_activity, content)
+    FROM STDIN
+"""
+OPEN_PURGES = text("""
+    SELECT purge.id, purge.day, purge.cutoff, purge.threads_due, purge.planned_at
+    FROM conversation_purges AS purge
+    WHERE NOT EXISTS (SELECT FROM conversation_purged_sets AS done WHERE done.purge_id = purge.id)
+    ORDER BY purge.id
+""")
+NEXT_WORK = text("""
+    SELECT work.number, work.thread_hash, work.user_hashes, work.oldest_activity, work.newest_activity, work.content
+    FROM conversation_purge_work AS work
+    WHERE work.purge_id = :purge_id AND work.number > :after
+      AND NOT EXISTS (SELECT FROM conversation_purged_threads AS done
+                      WHERE done.purge_id = work.purge_id AND done.number = work.number)
+    ORDER BY work.number LIMIT :count
+""")
+LAST_ATTEMPT = text("""
+    SELECT coalesce(max(last_number), -1) FROM conversation_purge_attempts WHERE purge_id = :purge_id
+""")
+INSERT_ATTEMPT = text("""
+    INSERT INTO conversation_purge_attempts (purge_id, last_number) VALUES (:purge_id, :last_number)
+    ON CONFLICT DO NOTHING
+""")
+COPY_PURGED_THREADS: Final = """
+    COPY conversation_purged_threads
+        (purge_id, number, thread_hash, user_hashes, outcome, key_counts, bytes_freed, oldest_activity, newest_activity)
+    FROM STDIN
+"""
+DELETED_WORK = text("""
+    SELECT work.number, work.content
+    FROM conversation_purge_work AS work
+    JOIN conversation_purged_threads AS done ON done.purge_id = work.purge_id AND done.number = work.number
+    WHERE work.purge_id = :purge_id AND done.outcome IN ('deleted', 'gone')
+""")
+TOTALS = text("""
+    SELECT count(*) FILTER (WHERE outcome = 'deleted' AND thread_hash IS NOT NULL) AS deleted,
+           count(*) FILTER (WHERE outcome = 'moved') AS moved,
+           count(*) FILTER (WHERE outcome = 'held') AS held,
+           count(*) FILTER (WHERE outcome = 'gone') AS gone,
+           coalesce(sum(bytes_freed), 0)::bigint AS bytes_freed,
+           count(*) FILTER (WHERE bytes_freed IS NULL) AS bytes_unknown,
+           min(oldest_activity) FILTER (WHERE outcome = 'deleted') AS oldest_activity,
+           max(newest_activity) FILTER (WHERE outcome = 'deleted') AS newest_activity
+    FROM conversation_purged_threads WHERE purge_id = :purge_id
+""")
+KEY_COUNTS = text("""
+    SELECT kind.key AS kind, sum(kind.value::bigint)::bigint AS removed
+    FROM conversation_purged_threads AS thread, jsonb_each_text(thread.key_counts) AS kind
+    WHERE thread.purge_id = :purge_id
+    GROUP BY kind.key ORDER BY kind.key
+""")
+INSERT_SET = text("""
+    INSERT INTO conversation_purged_sets
+        (purge_id, day, cutoff, threads_deleted, threads_moved, threads_held, threads_gone, threads_resurrected,
+         orphan_keys_left, key_counts, bytes_freed, bytes_unknown, oldest_activity, newest_activity, seconds,
+         log_entry_id)
+    VALUES (:purge_id, :day, :cutoff, :deleted, :moved, :held, :gone, :resurrected, :orphan_keys_left,
+            CAST(:key_counts AS jsonb), :bytes_freed, :bytes_unknown, :oldest_activity, :newest_activity,
+            extract(epoch FROM clock_timestamp() - :planned_at), :log_entry_id)
+    RETURNING seconds, recorded_at
+""")
+DELETE_WORK = text("DELETE FROM conversation_purge_work WHERE purge_id = :purge_id")
+DELETE_ATTEMPTS = text("DELETE FROM conversation_purge_attempts WHERE purge_id = :purge_id")
+
+_SET: Final = """
+    done.purge_id, done.day, done.cutoff, done.threads_deleted, done.threads_moved, done.threads_held,
+    done.threads_gone, done.threads_resurrected, done.orphan_keys_left, done.key_counts, done.bytes_freed,
+    done.bytes_unknown, done.oldest_activity, done.newest_activity, done.seconds, done.recorded_at, done.log_entry_id
+"""
+SETS = text(f"SELECT {_SET} FROM conversation_purged_sets AS done ORDER BY done.purge_id DESC LIMIT :count")  # noqa: S608 - constants only
+SETS_OF_DAY = text(f"SELECT {_SET} FROM conversation_purged_sets AS done WHERE done.day = :day ORDER BY done.purge_id")  # noqa: S608 - constants only
+# Days whose whole policy was carried out: a set of one user, or with another period, does not count.
+LAST_DAY_DONE = text("""
+    SELECT max(done.day) FROM conversation_purged_sets AS done
+    JOIN conversation_purges AS purge ON purge.id = done.purge_id
+    WHERE purge.selection = '{}'::jsonb
+""")
+SET_TOTALS = text("""
+    SELECT count(*) AS sets, coalesce(sum(threads_deleted), 0)::bigint AS threads_deleted,
+           coalesce(sum(bytes_freed), 0)::bigint AS bytes_freed
+    FROM conversation_purged_sets
+""")
+DELETED_AMONG = text("""
+    SELECT thread.thread_hash, max(thread.removed_at) AS removed_at
+    FROM conversation_purged_threads AS thread
+    WHERE thread.thread_hash = ANY(:thread_hashes) AND thread.outcome = 'deleted'
+    GROUP BY thread.thread_hash
+""")
+THREAD_HISTORY = text("""
+    SELECT thread.purge_id, done.day, thread.outcome, thread.key_counts, thread.removed_at
+    FROM conversation_purged_threads AS thread
+    LEFT JOIN conversation_purged_sets AS done ON done.purge_id = thread.purge_id
+    WHERE thread.thread_hash = :thread_hash ORDER BY thread.purge_id
+""")

@@ -1,0 +1,131 @@
+"""`compliance conversations`, from the command line to the exit status."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from compliance_pipelines.cli import main
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.integration.conversations.conftest import World
+
+    Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Run `compliance conversations` on the test's servers: exit status, standard output, standard error."""
+    settings = world.services.settings
+    assert settings.ledger_signing_key is not None
+    for name, value in {
+        "AUDIT_LOG_DATABASE_URL": settings.require_database_url(),
+        "AUDIT_COLD_STORAGE_PROVIDER": "local",
+        "AUDIT_COLD_STORAGE_PATH": str(tmp_path / "cold"),
+        "LEDGER_SIGNING_KEY": settings.ledger_signing_key.get_secret_value(),
+        "CHECKPOINT_REDIS_URL": world.url,
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+
+    def command(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["compliance", "conversations", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    return command
+
+
+@pytest.fixture
+def filled(world: World) -> World:
+    writer = world.writer("shallow")
+    writer.say("old", at=world.ago(100), user_id="user:1")
+    writer.say("older", at=world.ago(120), user_id="user:2")
+    writer.say("young", at=world.ago(30), user_id="user:1")
+    return world
+
+
+def test_the_plan_lists_what_is_due_under_threads_and_changes_nothing(run: Run, filled: World) -> None:
+    before = filled.names()
+
+    code, out, _ = run("plan", "--json")
+
+    plan = json.loads(out)
+    assert code == 0
+    assert [thread["thread_id"] for thread in plan["threads"]] == ["older", "old"]
+    assert plan["threads"][0]["users"] == ["user:2"]
+    assert plan["seen"]["threads"] == 3
+    assert filled.names() == before
+
+
+def test_user_and_period_can_be_given(run: Run, filled: World) -> None:
+    _, out, _ = run("plan", "--json", "--user", "user:1", "--older-than", 20)
+    assert {thread["thread_id"] for thread in json.loads(out)["threads"]} == {"old", "young"}
+
+
+def test_the_older_name_of_the_checkpoint_url_works(run: Run, filled: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CHECKPOINT_REDIS_URL")
+    monkeypatch.setenv("REDIS_CHECKPOINT_URL", filled.url)
+    code, _, _ = run("plan")
+    assert code == 0
+
+
+def test_purge_removes_and_status_tells(run: Run, filled: World) -> None:
+    code, out, _ = run("purge")
+    assert code == 0
+    assert "2 conversations" in out
+    _, out, _ = run("status", "--json")
+    status = json.loads(out)
+    assert (status["threads"], status["due"], status["threads_deleted"], status["sets"]) == (1, 0, 2, 1)
+    assert status["seconds_past_cutoff"] == 0.0
+    assert status["latest_sets"][0]["threads_deleted"] == 2
+    code, out, _ = run("status")
+    assert code == 0
+    assert "1 conversations: 1 of one user" in out
+
+
+def test_a_plan_that_is_too_large_exits_1_and_names_the_way_on(
+    run: Run, filled: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONVERSATION_PURGE_MAX_THREADS", "1")
+    before = filled.names()
+    code, _, err = run("purge")
+    assert code == 1
+    assert "--confirm 2" in err
+    assert filled.names() == before
+    code, out, _ = run("purge", "--confirm", 2, "--json")
+    assert code == 0
+    assert json.loads(out)["set"]["threads_deleted"] == 2
+
+
+def test_a_policy_file_with_an_error_exits_1_and_names_line_and_key(
+    run: Run, filled: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("retention_periods:\n  conversations:\n    active: soon\n")
+    monkeypatch.setenv("RETENTION_POLICY_FILE", str(policy))
+    code, _, err = run("plan")
+    assert code == 1
+    assert "line 3: retention_periods.conversations.active" in err
+
+
+def test_without_a_redis_the_setting_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CHECKPOINT_REDIS_URL")
+    code, _, err = run("plan")
+    assert code == 1
+    assert "CHECKPOINT_REDIS_URL is not set" in err
+
+
+def test_a_redis_that_does_not_answer_is_one_line_and_exit_1(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHECKPOINT_REDIS_URL", "redis://127.0.0.1:1/0")
+    code, _, err = run("plan")
+    assert code == 1
+    assert "Redis did not answer" in err

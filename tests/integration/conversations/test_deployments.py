@@ -1,0 +1,229 @@
+"""Retention over a cluster, behind a Sentinel, over TLS, in another database."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import ssl
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from redis import Redis, RedisCluster
+
+from compliance_pipelines.conversations.connection import connect_url
+from compliance_pipelines.conversations.errors import ConversationError
+from compliance_pipelines.conversations.purge import PurgeStep, Retention
+from compliance_pipelines.conversations.store import CheckpointStore
+from compliance_pipelines.database import create_engine
+from compliance_pipelines.errors import TransientError
+from tests.integration.conversations.savers import Writer
+from tests.integration.conversations.servers import running_cluster, running_sentinel, running_tls
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from compliance_pipelines.clock import Clock
+    from compliance_pipelines.conversations.purge import StepHook
+    from compliance_pipelines.local_stack.redis import EmbeddedRedis
+    from compliance_pipelines.services import Services
+    from tests.integration.conversations.conftest import World
+
+
+@pytest.fixture(scope="module")
+def cluster_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with running_cluster(tmp_path_factory.mktemp("cluster")) as url:
+        yield url
+
+
+class Cluster:
+    """Conversations on a cluster, and the retention over it."""
+
+    def __init__(self, url: str, services: Services) -> None:
+        self.url = url
+        self.services = services
+        client = connect_url(url)
+        assert isinstance(client, RedisCluster)
+        self.client = client
+        for node in client.get_primaries():
+            client.flushall(target_nodes=node)
+        # The savers cannot read RediSearch's answers from a cluster in the newer protocol.
+        savers = RedisCluster.from_url(url.replace("redis+cluster", "redis"), protocol=2)
+        self.writers = {kind: Writer(savers, url, kind) for kind in ("full", "shallow")}
+
+    @property
+    def clock(self) -> Clock:
+        return self.services.clock
+
+    def retention(self, hook: StepHook | None = None) -> Retention:
+        store = CheckpointStore(self.client)
+        return Retention(self.services, store) if hook is None else Retention(self.services, store, hook)
+
+    def names(self) -> set[bytes]:
+        return set(self.client.scan_iter(count=1000))
+
+
+@pytest.fixture
+def cluster(cluster_url: str, services: Services) -> Cluster:
+    return Cluster(cluster_url, services)
+
+
+@pytest.mark.parametrize("kind", ["full", "shallow"])
+def test_on_a_cluster_every_key_on_every_node_goes(cluster: Cluster, world: World, kind: str) -> None:
+    writer = cluster.writers[kind]
+    writer.ask("waiting", at=world.ago(100))
+    writer.say("chat:1", at=world.ago(95))
+    planned = cluster.names()
+    writer.say("young", at=world.ago(1))
+    kept = cluster.names() - planned
+    assert len({cluster.client.get_node_from_key(key.decode()).port for key in planned}) == 3  # type: ignore[union-attr]
+
+    report = cluster.retention().purge()
+
+    assert cluster.names() == kept
+    assert report.purged is not None
+    assert report.purged.threads_deleted == 2
+    assert report.purged.keys_deleted == len(planned)
+    assert report.purged.bytes_freed > 0
+
+
+@pytest.mark.parametrize("kind", ["full", "shallow"])
+def test_on_a_cluster_a_conversation_that_moved_is_left_alone(cluster: Cluster, world: World, kind: str) -> None:
+    writer = cluster.writers[kind]
+    writer.ask("waiting", at=world.ago(100))
+
+    def resume(step: PurgeStep, /) -> None:
+        if step is PurgeStep.FROZEN:
+            writer.consent("waiting", at=world.now)
+
+    report = cluster.retention(resume).purge()
+
+    assert report.purged is not None
+    assert (report.purged.threads_moved, report.purged.threads_deleted) == (1, 0)
+    assert [key for key in cluster.names() if key.startswith(b"checkpoint:waiting:")]
+
+
+def test_on_a_cluster_a_pending_write_alone_counts_as_a_move(cluster: Cluster, world: World) -> None:
+    writer = cluster.writers["full"]
+    writer.say("thread", at=world.ago(100))
+
+    def write(step: PurgeStep, /) -> None:
+        if step is PurgeStep.FROZEN:
+            saver = writer.saver()
+            saved = saver.get_tuple({"configurable": {"thread_id": "thread", "checkpoint_ns": ""}})
+            assert saved is not None
+            saver.put_writes(saved.config, [("messages", ["late"])], "a-task")
+
+    report = cluster.retention(write).purge()
+
+    assert report.purged is not None
+    assert report.purged.threads_moved == 1
+
+
+def test_on_a_cluster_a_killed_purge_is_finished_and_its_keys_are_counted(cluster: Cluster, world: World) -> None:
+    cluster.writers["full"].ask("waiting", at=world.ago(100))
+    total = len(cluster.names())
+    child = os.fork()
+    if child == 0:
+        try:
+            own = replace(
+                world.services, engine=create_engine(world.services.settings.require_database_url(), pool_size=3)
+            )
+
+            def die(step: PurgeStep, /) -> None:
+                if step is PurgeStep.REMOVED:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+            Retention(own, CheckpointStore(connect_url(cluster.url)), die).purge()
+        finally:
+            os._exit(1)
+    assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+    report = cluster.retention().purge()
+
+    assert not cluster.names()
+    (finished,) = report.finished
+    assert (finished.threads_deleted, finished.keys_deleted, finished.bytes_unknown) == (1, total, 1)
+
+
+def test_behind_a_sentinel_the_master_is_found(world: World, redis_server: EmbeddedRedis, tmp_path: Path) -> None:
+    world.writer().say("old", at=world.ago(100))
+    with running_sentinel(tmp_path / "sentinel", redis_server) as port:
+        url = f"redis+sentinel://:{redis_server.password}@127.0.0.1:{port}/checkpoints/0"
+        store = CheckpointStore(connect_url(url))
+        report = Retention(world.services, store).purge()
+        store.close()
+    assert report.purged is not None
+    assert report.purged.threads_deleted == 1
+    assert not world.names()
+
+
+def test_over_tls_with_a_trusted_certificate(world: World, redis_server: EmbeddedRedis, tmp_path: Path) -> None:
+    world.writer().say("old", at=world.ago(100))
+    with running_tls(tmp_path, redis_server, ssl.TLSVersion.TLSv1_3) as url:
+        store = CheckpointStore(connect_url(url))
+        report = Retention(world.services, store).purge()
+        store.close()
+        assert report.purged is not None
+        assert report.purged.threads_deleted == 1
+        with pytest.raises(TransientError, match=r"CERTIFICATE_VERIFY_FAILED|certificate verify failed"):
+            Retention(world.services, CheckpointStore(connect_url(url.partition("?")[0]))).plan()
+
+
+def test_a_server_with_an_older_tls_is_refused(world: World, redis_server: EmbeddedRedis, tmp_path: Path) -> None:
+    with running_tls(tmp_path, redis_server, ssl.TLSVersion.TLSv1_2) as url:
+        Retention(world.services, CheckpointStore(connect_url(url, tls_min_version="TLSv1.2"))).plan()
+        with pytest.raises(TransientError):
+            Retention(world.services, CheckpointStore(connect_url(url))).plan()
+
+
+def test_another_database_has_no_index_and_needs_none(world: World, redis_server: EmbeddedRedis) -> None:
+    world.writer().ask("old", at=world.ago(100))
+    with Redis.from_url(redis_server.url(3)) as elsewhere:
+        for key in world.names():
+            world.client.copy(key.decode(), key.decode(), destination_db=3)
+        before = world.names()
+        store = CheckpointStore(connect_url(redis_server.url(3)))
+
+        report = Retention(world.services, store).purge()
+
+        store.close()
+        assert report.purged is not None
+        assert report.purged.threads_deleted == 1
+        assert elsewhere.dbsize() == 0
+    assert world.names() == before
+
+
+def test_the_login_needs_no_more_commands_than_the_document_names(world: World, redis_server: EmbeddedRedis) -> None:
+    document = Path(__file__).parents[3].joinpath("docs", "conversations.md").read_text(encoding="utf-8")
+    named = document.partition("The commands that the login needs:")[2].partition("for the receipt")[0]
+    commands = [name.lower().replace(" ", "|") for name in re.findall(r"`([A-Z. ]+)`", named)]
+    assert "unlink" in commands
+    allowed = [f"+{name}" for name in commands]
+    world.writer().ask("old", at=world.ago(100))
+    world.client.execute_command("ACL", "SETUSER", "retention", "reset", "on", ">secret", "~*", "-@all", *allowed)
+    try:
+        store = CheckpointStore(connect_url(f"redis://retention:secret@127.0.0.1:{redis_server.port}/0"))
+        Retention(world.services, store).purge()
+        store.close()
+    finally:
+        world.client.execute_command("ACL", "DELUSER", "retention")
+    assert not world.names()
+
+
+def test_a_login_that_may_not_delete_is_told_so_and_nothing_is_lost(world: World, redis_server: EmbeddedRedis) -> None:
+    world.writer().ask("old", at=world.ago(100))
+    before = world.names()
+    world.client.execute_command("ACL", "SETUSER", "retention", "reset", "on", ">secret", "~*", "+@all", "-unlink")
+    try:
+        store = CheckpointStore(connect_url(f"redis://retention:secret@127.0.0.1:{redis_server.port}/0"))
+        with pytest.raises(ConversationError, match="Redis"):
+            Retention(world.services, store).purge()
+        store.close()
+    finally:
+        world.client.execute_command("ACL", "DELUSER", "retention")
+    assert world.names() == before
+    world.retention().purge()
+    assert not world.names()
