@@ -1,0 +1,130 @@
+"""The certificate of an erasure: what was asked, deleted and kept, with the ledger's proof of the deletion record.
+
+Here: making one, and checking one with nothing but the ledger's public key. Not here: how it looks
+(certificate_html.py, certificate_pdf.py), and what the statement says (closing.py).
+
+    { "format":          "compliance-pipelines/erasure-certificate/v1",
+      "statement":       what was said when the request was closed,
+      "closed_at":       when,
+      "deletion_record": {"log_entry_id", "timestamp"},
+      "proof":           a proof document of that entry, as `compliance prove` writes it }
+
+The deletion record holds the SHA-256 of the statement, and the ledger holds the record: no word of the statement can be
+changed unnoticed. `closed_at` alone is not proven; the record's own time is.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from compliance_pipelines.archive.lookup import ArchiveEntryFinder
+from compliance_pipelines.audit_log.deletion import ACTION
+from compliance_pipelines.clock import utc_day
+from compliance_pipelines.erasure.closing import SUCCESS, canonical_json, statement_hash
+from compliance_pipelines.erasure.errors import ErasureError, InvalidCertificateError
+from compliance_pipelines.erasure.record import load
+from compliance_pipelines.ledger.proof_document import ProvenEntry, verify_proof
+from compliance_pipelines.ledger.proofs import prove
+
+if TYPE_CHECKING:
+    from compliance_pipelines.ledger.checkpoint import VerifierKey
+    from compliance_pipelines.services import Services
+
+FORMAT: Final = "compliance-pipelines/erasure-certificate/v1"
+_FIELDS: Final = frozenset({"format", "statement", "closed_at", "deletion_record", "proof"})
+
+
+@dataclass(frozen=True)
+class ProvenErasure:
+    """What a valid certificate says: the statement, the deletion record that binds it, and the record's proof."""
+
+    statement: dict[str, Any]
+    record: ProvenEntry
+    proof: dict[str, Any]
+
+
+def certificate_of(services: Services, request_id: int) -> dict[str, Any]:
+    """The certificate of a closed request, as JSON values.
+
+    Raises:
+        RequestNotFoundError: there is no request of this number.
+        ErasureError: it is not closed.
+        EntryNotSealedError: it was closed a moment ago.
+        EntryDiffersError: the stored entries are not those that were sealed.
+    """
+    with services.engine.connect() as connection:
+        case = load(connection, request_id)
+    closure = case.closure
+    if closure is None:
+        raise ErasureError(
+            f"erasure request {request_id} is {case.state.value}: there is a certificate when it is closed; see "
+            f"`compliance erase show {request_id}`"
+        )
+    day = utc_day(closure.entry_timestamp)
+    proof = prove(services, closure.log_entry_id, finder=ArchiveEntryFinder(services), day=day)
+    return {
+        "format": FORMAT,
+        "statement": json.loads(closure.statement),
+        "closed_at": closure.closed_at.isoformat(),
+        "deletion_record": {
+            "log_entry_id": closure.log_entry_id,
+            "timestamp": closure.entry_timestamp.isoformat(),
+        },
+        "proof": proof,
+    }
+
+
+def is_certificate(document: object) -> bool:
+    """Whether a JSON document calls itself a certificate of this format."""
+    return isinstance(document, dict) and document.get("format") == FORMAT
+
+
+def verify_certificate(document: object, key: VerifierKey) -> ProvenErasure:
+    """Check a certificate: its proof, and that its statement is the one that the proven record binds.
+
+    Args:
+        document: the parsed JSON.
+        key: whose signature counts.
+
+    Raises:
+        InvalidProofError: the proof in it does not hold.
+        InvalidCertificateError: it says something else than the record.
+    """
+    if not isinstance(document, dict) or not is_certificate(document) or set(document) != _FIELDS:
+        raise InvalidCertificateError(f"this is no certificate of the format {FORMAT}")
+    proven = verify_proof(document["proof"], key)
+    entry, statement = proven.entry, document["statement"]
+    record = document["deletion_record"]
+    timestamp = entry["timestamp"].isoformat()
+    if record != {"log_entry_id": entry["log_entry_id"], "timestamp": timestamp} or entry["action"] != ACTION:
+        raise InvalidCertificateError(
+            f"the certificate names another deletion record than the {entry['action']} entry {entry['log_entry_id']} "
+            "that its proof is of"
+        )
+    metadata = json.loads(entry["metadata"] or "{}")
+    if not isinstance(statement, dict) or metadata.get("statement_sha256") != _hash_of(statement):
+        raise InvalidCertificateError(
+            f"the statement is not the one that the deletion record {entry['log_entry_id']} binds: something in it was "
+            "changed"
+        )
+    expected = {
+        "request_id": statement["request"]["id"],
+        "deletion_count": statement["deletion_count"],
+        "deleted_data_types": sorted({each["data_type"] for each in statement["deleted"]}),
+    }
+    if {name: metadata.get(name) for name in expected} != expected or (entry["result"] == SUCCESS) != (
+        statement["result"] == SUCCESS
+    ):
+        raise InvalidCertificateError(
+            f"the deletion record {entry['log_entry_id']} and its statement do not say the same"
+        )
+    return ProvenErasure(statement, proven, document["proof"])
+
+
+def _hash_of(statement: dict[str, Any]) -> str | None:
+    try:
+        return statement_hash(canonical_json(statement))
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,257 @@
+"""The end of an attempt: the deletion record that the requirement asks for, and the statement that it binds.
+
+Here: what is said about an erasure. Not here: carrying it out (runner.py), and showing it (certificate.py).
+
+The record's metadata has the requirement's four fields and two of ours: the request's number, and for the record that
+closes a request the SHA-256 of the statement. The entry is in the ledger, so the ledger proves the statement too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+from compliance_pipelines.audit_log.deletion import deletion_entry
+from compliance_pipelines.audit_log.log import AuditLog
+from compliance_pipelines.erasure import sql
+from compliance_pipelines.erasure.record import Case, EventKind
+from compliance_pipelines.pseudonyms import subjects_from_settings
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Mapping
+
+    import sqlalchemy
+
+    from compliance_pipelines.audit_log.entry import AuditEntry
+    from compliance_pipelines.services import Services
+
+SUCCESS: Final = "success"
+PARTIAL: Final = "partial"
+
+# What every erasure leaves, whatever the targets are.
+_ALWAYS_KEPT: Final = (
+    {
+        "data_type": "audit_log_entries",
+        "where": "audit log and its archives",
+        "why": "append-only record that the law and its auditors ask for; kept for its retention period",
+        "exception": "GDPR Article 17(3)(b), legal obligation, and 17(3)(e), legal claims",
+    },
+    {
+        "data_type": "erasure_record",
+        "where": "erasure_requests, erasure_events, erasure_closures",
+        "why": "evidence of this erasure, and what repeats it after a backup was restored",
+        "exception": "GDPR Article 17(3)(b) with Articles 5(2) and 12(3), and 17(3)(e)",
+    },
+)
+
+
+def canonical_json(value: object) -> str:
+    """The one text of a JSON value: sorted keys, no spaces, UTF-8 as it is. Whole numbers and texts only."""
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+def statement_hash(statement: str) -> str:
+    """SHA-256 of the statement's UTF-8 bytes, in hexadecimal."""
+    return hashlib.sha256(statement.encode()).hexdigest()
+
+
+def statement_of(case: Case, *, subject: str) -> dict[str, Any]:
+    """Everything that is said about a request when it closes: what was asked, deleted, kept, and looked at again.
+
+    Args:
+        case: with everything that happened.
+        subject: what the deletion record calls the person.
+    """
+    request = case.request
+    return {
+        "request": {
+            "id": request.id,
+            "user_id": request.user_id,
+            "subject": subject,
+            "reason": request.reason,
+            "requested_by": request.requested_by,
+            "received_at": request.received_at.isoformat(),
+            "recorded_at": request.recorded_at.isoformat(),
+            "deadline": request.deadline.isoformat(),
+            "replay_of": request.replay_of,
+        },
+        "attempts": case.attempts,
+        "deleted": _deleted(case),
+        "deletion_count": case.deleted().total(),
+        "verified": [
+            {"target": event.target, "location": event.detail["location"], "at": event.recorded_at.isoformat()}
+            for event in case.events
+            if event.kind is EventKind.VERIFIED and event.attempt == case.attempts
+        ],
+        "kept": [*_kept(case), *_ALWAYS_KEPT],
+        "holds": _holds(case),
+        "result": result_of(case),
+    }
+
+
+def _deleted(case: Case) -> list[dict[str, Any]]:
+    return [
+        {
+            "target": event.target,
+            "location": event.detail["location"],
+            "data_type": data_type,
+            "count": count,
+            "at": event.recorded_at.isoformat(),
+        }
+        for event in case.events
+        for data_type, count in sorted(event.deleted.items())
+        if count
+    ]
+
+
+def _kept(case: Case) -> list[dict[str, Any]]:
+    """What was not deleted although it is the person's, or may be."""
+    return [*_reported(case), *_left_out(case)]
+
+
+def _left_out(case: Case) -> list[dict[str, Any]]:
+    """The targets that an earlier attempt began and could not finish, and that are not configured any more."""
+    begun = {event.target: event for event in case.events if event.kind in {EventKind.FOUND, EventKind.FAILED}}
+    known = next(event.detail["targets"] for event in reversed(case.events) if event.kind is EventKind.STARTED)
+    return [
+        {
+            "data_type": target,
+            "where": event.detail["location"],
+            "count": 1,
+            "references": [],
+            "why": "an earlier attempt could not finish this target, and it is not configured any more",
+            "exception": "none",
+            "is_theirs": True,
+        }
+        for target, event in begun.items()
+        if target is not None and target not in known and not case.is_done(target)
+    ]
+
+
+def _reported(case: Case) -> list[dict[str, Any]]:
+    """What the last look at each target found and left to a human."""
+    return [
+        {
+            "data_type": reported["data_type"],
+            "where": event.detail["location"],
+            "count": reported["count"],
+            "references": reported["references"],
+            "why": reported["why"],
+            "exception": "none by itself: it is other people's data too; a human decides"
+            if reported["is_theirs"]
+            else "not known to be this person's; a human decides",
+            "is_theirs": reported["is_theirs"],
+        }
+        for event in case.events
+        if event.kind is EventKind.VERIFIED and event.attempt == case.attempts
+        for reported in event.detail["reported"]
+    ]
+
+
+def _holds(case: Case) -> list[dict[str, Any]]:
+    """The holds that stopped earlier attempts."""
+    return [
+        {"attempt": event.attempt, "target": event.target, "at": event.recorded_at.isoformat(), **hold}
+        for event in case.events
+        if event.kind is EventKind.HELD
+        for hold in event.detail["holds"]
+    ]
+
+
+def result_of(case: Case) -> str:
+    """`success` where nothing of the person is left that could be deleted, else `partial`."""
+    return PARTIAL if any(each["is_theirs"] for each in _kept(case)) else SUCCESS
+
+
+def close(services: Services, connection: sqlalchemy.Connection, case: Case) -> AuditEntry:
+    """Append the deletion record and close the request; the caller commits, and so both or neither happens.
+
+    Returns:
+        The deletion record.
+    """
+    subject = subjects_from_settings(services.settings).name(case.request.user_id)
+    statement = canonical_json(statement_of(case, subject=subject))
+    result = result_of(case)
+    entry = _deletion_record(
+        services,
+        case,
+        case.deleted(),
+        success=result == SUCCESS,
+        errors=[
+            f"{each['data_type']}: {each['count']} kept: {each['why']}" for each in _kept(case) if each["is_theirs"]
+        ],
+        more={"statement_sha256": statement_hash(statement)},
+    )
+    _append(services, connection, entry)
+    connection.execute(
+        sql.INSERT_CLOSURE,
+        {
+            "request_id": case.request.id,
+            "result": result,
+            "log_entry_id": entry.log_entry_id,
+            "entry_timestamp": entry.timestamp,
+            "statement": statement,
+        },
+    )
+    return entry
+
+
+def record_partial(services: Services, connection: sqlalchemy.Connection, case: Case) -> AuditEntry | None:
+    """Append the deletion record of an attempt that deleted something and not all; the caller commits.
+
+    What an earlier attempt deleted that died without a record of it is in this one.
+
+    Returns:
+        The record; None where nothing was deleted, so that there is nothing to record.
+    """
+    deleted = case.deleted_since_last_end()
+    if not deleted.total():
+        return None
+    entry = _deletion_record(
+        services, case, deleted, success=False, errors=_problems(case), more={"attempt": case.attempts}
+    )
+    _append(services, connection, entry)
+    return entry
+
+
+def _problems(case: Case) -> list[str]:
+    problems = []
+    for event in case.events:
+        if event.attempt != case.attempts:
+            continue
+        if event.kind is EventKind.FAILED:
+            problems.append(f"{event.target}: {event.detail['error']}")
+        if event.kind is EventKind.HELD:
+            problems += [f"{event.target or 'all'}: legal hold {hold['hold']}" for hold in event.detail["holds"]]
+    return problems
+
+
+def _deletion_record(  # noqa: PLR0913 - what the requirement says the record has
+    services: Services,
+    case: Case,
+    deleted: Counter[str],
+    *,
+    success: bool,
+    errors: list[str],
+    more: Mapping[str, str | int],
+) -> AuditEntry:
+    """As AuditLog.record_deletion_within makes it, with the request's number, which the requirement does not forbid."""
+    subjects = subjects_from_settings(services.settings)
+    request = case.request
+    entry = deletion_entry(
+        user_id=subjects.name(request.user_id),
+        deleted_data_types=sorted(data_type for data_type, count in deleted.items() if count),
+        deletion_count=deleted.total(),
+        success=success,
+        errors=[subjects.scrub(error, request.user_id) for error in errors],
+        reason=subjects.scrub(request.reason, request.user_id),
+    )
+    metadata = json.loads(entry.metadata_text or "{}")
+    return dataclasses.replace(entry, metadata={**metadata, "request_id": request.id, **more})
+
+
+def _append(services: Services, connection: sqlalchemy.Connection, entry: AuditEntry) -> None:
+    AuditLog(services.engine, first_day=services.settings.audit_log_first_day).append_within(connection, entry)

@@ -1,0 +1,41 @@
+"""The targets of this installation, in the order in which they are erased.
+
+Here: settings become targets. Not here: how one works.
+
+Sessions go first: who is logged in writes new data while the old is erased. Conversations and memories follow, then the
+tables in the order of the setting, then what other packages bring along.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from compliance_pipelines.erasure.memories import MemoryTarget
+from compliance_pipelines.erasure.sessions import SessionTarget
+from compliance_pipelines.erasure.tables import TableTarget, rules_from_json
+from compliance_pipelines.erasure.targets import ErasureTarget, check_names, installed_targets
+from compliance_pipelines.erasure.threads import ThreadTarget
+
+if TYPE_CHECKING:
+    from compliance_pipelines.settings import Settings
+
+
+def configured_targets(settings: Settings) -> list[ErasureTarget]:
+    """Every target; nothing is connected to yet.
+
+    Raises:
+        TargetError: one cannot be used, or two have the same name.
+        ConfigurationError: a URL is malformed.
+    """
+    of_redis = (
+        SessionTarget.from_settings(settings),
+        ThreadTarget.from_settings(settings),
+        MemoryTarget.from_settings(settings),
+    )
+    targets: list[ErasureTarget] = [target for target in of_redis if target is not None]
+    if settings.gdpr_sql_targets is not None:
+        rules = rules_from_json(settings.gdpr_sql_targets.get_secret_value())
+        targets += [TableTarget.from_rule(rule) for rule in rules]
+    targets += installed_targets(settings)
+    check_names(targets)
+    return targets

@@ -1,0 +1,134 @@
+"""Deletion records in the audit log and its archives.
+
+Here: finding the entries of action `account_deletion`, wherever they are. Not here: what they are needed for.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow.compute as pc
+
+from compliance_pipelines.archive.catalogue import all_parts
+from compliance_pipelines.archive.layout import PREFIX, parse_key
+from compliance_pipelines.archive.lookup import open_stored
+from compliance_pipelines.archive.readback import (
+    ColdArchive,
+    ExpectedObject,
+    PartDamagedError,
+    check_object,
+    read_manifest,
+)
+from compliance_pipelines.audit_log.deletion import ACTION
+from compliance_pipelines.clock import utc_day
+from compliance_pipelines.erasure import sql
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+    from datetime import date, datetime
+
+    import pyarrow as pa
+
+    from compliance_pipelines.archive.catalogue import ArchivedPart
+    from compliance_pipelines.services import Services
+
+_COLUMNS: Final = ["log_entry_id", "timestamp", "user_id", "action", "result", "metadata"]
+
+
+@dataclass(frozen=True)
+class DeletionRecord:
+    """An entry that says that a person's data was deleted.
+
+    Attributes:
+        log_entry_id: of the entry.
+        timestamp: when.
+        name: the person's user id, or a pseudonym.
+        result: `success` or `partial`.
+        metadata: what was deleted, and why.
+        archived: whether it was read from the cold store.
+    """
+
+    log_entry_id: str
+    timestamp: datetime
+    name: str
+    result: str
+    metadata: dict[str, Any]
+    archived: bool
+
+
+def deletion_records(
+    services: Services, since: datetime, *, names: Collection[str] | None = None
+) -> Iterator[DeletionRecord]:
+    """The deletion records from a moment on: in PostgreSQL, in archives that it knows, in archives that it does not.
+
+    A database that was restored to an older state does not know the archives that were made later. These are believed
+    only if their manifest is signed by the key in use and every row is as it was sealed.
+
+    Args:
+        services: the opened services.
+        since: aware.
+        names: only those of people called so; None for all.
+
+    Raises:
+        UnreadableParquetError: an archive is damaged.
+        PartDamagedError: one that the database does not know is not what its manifest says.
+        ManifestError: a manifest that the database does not know is not ours.
+        ObjectStoreError: the store failed, or an archive is missing.
+    """
+    with services.engine.connect() as connection:
+        rows = connection.execute(
+            sql.DELETION_RECORDS,
+            {"action": ACTION, "since": since, "names": None if names is None else sorted(names)},
+        ).all()
+        parts = all_parts(connection)
+    for row in rows:
+        yield DeletionRecord(
+            row.log_entry_id, row.timestamp, row.user_id, row.result, _metadata(row.metadata), archived=False
+        )
+    first_day = utc_day(since)
+    for batch in _archived(services, parts, first_day):
+        for hit in batch.filter(pc.equal(batch.column("action"), ACTION)).to_pylist():
+            if hit["timestamp"] >= since and (names is None or hit["user_id"] in names):
+                yield DeletionRecord(
+                    hit["log_entry_id"],
+                    hit["timestamp"],
+                    hit["user_id"],
+                    hit["result"],
+                    _metadata(hit["metadata"]),
+                    archived=True,
+                )
+
+
+def _archived(services: Services, parts: Sequence[ArchivedPart], first_day: date) -> Iterator[pa.RecordBatch]:
+    """The rows of every archived day from `first_day` on that is not in PostgreSQL any more, or never was."""
+    for part in parts:
+        if part.day >= first_day and part.purged_at is not None and part.expired_at is None:
+            with open_stored(services, part) as reader:
+                yield from reader.batches(columns=_COLUMNS)
+    known = {part.object_key for part in parts}
+    for info in services.store.list(PREFIX):
+        key = parse_key(info.key)
+        if key is not None and key.is_manifest and key.day >= first_day and key.object_key not in known:
+            yield from _unknown_part(services, key.manifest_key)
+
+
+def _unknown_part(services: Services, manifest_key: str) -> Sequence[pa.RecordBatch]:
+    """The deletion records of a part that the database does not know; all of it was compared with its manifest."""
+    archive = ColdArchive.of(services)
+    manifest, _ = read_manifest(archive, manifest_key)
+    found: list[pa.RecordBatch] = []
+
+    def keep(batch: pa.RecordBatch) -> None:
+        found.append(batch.select(_COLUMNS).filter(pc.equal(batch.column("action"), ACTION)))
+
+    checked = check_object(archive, ExpectedObject.of_manifest(manifest), on_batch=keep)
+    if checked.findings:
+        raise PartDamagedError(checked.findings)
+    return found
+
+
+def _metadata(text: str | None) -> dict[str, Any]:
+    parsed = json.loads(text or "{}")
+    return parsed if isinstance(parsed, dict) else {}
