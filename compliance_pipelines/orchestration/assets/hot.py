@@ -1,0 +1,148 @@
+"""The hot store: the table in PostgreSQL, its partitions, the days in it, and their purge."""
+
+# No postponed annotations: Dagster compares them with its classes.
+
+from typing import Final
+
+from dagster import (
+    AssetExecutionContext,
+    AssetSpec,
+    DataVersion,
+    MaterializeResult,
+    MetadataValue,
+    ResourceParam,
+    asset,
+)
+
+from compliance_pipelines.archive.catalogue import day_summary, segments_of_day
+from compliance_pipelines.archive.layout import part_root
+from compliance_pipelines.archive.purge import purge_day
+from compliance_pipelines.audit_log.partitions import create_ahead, drop_empty_months, move_strays, runway
+from compliance_pipelines.clock import days_before, utc_day
+from compliance_pipelines.orchestration.failures import RETRIES, domain_errors
+from compliance_pipelines.orchestration.keys import (
+    AUDIT_LOGS,
+    CHECKPOINT,
+    COLD_ARCHIVE,
+    DATABASE_POOL,
+    HOT_PARTITION,
+    HOT_PURGE,
+    OWNERS,
+    PARTITIONS,
+)
+from compliance_pipelines.orchestration.partitions import DAYS, day_of
+from compliance_pipelines.orchestration.tables import HOT_COLUMNS, segment_table
+from compliance_pipelines.services import Services
+
+GROUP: Final = "hot_store"
+
+audit_logs = AssetSpec(
+    AUDIT_LOGS,
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"postgres", "table"},
+    description="The audit log in PostgreSQL, partitioned by month and day. Applications append to it; nobody may "
+    "change or delete a row.",
+    metadata={"dagster/table_name": "public.audit_logs", "dagster/column_schema": HOT_COLUMNS},
+)
+
+
+@asset(
+    key=PARTITIONS,
+    deps=[AUDIT_LOGS],
+    group_name=GROUP,
+    owners=list(OWNERS),
+    kinds={"postgres"},
+    retry_policy=RETRIES,
+    pool=DATABASE_POOL,
+)
+def partitions(services: ResourceParam[Services]) -> MaterializeResult[None]:
+    """The partitions of `audit_logs`, made ahead of time and dropped when their month is empty.
+
+    An entry whose day has no partition goes to a default partition, so that no append fails; here it is moved to its
+    day.
+    """
+    settings = services.settings
+    today = utc_day(services.clock())
+    with domain_errors(), services.engine.begin() as connection:
+        moved = move_strays(connection, settings.audit_log_first_day)
+        made = create_ahead(connection, today, settings.audit_log_days_ahead)
+        dropped = drop_empty_months(connection, days_before(today, settings.audit_log_retention_days))
+        ahead = runway(connection, today)
+    return MaterializeResult(
+        metadata={"days ahead": ahead, "days made": made, "strays moved": moved, "months dropped": dropped}
+    )
+
+
+@asset(
+    key=HOT_PARTITION,
+    deps=[AUDIT_LOGS, CHECKPOINT],
+    partitions_def=DAYS,
+    group_name=GROUP,
+    owners=list(OWNERS),
+    kinds={"postgres"},
+    retry_policy=RETRIES,
+    pool=DATABASE_POOL,
+)
+def hot_partition(context: AssetExecutionContext, services: ResourceParam[Services]) -> MaterializeResult[None]:
+    """A day in PostgreSQL, as the ledger and the catalogue know it.
+
+    This looks and changes nothing. Entries are counted from what is recorded; whether the rows are really there, and as
+    they were sealed, is what the check `rows_match_ledger` reads them for.
+    """
+    day = day_of(context.partition_key)
+    with domain_errors():
+        state, facts = day_summary(services, day)
+        with services.engine.connect() as connection:
+            segments = [segment for segment, _ in segments_of_day(connection, day)]
+    return MaterializeResult(
+        metadata={
+            "dagster/partition_row_count": facts.hot_entries,
+            "state": state.value,
+            "bytes": facts.hot_bytes,
+            "sealed entries": facts.sealed_entries,
+            "unsealed entries": facts.unsealed_entries,
+            "archived entries": facts.archived_entries,
+            "purged entries": facts.purged_entries,
+            "segments": facts.segments,
+            "latest segments": segment_table(segments),
+            "archive": MetadataValue.asset(COLD_ARCHIVE),
+        },
+        # A late entry changes it, and its archive is out of date; looking again or a purge does not.
+        data_version=DataVersion(part_root(segments).hex()),
+    )
+
+
+@asset(
+    key=HOT_PURGE,
+    deps=[COLD_ARCHIVE],
+    partitions_def=DAYS,
+    group_name=GROUP,
+    owners=list(OWNERS),
+    kinds={"postgres"},
+    retry_policy=RETRIES,
+    pool=DATABASE_POOL,
+)
+def hot_purge(context: AssetExecutionContext, services: ResourceParam[Services]) -> MaterializeResult[None]:
+    """A day dropped from PostgreSQL, after the grace period.
+
+    In one transaction the rows and every part in the cold store are recomputed and compared with the ledger, then the
+    day's partition is dropped. No check of another run is trusted. A day that is not due, not verified, or of which
+    something cannot be told is left as it is, and the run fails without a retry.
+    """
+    with domain_errors():
+        purged = purge_day(services, day_of(context.partition_key))
+    return MaterializeResult(
+        metadata={
+            "dagster/partition_row_count": 0,
+            "entries removed": purged.entry_count,
+            "bytes freed": purged.hot_bytes,
+            "seconds": round(purged.seconds, 3),
+            "parts": ", ".join(map(str, purged.parts)) or "none, all of them were purged before",
+            "months dropped": purged.months_dropped,
+            "archive": MetadataValue.asset(COLD_ARCHIVE),
+        }
+    )
+
+
+ASSETS: Final = (audit_logs, partitions, hot_partition, hot_purge)

@@ -1,0 +1,167 @@
+"""Which runs are wanted now.
+
+Here: the order of due days, the runs that they need, which of them were asked for today already, which are overdue.
+The schedule, the sensor that goes on with a long backlog, and `compliance run` all take their work from here. Not
+here: what makes a day due, which the catalogue says.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+from dagster import AssetCheckKey, AssetKey, DagsterRunStatus, RunRequest, RunsFilter
+
+from compliance_pipelines.archive import catalogue
+from compliance_pipelines.clock import utc_day
+from compliance_pipelines.orchestration.keys import (
+    COLD_ARCHIVE,
+    HOT_PARTITION,
+    HOT_PURGE,
+    READ_BACK,
+    ROWS_MATCH_LEDGER,
+)
+from compliance_pipelines.orchestration.partitions import FIRST_DAY
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    import sqlalchemy
+    from dagster import DagsterInstance
+
+    from compliance_pipelines.services import Services
+
+RETENTION_JOB: Final = "daily_retention"
+
+ACTION_TAG: Final = "compliance/action"
+ASKED_ON_TAG: Final = "compliance/asked_on"
+_PARTITION_TAG: Final = "dagster/partition"
+
+# A day is done within hours of falling due. A whole day later, something stands in its way.
+_ALLOWANCE: Final = timedelta(days=1)
+
+_ACTIVE: Final = [
+    DagsterRunStatus.QUEUED,
+    DagsterRunStatus.NOT_STARTED,
+    DagsterRunStatus.STARTING,
+    DagsterRunStatus.STARTED,
+    DagsterRunStatus.CANCELING,
+]
+
+
+class Action(StrEnum):
+    """What is to be done with a day."""
+
+    ARCHIVE = "archive"
+    PURGE = "purge"
+
+
+ASSETS: Final[Mapping[Action, tuple[AssetKey, ...]]] = {
+    Action.ARCHIVE: (HOT_PARTITION, COLD_ARCHIVE),
+    Action.PURGE: (HOT_PURGE,),
+}
+CHECKS: Final[Mapping[Action, tuple[AssetCheckKey, ...]]] = {
+    Action.ARCHIVE: (ROWS_MATCH_LEDGER, *READ_BACK),
+    Action.PURGE: (),
+}
+
+
+@dataclass(frozen=True, order=True)
+class Step:
+    """One action on one day."""
+
+    day: date
+    action: Action
+
+    @property
+    def partition_key(self) -> str:
+        """The day as Dagster's partition key."""
+        return self.day.isoformat()
+
+    @property
+    def has_partition(self) -> bool:
+        """Whether Dagster knows the day; requesting a run of one that it does not know would fail all the others."""
+        return self.day >= FIRST_DAY
+
+
+def due_steps(services: Services) -> list[Step]:
+    """Everything that is due now, oldest day first, days before the first partition included."""
+    due = catalogue.due(services)
+    return sorted(
+        [
+            *(Step(day, Action.ARCHIVE) for day in due.archive),
+            *(Step(day, Action.PURGE) for day in due.purge),
+        ]
+    )
+
+
+def _steps_of_runs(instance: DagsterInstance, filters: RunsFilter) -> set[Step]:
+    return {
+        Step(date.fromisoformat(run.tags[_PARTITION_TAG]), Action(run.tags[ACTION_TAG]))
+        for run in instance.get_runs(filters)
+        if _PARTITION_TAG in run.tags and ACTION_TAG in run.tags
+    }
+
+
+def _requested_on(day: date) -> RunsFilter:
+    return RunsFilter(job_name=RETENTION_JOB, tags={ASKED_ON_TAG: day.isoformat()})
+
+
+_UNDER_WAY: Final = RunsFilter(job_name=RETENTION_JOB, statuses=_ACTIVE)
+
+
+def has_asked_today(services: Services, instance: DagsterInstance) -> bool:
+    """Whether the daily schedule has requested runs today."""
+    return bool(instance.get_run_ids(_requested_on(utc_day(services.clock())), limit=1))
+
+
+def is_working(instance: DagsterInstance) -> bool:
+    """Whether a run of the retention job is queued or under way."""
+    return bool(instance.get_run_ids(_UNDER_WAY, limit=1))
+
+
+def wanted_runs(services: Services, instance: DagsterInstance) -> list[RunRequest]:
+    """Requests for what is due, oldest day first, at most ARCHIVE_MAX_RUNS_PER_TICK.
+
+    A step is asked for once a day: one that fails is left until tomorrow, so that it neither runs in circles nor stops
+    the younger days behind it. One that is still queued or under way since yesterday is not asked for again.
+    """
+    today = utc_day(services.clock())
+    taken = _steps_of_runs(instance, _requested_on(today)) | _steps_of_runs(instance, _UNDER_WAY)
+    steps = [step for step in due_steps(services) if step.has_partition and step not in taken]
+    return [run_request(step, today) for step in steps[: services.settings.archive_max_runs_per_tick]]
+
+
+def run_request(step: Step, today: date) -> RunRequest:
+    """The run that one step needs, with the checks that belong to it and no others."""
+    return RunRequest(
+        run_key=f"{step.action}:{step.partition_key}:{today.isoformat()}",
+        partition_key=step.partition_key,
+        asset_selection=list(ASSETS[step.action]),
+        asset_check_keys=list(CHECKS[step.action]),
+        tags={ACTION_TAG: step.action.value, ASKED_ON_TAG: today.isoformat()},
+    )
+
+
+def overdue_days(services: Services, action: Action) -> list[date]:
+    """Days whose action should have been done a day ago, oldest first."""
+    latest = services.clock() - _ALLOWANCE
+    due = catalogue.due(services)
+    days, due_since = (due.archive, _archive_due_since) if action is Action.ARCHIVE else (due.purge, _purge_due_since)
+    with services.engine.connect() as connection:
+        return [day for day in days if due_since(services, connection, day) < latest]
+
+
+def _archive_due_since(services: Services, connection: sqlalchemy.Connection, day: date) -> datetime:
+    """When the day fell due, or when the last entries that await archiving were sealed: nobody can be faster."""
+    sealed = [segment.sealed_at for segment, part in catalogue.segments_of_day(connection, day) if part is None]
+    return max([catalogue.archive_due_at(services, day), *sealed])
+
+
+def _purge_due_since(services: Services, connection: sqlalchemy.Connection, day: date) -> datetime:
+    verified_at = catalogue.facts_of_day(connection, day).last_verified_at
+    # Purged in this very moment by somebody else: then it is not overdue.
+    return services.clock() if verified_at is None else catalogue.purge_due_at(services, day, verified_at)

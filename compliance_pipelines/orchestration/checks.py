@@ -1,0 +1,377 @@
+"""Dagster concept: asset checks. What is looked at so that a person sees it and is told.
+
+Here: checks of a day, which block what comes after them in the same run, and checks of the whole, which a schedule
+evaluates daily. Each reads for itself what it judges, whether it runs after its asset or alone. Not here: any
+safeguard; what destroys data verifies in its own body.
+"""
+
+# No postponed annotations: Dagster compares them with its classes.
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import Final
+
+from dagster import (
+    AssetCheckEvaluation,
+    AssetCheckExecutionContext,
+    AssetCheckKey,
+    AssetCheckResult,
+    AssetChecksDefinition,
+    AssetCheckSeverity,
+    AssetCheckSpec,
+    PreviewWarning,
+    ResourceParam,
+    asset_check,
+    multi_asset_check,
+)
+
+from compliance_pipelines.archive.catalogue import (
+    DayFacts,
+    facts_of_day,
+    parts_of_day,
+    segments_of_day,
+    segments_of_part,
+)
+from compliance_pipelines.archive.readback import ColdArchive, PartCheck, Question, check_part
+from compliance_pipelines.archive.sealed_rows import SealedRows
+from compliance_pipelines.audit_log.partitions import runway, strays
+from compliance_pipelines.audit_log.reading import read_rows
+from compliance_pipelines.clock import utc_day
+from compliance_pipelines.errors import ComplianceError
+from compliance_pipelines.ledger.anchor import check_anchor
+from compliance_pipelines.ledger.clusters import check_cluster
+from compliance_pipelines.ledger.lag import sealing_lag
+from compliance_pipelines.ledger.segments import Segment
+from compliance_pipelines.ledger.store import last_checkpoint
+from compliance_pipelines.orchestration.backlog import Action, overdue_days
+from compliance_pipelines.orchestration.failures import RETRIES, domain_errors, is_passing
+from compliance_pipelines.orchestration.keys import (
+    CHECKSUM,
+    CONTENT,
+    DATABASE_POOL,
+    ENTRY_COUNT,
+    MANIFEST_SIGNATURE,
+    NO_DAY_TO_ARCHIVE_OVERDUE,
+    NO_DAY_TO_PURGE_OVERDUE,
+    NOTHING_IN_DEFAULT_PARTITIONS,
+    READ_BACK,
+    ROWS_MATCH_LEDGER,
+    RUNWAY,
+    SCHEMA,
+    SEALING,
+    SEALING_LAG,
+)
+from compliance_pipelines.orchestration.partitions import DAYS, FIRST_DAY, day_of
+from compliance_pipelines.orchestration.tables import Metadata
+from compliance_pipelines.services import Services
+
+_DAYS_NAMED: Final = 10
+# Two days in which somebody can find out why the daily upkeep does not make more.
+_RUNWAY_DAYS: Final = 2
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a check found: nothing wrong, or what is."""
+
+    problem: str | None
+    summary: str
+    metadata: Metadata = field(default_factory=dict)
+    severity: AssetCheckSeverity = AssetCheckSeverity.ERROR
+
+    def evaluation(self, key: AssetCheckKey) -> AssetCheckEvaluation:
+        """The verdict as Dagster records it without a run."""
+        return AssetCheckEvaluation(
+            asset_key=key.asset_key,
+            check_name=key.name,
+            passed=self.problem is None,
+            description=self.problem or self.summary,
+            metadata=dict(self.metadata),
+            severity=self.severity,
+        )
+
+    def result(self, key: AssetCheckKey) -> AssetCheckResult:
+        """The verdict as Dagster records it in a run."""
+        return AssetCheckResult(
+            asset_key=key.asset_key,
+            check_name=key.name,
+            passed=self.problem is None,
+            description=self.problem or self.summary,
+            metadata=dict(self.metadata),
+            severity=self.severity,
+        )
+
+
+@contextmanager
+def _partitioned_checks() -> Iterator[None]:
+    # Dagster calls partitions of checks a preview. They are what this project needs; the version is pinned, and the
+    # tests would show a change.
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r".*partitions_def", category=PreviewWarning)
+        yield
+
+
+def _day(context: AssetCheckExecutionContext) -> date:
+    return day_of(context.op_execution_context.partition_key)
+
+
+# Checks of a day
+
+with _partitioned_checks():
+
+    @asset_check(
+        asset=ROWS_MATCH_LEDGER.asset_key,
+        name=ROWS_MATCH_LEDGER.name,
+        partitions_def=DAYS,
+        blocking=True,
+        retry_policy=RETRIES,
+        pool=DATABASE_POOL,
+    )
+    def rows_match_ledger(context: AssetCheckExecutionContext, services: ResourceParam[Services]) -> AssetCheckResult:
+        """Every sealed row of the day is in PostgreSQL as it was sealed, unless it was purged; none was slipped in.
+
+        Reads all rows of the day.
+        """
+        with domain_errors():
+            return _hot_verdict(services, _day(context)).result(ROWS_MATCH_LEDGER)
+
+
+@dataclass(frozen=True)
+class _HotDay:
+    """What must be in PostgreSQL of a day: these segments, all of them with transaction ids below the horizon."""
+
+    segments: tuple[Segment, ...]
+    horizon: int
+
+
+def _hot_day(services: Services, day: date) -> _HotDay:
+    with services.engine.connect() as connection:
+        checkpoint = last_checkpoint(connection)
+        horizon = checkpoint.tx_horizon if checkpoint else 0
+        purged = {part.part for part in parts_of_day(connection, day) if part.purged_at is not None}
+        segments = tuple(
+            segment
+            for segment, part in segments_of_day(connection, day)
+            if part not in purged and segment.tx_to <= horizon
+        )
+    return _HotDay(segments, horizon)
+
+
+def _hot_rows(services: Services, day: date, hot: _HotDay) -> SealedRows:
+    rows = SealedRows(hot.segments)
+    with read_rows(services.engine, day=day, tx_to=hot.horizon) as batches:
+        for batch in batches:
+            rows.feed(batch)
+    return rows
+
+
+def _hot_verdict(services: Services, day: date) -> Verdict:
+    hot = _hot_day(services, day)
+    rows = _hot_rows(services, day, hot)
+    differences = rows.differences()
+    if differences and (now := _hot_day(services, day)).segments != hot.segments:
+        # The day was purged while it was read: no reason to cry out.
+        hot, rows = now, _hot_rows(services, day, now)
+        differences = rows.differences()
+    found = "; ".join(difference.message for difference in differences)
+    return Verdict(
+        problem=f"{found}; run `compliance verify {day}` and find out who did it" if found else None,
+        summary=f"{_count(rows.rows, 'row')} in {_count(len(hot.segments), 'segment')}, as sealed.",
+        metadata={"rows": rows.rows, "segments": len(hot.segments), "bytes hashed": rows.canonical_bytes},
+    )
+
+
+def _count(number: int, one: str, many: str | None = None) -> str:
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
+
+
+_READ_BACK: Final = {
+    MANIFEST_SIGNATURE: "Each manifest is there, signed by the key in use, and says what catalogue and ledger say.",
+    CHECKSUM: "Each object's bytes have the SHA-256 that its manifest commits.",
+    SCHEMA: "Each object has the columns of an audit archive.",
+    ENTRY_COUNT: "Each object holds as many entries as were sealed.",
+    CONTENT: "Each segment's root, recomputed from the rows of the object, is the one in the ledger.",
+}
+
+with _partitioned_checks():
+
+    @multi_asset_check(
+        name="cold_archive_read_back",
+        specs=[
+            AssetCheckSpec(key.name, asset=key.asset_key, description=description, blocking=True, partitions_def=DAYS)
+            for key, description in _READ_BACK.items()
+        ],
+        description="Reads every part of the day back from the cold store, once for all these checks.",
+        can_subset=True,
+        retry_policy=RETRIES,
+        pool=DATABASE_POOL,
+    )
+    def cold_archive_read_back(
+        context: AssetCheckExecutionContext, services: ResourceParam[Services]
+    ) -> Iterator[AssetCheckResult]:
+        """One reading of the day's parts; a check whose question could not be reached fails too."""
+        with domain_errors():
+            verdicts = _cold_verdicts(services, _day(context))
+        for key in sorted(context.op_execution_context.selected_asset_check_keys):
+            yield verdicts[key].result(key)
+
+
+_QUESTIONS: Final = {
+    MANIFEST_SIGNATURE: Question.MANIFEST,
+    CHECKSUM: Question.CHECKSUM,
+    SCHEMA: Question.SCHEMA,
+    ENTRY_COUNT: Question.ENTRY_COUNT,
+    CONTENT: Question.CONTENT,
+}
+
+
+def _cold_verdicts(services: Services, day: date) -> Mapping[AssetCheckKey, Verdict]:
+    with services.engine.connect() as connection:
+        facts = facts_of_day(connection, day)
+        parts = [part for part in parts_of_day(connection, day) if part.expired_at is None]
+        segments = {part.part: segments_of_part(connection, part) for part in parts}
+    if not facts.parts:
+        return dict.fromkeys(READ_BACK, _nothing_archived(facts))
+    archive = ColdArchive.of(services)
+    read = [check_part(archive, part, segments[part.part]) for part in parts]
+    entries = sum(part.entry_count for part in read)
+    metadata: Metadata = {"parts": len(read), "entries": entries, "bytes": sum(part.object_bytes for part in read)}
+    answers = [_answers(part) for part in read]
+    return {
+        key: Verdict(
+            problem="; ".join(message for part in answers for message in part[question]) or None,
+            summary=f"{_count(len(read), 'part')} with {entries:,} entries read back.",
+            metadata=metadata,
+        )
+        for key, question in _QUESTIONS.items()
+    }
+
+
+def _nothing_archived(facts: DayFacts) -> Verdict:
+    if not facts.sealed_entries:
+        return Verdict(None, "Nothing was sealed on this day, so there is nothing to archive.")
+    return Verdict("the day is not archived yet", "", severity=AssetCheckSeverity.WARN)
+
+
+def _answers(part: PartCheck) -> Mapping[Question, Sequence[str]]:
+    """What is wrong with a part, question by question.
+
+    An object is read step by step. What is wrong with an early one leaves the later questions without an answer, and a
+    question without an answer is a failure too.
+    """
+    answers = {
+        question: [found.message for found in part.findings if found.question is question] for question in Question
+    }
+    stopped = False
+    for question, messages in answers.items():
+        if stopped and not messages:
+            messages.append(f"cannot be told: part {part.part} could not be read that far")
+        stopped = stopped or (question is not Question.MANIFEST and bool(messages))
+    return answers
+
+
+# Checks of the whole
+
+
+def _health_check(key: AssetCheckKey, description: str, judge: Callable[[Services], Verdict]) -> AssetChecksDefinition:
+    @asset_check(asset=key.asset_key, name=key.name, description=description, retry_policy=RETRIES, pool=DATABASE_POOL)
+    def health_check(services: ResourceParam[Services]) -> AssetCheckResult:
+        with domain_errors():
+            return judge(services).result(key)
+
+    return health_check
+
+
+def _overdue(action: Action) -> Callable[[Services], Verdict]:
+    def judge(services: Services) -> Verdict:
+        days = overdue_days(services, action)
+        problem = f"{_count(len(days), 'day')} should have been {action}d a day ago: {_named(days)}"
+        if early := [day for day in days if day < FIRST_DAY]:
+            problem += (
+                f"; Dagster's days begin with {FIRST_DAY} and leave out {_named(early)}: set AUDIT_LOG_FIRST_DAY to "
+                f"{early[0]} or earlier and start Dagster again, or use `compliance {action} DAY`"
+            )
+        return Verdict(
+            problem=problem if days else None,
+            summary=f"No day waits to be {action}d for more than a day.",
+            metadata={"overdue days": len(days)},
+        )
+
+    return judge
+
+
+def _named(days: Sequence[date]) -> str:
+    named = ", ".join(day.isoformat() for day in days[:_DAYS_NAMED])
+    return named if len(days) <= _DAYS_NAMED else f"{named} and {len(days) - _DAYS_NAMED} more"
+
+
+def _nothing_in_default_partitions(services: Services) -> Verdict:
+    with services.engine.connect() as connection:
+        found = strays(connection)
+    return Verdict(
+        problem="; ".join(f"{stray.partition} holds {_count(stray.count, 'entry', 'entries')}" for stray in found)
+        or None,
+        summary="Every entry is in the partition of its day.",
+        metadata={"entries": sum(stray.count for stray in found)},
+    )
+
+
+def _runway(services: Services) -> Verdict:
+    with services.engine.connect() as connection:
+        ahead = runway(connection, utc_day(services.clock()))
+    return Verdict(
+        problem=f"partitions exist for {ahead} days ahead only; run the job `partition_upkeep`"
+        if ahead < _RUNWAY_DAYS
+        else None,
+        summary=f"Partitions exist for the next {ahead} days.",
+        metadata={"days ahead": ahead},
+    )
+
+
+def _sealing(services: Services) -> Verdict:
+    try:
+        with services.engine.connect() as connection:
+            check_cluster(connection)
+            check_anchor(services, connection)
+    except ComplianceError as error:
+        if is_passing(error):
+            raise
+        return Verdict(str(error), "")
+    return Verdict(None, "The database and the cold store tell the same story.")
+
+
+def sealing_lag_verdict(services: Services) -> Verdict:
+    """Whether the oldest unsealed entry is younger than LEDGER_SEAL_MAX_LAG_SECONDS; its age in seconds is metadata."""
+    most = timedelta(seconds=services.settings.ledger_seal_max_lag_seconds)
+    with services.engine.connect() as connection:
+        lag = sealing_lag(connection, services.clock()) or timedelta()
+    seconds = round(lag.total_seconds(), 3)
+    oldest = f"the oldest unsealed entry was written {seconds:,.0f} seconds ago"
+    late = (
+        f"{oldest}, and {most.total_seconds():,.0f} are allowed (LEDGER_SEAL_MAX_LAG_SECONDS): see whether the sensor "
+        "`sealing` is on and what its ticks say"
+    )
+    return Verdict(
+        problem=late if lag > most else None,
+        summary=f"{oldest.capitalize()}." if lag else "Everything is sealed.",
+        metadata={"lag seconds": seconds},
+    )
+
+
+CHECKS: Final = (
+    rows_match_ledger,
+    cold_archive_read_back,
+    _health_check(
+        NO_DAY_TO_ARCHIVE_OVERDUE, "No day waits to be archived for more than a day.", _overdue(Action.ARCHIVE)
+    ),
+    _health_check(NO_DAY_TO_PURGE_OVERDUE, "No day waits to be purged for more than a day.", _overdue(Action.PURGE)),
+    _health_check(
+        NOTHING_IN_DEFAULT_PARTITIONS, "Every entry is in the partition of its day.", _nothing_in_default_partitions
+    ),
+    _health_check(RUNWAY, "Partitions exist for the days to come.", _runway),
+    _health_check(SEALING, "Nothing stands in the way of the next sealing pass.", _sealing),
+    _health_check(SEALING_LAG, "What is appended is sealed in time.", sealing_lag_verdict),
+)

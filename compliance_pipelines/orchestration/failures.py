@@ -1,0 +1,71 @@
+"""What a domain error means to Dagster: try again, or stop for good.
+
+Here: the retry policy, the translation of errors at the border between an asset and the domain, and back into words for
+a person. Not here: errors.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+import psycopg
+import sqlalchemy.exc
+from dagster import Backoff, Failure, Jitter, RetryPolicy
+
+from compliance_pipelines.errors import ComplianceError, TransientError
+from compliance_pipelines.object_store.port import ObjectStoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from dagster import DagsterEvent
+
+RETRIES: Final = RetryPolicy(max_retries=3, delay=5, backoff=Backoff.EXPONENTIAL, jitter=Jitter.PLUS_MINUS)
+
+# PEP 249: "not necessarily under the control of the programmer": a lost connection, a lock, a server that shuts down.
+_PASSING: Final = (
+    TransientError,
+    OSError,
+    psycopg.OperationalError,
+    sqlalchemy.exc.OperationalError,
+    sqlalchemy.exc.InterfaceError,
+    sqlalchemy.exc.TimeoutError,
+)
+
+
+def is_passing(error: Exception) -> bool:
+    """Whether the same call may succeed later. What nobody foresaw is permanent: it does not mend itself."""
+    # The subclasses are answers of a store that works: there is such an object, there is none.
+    return isinstance(error, _PASSING) or type(error) is ObjectStoreError
+
+
+@contextmanager
+def domain_errors() -> Iterator[None]:
+    """Let passing faults reach the retry policy, and make every other error a failure without retry.
+
+    Raises:
+        Failure: the domain refused, or something broke that stays broken; `allow_retries` is False.
+    """
+    try:
+        yield
+    except Exception as error:
+        if is_passing(error):
+            raise
+        reason = str(error) if isinstance(error, ComplianceError) else f"{type(error).__name__}: {error}"
+        raise Failure(description=reason, allow_retries=False) from error
+
+
+def reasons_of_failure(events: Iterable[DagsterEvent]) -> list[str]:
+    """What a person should read of the steps that failed, one line each."""
+    return [f"{event.step_key}: {' '.join(_reason(event).split())}" for event in events if event.is_step_failure]
+
+
+def _reason(event: DagsterEvent) -> str:
+    failure = event.step_failure_data
+    if failure.user_failure_data is not None and failure.user_failure_data.description:
+        return failure.user_failure_data.description
+    error = failure.error
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return (error.message if error is not None else event.message) or "no reason was recorded"

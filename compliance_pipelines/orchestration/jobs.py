@@ -1,0 +1,47 @@
+"""Dagster concept: jobs. Which assets and checks run together.
+
+Here: selections. Not here: when a job runs (schedules.py, sensors.py), or for which day.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from dagster import AssetKey, AssetSelection, define_asset_job
+
+from compliance_pipelines.orchestration.backlog import ASSETS, CHECKS, RETENTION_JOB
+from compliance_pipelines.orchestration.keys import CHECKPOINT, HEALTH, PARTITIONS
+
+
+def _keys(*keys: AssetKey) -> AssetSelection:
+    return AssetSelection.assets(*keys).without_checks()
+
+
+daily_retention = define_asset_job(
+    RETENTION_JOB,
+    selection=_keys(*(key for keys in ASSETS.values() for key in keys))
+    | AssetSelection.checks(*(key for keys in CHECKS.values() for key in keys)),
+    description="A day on its way out of PostgreSQL: observed, archived and read back, purged after the grace period. "
+    "The schedule selects the step that a day is due for; all three at once suit a day whose grace is over.",
+)
+
+partition_upkeep = define_asset_job(
+    "partition_upkeep",
+    selection=_keys(PARTITIONS),
+    description="Makes the partitions of the coming days, moves strays to their day, drops emptied months.",
+)
+
+seal = define_asset_job(
+    "seal",
+    selection=_keys(CHECKPOINT),
+    description="Seals what was appended and signs a checkpoint. The sealing sensor does the same every minute without "
+    "a run; this is for doing it by hand.",
+)
+
+health_checks = define_asset_job(
+    "health_checks",
+    selection=AssetSelection.checks(*HEALTH),
+    description="The checks that concern no single day.",
+)
+
+JOBS: Final = (daily_retention, partition_upkeep, seal, health_checks)

@@ -1,0 +1,45 @@
+"""The names by which Dagster's storage knows the project's assets, checks and pool.
+
+Here: keys, which must not change once runs are recorded under them. Not here: any definition.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from dagster import AssetCheckKey, AssetKey
+
+AUDIT_LOGS: Final = AssetKey(["audit", "audit_logs"])
+PARTITIONS: Final = AssetKey(["audit", "partitions"])
+HOT_PARTITION: Final = AssetKey(["audit", "hot_partition"])
+COLD_ARCHIVE: Final = AssetKey(["audit", "cold_archive"])
+HOT_PURGE: Final = AssetKey(["audit", "hot_purge"])
+CHECKPOINT: Final = AssetKey(["ledger", "checkpoint"])
+
+ROWS_MATCH_LEDGER: Final = AssetCheckKey(HOT_PARTITION, "rows_match_ledger")
+
+MANIFEST_SIGNATURE: Final = AssetCheckKey(COLD_ARCHIVE, "manifest_signature")
+CHECKSUM: Final = AssetCheckKey(COLD_ARCHIVE, "checksum")
+SCHEMA: Final = AssetCheckKey(COLD_ARCHIVE, "schema")
+ENTRY_COUNT: Final = AssetCheckKey(COLD_ARCHIVE, "entry_count")
+CONTENT: Final = AssetCheckKey(COLD_ARCHIVE, "content")
+READ_BACK: Final = (MANIFEST_SIGNATURE, CHECKSUM, SCHEMA, ENTRY_COUNT, CONTENT)
+
+# None of these is about one day. They belong to assets without partitions: a run of a day would take them along.
+NO_DAY_TO_ARCHIVE_OVERDUE: Final = AssetCheckKey(AUDIT_LOGS, "no_day_to_archive_overdue")
+NO_DAY_TO_PURGE_OVERDUE: Final = AssetCheckKey(AUDIT_LOGS, "no_day_to_purge_overdue")
+NOTHING_IN_DEFAULT_PARTITIONS: Final = AssetCheckKey(PARTITIONS, "nothing_in_default_partitions")
+RUNWAY: Final = AssetCheckKey(PARTITIONS, "runway")
+SEALING: Final = AssetCheckKey(CHECKPOINT, "sealing")
+SEALING_LAG: Final = AssetCheckKey(CHECKPOINT, "sealing_lag")
+HEALTH: Final = (
+    NO_DAY_TO_ARCHIVE_OVERDUE,
+    NO_DAY_TO_PURGE_OVERDUE,
+    NOTHING_IN_DEFAULT_PARTITIONS,
+    RUNWAY,
+    SEALING,
+    SEALING_LAG,
+)
+
+DATABASE_POOL: Final = "audit_database"
+OWNERS: Final = ("team:compliance",)

@@ -1,0 +1,33 @@
+"""Dagster concept: partitions. One partition is one day, in UTC.
+
+Here: which days there are. Not here: the days' partitions in PostgreSQL, which `compliance_pipelines.audit_log` makes.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Final
+
+from dagster import DailyPartitionsDefinition
+
+from compliance_pipelines.settings import load_settings
+
+
+def daily_partitions(first_day: date) -> DailyPartitionsDefinition:
+    """Every day from `first_day` up to and including today.
+
+    Today is among them because its hot partition exists and can be looked at. Entries of tomorrow (a clock may be five
+    minutes ahead) belong to a day that Dagster shows five minutes later.
+    """
+    return DailyPartitionsDefinition(start_date=first_day.isoformat(), timezone="UTC", end_offset=1)
+
+
+def day_of(partition_key: str) -> date:
+    """The day that a partition key names."""
+    return date.fromisoformat(partition_key)
+
+
+# Dagster wants the partitions when it imports the definitions; this is the one setting that is read so early. A later
+# first day hides earlier ones in Dagster; nothing that is recorded about them is lost.
+FIRST_DAY: Final = load_settings().audit_log_first_day
+DAYS: Final = daily_partitions(FIRST_DAY)

@@ -1,0 +1,138 @@
+"""Dagster concept: sensors. What is looked at every minute.
+
+Here: sealing, going on with a long backlog. The sensors that alert are in alerting.py. Not here: what sealing is.
+"""
+
+# No postponed annotations: Dagster reads them to know the resources.
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Final
+
+from dagster import (
+    AssetCheckEvaluation,
+    AssetMaterialization,
+    AssetSelection,
+    DefaultSensorStatus,
+    ResourceParam,
+    RunRequest,
+    SensorEvaluationContext,
+    SensorResult,
+    SkipReason,
+    sensor,
+)
+
+from compliance_pipelines.errors import ComplianceError
+from compliance_pipelines.ledger.sealing import SealResult, seal
+from compliance_pipelines.orchestration.assets.ledger import checkpoint_materialization
+from compliance_pipelines.orchestration.backlog import has_asked_today, is_working, wanted_runs
+from compliance_pipelines.orchestration.checks import Verdict, sealing_lag_verdict
+from compliance_pipelines.orchestration.failures import is_passing
+from compliance_pipelines.orchestration.jobs import daily_retention
+from compliance_pipelines.orchestration.keys import CHECKPOINT, SEALING, SEALING_LAG
+from compliance_pipelines.services import Services
+
+
+@dataclass(frozen=True)
+class _Reported:
+    """What the last evaluations said, kept in the cursor: an evaluation is recorded when the answer changes.
+
+    Attributes:
+        problem: why sealing stopped; empty while it goes on.
+        late: whether the lag was too large.
+    """
+
+    problem: str = ""
+    late: bool = False
+
+    @classmethod
+    def of_cursor(cls, cursor: str | None) -> "_Reported":
+        return cls(**json.loads(cursor)) if cursor else cls()
+
+    def to_cursor(self) -> str:
+        return json.dumps(asdict(self))
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """One pass: what it sealed, or why it did not."""
+
+    sealed: SealResult = field(default_factory=SealResult)
+    put_off: str = ""
+    error: ComplianceError | None = None
+
+    @property
+    def problem(self) -> str:
+        return "" if self.error is None else str(self.error)
+
+    @property
+    def note(self) -> str:
+        """What the page of the sensor says of the tick, which starts no run."""
+        if self.sealed.checkpoint is not None:
+            return f"Sealed: {self.sealed.entries:,} entries in {len(self.sealed.segments):,} segments."
+        return (
+            self.put_off or self.problem or ("Another process is sealing." if self.sealed.busy else "Nothing to seal.")
+        )
+
+
+def _seal_once(services: Services) -> _Pass:
+    try:
+        return _Pass(sealed=seal(services))
+    except ComplianceError as error:
+        if is_passing(error):
+            return _Pass(put_off=f"Put off until the next tick: {error}")
+        return _Pass(error=error)
+
+
+@sensor(
+    name="sealing",
+    # It requests no run; with this the asset's page names the sensor.
+    asset_selection=AssetSelection.assets(CHECKPOINT).without_checks(),
+    minimum_interval_seconds=60,
+    default_status=DefaultSensorStatus.RUNNING,
+    description="Seals what was appended since the last pass, in the sensor itself: a run would take longer than the "
+    "work. The checks `sealing` and `sealing_lag` fail once when it stops or falls behind, and pass once when it goes "
+    "on; while it is stopped, every tick fails.",
+)
+def sealing_sensor(context: SensorEvaluationContext, services: ResourceParam[Services]) -> SensorResult:
+    """One pass of at most LEDGER_SEAL_MAX_ENTRIES.
+
+    A pass that fails for a passing reason, or finds its entries held back by a transaction that does not end, is no
+    news; that the lag grows beyond LEDGER_SEAL_MAX_LAG_SECONDS is.
+    """
+    done = _seal_once(services)
+    lag = sealing_lag_verdict(services)
+    before = _Reported.of_cursor(context.cursor)
+    now = _Reported(problem=done.problem, late=lag.problem is not None)
+    events: list[AssetMaterialization | AssetCheckEvaluation] = []
+    if done.sealed.checkpoint is not None:
+        events.append(checkpoint_materialization(services, done.sealed))
+    if now.problem != before.problem:
+        events.append(Verdict(now.problem or None, "Sealing goes on.").evaluation(SEALING))
+    if now.late != before.late:
+        events.append(lag.evaluation(SEALING_LAG))
+    if done.error is not None and not events:
+        raise done.error
+    return SensorResult(skip_reason=done.note, asset_events=events, cursor=now.to_cursor())
+
+
+@sensor(
+    name="catch_up",
+    job=daily_retention,
+    minimum_interval_seconds=120,
+    default_status=DefaultSensorStatus.RUNNING,
+    description="Goes on where the daily schedule stopped at its cap: when its runs are done and days are still due, "
+    "requests the next ones, oldest first, until nothing is left.",
+)
+def catch_up_sensor(
+    context: SensorEvaluationContext, services: ResourceParam[Services]
+) -> list[RunRequest] | SkipReason:
+    """Begin nothing by itself, so that days which fall due at midnight wait for the schedule's hour."""
+    if not has_asked_today(services, context.instance):
+        return SkipReason("The daily schedule has not requested any run today.")
+    if is_working(context.instance):
+        return SkipReason("Runs of the retention job are under way.")
+    return wanted_runs(services, context.instance) or SkipReason("Nothing is left for today.")
+
+
+SENSORS: Final = (sealing_sensor, catch_up_sensor)
