@@ -1,0 +1,178 @@
+"""`compliance archive`, `purge`, `restore`, `drop-restored` and `status`: the cold store by hand.
+
+Here: arguments, progress bars, words. Not here: anything that is done to a day.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+import rich.progress
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
+
+from compliance_pipelines.archive.export import archive_day
+from compliance_pipelines.archive.figures import take_figures
+from compliance_pipelines.archive.purge import purge_day
+from compliance_pipelines.archive.restore import drop_restored, restore_day
+from compliance_pipelines.archive.sql import RESTORED_SCHEMA
+from compliance_pipelines.cli.summary import human_bytes, show_summary
+from compliance_pipelines.errors import ComplianceError
+from compliance_pipelines.services import open_services
+from compliance_pipelines.settings import load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from datetime import date, datetime
+
+    from compliance_pipelines.archive.figures import Figures
+    from compliance_pipelines.archive.progress import Phase, Progress
+    from compliance_pipelines.services import Services
+
+_DAY: Final = click.DateTime(["%Y-%m-%d"])
+
+
+@contextmanager
+def _bars(day: date) -> Iterator[Progress]:
+    """Bars on standard error, one for each phase, that are gone when the block ends; none where nobody watches."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    console = Console(stderr=True)
+    with rich.progress.Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        tasks: dict[Phase, TaskID] = {}
+
+        def tell(phase: Phase, rows: int, total_rows: int) -> None:
+            if phase not in tasks:
+                tasks[phase] = bars.add_task(f"{day} {phase}", total=total_rows)
+            bars.update(tasks[phase], completed=rows, total=total_rows)
+
+        yield tell
+
+
+def _each_day(days: Sequence[datetime], work: Callable[[Services, date, Progress], str]) -> None:
+    """Work on the days in turn; one that fails is named on stderr and does not stop the others.
+
+    Raises:
+        SystemExit: with 1, where a day failed.
+    """
+    failed = False
+    with open_services(load_settings()) as services:
+        for day in dict.fromkeys(day.date() for day in days):
+            try:
+                with _bars(day) as progress:
+                    done = work(services, day, progress)
+                click.echo(f"{day}: {done}")
+            except ComplianceError as error:
+                failed = True
+                click.echo(f"compliance: {error}", err=True)
+    if failed:
+        raise SystemExit(1)
+
+
+@click.command("archive")
+@click.argument("days", metavar="DAY...", nargs=-1, required=True, type=_DAY)
+@click.option(
+    "--beside-damaged",
+    is_flag=True,
+    help="Where an object without a manifest is in the way and cannot be used, take the next part number.",
+)
+def archive(days: Sequence[datetime], *, beside_damaged: bool) -> None:
+    """Archive the sealed entries of each DAY (YYYY-MM-DD, UTC) and read them back from the cold store.
+
+    Also before the day is due. A run that was interrupted is finished; late entries make another part.
+    """
+
+    def work(services: Services, day: date, progress: Progress) -> str:
+        result = archive_day(services, day, progress=progress, beside_damaged=beside_damaged)
+        if result.uri is None:
+            return "nothing is sealed, nothing to archive"
+        new = sum(part.entry_count for part in result.parts if part.part in result.new_parts)
+        parts = "1 part" if len(result.parts) == 1 else f"{len(result.parts)} parts"
+        return (
+            f"{new:,} entries archived; {result.entry_count:,} in {parts}, {human_bytes(result.object_bytes)}, "
+            f"verified; {result.uri}"
+        )
+
+    _each_day(days, work)
+
+
+@click.command("purge")
+@click.argument("days", metavar="DAY...", nargs=-1, required=True, type=_DAY)
+def purge(days: Sequence[datetime]) -> None:
+    """Drop the rows of each DAY (YYYY-MM-DD, UTC) from PostgreSQL, after checking that the cold store has them all.
+
+    Refused for a day that is not due, not verified, or of which something cannot be told.
+    """
+
+    def work(services: Services, day: date, progress: Progress) -> str:
+        result = purge_day(services, day, progress=progress)
+        if not result.parts:
+            return "purged before, nothing to purge"
+        return f"{result.entry_count:,} entries purged, {human_bytes(result.hot_bytes)} freed"
+
+    _each_day(days, work)
+
+
+def _unqualified(_context: click.Context, _parameter: click.Parameter, table: str | None) -> str | None:
+    """A table's name as the domain wants it: without the schema, with which these commands print it."""
+    return None if table is None else table.removeprefix(f"{RESTORED_SCHEMA}.")
+
+
+@click.command("restore")
+@click.argument("day", metavar="DAY", type=_DAY)
+@click.option(
+    "--into",
+    metavar="TABLE",
+    callback=_unqualified,
+    help=f"Table to make in the schema {RESTORED_SCHEMA}; default: audit_logs_YYYY_MM_DD.",
+)
+def restore(day: datetime, into: str | None) -> None:
+    """Load the archive of DAY (YYYY-MM-DD, UTC) into a table of its own, verified while it is loaded.
+
+    A table of that name is replaced. The hot store is not touched.
+    """
+    with open_services(load_settings()) as services, _bars(day.date()) as progress:
+        result = restore_day(services, day.date(), into, progress=progress)
+    click.echo(f"{result.day}: {result.entry_count:,} entries restored into {result.table}")
+
+
+@click.command("drop-restored")
+@click.argument("table", required=False, callback=_unqualified)
+def drop(table: str | None) -> None:
+    """Drop the restored TABLE, or all restored tables."""
+    with open_services(load_settings()) as services:
+        dropped = drop_restored(services, table)
+    click.echo("\n".join(f"dropped {RESTORED_SCHEMA}.{name}" for name in dropped) or "there are no restored tables")
+
+
+@click.command("status")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")
+def status(*, as_json: bool) -> None:
+    """Print days per state, entries and bytes in both stores, the ledger's head, and what falls due next."""
+    with open_services(load_settings()) as services:
+        figures = take_figures(services)
+    if as_json:
+        click.echo(json.dumps(_status_document(figures), indent=2))
+    else:
+        show_summary(Console(), None, figures)
+
+
+def _status_document(figures: Figures) -> dict[str, Any]:
+    totals, due = figures.totals, figures.next_due
+    signed = figures.checkpoint_time
+    return {
+        "days": {state.value: count for state, count in figures.days.items()},
+        "entries": {"hot": totals.hot_entries, "cold": totals.cold_entries, "total": totals.total_entries},
+        "bytes": {"hot": totals.hot_bytes, "cold": totals.cold_bytes, "uncompressed": totals.canonical_bytes},
+        "ledger": {
+            "size": figures.ledger_size,
+            "root": None if figures.ledger_root is None else figures.ledger_root.hex(),
+            "checkpoint_time": None if signed is None else signed.isoformat(),
+        },
+        "next_due": None if due is None else {"action": due.action, "day": str(due.day), "at": due.at.isoformat()},
+    }
+
+
+COMMANDS: Final[list[click.Command]] = [archive, purge, restore, drop, status]

@@ -1,0 +1,110 @@
+"""`compliance db`: the database's schema and its health.
+
+Here: arguments and words. Not here: what is migrated and what is checked.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from compliance_pipelines.audit_log import migrate as schema
+from compliance_pipelines.audit_log.health import check_health
+from compliance_pipelines.clock import system_clock
+from compliance_pipelines.database import create_engine, engine_from_settings
+from compliance_pipelines.ledger.lag import sealing_lag
+from compliance_pipelines.settings import load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from compliance_pipelines.audit_log.health import HealthCheck
+    from compliance_pipelines.settings import Settings
+
+
+@click.group("db")
+def db() -> None:
+    """The audit log's database: schema and health."""
+
+
+@db.command("check")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")
+def check(*, as_json: bool) -> None:
+    """Check connection, migrations, privileges, partitions ahead, and sealing lag; exit status 1 where one fails."""
+    settings = load_settings()
+    engine = engine_from_settings(settings)
+    try:
+        checks = check_health(
+            engine,
+            now=system_clock(),
+            sealing_lag=sealing_lag,
+            max_sealing_lag=timedelta(seconds=settings.ledger_seal_max_lag_seconds),
+        )
+    finally:
+        engine.dispose()
+    click.echo(_as_json(checks) if as_json else "\n".join(map(_in_words, checks)))
+    if not all(each.ok for each in checks):
+        raise SystemExit(1)
+
+
+def _as_json(checks: Sequence[HealthCheck]) -> str:
+    listed = [{"name": each.name, "ok": each.ok, "message": each.message, "remedy": each.remedy} for each in checks]
+    return json.dumps({"ok": all(each.ok for each in checks), "checks": listed}, ensure_ascii=False, indent=2)
+
+
+def _in_words(each: HealthCheck) -> str:
+    if each.ok:
+        return f"ok    {each.name}: {each.message}"
+    return f"FAIL  {each.name}: {each.message}\n      remedy: {each.remedy}"
+
+
+@db.command("migrate")
+@click.argument("revision", default="head")
+def migrate(revision: str) -> None:
+    """Bring the schema up to REVISION, the latest by default, in one transaction."""
+    url = _url(load_settings())
+    before = _revision(url)
+    schema.upgrade(url, revision)
+    _tell(before, _revision(url))
+
+
+@db.command("downgrade")
+@click.argument("revision")
+@click.option(
+    "--destroy-audit-trail", is_flag=True, help="Also where signed checkpoints, holds or requests would be lost."
+)
+def downgrade(revision: str, *, destroy_audit_trail: bool) -> None:
+    """Take the schema down to REVISION (`base`: to nothing), in one transaction.
+
+    What the later revisions made is removed with all that it holds.
+    """
+    url = _url(load_settings())
+    before = _revision(url)
+    schema.downgrade(url, revision, destroy_audit_trail=destroy_audit_trail)
+    _tell(before, _revision(url))
+
+
+def _url(settings: Settings) -> str:
+    return settings.require_migration_database_url()
+
+
+def _revision(url: str) -> str | None:
+    engine = create_engine(url, pool_size=1)
+    try:
+        with engine.connect() as connection:
+            return schema.current_revision(connection)
+    finally:
+        engine.dispose()
+
+
+def _tell(before: str | None, after: str | None) -> None:
+    if before == after:
+        click.echo(f"the schema is at revision {after}, as before")
+    else:
+        click.echo(f"the schema was at revision {before or 'none'}, it is at {after or 'none'} now")
+
+
+COMMANDS: Final[list[click.Command]] = [db]

@@ -1,0 +1,170 @@
+"""`compliance seal`, `prove`, `verify-proof` and `ledger`: sealing, proofs, keys.
+
+Here: arguments and words. Not here: anything that the ledger does.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from compliance_pipelines.archive.lookup import ArchiveEntryFinder
+from compliance_pipelines.database import create_engine
+from compliance_pipelines.erasure.certificate import is_certificate, verify_certificate
+from compliance_pipelines.errors import ComplianceError
+from compliance_pipelines.ledger import clusters, proof_document, proofs, sealing, store
+from compliance_pipelines.ledger.checkpoint import MalformedKeyError, VerifierKey
+from compliance_pipelines.ledger.keys import load_signing_key, write_new_key
+from compliance_pipelines.services import open_services
+from compliance_pipelines.settings import load_settings
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+
+def read_verifier_key(text_or_path: str) -> VerifierKey:
+    """The public key that an option gives, as itself or as the name of a file that holds it.
+
+    Raises:
+        ComplianceError: it is neither.
+    """
+    if "+" in text_or_path:
+        try:
+            return VerifierKey.from_note_string(text_or_path.strip())
+        except MalformedKeyError:
+            if not Path(text_or_path).exists():
+                raise
+    try:
+        text = Path(text_or_path).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise ComplianceError(f"the public key cannot be read from {text_or_path}: {error}") from error
+    return VerifierKey.from_note_string(text.strip())
+
+
+@click.command("seal")
+def seal() -> None:
+    """Seal what was appended since the last pass, and publish the new checkpoint."""
+    with open_services(load_settings()) as services:
+        more = True
+        while more:
+            result = sealing.seal(services)
+            click.echo(_in_words(result))
+            more = result.more
+
+
+def _in_words(result: sealing.SealResult) -> str:
+    if result.busy:
+        return "another process is sealing"
+    healed = f"; published what an interrupted pass left: {', '.join(map(str, result.published))}"
+    if result.checkpoint is None:
+        return "nothing to seal" + (healed if result.published else "")
+    return (
+        f"{result.entries:,} entries in {len(result.segments)} segments; the ledger has {result.checkpoint.size:,}, "
+        f"root {result.checkpoint.root.hex()}"
+    )
+
+
+@click.command("prove")
+@click.argument("log_entry_id")
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="File to write.")
+@click.option("--day", type=click.DateTime(["%Y-%m-%d"]), help="UTC day of the entry, where its id stands on several.")
+def prove(log_entry_id: str, output: Path, day: datetime | None) -> None:
+    """Write the proof that an entry is in the ledger; `compliance verify-proof` checks it anywhere.
+
+    That the proof was made is appended to the audit log.
+    """
+    with open_services(load_settings()) as services:
+        document = proofs.prove(
+            services, log_entry_id, finder=ArchiveEntryFinder(services), day=None if day is None else day.date()
+        )
+    try:
+        output.write_text(proof_document.proof_to_text(document), encoding="utf-8")
+    except OSError as error:
+        raise ComplianceError(f"the proof cannot be written to {output}: {error.strerror}") from error
+    click.echo(f"{output}: entry {log_entry_id}, segment {document['segment']['seq']}")
+
+
+@click.command("verify-proof")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--public-key", required=True, help="The ledger's public key, or a file that holds it.")
+def verify_proof(file: Path, public_key: str) -> None:
+    """Check a proof, or the certificate of an erasure, with nothing but itself and the public key.
+
+    No database, no network, no settings.
+    """
+    key = read_verifier_key(public_key)
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise ComplianceError(f"{file} cannot be read: {error.strerror}") from error
+    document = proof_document.proof_from_bytes(data)
+    if is_certificate(document):
+        erasure = verify_certificate(document, key)
+        request = erasure.statement["request"]
+        click.echo(f"valid: certificate of erasure request {request['id']} of {request['user_id']!r}, and its record:")
+        document = erasure.proof
+    proven = proof_document.verify_proof(document, key)
+    entry, checkpoint = proven.entry, proven.checkpoint
+    # Quoted, because nothing is known of the characters in it.
+    click.echo(
+        f"valid: entry {entry['log_entry_id']!r} of {entry['timestamp'].isoformat()} ({entry['user_id']!r}, "
+        f"{entry['action']!r}, {entry['result']!r}) is in segment {proven.segment.seq} of ledger {checkpoint.origin}, "
+        f"signed at {checkpoint.size} segments with root {checkpoint.root.hex()}"
+    )
+
+
+@click.group("ledger")
+def ledger() -> None:
+    """The ledger's keys, its head, and the cluster it counts in."""
+
+
+@ledger.command("key")
+def key() -> None:
+    """Print the public key, which checks every signature."""
+    click.echo(load_signing_key(load_settings()).verifier_key().to_note_string())
+
+
+@ledger.command("new-key")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--name", default="compliance-pipelines/audit", show_default=True, help="Name of the ledger, in every signature."
+)
+def new_key(file: Path, name: str) -> None:
+    """Make a signing key in a new file that only its owner can read, and print the public key."""
+    click.echo(write_new_key(file, name).verifier_key().to_note_string())
+
+
+@ledger.command("checkpoint")
+def checkpoint() -> None:
+    """Print the last checkpoint in the cold store; keep copies of it where this system has no access."""
+    with open_services(load_settings()) as services, services.engine.connect() as connection:
+        last = store.last_published_checkpoint(connection)
+    if last is None:
+        raise ComplianceError("there is no checkpoint yet: append an entry and run `compliance seal`")
+    click.echo(last.note, nl=False)
+
+
+@ledger.command("adopt-cluster")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def adopt_cluster(*, yes: bool) -> None:
+    """Go on counting in another PostgreSQL cluster after a restore or an upgrade. Stop the writers first."""
+    if not yes:
+        click.confirm("Were the writers stopped, and was the database moved to this cluster on purpose?", abort=True)
+    engine = create_engine(load_settings().require_migration_database_url(), pool_size=1)
+    try:
+        adoption = clusters.adopt_cluster(engine)
+    finally:
+        engine.dispose()
+    click.echo(f"adopted: transaction ids are raised by {adoption.tx_offset:,}")
+    if adoption.entries_in_no_segment:
+        named = ", ".join(adoption.entries_in_no_segment)
+        raise ComplianceError(
+            f"entries were written between the restore and this adoption and are in no segment: {named}; append them "
+            "again under new ids, and have the database's administrator remove these rows, which stop the archive of "
+            "their days"
+        )
+
+
+COMMANDS: Final[list[click.Command]] = [seal, prove, verify_proof, ledger]

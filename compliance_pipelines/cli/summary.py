@@ -1,0 +1,60 @@
+"""The figures of the whole as a table for a person: `compliance status`, and the demo after its main job.
+
+Here: the words and the table. Not here: how any figure is found.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from compliance_pipelines.archive.figures import Figures
+
+_UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
+_STEP: Final = 1024
+
+
+def human_bytes(count: float) -> str:
+    """A size with the unit that fits it."""
+    for unit in _UNITS[:-1]:
+        if count < _STEP:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= _STEP
+    return f"{count:.1f} {_UNITS[-1]}"
+
+
+def _compression(ratio: float | None) -> str:
+    if ratio is None:
+        return ""
+    if ratio < 1:  # days of a few entries are mostly footer and bloom filters
+        return f", {1 / ratio:.1f} times the entries' size"
+    return f", {ratio:.1f} times smaller than the entries"
+
+
+def show_summary(console: Console, title: str | None, figures: Figures) -> None:
+    """Print the figures as a table of two columns."""
+    table = Table(title=title, show_header=False, title_justify="left", min_width=72)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    totals = figures.totals
+    table.add_row("days", ", ".join(f"{count} {state}" for state, count in figures.days.items() if count) or "none")
+    table.add_row(
+        "entries",
+        f"{totals.total_entries:,} in all: {totals.hot_entries:,} hot, {totals.cold_entries:,} cold "
+        f"({totals.hot_entries + totals.cold_entries - totals.total_entries:,} in both until purged)",
+    )
+    table.add_row("hot store", f"{human_bytes(totals.hot_bytes)} in PostgreSQL, indexes included")
+    table.add_row("cold store", f"{human_bytes(totals.cold_bytes)} of Parquet{_compression(totals.compression)}")
+    if figures.checkpoint_time is not None and figures.ledger_root is not None:
+        signed = f"{figures.checkpoint_time:%Y-%m-%d %H:%M:%S} UTC"
+        table.add_row("ledger", f"{figures.ledger_size:,} segments, last checkpoint signed {signed}")
+        table.add_row("", f"root {figures.ledger_root.hex()}")
+    due = figures.next_due
+    table.add_row(
+        "next due", "nothing" if due is None else f"{due.action} {due.day} from {due.at:%Y-%m-%d %H:%M} UTC on"
+    )
+    console.print(table)

@@ -1,0 +1,189 @@
+"""`compliance verify`: the auditor's command.
+
+Here: arguments, the bar, words. Not here: anything that is looked at.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from compliance_pipelines.cli.ledger import read_verifier_key
+from compliance_pipelines.errors import ComplianceError
+from compliance_pipelines.services import open_services
+from compliance_pipelines.settings import load_settings
+from compliance_pipelines.verification.offline import verify_copy
+from compliance_pipelines.verification.online import verify as verify_everything
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import date, datetime
+
+    from compliance_pipelines.verification.findings import Finding, Report
+    from compliance_pipelines.verification.progress import Stage
+
+_DAY: Final = click.DateTime(["%Y-%m-%d"])
+
+
+class _Bars:
+    """A bar for each stage."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._tasks: dict[Stage, TaskID] = {}
+
+    def __call__(self, stage: Stage, done: int, total: int | None) -> None:
+        if stage not in self._tasks:
+            self._tasks[stage] = self._progress.add_task(stage, total=total, count="")
+        self._progress.update(self._tasks[stage], completed=done, total=total, count=f"{done:,}")
+
+
+@contextmanager
+def _bars() -> Iterator[_Bars]:
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[count]}"), TimeElapsedColumn())
+    # Findings go to stdout, which rich would otherwise take over while the bar is there.
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, redirect_stdout=False) as progress:
+        yield _Bars(progress)
+
+
+@dataclass
+class _Found:
+    """The findings so far: they are printed also where the verification then fails."""
+
+    findings: list[Finding] = field(default_factory=list)
+
+    def print(self) -> None:
+        for finding in self.findings:
+            day = "" if finding.day is None else f" {finding.day}"
+            click.echo(f"{finding.kind}{day}: {finding.message}")
+
+
+def _summary(report: Report) -> str:
+    checked = report.checked
+    looked_at = (
+        f"{_count(checked.days, 'day')}, {checked.hot_entries:,} entries in PostgreSQL, "
+        f"{checked.archived_entries:,} in {_count(checked.parts, 'archive part')}, "
+        f"{_count(checked.segments, 'segment')}, {_count(checked.checkpoints, 'checkpoint')}"
+    )
+    if report.ok:
+        return f"nothing is wrong: {looked_at}"
+    undecided = f", {_count(len(report.undecided), 'thing')} could not be looked at" if report.undecided else ""
+    return f"{_count(report.finding_count, 'finding')}{undecided}: {looked_at}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def _print(report: Report, found: _Found) -> None:
+    found.print()
+    for kind, count in report.omitted.items():
+        click.echo(f"{kind}: {count:,} more are not shown")
+    for undecided in report.undecided:
+        day = "" if undecided.day is None else f" {undecided.day}"
+        click.echo(f"cannot tell{day}: {undecided.message}")
+    for note in report.notes:
+        day = "" if note.day is None else f" {note.day}"
+        click.echo(f"note{day}: {note.message}")
+    click.echo(_summary(report))
+
+
+def _online(days: Sequence[date], found: _Found) -> Report:
+    with open_services(load_settings()) as services, _bars() as bars:
+        return verify_everything(services, days or None, progress=bars, on_finding=found.findings.append)
+
+
+def _offline(directory: Path, public_key: str, archived_through: date | None, found: _Found) -> Report:
+    key = read_verifier_key(public_key)
+    with _bars() as bars:
+        return verify_copy(
+            directory, key, archived_through=archived_through, progress=bars, on_finding=found.findings.append
+        )
+
+
+def _refuse_odd_usage(
+    days: Sequence[datetime],
+    offline: Path | None,
+    public_key: str | None,
+    archived_through: datetime | None,
+    *,
+    everything: bool,
+) -> None:
+    """Refuse options that do not go together.
+
+    Raises:
+        click.UsageError: they do not.
+    """
+    if days and everything:
+        raise click.UsageError("give either DAYs or --all")
+    if offline is None and (public_key is not None or archived_through is not None):
+        raise click.UsageError("--public-key and --archived-through belong to --offline")
+    if offline is not None and public_key is None:
+        raise click.UsageError("--offline needs --public-key: what is signed by whom cannot be told without it")
+    if offline is not None and (days or everything):
+        raise click.UsageError("--offline verifies the whole copy: give neither DAYs nor --all with it")
+
+
+@click.command("verify")
+@click.argument("days", metavar="[DAY]...", nargs=-1, type=_DAY)
+@click.option("--all", "everything", is_flag=True, help="Every day and every checkpoint; also without any DAY.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@click.option(
+    "--offline",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Verify a copy of the bucket, without database, network or settings.",
+)
+@click.option("--public-key", metavar="KEY", help="With --offline: the ledger's public key, or a file that holds it.")
+@click.option(
+    "--archived-through",
+    type=_DAY,
+    metavar="DAY",
+    help="With --offline: everything up to this day must be archived; what is not is a finding.",
+)
+def verify(  # noqa: PLR0913 - one parameter an option
+    days: Sequence[datetime],
+    offline: Path | None,
+    public_key: str | None,
+    archived_through: datetime | None,
+    *,
+    everything: bool,
+    as_json: bool,
+) -> None:
+    """Verify that nothing was altered, added or removed: hot entries, archives, ledger, checkpoints.
+
+    Each DAY (YYYY-MM-DD, UTC), or everything. Prints one line a finding and a summary; exit status 1 where there is a
+    finding or something could not be looked at. It only reads.
+    """
+    _refuse_odd_usage(days, offline, public_key, archived_through, everything=everything)
+    found = _Found()
+    try:
+        if offline is not None and public_key is not None:
+            through = None if archived_through is None else archived_through.date()
+            report = _offline(offline, public_key, through, found)
+        else:
+            report = _online([day.date() for day in days], found)
+    except ComplianceError as error:
+        if as_json:
+            findings = [finding.to_json() for finding in found.findings]
+            click.echo(json.dumps({"ok": False, "error": str(error), "findings": findings}))
+        else:
+            found.print()
+        raise
+    if as_json:
+        click.echo(json.dumps(report.to_json()))
+    else:
+        _print(report, found)
+    if not report.ok:
+        raise SystemExit(1)
+
+
+COMMANDS: Final[list[click.Command]] = [verify]

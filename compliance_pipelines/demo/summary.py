@@ -1,0 +1,70 @@
+"""What a person wants to read after the main job, besides the figures of the audit trail (cli/summary.py).
+
+Here: conversations and erasures, where the files are, what to type next. Not here: how anything was done.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from compliance_pipelines.cli.summary import human_bytes
+from compliance_pipelines.conversations import record as conversation_record
+from compliance_pipelines.conversations.purge import Retention
+from compliance_pipelines.conversations.store import open_store
+from compliance_pipelines.erasure.record import all_cases
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from compliance_pipelines.erasure.record import Case
+    from compliance_pipelines.services import Services
+
+
+def show_people(console: Console, services: Services) -> None:
+    """Print what became of conversations and of requests for erasure; nothing where there never were any."""
+    with services.engine.connect() as connection:
+        removed = conversation_record.set_totals(connection)
+        cases = all_cases(connection)
+    with open_store(services.settings) as store:
+        left = len(Retention(services, store).survey().threads)
+    if not (left or removed.threads_deleted or cases):
+        return
+    table = Table(show_header=False, min_width=72)
+    table.add_column(style="bold")
+    table.add_column()
+    table.add_row(
+        "conversations",
+        f"{left:,} in Redis; retention removed {removed.threads_deleted:,} ({human_bytes(removed.bytes_freed)})",
+    )
+    for case in cases:
+        table.add_row(f"erasure {case.request.id}", _erasure(case))
+    console.print(table)
+
+
+def _erasure(case: Case) -> str:
+    deleted = ", ".join(f"{count:,} {what}" for what, count in sorted(case.deleted().items())) or "nothing"
+    record = "" if case.closure is None else f", deletion record {case.closure.log_entry_id}"
+    return f"of {case.request.user_id}: {case.state.value}, {deleted} deleted{record}"
+
+
+def show_where_to_go(console: Console, state_dir: Path) -> None:
+    """Print where the files are and what to type next."""
+    lines = (
+        ("[bold]Files[/]", ""),
+        ("  archives, checkpoints", f"{state_dir}/cold"),
+        ("  databases", f"{state_dir}/postgres, {state_dir}/redis"),
+        ("  signing key", f"{state_dir}/ledger.key"),
+        ("[bold]Next[/]", ""),
+        ("  make ui", "the same days in Dagster, http://127.0.0.1:3000"),
+        ("  make run EVENTS=FILE.jsonl.gz", "your own entries"),
+        ('  eval "$(.venv/bin/python -m compliance_pipelines.local_stack env)"; PATH=.venv/bin:$PATH', ""),
+        ("  compliance status", "these figures again"),
+        ("  compliance verify --all", "check everything against everything"),
+        ("  compliance erase list", "requests for erasure, their certificates with `compliance erase certificate`"),
+    )
+    for left, right in lines:
+        console.print(f"{left:<34}{right}".rstrip(), highlight=False, soft_wrap=True)
