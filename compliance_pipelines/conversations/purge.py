@@ -10,17 +10,15 @@ attempted without an outcome, Redis itself says whether it was removed (removal.
 
 from __future__ import annotations
 
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from sqlalchemy.exc import DBAPIError
-
 from compliance_pipelines.audit_log.log import AuditLog
 from compliance_pipelines.audit_log.system_entries import system_entry
 from compliance_pipelines.clock import utc_day
-from compliance_pipelines.conversations import record, sql
+from compliance_pipelines.conversations import record
 from compliance_pipelines.conversations.documents import microseconds, moment_of
 from compliance_pipelines.conversations.errors import ConversationError
 from compliance_pipelines.conversations.freezing import freeze_orphan, freeze_threads
@@ -38,6 +36,7 @@ from compliance_pipelines.conversations.pseudonyms import Pseudonyms, pseudonyms
 from compliance_pipelines.conversations.removal import Outcome, Removal, Remover
 from compliance_pipelines.conversations.survey import KEY_BYTES, OwnerRule, Survey, take_survey
 from compliance_pipelines.database_errors import passing_errors_as_transient
+from compliance_pipelines.database_locks import process_lock
 from compliance_pipelines.errors import TransientError
 from compliance_pipelines.holds import active_holds, lock_holds
 from compliance_pipelines.settings import ConfigurationError
@@ -425,18 +424,10 @@ def _lock(engine: sqlalchemy.Engine) -> Iterator[sqlalchemy.Connection]:
     Raises:
         TransientError: another purge is under way.
     """
-    with engine.connect() as connection:
-        held = connection.execute(sql.TRY_LOCK).scalar_one()
-        connection.commit()
+    with engine.connect() as connection, process_lock(connection, "conversations") as held:
         if not held:
             raise TransientError("another purge of conversations is under way; run it again when it is done")
-        try:
-            yield connection
-        finally:
-            with suppress(DBAPIError):
-                connection.rollback()
-                connection.execute(sql.UNLOCK)
-                connection.commit()
+        yield connection
 
 
 def layout_of(settings: Settings) -> KeyLayout:

@@ -9,8 +9,6 @@ from typing import Final
 
 from sqlalchemy import text
 
-TRY_LOCK = text("SELECT pg_try_advisory_lock(hashtext('compliance_pipelines.conversations'))")
-UNLOCK = text("SELECT pg_advisory_unlock(hashtext('compliance_pipelines.conversations'))")
 PING = text("SELECT 1")
 
 INSERT_PURGE = text("""

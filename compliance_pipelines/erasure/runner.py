@@ -9,18 +9,18 @@ that cannot finish leaves the request open; the next one does only what is not d
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import contextmanager
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from compliance_pipelines.erasure import closing, sql
+from compliance_pipelines.database_locks import process_lock
+from compliance_pipelines.erasure import closing
 from compliance_pipelines.erasure.errors import RequestBusyError, TargetError
 from compliance_pipelines.erasure.record import Case, EventKind, add_event, due_cases, load
 from compliance_pipelines.erasure.targets import check_names
 from compliance_pipelines.holds import active_holds, lock_holds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     import sqlalchemy
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from compliance_pipelines.holds import Hold, HoldSet
     from compliance_pipelines.services import Services
 
+_LOCK_NAME: Final = "erasure.request"
 _LONGEST_ERROR: Final = 2000
 _MOST_REFERENCES: Final = 100
 
@@ -80,7 +81,10 @@ def run_request(
             "`compliance erase targets` for what there is"
         )
     check_names(targets)
-    with services.engine.connect() as connection, _locked(connection, request_id):
+    lock_key = str(request_id)
+    with services.engine.connect() as connection, process_lock(connection, _LOCK_NAME, lock_key) as locked:
+        if not locked:
+            raise RequestBusyError(f"another process is carrying out erasure request {request_id}")
         with connection.begin():
             case = load(connection, request_id)
         if case.closure is not None:
@@ -121,24 +125,6 @@ def run_due(
         except RequestBusyError:
             continue
     return done
-
-
-@contextmanager
-def _locked(connection: sqlalchemy.Connection, request_id: int) -> Iterator[None]:
-    """A lock of the session, which ends with the process."""
-    key = {"key": str(request_id)}
-    with connection.begin():
-        locked = connection.execute(sql.TRY_LOCK_REQUEST, key).scalar_one()
-    if not locked:
-        raise RequestBusyError(f"another process is carrying out erasure request {request_id}")
-    try:
-        yield
-    finally:
-        if not connection.invalidated:
-            if connection.in_transaction():
-                connection.rollback()
-            with connection.begin():
-                connection.execute(sql.UNLOCK_REQUEST, key)
 
 
 class _Attempt:

@@ -37,8 +37,6 @@ CLOSED_SINCE = text("""
 
 # One request for a person at a time: without the lock two could be recorded at once.
 LOCK_PERSON = text("SELECT pg_advisory_xact_lock(hashtext('compliance_pipelines.erasure.person'), hashtext(:user_id))")
-TRY_LOCK_REQUEST = text("SELECT pg_try_advisory_lock(hashtext('compliance_pipelines.erasure.request'), hashtext(:key))")
-UNLOCK_REQUEST = text("SELECT pg_advisory_unlock(hashtext('compliance_pipelines.erasure.request'), hashtext(:key))")
 
 EVENTS = text("""
     SELECT request_id, attempt, kind, target, detail, recorded_at

@@ -8,7 +8,6 @@ whose transaction holds a low id and commits late is left for a later pass and n
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,6 +16,7 @@ from sqlalchemy.exc import IntegrityError
 
 from compliance_pipelines.audit_log.reading import read_rows
 from compliance_pipelines.clock import utc_day
+from compliance_pipelines.database_locks import process_lock
 from compliance_pipelines.errors import ComplianceError
 from compliance_pipelines.ledger import sql, store
 from compliance_pipelines.ledger.anchor import check_anchor, publish_pending
@@ -27,7 +27,7 @@ from compliance_pipelines.ledger.segments import Segment
 from compliance_pipelines.streaming import run_ahead
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import date, datetime
 
     import sqlalchemy
@@ -124,7 +124,7 @@ def seal(services: Services, *, max_entries: int | None = None, step: Callable[[
         ReadingError: the entries could not be read.
     """
     most = services.settings.ledger_seal_max_entries if max_entries is None else max_entries
-    with services.engine.connect() as connection, _sealing_lock(connection) as locked:
+    with services.engine.connect() as connection, process_lock(connection, "sealing") as locked:
         if not locked:
             return SealResult(busy=True)
         with connection.begin():
@@ -140,21 +140,6 @@ def seal(services: Services, *, max_entries: int | None = None, step: Callable[[
         step(SealStep.COMMITTED)
         published = publish_pending(services, connection, healed.head, step)
     return SealResult(tuple(segments), checkpoint, (*healed.sizes, *published.sizes), more=work.more)
-
-
-@contextmanager
-def _sealing_lock(connection: sqlalchemy.Connection) -> Iterator[bool]:
-    """A lock of the session, which ends with the process: the passes of two processes never overlap."""
-    with connection.begin():
-        locked: bool = connection.execute(sql.TRY_LOCK_SEALING).scalar_one()
-    try:
-        yield locked
-    finally:
-        if locked and not connection.invalidated:
-            if connection.in_transaction():
-                connection.rollback()
-            with connection.begin():
-                connection.execute(sql.UNLOCK_SEALING)
 
 
 def _work(connection: sqlalchemy.Connection, tx_from: int, most: int) -> _Work:

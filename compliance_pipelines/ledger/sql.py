@@ -7,9 +7,6 @@ from __future__ import annotations
 
 from sqlalchemy import text
 
-TRY_LOCK_SEALING = text("SELECT pg_try_advisory_lock(hashtext('compliance_pipelines.sealing'))")
-UNLOCK_SEALING = text("SELECT pg_advisory_unlock(hashtext('compliance_pipelines.sealing'))")
-
 CLUSTER = text("""
     SELECT control.system_identifier AS running,
            (SELECT system_identifier FROM ledger_clusters ORDER BY number DESC LIMIT 1) AS adopted

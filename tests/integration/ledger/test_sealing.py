@@ -12,7 +12,6 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from compliance_pipelines.audit_log.log import AuditLog
-from compliance_pipelines.ledger import sql
 from compliance_pipelines.ledger.sealing import (
     SealedRowsChangedError,
     SealResult,
@@ -259,9 +258,6 @@ def test_a_sealer_that_lost_its_lock_to_another_seals_nothing_twice(
     def overtake(step: str) -> None:
         if step == SealStep.HASHED:
             days.execute(OUR_LOCKS.format("pg_terminate_backend(pid)"))
-            with services.engine.connect() as waiting:
-                waiting.execute(text(sql.TRY_LOCK_SEALING.text.replace("pg_try_advisory_lock", "pg_advisory_lock")))
-                waiting.execute(sql.UNLOCK_SEALING)
             assert seal(services).entries == 2
 
     with pytest.raises(OperationalError, match="terminating connection"):
