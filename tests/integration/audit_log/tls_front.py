@@ -66,13 +66,38 @@ class Front:
 
     Attributes:
         port: of 127.0.0.1.
-        versions: the TLS version of each handshake that succeeded; `refused` for one that did not.
-        plaintext: connections whose client went on without TLS.
+        served: a thread for each connection; what it saw is noted when it has ended.
     """
 
     port: int
-    versions: list[str] = field(default_factory=list)
-    plaintext: int = 0
+    served: list[threading.Thread] = field(default_factory=list)
+    _versions: list[str] = field(default_factory=list)
+    _plaintext: int = 0
+
+    def note_version(self, version: str) -> None:
+        """Note the TLS version of a handshake."""
+        self._versions.append(version)
+
+    def note_plaintext(self) -> None:
+        """Note a client that went on without TLS."""
+        self._plaintext += 1
+
+    @property
+    def versions(self) -> list[str]:
+        """The TLS version of each handshake that succeeded; `refused` for one that did not. Clients must be closed."""
+        self._await_ends()
+        return self._versions
+
+    @property
+    def plaintext(self) -> int:
+        """How many clients went on without TLS. They must be closed."""
+        self._await_ends()
+        return self._plaintext
+
+    def _await_ends(self) -> None:
+        for each in self.served:
+            each.join(_SECONDS)
+            assert not each.is_alive(), "a client is still connected"
 
 
 def _pump(source: socket.socket, target: socket.socket) -> None:
@@ -96,12 +121,12 @@ def _serve(front: Front, client: socket.socket, database_port: int, context: ssl
             try:
                 client = context.wrap_socket(client, server_side=True)
             except (ssl.SSLError, OSError):
-                front.versions.append("refused")
+                front.note_version("refused")
                 return
-            front.versions.append(client.version() or "unknown")
+            front.note_version(client.version() or "unknown")
             first = b""
     if first:
-        front.plaintext += 1
+        front.note_plaintext()
     with client, socket.create_connection(("127.0.0.1", database_port), _SECONDS) as database:
         database.sendall(first)
         back = threading.Thread(target=_pump, args=(database, client), daemon=True)
@@ -120,7 +145,10 @@ def tls_front(database_port: int, context: ssl.SSLContext | None) -> Iterator[Fr
             with suppress(OSError):
                 while True:
                     client, _ = listener.accept()
-                    threading.Thread(target=_serve, args=(front, client, database_port, context), daemon=True).start()
+                    front.served.append(
+                        threading.Thread(target=_serve, args=(front, client, database_port, context), daemon=True)
+                    )
+                    front.served[-1].start()
 
         threading.Thread(target=accept, daemon=True).start()
         yield front
