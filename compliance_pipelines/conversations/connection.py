@@ -20,6 +20,7 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 from redis import Redis, RedisCluster
 from redis.backoff import NoBackoff
+from redis.connection import ConnectionPool
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
@@ -28,7 +29,7 @@ from compliance_pipelines.database import is_local
 from compliance_pipelines.settings import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from compliance_pipelines.settings import Settings
 
@@ -89,16 +90,15 @@ def connect_url(url: str, *, tls_min_version: str = "TLSv1.3", allow_plaintext: 
         options["ssl_min_version"] = _TLS_VERSIONS[tls_min_version]
     try:
         plain, asks_for_cluster = _without_cluster_option(plain)
-        if scheme == "redis" and not allow_plaintext:
-            _refuse_plaintext(plain)
-        if kind == "sentinel":
-            return _sentinel_client(plain, options)
+        needs_local = scheme == "redis" and not allow_plaintext
+        if needs_local:
+            _refuse_remote(host for host, _ in _hosts(plain))
         is_cluster = kind == "cluster" or asks_for_cluster
-        if scheme != "unix":
-            _refuse_other_paths(plain, is_cluster=is_cluster)
+        if kind == "sentinel":
+            return _sentinel_client(plain, options, needs_local=needs_local)
+        _refuse_other_databases(plain, is_cluster=is_cluster)
         if is_cluster:
-            with redis_errors("the connection to the cluster"):
-                return RedisCluster.from_url(plain, **options)
+            return _cluster_client(plain, options, needs_local=needs_local)
         return Redis.from_url(plain, **options)
     except ValueError as error:
         raise ConfigurationError(f"CHECKPOINT_REDIS_URL cannot be used: {error}") from None
@@ -123,17 +123,23 @@ def _hosts(url: str) -> list[tuple[str, int | None]]:
     return hosts
 
 
-def _refuse_other_paths(url: str, *, is_cluster: bool) -> None:
+def _refuse_other_databases(url: str, *, is_cluster: bool) -> None:
     """redis-py takes what it cannot read as database 0, which might be another's."""
-    database = urlsplit(url).path.strip("/")
+    parts = urlsplit(url)
+    if parts.scheme == "unix":
+        if is_cluster:
+            raise ValueError("no socket leads to a cluster")
+        return
+    database = dict(parse_qsl(parts.query)).get("db", parts.path.strip("/"))
     if database and not database.isdecimal():
         raise ValueError(f"{database!r} is no database number")
     if is_cluster and database not in {"", "0"}:
         raise ValueError("a cluster has database 0 only")
 
 
-def _refuse_plaintext(url: str) -> None:
-    remote = [host for host, _ in _hosts(url) if not is_local(host)]
+def _refuse_remote(hosts: Iterable[str]) -> None:
+    """Refuse to talk to hosts without TLS, unless they are this machine."""
+    remote = [host for host in hosts if not is_local(host)]
     if remote:
         raise ConfigurationError(
             f"CHECKPOINT_REDIS_URL would let conversations travel unencrypted to {remote[0]}: use rediss://, or set "
@@ -141,7 +147,33 @@ def _refuse_plaintext(url: str) -> None:
         )
 
 
-def _sentinel_client(url: str, options: dict[str, Any]) -> Redis:
+def _cluster_client(url: str, options: dict[str, Any], *, needs_local: bool) -> RedisCluster:
+    """The client of a cluster, each of whose nodes is looked at before anything is sent to it.
+
+    The nodes are where the cluster says, not where the URL does. Of the options, redis-py passes those on that are on a
+    list of its own, and the lowest TLS version is not.
+    """
+    missing = {name: value for name, value in options.items() if name == "ssl_min_version"}
+
+    def pool_of_node(*, host: str, **given: object) -> ConnectionPool:
+        if needs_local:
+            _refuse_remote([host])
+        return ConnectionPool(host=host, **{**given, **missing})
+
+    with redis_errors("the connection to the cluster"):
+        return RedisCluster.from_url(url, connection_pool_class=pool_of_node, **options)
+
+
+class _LocalSentinel(Sentinel):
+    """A Sentinel whose master is looked at before anything is sent to it."""
+
+    def discover_master(self, service_name: str) -> tuple[str, int]:
+        host, port = super().discover_master(service_name)  # type: ignore[no-untyped-call]
+        _refuse_remote([host])
+        return host, port
+
+
+def _sentinel_client(url: str, options: dict[str, Any], *, needs_local: bool) -> Redis:
     """The client of the master that Sentinel names; the credentials serve both."""
     parts = urlsplit(url)
     path: Sequence[str] = [unquote(part) for part in parts.path.split("/") if part]
@@ -155,7 +187,7 @@ def _sentinel_client(url: str, options: dict[str, Any]) -> Redis:
     if parts.scheme == "rediss":
         options = {**options, "ssl": True}
     options |= dict(parse_qsl(parts.query))
-    sentinel = Sentinel(  # type: ignore[no-untyped-call]
+    sentinel = (_LocalSentinel if needs_local else Sentinel)(  # type: ignore[no-untyped-call]
         [(host, port or _SENTINEL_PORT) for host, port in _hosts(url)],
         sentinel_kwargs={**options, **credentials},
         **options,

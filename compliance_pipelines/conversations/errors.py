@@ -6,7 +6,7 @@ Here: the errors that more than one module of this package raises. Not here: fin
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import redis.exceptions
 
@@ -47,19 +47,42 @@ def redis_errors(doing: str) -> Iterator[None]:
     """
     try:
         yield
-    except (redis.exceptions.AuthenticationError, redis.exceptions.NoPermissionError) as error:
-        raise ConversationError(
+    except (redis.exceptions.RedisError, redis.exceptions.RedisClusterException) as error:
+        raise _in_our_words(doing, _answer_behind(error)) from error
+
+
+# Of the answers for which redis-py has no class: a master that has fewer replicas than min-replicas-to-write asks for,
+# as one that was just promoted. It answers so before it writes anything.
+_PASSING: Final = "NOREPLICAS "
+
+
+def _in_our_words(doing: str, error: BaseException) -> ComplianceError:
+    if isinstance(error, (redis.exceptions.AuthenticationError, redis.exceptions.NoPermissionError)):
+        return ConversationError(
             f"{doing} stopped: Redis of CHECKPOINT_REDIS_URL refused the login or a command: {error}; "
             "docs/conversations.md names the commands that are needed"
-        ) from error
-    except (
-        redis.exceptions.ConnectionError,
-        redis.exceptions.TimeoutError,
-        redis.exceptions.ClusterDownError,
-        redis.exceptions.TryAgainError,
-        redis.exceptions.ReadOnlyError,
-        redis.exceptions.OutOfMemoryError,
-    ) as error:
-        raise TransientError(f"{doing} had to stop: Redis did not answer: {error}; run it again") from error
-    except redis.exceptions.RedisError as error:
-        raise ConversationError(f"{doing} stopped: Redis answered: {error}") from error
+        )
+    refused = isinstance(error, redis.exceptions.RedisError) and not isinstance(
+        error,
+        (
+            redis.exceptions.ConnectionError,
+            redis.exceptions.TimeoutError,
+            redis.exceptions.ClusterDownError,
+            redis.exceptions.TryAgainError,
+            redis.exceptions.ReadOnlyError,
+            redis.exceptions.OutOfMemoryError,
+        ),
+    )
+    if refused and not str(error).startswith(_PASSING):
+        return ConversationError(f"{doing} stopped: Redis answered: {error}")
+    return TransientError(f"{doing} had to stop: Redis did not answer: {error}; run it again")
+
+
+def _answer_behind(error: BaseException) -> BaseException:
+    """What a node answered, or that it did not, where the client says no more than that there is no cluster."""
+    while isinstance(error, redis.exceptions.RedisClusterException):
+        behind = error.__cause__ or error.__context__
+        if behind is None:
+            break
+        error = behind
+    return error

