@@ -36,6 +36,7 @@ from compliance_pipelines.conversations.purge import Retention
 from compliance_pipelines.conversations.store import CheckpointStore
 from compliance_pipelines.database import create_engine
 from compliance_pipelines.ledger.checkpoint import SigningKey
+from compliance_pipelines.ledger.keyring import Keyring
 from compliance_pipelines.local_stack.postgres import EmbeddedPostgres
 from compliance_pipelines.local_stack.redis import EmbeddedRedis
 from compliance_pipelines.object_store.local import LocalObjectStore
@@ -177,7 +178,7 @@ def _retention(database_url: str, redis_url: str, signing_key: str, work: Path) 
     )
     engine = create_engine(database_url, pool_size=3)
     key = SigningKey.from_note_string(signing_key)
-    services = Services(settings, engine, LocalObjectStore(work), key, system_clock)
+    services = Services(settings, engine, LocalObjectStore(work), Keyring.of(key), system_clock)
     store = CheckpointStore(connect_url(redis_url))
     try:
         yield Retention(services, store)

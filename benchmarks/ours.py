@@ -19,6 +19,7 @@ from compliance_pipelines.audit_log.log import AuditLog
 from compliance_pipelines.clock import system_clock
 from compliance_pipelines.database import create_engine
 from compliance_pipelines.ledger.checkpoint import SigningKey
+from compliance_pipelines.ledger.keyring import Keyring
 from compliance_pipelines.ledger.sealing import seal
 from compliance_pipelines.object_store.local import LocalObjectStore
 from compliance_pipelines.services import Services
@@ -48,7 +49,7 @@ def open_services(url: str, key: str, store: Path) -> Services:
         settings=settings,
         engine=create_engine(url, pool_size=4),
         store=LocalObjectStore(store),
-        signing_key=SigningKey.from_note_string(key),
+        keys=Keyring.of(SigningKey.from_note_string(key)),
         clock=system_clock,
     )
 

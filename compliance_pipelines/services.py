@@ -1,4 +1,4 @@
-"""What the domain works with: settings, database, cold store, key and clock, opened together.
+"""What the domain works with: settings, database, cold store, keys and clock, opened together.
 
 Here: the bundle and its opening. Not here: anything that a domain does with it.
 """
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from compliance_pipelines.clock import system_clock
 from compliance_pipelines.database import engine_from_settings
-from compliance_pipelines.ledger.keys import load_signing_key
+from compliance_pipelines.ledger.keyring import Keyring
 from compliance_pipelines.object_store import open_object_store
 
 if TYPE_CHECKING:
@@ -36,26 +36,47 @@ class Services:
     settings: Settings
     engine: sqlalchemy.Engine
     store: ObjectStore
-    signing_key: SigningKey
+    keys: Keyring
     clock: Clock = system_clock
 
     @property
+    def signing_key(self) -> SigningKey:
+        """The key that signs, opened at its first use, because most of what is done signs nothing.
+
+        Raises:
+            ConfigurationError: there is none, or it cannot be used.
+        """
+        return self.keys.signing_key
+
+    @property
     def verifier_key(self) -> VerifierKey:
-        """The public half of the signing key."""
-        return self.signing_key.verifier_key()
+        """The key that checks signatures, opened at its first use.
+
+        Raises:
+            ConfigurationError: there is none, or it cannot be used.
+        """
+        return self.keys.verifier_key
 
 
 @contextmanager
-def open_services(settings: Settings, *, clock: Clock = system_clock) -> Iterator[Services]:
+def open_services(settings: Settings, *, clock: Clock = system_clock, signs: bool = True) -> Iterator[Services]:
     """Open everything; the engine is closed at the end.
+
+    Args:
+        settings: what to open.
+        clock: decides what is due.
+        signs: whether checkpoints or manifests will be signed. If so the keys are opened now, so that a missing or a
+            wrong one is found before the work and not after it; else they are left alone until somebody asks.
 
     Raises:
         ConfigurationError: a setting is missing or cannot be used.
     """
     store = open_object_store(settings)
-    signing_key = load_signing_key(settings)
-    engine = engine_from_settings(settings)
+    services = Services(settings, engine_from_settings(settings), store, Keyring.from_settings(settings), clock)
     try:
-        yield Services(settings=settings, engine=engine, store=store, signing_key=signing_key, clock=clock)
+        if signs:
+            # The public key too: one that is not the signing key's half is refused.
+            _ = services.signing_key, services.verifier_key
+        yield services
     finally:
-        engine.dispose()
+        services.engine.dispose()

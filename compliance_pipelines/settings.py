@@ -78,6 +78,11 @@ class Settings(BaseSettings):
     ledger_signing_key_file: Path | None = Field(
         default=None, description="File that holds the signing key; LEDGER_SIGNING_KEY wins."
     )
+    ledger_public_key: str | None = Field(
+        default=None,
+        description="The ledger's public key, or a file that holds it: what is verified against where there is no "
+        "signing key. Where both are set they must be of one key.",
+    )
     ledger_seal_max_entries: int = Field(
         default=1_000_000, ge=1, description="Entries sealed in one pass, unless a single transaction wrote more."
     )

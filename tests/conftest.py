@@ -9,6 +9,7 @@ import pytest
 
 from compliance_pipelines.database import create_engine
 from compliance_pipelines.ledger.checkpoint import SigningKey
+from compliance_pipelines.ledger.keyring import Keyring
 from compliance_pipelines.object_store.local import LocalObjectStore
 from compliance_pipelines.services import Services
 from compliance_pipelines.settings import Settings
@@ -112,4 +113,4 @@ def services(
     clock: MovableClock,
 ) -> Services:
     """Everything opened, as the domain gets it."""
-    return Services(settings=settings, engine=engine, store=object_store, signing_key=signing_key, clock=clock)
+    return Services(settings=settings, engine=engine, store=object_store, keys=Keyring.of(signing_key), clock=clock)

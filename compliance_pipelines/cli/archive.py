@@ -51,14 +51,14 @@ def _bars(day: date) -> Iterator[Progress]:
         yield tell
 
 
-def _each_day(days: Sequence[datetime], work: Callable[[Services, date, Progress], str]) -> None:
+def _each_day(days: Sequence[datetime], work: Callable[[Services, date, Progress], str], *, signs: bool) -> None:
     """Work on the days in turn; one that fails is named on stderr and does not stop the others.
 
     Raises:
         SystemExit: with 1, where a day failed.
     """
     failed = False
-    with open_services(load_settings()) as services:
+    with open_services(load_settings(), signs=signs) as services:
         for day in dict.fromkeys(day.date() for day in days):
             try:
                 with _bars(day) as progress:
@@ -95,7 +95,7 @@ def archive(days: Sequence[datetime], *, beside_damaged: bool) -> None:
             f"verified; {result.uri}"
         )
 
-    _each_day(days, work)
+    _each_day(days, work, signs=True)
 
 
 @click.command("purge")
@@ -112,7 +112,7 @@ def purge(days: Sequence[datetime]) -> None:
             return "purged before, nothing to purge"
         return f"{result.entry_count:,} entries purged, {human_bytes(result.hot_bytes)} freed"
 
-    _each_day(days, work)
+    _each_day(days, work, signs=False)
 
 
 def _unqualified(_context: click.Context, _parameter: click.Parameter, table: str | None) -> str | None:
@@ -133,7 +133,7 @@ def restore(day: datetime, into: str | None) -> None:
 
     A table of that name is replaced. The hot store is not touched.
     """
-    with open_services(load_settings()) as services, _bars(day.date()) as progress:
+    with open_services(load_settings(), signs=False) as services, _bars(day.date()) as progress:
         result = restore_day(services, day.date(), into, progress=progress)
     click.echo(f"{result.day}: {result.entry_count:,} entries restored into {result.table}")
 
@@ -142,7 +142,7 @@ def restore(day: datetime, into: str | None) -> None:
 @click.argument("table", required=False, callback=_unqualified)
 def drop(table: str | None) -> None:
     """Drop the restored TABLE, or all restored tables."""
-    with open_services(load_settings()) as services:
+    with open_services(load_settings(), signs=False) as services:
         dropped = drop_restored(services, table)
     click.echo("\n".join(f"dropped {RESTORED_SCHEMA}.{name}" for name in dropped) or "there are no restored tables")
 
@@ -151,7 +151,7 @@ def drop(table: str | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")
 def status(*, as_json: bool) -> None:
     """Print days per state, entries and bytes in both stores, the ledger's head, and what falls due next."""
-    with open_services(load_settings()) as services:
+    with open_services(load_settings(), signs=False) as services:
         figures = take_figures(services)
     if as_json:
         click.echo(json.dumps(_status_document(figures), indent=2))

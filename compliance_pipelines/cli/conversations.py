@@ -50,7 +50,7 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
 @contextmanager
 def _open() -> Iterator[Retention]:
     settings = load_settings()
-    with open_services(settings, clock=system_clock) as services, open_store(settings) as store:
+    with open_services(settings, clock=system_clock, signs=False) as services, open_store(settings) as store:
         yield Retention(services, store)
 
 

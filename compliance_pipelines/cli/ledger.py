@@ -15,32 +15,13 @@ from compliance_pipelines.database import create_engine
 from compliance_pipelines.erasure.certificate import is_certificate, verify_certificate
 from compliance_pipelines.errors import ComplianceError
 from compliance_pipelines.ledger import clusters, proof_document, proofs, sealing, store
-from compliance_pipelines.ledger.checkpoint import MalformedKeyError, VerifierKey
 from compliance_pipelines.ledger.keys import load_signing_key, write_new_key
+from compliance_pipelines.ledger.public_key import read_verifier_key
 from compliance_pipelines.services import open_services
 from compliance_pipelines.settings import load_settings
 
 if TYPE_CHECKING:
     from datetime import datetime
-
-
-def read_verifier_key(text_or_path: str) -> VerifierKey:
-    """The public key that an option gives, as itself or as the name of a file that holds it.
-
-    Raises:
-        ComplianceError: it is neither.
-    """
-    if "+" in text_or_path:
-        try:
-            return VerifierKey.from_note_string(text_or_path.strip())
-        except MalformedKeyError:
-            if not Path(text_or_path).exists():
-                raise
-    try:
-        text = Path(text_or_path).read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise ComplianceError(f"the public key cannot be read from {text_or_path}: {error}") from error
-    return VerifierKey.from_note_string(text.strip())
 
 
 @click.command("seal")
@@ -75,7 +56,7 @@ def prove(log_entry_id: str, output: Path, day: datetime | None) -> None:
 
     That the proof was made is appended to the audit log.
     """
-    with open_services(load_settings()) as services:
+    with open_services(load_settings(), signs=False) as services:
         document = proofs.prove(
             services, log_entry_id, finder=ArchiveEntryFinder(services), day=None if day is None else day.date()
         )
@@ -139,7 +120,7 @@ def new_key(file: Path, name: str) -> None:
 @ledger.command("checkpoint")
 def checkpoint() -> None:
     """Print the last checkpoint in the cold store; keep copies of it where this system has no access."""
-    with open_services(load_settings()) as services, services.engine.connect() as connection:
+    with open_services(load_settings(), signs=False) as services, services.engine.connect() as connection:
         last = store.last_published_checkpoint(connection)
     if last is None:
         raise ComplianceError("there is no checkpoint yet: append an entry and run `compliance seal`")

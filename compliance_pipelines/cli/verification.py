@@ -15,8 +15,8 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from compliance_pipelines.cli.ledger import read_verifier_key
 from compliance_pipelines.errors import ComplianceError
+from compliance_pipelines.ledger.public_key import load_verifier_key, read_verifier_key
 from compliance_pipelines.services import open_services
 from compliance_pipelines.settings import load_settings
 from compliance_pipelines.verification.offline import verify_copy
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import date, datetime
 
+    from compliance_pipelines.settings import Settings
     from compliance_pipelines.verification.findings import Finding, Report
     from compliance_pipelines.verification.progress import Stage
 
@@ -96,8 +97,16 @@ def _print(report: Report, found: _Found) -> None:
     click.echo(_summary(report))
 
 
-def _online(days: Sequence[date], found: _Found) -> Report:
-    with open_services(load_settings()) as services, _bars() as bars:
+def _settings_with(public_key: str | None) -> Settings:
+    """The settings with a public key and nothing else to check signatures with: the option's, else their own."""
+    settings = load_settings()
+    key = load_verifier_key(settings) if public_key is None else read_verifier_key(public_key)
+    unset = {"ledger_signing_key": None, "ledger_signing_key_file": None}
+    return settings.model_copy(update={**unset, "ledger_public_key": key.to_note_string()})
+
+
+def _online(days: Sequence[date], public_key: str | None, found: _Found) -> Report:
+    with open_services(_settings_with(public_key), signs=False) as services, _bars() as bars:
         return verify_everything(services, days or None, progress=bars, on_finding=found.findings.append)
 
 
@@ -124,8 +133,8 @@ def _refuse_odd_usage(
     """
     if days and everything:
         raise click.UsageError("give either DAYs or --all")
-    if offline is None and (public_key is not None or archived_through is not None):
-        raise click.UsageError("--public-key and --archived-through belong to --offline")
+    if offline is None and archived_through is not None:
+        raise click.UsageError("--archived-through belongs to --offline")
     if offline is not None and public_key is None:
         raise click.UsageError("--offline needs --public-key: what is signed by whom cannot be told without it")
     if offline is not None and (days or everything):
@@ -142,7 +151,11 @@ def _refuse_odd_usage(
     metavar="DIR",
     help="Verify a copy of the bucket, without database, network or settings.",
 )
-@click.option("--public-key", metavar="KEY", help="With --offline: the ledger's public key, or a file that holds it.")
+@click.option(
+    "--public-key",
+    metavar="KEY",
+    help="The ledger's public key, or a file that holds it. Default, but not with --offline: the settings' key.",
+)
 @click.option(
     "--archived-through",
     type=_DAY,
@@ -170,7 +183,7 @@ def verify(  # noqa: PLR0913 - one parameter an option
             through = None if archived_through is None else archived_through.date()
             report = _offline(offline, public_key, through, found)
         else:
-            report = _online([day.date() for day in days], found)
+            report = _online([day.date() for day in days], public_key, found)
     except ComplianceError as error:
         if as_json:
             findings = [finding.to_json() for finding in found.findings]

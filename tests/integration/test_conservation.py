@@ -44,6 +44,7 @@ from compliance_pipelines.clock import utc_day
 from compliance_pipelines.database import create_engine
 from compliance_pipelines.ledger.anchor import check_anchor
 from compliance_pipelines.ledger.checkpoint import SigningKey
+from compliance_pipelines.ledger.keyring import Keyring
 from compliance_pipelines.ledger.sealing import SealStep, seal
 from compliance_pipelines.ledger.store import last_checkpoint
 from compliance_pipelines.object_store.local import LocalObjectStore
@@ -110,7 +111,7 @@ class Stores:
             settings=configured,
             engine=create_engine(configured.require_database_url(), pool_size=5),
             store=LocalObjectStore(self._cold),
-            signing_key=key,
+            keys=Keyring.of(key),
             clock=self.clock,
         )
         self.days = Days(self.services, create_engine(url, pool_size=2))

@@ -48,7 +48,7 @@ def client(redis_server: EmbeddedRedis) -> Iterator[Redis]:
 def services(services: Services, settings: Settings, redis_server: EmbeddedRedis, clock: MovableClock) -> Services:
     clock.moment = datetime.combine(TODAY, time(5), UTC)
     changed = settings.model_copy(update={"checkpoint_redis_url": SecretStr(redis_server.url())})
-    return Services(changed, services.engine, services.store, services.signing_key, clock)
+    return Services(changed, services.engine, services.store, services.keys, clock)
 
 
 @pytest.fixture

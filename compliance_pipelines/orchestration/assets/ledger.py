@@ -33,7 +33,7 @@ def _metadata(services: Services, segments: Sequence[Segment]) -> Metadata:
             "size": head.size,
             "root": head.root.hex(),
             "signed at": MetadataValue.timestamp(head.signed_at),
-            "origin": services.signing_key.name,
+            "origin": services.verifier_key.name,
             "uri": MetadataValue.url(services.store.locate(publication_key(head.size))),
         }
     return {**metadata, "new segments": segment_table(segments)}

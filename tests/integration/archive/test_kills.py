@@ -80,7 +80,7 @@ def test_a_disk_that_is_full_while_the_file_is_staged_is_named_and_leaves_nothin
 ) -> None:
     staging = tmp_path / "staging"
     configured = services.settings.model_copy(update={"archive_staging_path": staging})
-    small_disk = type(services)(configured, services.engine, services.store, services.signing_key, services.clock)
+    small_disk = type(services)(configured, services.engine, services.store, services.keys, services.clock)
     days.append(day, 2000)
     outcome = worker.run(small_disk, Order("archive", str(day), most_file_bytes=20_000))
     assert outcome.error is not None
@@ -95,7 +95,7 @@ def test_a_staging_file_of_a_killed_run_is_removed_by_the_next(
 ) -> None:
     staging = tmp_path / "staging"
     configured = services.settings.model_copy(update={"archive_staging_path": staging})
-    staged = type(services)(configured, services.engine, services.store, services.signing_key, services.clock)
+    staged = type(services)(configured, services.engine, services.store, services.keys, services.clock)
     days.append(day, 5)
     assert worker.run(staged, Order("archive", str(day), die_after=ArchiveStep.STAGED)).killed
     assert len(list(staging.iterdir())) == 1

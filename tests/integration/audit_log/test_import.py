@@ -611,6 +611,13 @@ def test_the_command_names_a_refused_line_in_one_line_and_exits_1(command: Comma
     )
 
 
+def test_the_command_needs_neither_the_signing_key_nor_the_public_one(
+    command: Command, purged: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("LEDGER_SIGNING_KEY")
+    assert command("import", purged).out.startswith(f"{purged}: 0 new entries, 8 repeated, of ")
+
+
 def test_the_command_takes_the_settings(command: Command, services: Services, tmp_path: Path) -> None:
     file = write(tmp_path / "events", [line(entry(1, timestamp=datetime(2001, 1, 1, tzinfo=UTC)))])
     assert "AUDIT_LOG_FIRST_DAY" in command("import", file).err

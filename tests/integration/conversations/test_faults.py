@@ -36,7 +36,7 @@ def purge_in_a_process_that_dies(world: World, step: PurgeStep) -> None:
                     os.kill(os.getpid(), signal.SIGKILL)
 
             engine = create_engine(services.settings.require_database_url(), pool_size=3)
-            own = Services(services.settings, engine, services.store, services.signing_key, services.clock)
+            own = Services(services.settings, engine, services.store, services.keys, services.clock)
             Retention(own, CheckpointStore(connect_url(world.url)), die).purge()
         finally:
             os._exit(1)

@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from redis import Redis
 
 from compliance_pipelines.database import create_engine
+from compliance_pipelines.ledger.keyring import Keyring
 from compliance_pipelines.services import Services
 from tests.integration.erasure.application import Application
 
@@ -101,6 +102,6 @@ def pseudonymous(
         settings=settings.model_copy(update=update),
         engine=engine,
         store=object_store,
-        signing_key=signing_key,
+        keys=Keyring.of(signing_key),
         clock=clock,
     )

@@ -23,6 +23,7 @@ from compliance_pipelines.erasure.record import NewRequest, State, open_cases, r
 from compliance_pipelines.erasure.replay import REASON, plan_replay, request_replays
 from compliance_pipelines.erasure.runner import run_request
 from compliance_pipelines.ledger.checkpoint import SigningKey
+from compliance_pipelines.ledger.keyring import Keyring
 from compliance_pipelines.pseudonyms import pseudonym
 from compliance_pipelines.services import Services
 from tests.integration.archive.days import overwrite
@@ -188,7 +189,11 @@ def test_an_archive_that_is_not_what_was_signed_is_not_believed(
 ) -> None:
     since = clock() - timedelta(days=120)
     stranger = Services(
-        restored.settings, restored.engine, restored.store, SigningKey.generate(signing_key.name), restored.clock
+        restored.settings,
+        restored.engine,
+        restored.store,
+        Keyring.of(SigningKey.generate(signing_key.name)),
+        restored.clock,
     )
     with pytest.raises(ManifestError):
         plan_replay(stranger, since)

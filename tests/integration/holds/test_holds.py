@@ -87,7 +87,7 @@ def test_with_pseudonyms_the_audit_entry_does_not_name_the_person(settings: Sett
         update={"gdpr_subject_pseudonyms": "hmac", "gdpr_pseudonym_key": type(settings.ledger_signing_key)(key)}
     )
     add_hold(
-        type(services)(hidden, services.engine, services.store, services.signing_key, services.clock),
+        type(services)(hidden, services.engine, services.store, services.keys, services.clock),
         NewHold(HoldScope.USER, "user:alice is a party", "counsel", subject="user:alice"),
     )
     ((_, _, metadata),) = entries(services.engine)

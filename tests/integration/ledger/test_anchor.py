@@ -10,6 +10,7 @@ from compliance_pipelines.ledger import store
 from compliance_pipelines.ledger.anchor import DatabaseRolledBackError, LedgerForkError
 from compliance_pipelines.ledger.checkpoint import Checkpoint, SigningKey, sign_checkpoint
 from compliance_pipelines.ledger.head import LedgerHead
+from compliance_pipelines.ledger.keyring import Keyring
 from compliance_pipelines.ledger.publication import (
     CheckpointMissingError,
     ForeignCheckpointError,
@@ -147,7 +148,7 @@ def test_a_checkpoint_signed_by_another_key_stops_sealing(
 
 
 def test_a_signing_key_that_was_changed_stops_sealing(services: Services, sealed: Days, inspector: Inspector) -> None:
-    changed = dataclasses.replace(services, signing_key=SigningKey.generate(services.signing_key.name))
+    changed = dataclasses.replace(services, keys=Keyring.of(SigningKey.generate(services.signing_key.name)))
     assert_refused(changed, inspector, ForeignCheckpointError, "not signed by")
     assert seal_all(services).entries == 1
 

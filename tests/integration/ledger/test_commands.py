@@ -4,6 +4,7 @@ import json
 import os
 import stat
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -101,6 +102,23 @@ def test_a_proof_is_made_and_verified(
     assert days.execute("SELECT resource_id FROM audit_logs WHERE action = 'audit.prove'") == [
         (entries[1].log_entry_id,)
     ]
+
+
+def test_only_sealing_needs_the_signing_key(
+    command: Command, services: Services, days: Days, tmp_path: Path, day: date
+) -> None:
+    (proved,) = days.append(day, 1)
+    days.append(day, 1, sealed=False)
+    proof, public_key = tmp_path / "proof.json", services.verifier_key.to_note_string()
+    with_public_key = partial(command, LEDGER_SIGNING_KEY=None, LEDGER_PUBLIC_KEY=public_key)
+
+    assert command("ledger", "checkpoint", LEDGER_SIGNING_KEY=None).startswith("tests.example/audit\n1\n")
+    with_public_key("prove", proved.log_entry_id, "-o", proof)
+    assert with_public_key("verify-proof", proof, "--public-key", public_key).startswith("valid: ")
+    with pytest.raises(ComplianceError, match="no signing key: set LEDGER_SIGNING_KEY_FILE"):
+        with_public_key("seal")
+    with pytest.raises(ComplianceError, match="no signing key: set LEDGER_SIGNING_KEY_FILE"):
+        with_public_key("ledger", "key")
 
 
 def test_the_public_key_may_be_in_a_file(command: Command, days: Days, tmp_path: Path, day: date) -> None:

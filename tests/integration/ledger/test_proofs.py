@@ -21,6 +21,7 @@ from compliance_pipelines.database import create_engine
 from compliance_pipelines.errors import TransientError
 from compliance_pipelines.ledger import proofs
 from compliance_pipelines.ledger.checkpoint import SigningKey
+from compliance_pipelines.ledger.keyring import Keyring
 from compliance_pipelines.ledger.proof_document import verify_proof
 from compliance_pipelines.ledger.proofs import (
     AmbiguousEntryError,
@@ -278,7 +279,7 @@ def test_nothing_is_proved_from_a_ledger_that_is_not_what_was_signed(
 
 def test_nothing_is_proved_under_a_key_that_did_not_sign(services: Services, days: Days, day: date) -> None:
     (proved,) = days.append(day, 1)
-    changed = dataclasses.replace(services, signing_key=SigningKey.generate("tests.example/audit"))
+    changed = dataclasses.replace(services, keys=Keyring.of(SigningKey.generate("tests.example/audit")))
     with pytest.raises(EntryDiffersError, match="the signing key is not the ledger's"):
         prove(changed, proved.log_entry_id, finder=ArchiveEntryFinder(changed))
 

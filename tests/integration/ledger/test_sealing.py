@@ -198,7 +198,7 @@ def test_the_bound_is_that_of_the_settings(services: Services, inspector: Inspec
     append_in_transactions(services, day, [1] * 5)
 
     settle(services)
-    result = seal(type(services)(bounded, services.engine, services.store, services.signing_key, services.clock))
+    result = seal(type(services)(bounded, services.engine, services.store, services.keys, services.clock))
 
     assert (result.entries, result.more) == (2, True)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from compliance_pipelines.database import create_engine
+from compliance_pipelines.ledger.keyring import Keyring
 from compliance_pipelines.object_store.local import LocalObjectStore
 from compliance_pipelines.services import Services
 from compliance_pipelines.settings import Settings
@@ -37,7 +38,7 @@ def _opened(url: str, cold: Path, superuser_url: str = "") -> Iterator[World]:
         compliance_local_stack=True,
     )
     moment = datetime.now(UTC)
-    services = Services(settings, engine, LocalObjectStore(cold), KEY, lambda: moment)
+    services = Services(settings, engine, LocalObjectStore(cold), Keyring.of(KEY), lambda: moment)
     try:
         yield World(services, Days(services, superuser))
     finally:

@@ -9,14 +9,24 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from compliance_pipelines.cli import main
+from compliance_pipelines.ledger.checkpoint import SigningKey
 from tests.integration.verification.world import ARCHIVED, HOT, KEY, OTHER_ARCHIVED, PURGED
+from tests.logins import login_url
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from compliance_pipelines.local_stack.postgres import EmbeddedPostgres
     from tests.integration.verification.world import World
 
-_SETTINGS = ("AUDIT_LOG_DATABASE_URL", "AUDIT_COLD_STORAGE_PROVIDER", "AUDIT_COLD_STORAGE_PATH", "LEDGER_SIGNING_KEY")
+_SETTINGS = (
+    "AUDIT_LOG_DATABASE_URL",
+    "AUDIT_COLD_STORAGE_PROVIDER",
+    "AUDIT_COLD_STORAGE_PATH",
+    "LEDGER_SIGNING_KEY",
+    "LEDGER_SIGNING_KEY_FILE",
+    "LEDGER_PUBLIC_KEY",
+)
 
 
 class Command:
@@ -57,6 +67,18 @@ def configured(world: World, command: Command, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("AUDIT_COLD_STORAGE_PATH", str(world.cold))
     monkeypatch.setenv("LEDGER_SIGNING_KEY", KEY.to_note_string())
     return command
+
+
+@pytest.fixture
+def auditor(
+    world: World, configured: Command, postgres_server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> Command:
+    """The command as somebody who may read and has no key at all."""
+    database = world.services.engine.url.database
+    assert database is not None
+    monkeypatch.setenv("AUDIT_LOG_DATABASE_URL", login_url(postgres_server.url(database), "test_reader"))
+    monkeypatch.delenv("LEDGER_SIGNING_KEY")
+    return configured
 
 
 def test_a_clean_system_is_one_line_and_exit_status_0(configured: Command) -> None:
@@ -111,6 +133,48 @@ def test_the_json_names_kind_day_and_message_of_each_finding(world: World, confi
     }
 
 
+def test_an_auditor_needs_the_public_key_and_no_other(
+    auditor: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    status, out, err = auditor.run("--all")
+    assert (status, out) == (1, "")
+    assert err.startswith("compliance: no public key: set LEDGER_PUBLIC_KEY ")
+    key, key_file = KEY.verifier_key().to_note_string(), tmp_path / "ledger.pub"
+    key_file.write_text(key + "\n")
+    for given in (key, key_file):
+        status, out, _ = auditor.run("--all", "--public-key", given)
+        assert (status, out[:17]) == (0, "nothing is wrong:")
+        with monkeypatch.context() as setting:
+            setting.setenv("LEDGER_PUBLIC_KEY", str(given))
+            status, out, _ = auditor.run(PURGED)
+            assert (status, out[:17]) == (0, "nothing is wrong:")
+
+
+def test_the_public_key_of_the_option_counts_and_no_other_key_is_opened(
+    auditor: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    another = SigningKey.generate(KEY.name)
+    monkeypatch.setenv("LEDGER_PUBLIC_KEY", another.verifier_key().to_note_string())
+    monkeypatch.setenv("LEDGER_SIGNING_KEY_FILE", str(tmp_path / "not-readable"))
+    status, out, _ = auditor.run("--public-key", KEY.verifier_key().to_note_string())
+    assert (status, out[:17]) == (0, "nothing is wrong:")
+
+
+def test_what_another_key_signed_is_not_believed_whatever_the_stores_say(
+    auditor: Command, configured: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Database and bucket agree with each other and with their own key: the auditor's is another."""
+    another = SigningKey.generate(KEY.name)
+    status, report = auditor.json("--public-key", another.verifier_key().to_note_string())
+    assert (status, report["ok"]) == (1, False)
+    assert {finding["kind"] for finding in report["findings"]} >= {"checkpoint_of_another_key", "manifest_altered"}
+    monkeypatch.setenv("LEDGER_SIGNING_KEY", KEY.to_note_string())
+    monkeypatch.setenv("LEDGER_PUBLIC_KEY", another.verifier_key().to_note_string())
+    status, out, err = configured.run()
+    assert (status, out) == (1, "")
+    assert err.startswith("compliance: LEDGER_PUBLIC_KEY is ")
+
+
 def test_a_copy_is_verified_without_any_setting(world: World, command: Command, tmp_path: Path) -> None:
     key_file = tmp_path / "key"
     key_file.write_text(KEY.verifier_key().to_note_string() + "\n")
@@ -133,7 +197,6 @@ def test_a_copy_is_verified_without_any_setting(world: World, command: Command, 
         (HOT, "--all"),
         ("2026-13-01",),
         ("--offline", "somewhere"),
-        ("--public-key", "x"),
         ("--archived-through", HOT),
         ("--offline", "somewhere", "--public-key", "x", HOT),
         ("--offline", "somewhere", "--public-key", "x", "--all"),
