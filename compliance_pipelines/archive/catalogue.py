@@ -13,14 +13,12 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal
 
 from compliance_pipelines.archive import sql
+from compliance_pipelines.archive.held_days import held_days
 from compliance_pipelines.clock import days_before, utc_day
-from compliance_pipelines.holds import active_holds
-from compliance_pipelines.holds.audit_days import hold_on_audit_day
 from compliance_pipelines.ledger.store import segment_of_row
-from compliance_pipelines.pseudonyms import subjects_from_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     import sqlalchemy
 
@@ -266,32 +264,29 @@ def due_among(services: Services, days: Sequence[DayFacts]) -> Due:
 
 def due(services: Services) -> Due:
     """The days to archive and the days to purge now, oldest first; held days are archived and not purged."""
-    subjects = subjects_from_settings(services.settings)
     with snapshot(services) as connection:
         wanted = due_among(services, list(facts_of_days(connection).values()))
-        holds = active_holds(connection)
-        free = [day for day in wanted.purge if hold_on_audit_day(connection, holds, day, subjects) is None]
-    return Due(wanted.archive, tuple(free))
+        held = held_days(connection, services, wanted.purge)
+    return Due(wanted.archive, tuple(day for day in wanted.purge if day not in held))
 
 
-def next_due_among(services: Services, days: Sequence[DayFacts]) -> NextDue | None:
-    """The earliest step that is due or will fall due, or None where nothing is pending."""
+def next_due_among(services: Services, days: Sequence[DayFacts], held: Collection[date] = ()) -> NextDue | None:
+    """The earliest step that is due or will fall due, or None where nothing is pending.
+
+    Args:
+        services: the clock and the settings decide.
+        days: their facts.
+        held: days that a legal hold keeps from the purge.
+    """
     today = utc_day(services.clock())
     steps: list[NextDue] = []
     for facts in days:
         state = facts.state(today)
-        if state is DayState.VERIFIED and facts.last_verified_at is not None:
+        if state is DayState.VERIFIED and facts.last_verified_at is not None and facts.day not in held:
             steps.append(NextDue("purge", facts.day, purge_due_at(services, facts.day, facts.last_verified_at)))
         elif state in {DayState.OPEN, DayState.SEALED, DayState.ARCHIVED}:
             steps.append(NextDue("archive", facts.day, archive_due_at(services, facts.day)))
     return min(steps, key=lambda step: (step.at, step.day), default=None)
-
-
-def next_due(services: Services) -> NextDue | None:
-    """The earliest step that is due or will fall due, or None where nothing is pending."""
-    with snapshot(services) as connection:
-        days = list(facts_of_days(connection).values())
-    return next_due_among(services, days)
 
 
 def totals_of(connection: sqlalchemy.Connection, days: Sequence[DayFacts]) -> Totals:

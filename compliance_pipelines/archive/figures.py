@@ -10,13 +10,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from compliance_pipelines.archive import catalogue
+from compliance_pipelines.archive.held_days import held_days
 from compliance_pipelines.clock import utc_day
+from compliance_pipelines.holds import may_see_holds
 from compliance_pipelines.ledger.store import last_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
+    from datetime import date, datetime
 
+    from compliance_pipelines.holds import Hold
     from compliance_pipelines.services import Services
 
 
@@ -30,7 +33,10 @@ class Figures:
         ledger_size: segments in the ledger.
         ledger_root: root of its last checkpoint, 32 bytes; None before the first sealing.
         checkpoint_time: when that was signed; None before the first sealing.
-        next_due: the earliest step that is due or will fall due; None where nothing is pending.
+        held: the verified days that a legal hold keeps in PostgreSQL, oldest first, each with the hold that the purge
+            would name; None where the login may not see the holds, so that it cannot be told.
+        next_due: the earliest step that is due or will fall due, the purge of held days left out; None where nothing
+            is pending.
     """
 
     days: Mapping[catalogue.DayState, int]
@@ -38,6 +44,7 @@ class Figures:
     ledger_size: int
     ledger_root: bytes | None
     checkpoint_time: datetime | None
+    held: Mapping[date, Hold] | None
     next_due: catalogue.NextDue | None
 
 
@@ -48,6 +55,8 @@ def take_figures(services: Services) -> Figures:
         days = list(catalogue.facts_of_days(connection).values())
         totals = catalogue.totals_of(connection, days)
         checkpoint = last_checkpoint(connection)
+        verified = [facts.day for facts in days if facts.state(today) is catalogue.DayState.VERIFIED]
+        held = held_days(connection, services, verified) if may_see_holds(connection) else None
     states = Counter(facts.state(today) for facts in days)
     return Figures(
         days={state: states[state] for state in catalogue.DayState},
@@ -55,5 +64,6 @@ def take_figures(services: Services) -> Figures:
         ledger_size=0 if checkpoint is None else checkpoint.size,
         ledger_root=None if checkpoint is None else checkpoint.root,
         checkpoint_time=None if checkpoint is None else checkpoint.signed_at,
-        next_due=catalogue.next_due_among(services, days),
+        held=held,
+        next_due=catalogue.next_due_among(services, days, held or {}),
     )

@@ -150,7 +150,7 @@ def drop(table: str | None) -> None:
 @click.command("status")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")
 def status(*, as_json: bool) -> None:
-    """Print days per state, entries and bytes in both stores, the ledger's head, and what falls due next."""
+    """Print days per state, entries and bytes in both stores, the ledger's head, and what is held or falls due next."""
     with open_services(load_settings(), signs=False) as services:
         figures = take_figures(services)
     if as_json:
@@ -160,7 +160,7 @@ def status(*, as_json: bool) -> None:
 
 
 def _status_document(figures: Figures) -> dict[str, Any]:
-    totals, due = figures.totals, figures.next_due
+    totals, held, due = figures.totals, figures.held, figures.next_due
     signed = figures.checkpoint_time
     return {
         "days": {state.value: count for state, count in figures.days.items()},
@@ -171,6 +171,7 @@ def _status_document(figures: Figures) -> dict[str, Any]:
             "root": None if figures.ledger_root is None else figures.ledger_root.hex(),
             "checkpoint_time": None if signed is None else signed.isoformat(),
         },
+        "held": None if held is None else [{"day": str(day), "hold": hold.id} for day, hold in held.items()],
         "next_due": None if due is None else {"action": due.action, "day": str(due.day), "at": due.at.isoformat()},
     }
 

@@ -5,14 +5,18 @@ Here: the words and the table. Not here: how any figure is found.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from rich.console import Console
 
     from compliance_pipelines.archive.figures import Figures
+    from compliance_pipelines.holds import Hold
 
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
 _STEP: Final = 1024
@@ -35,6 +39,21 @@ def _compression(ratio: float | None) -> str:
     return f", {ratio:.1f} times smaller than the entries"
 
 
+def _held(holds: Collection[Hold]) -> str:
+    """How many of the verified days are not purged, and which holds they wait for."""
+    by_hold = sorted(Counter(hold.id for hold in holds).items())
+    days = "1 verified day is" if len(holds) == 1 else f"{len(holds):,} verified days are"
+    return f"{days} not purged: " + ", ".join(f"{count:,} by hold {hold}" for hold, count in by_hold)
+
+
+def _next_due(figures: Figures) -> str:
+    due = figures.next_due
+    if due is None:
+        return "nothing"
+    doubt = ", unless held" if due.action == "purge" and figures.held is None else ""
+    return f"{due.action} {due.day} from {due.at:%Y-%m-%d %H:%M} UTC on{doubt}"
+
+
 def show_summary(console: Console, title: str | None, figures: Figures) -> None:
     """Print the figures as a table of two columns."""
     table = Table(title=title, show_header=False, title_justify="left", min_width=72)
@@ -53,8 +72,9 @@ def show_summary(console: Console, title: str | None, figures: Figures) -> None:
         signed = f"{figures.checkpoint_time:%Y-%m-%d %H:%M:%S} UTC"
         table.add_row("ledger", f"{figures.ledger_size:,} segments, last checkpoint signed {signed}")
         table.add_row("", f"root {figures.ledger_root.hex()}")
-    due = figures.next_due
-    table.add_row(
-        "next due", "nothing" if due is None else f"{due.action} {due.day} from {due.at:%Y-%m-%d %H:%M} UTC on"
-    )
+    if figures.held is None:
+        table.add_row("held", "cannot be told: this login may not see whom holds are on")
+    elif figures.held:
+        table.add_row("held", _held(figures.held.values()))
+    table.add_row("next due", _next_due(figures))
     console.print(table)

@@ -4,6 +4,6 @@ Whoever destroys calls :func:`lock_holds` in the transaction in which, or during
 each thing, and reports what is held. :func:`active_holds` is enough for planning.
 """
 
-from compliance_pipelines.holds.active import Hold, HoldScope, HoldSet, active_holds, lock_holds
+from compliance_pipelines.holds.active import Hold, HoldScope, HoldSet, active_holds, lock_holds, may_see_holds
 
-__all__ = ["Hold", "HoldScope", "HoldSet", "active_holds", "lock_holds"]
+__all__ = ["Hold", "HoldScope", "HoldSet", "active_holds", "lock_holds", "may_see_holds"]

@@ -150,6 +150,11 @@ class HoldSet:
         return next((hold for hold in self.holds if hold.subject == subject), None)
 
 
+def may_see_holds(connection: sqlalchemy.Connection) -> bool:
+    """Whether the login may know whom holds are on, which auditors and writers may not."""
+    return bool(connection.execute(sql.MAY_SEE_SUBJECTS).scalar_one())
+
+
 def active_holds(connection: sqlalchemy.Connection) -> HoldSet:
     """The holds that were added and not released, as of now. For planning; see :func:`lock_holds` for deleting."""
     return HoldSet(tuple(Hold.from_row(row) for row in connection.execute(sql.ACTIVE_HOLDS)))

@@ -29,6 +29,7 @@ HOLD_WITH_RELEASE = text(f"""
     FROM legal_holds AS hold LEFT JOIN legal_hold_releases AS release ON release.hold_id = hold.id
     WHERE hold.id = :id
 """)  # noqa: S608 - constants only
+MAY_SEE_SUBJECTS = text("SELECT has_column_privilege('legal_holds', 'subject', 'SELECT')")
 
 INSERT_HOLD = text("""
     INSERT INTO legal_holds (scope, subject, first_day, last_day, reason, author)

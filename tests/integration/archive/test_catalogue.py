@@ -16,13 +16,14 @@ from compliance_pipelines.archive.catalogue import (
     day_summary,
     due,
     facts_of_days,
-    next_due,
     parts_of_day,
     states_of_days,
 )
 from compliance_pipelines.archive.export import ArchiveStep, archive_day
 from compliance_pipelines.archive.figures import take_figures
 from compliance_pipelines.archive.purge import purge_day
+from compliance_pipelines.holds import HoldScope
+from compliance_pipelines.holds.record import NewHold, add_hold, release_hold
 from tests.integration.archive.days import Stopped, stop_after
 from tests.sealing import seal_all
 
@@ -57,7 +58,7 @@ def test_a_day_goes_from_open_to_purged_and_back_when_a_late_entry_comes(
     assert state() is DayState.VERIFIED
     assert due(services) == Due((), ())
     assert part.verified_at is not None
-    assert next_due(services) == NextDue("purge", day, part.verified_at + timedelta(days=7))
+    assert take_figures(services).next_due == NextDue("purge", day, part.verified_at + timedelta(days=7))
     clock.advance(days=8)
     assert due(services) == Due((), (day,))
     purge_day(services, day)
@@ -67,7 +68,7 @@ def test_a_day_goes_from_open_to_purged_and_back_when_a_late_entry_comes(
     assert state() is DayState.OPEN
     seal_all(services)
     assert state() is DayState.SEALED
-    assert next_due(services) == NextDue("archive", day, archive_due_at(services, day))
+    assert take_figures(services).next_due == NextDue("archive", day, archive_due_at(services, day))
 
 
 def test_counts_and_bytes_are_those_of_the_stores(
@@ -125,3 +126,33 @@ def test_the_figures_are_of_one_moment(services: Services, days: Days, day: date
     after = take_figures(services)
     assert after.totals.total_entries == before.totals.total_entries == 9
     assert (before.ledger_size, after.ledger_size) == (1, 2)
+
+
+def test_what_a_hold_keeps_from_the_purge_is_held_and_not_due(
+    services: Services, days: Days, day: date, clock: MovableClock
+) -> None:
+    by_date, by_user, free = (day + timedelta(days=number) for number in range(3))
+    for this_day, count in ((by_date, 1), (by_user, 2), (free, 1)):  # the second entry of a day is user-1's
+        days.append(this_day, count)
+        archive_day(services, this_day)
+    first = add_hold(services, NewHold(HoldScope.DAYS, "case 7", "counsel", first_day=by_date, last_day=by_date)).hold
+    second = add_hold(services, NewHold(HoldScope.USER, "case 8", "counsel", subject="user-1")).hold
+
+    figures = take_figures(services)  # in their grace already: they will not be purged when it ends
+    assert figures.held == {by_date: first, by_user: second}
+    assert figures.days[DayState.VERIFIED] == 3
+    assert figures.next_due is not None
+    assert (figures.next_due.action, figures.next_due.day) == ("purge", free)
+
+    clock.advance(days=8)
+    assert due(services).purge == (free,)
+    purge_day(services, free)
+    figures = take_figures(services)
+    assert figures.held == {by_date: first, by_user: second}
+    assert figures.next_due is None or figures.next_due.day not in {by_date, by_user}
+
+    release_hold(services, first.id, reason="over", author="judge")
+    figures = take_figures(services)
+    assert figures.held == {by_user: second}
+    assert figures.next_due is not None
+    assert (figures.next_due.action, figures.next_due.day) == ("purge", by_date)

@@ -12,7 +12,10 @@ import pytest
 from compliance_pipelines.archive import locking
 from compliance_pipelines.archive.export import archive_day
 from compliance_pipelines.cli import main
+from compliance_pipelines.holds import HoldScope
+from compliance_pipelines.holds.record import NewHold, add_hold
 from tests.integration.archive.days import remove
+from tests.logins import login_url
 from tests.sealing import seal_all
 
 if TYPE_CHECKING:
@@ -169,6 +172,7 @@ def test_the_status_of_nothing(run: Run) -> None:
     assert document["days"] == dict.fromkeys(["open", "sealed", "archived", "verified", "purged", "expired"], 0)
     assert document["entries"] == {"hot": 0, "cold": 0, "total": 0}
     assert document["ledger"] == {"size": 0, "root": None, "checkpoint_time": None}
+    assert document["held"] == []
     assert document["next_due"] is None
     assert run("status")[0] == 0
 
@@ -208,6 +212,63 @@ def test_the_status_for_a_person(services: Services, days: Days, day: date, run:
     assert "1 verified" in out
     assert "1,235 in all: 1,235 hot, 1,234 cold" in out
     assert f"purge {day} from " in out
+
+
+def test_the_status_shows_held_days_as_held_and_not_as_due(services: Services, days: Days, day: date, run: Run) -> None:
+    for number in range(3):
+        days.append(day + timedelta(days=number), 1)
+        archive_day(services, day + timedelta(days=number))
+    new = NewHold(HoldScope.DAYS, "case 7", "counsel", first_day=day, last_day=day + timedelta(days=1))
+    hold = add_hold(services, new).hold
+    document = status_of(run)
+    assert document["days"]["verified"] == 3
+    assert document["held"] == [
+        {"day": str(day), "hold": hold.id},
+        {"day": str(day + timedelta(days=1)), "hold": hold.id},
+    ]
+    assert (document["next_due"]["action"], document["next_due"]["day"]) == ("purge", str(day + timedelta(days=2)))
+    out = run("status")[1]
+    assert f"2 verified days are not purged: 2 by hold {hold.id}" in out
+    assert f"purge {day + timedelta(days=2)} from " in out
+
+
+@pytest.mark.parametrize("login", ["test_reader", "test_writer"])
+def test_who_may_not_see_holds_is_told_that_it_cannot_be_told(
+    days: Days, day: date, run: Run, monkeypatch: pytest.MonkeyPatch, login: str
+) -> None:
+    services = days.services
+    days.append(day, 1)
+    archive_day(services, day)
+    add_hold(services, NewHold(HoldScope.USER, "case 7", "counsel", subject="user-0"))
+    monkeypatch.setenv("AUDIT_LOG_DATABASE_URL", login_url(services.settings.require_database_url(), login))
+    assert status_of(run)["held"] is None
+    out = run("status")[1]
+    assert "cannot be told: this login may not see whom holds are on" in out
+    assert "UTC on, unless held" in out
+
+
+def test_only_what_signs_needs_the_signing_key(
+    days: Days, day: date, run: Run, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    days.append(day, 3)
+    monkeypatch.delenv("LEDGER_SIGNING_KEY")
+    status, out, err = run("archive", day)
+    assert (status, out) == (1, "")
+    assert err.startswith("compliance: no signing key: set LEDGER_SIGNING_KEY_FILE ")
+    assert days.objects(day) == []
+
+    archive_day(services, day)
+    for arguments in (["status"], ["status", "--json"], ["drop-restored"]):
+        assert run(*arguments)[0] == 0
+    for command in ("restore", "purge"):
+        status, _, err = run(command, day)
+        assert status == 1
+        assert err.startswith("compliance: no public key: set LEDGER_PUBLIC_KEY ")
+    assert len(days.hot_rows(day)) == 3
+    monkeypatch.setenv("LEDGER_PUBLIC_KEY", services.verifier_key.to_note_string())
+    for command in ("restore", "purge"):
+        assert run(command, day)[0] == 0
+    assert days.hot_rows(day) == []
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from compliance_pipelines.archive.catalogue import (
     purge_due_at,
 )
 from compliance_pipelines.ledger.checkpoint import SigningKey
+from compliance_pipelines.ledger.keyring import Keyring
 from compliance_pipelines.object_store.local import LocalObjectStore
 from compliance_pipelines.services import Services
 from compliance_pipelines.settings import Settings
@@ -47,7 +48,7 @@ def services(now: datetime = NOW, **values: int) -> Services:
         settings=Settings(_env_file=None, **values),
         engine=sqlalchemy.create_engine("postgresql+psycopg://never-connected"),
         store=LocalObjectStore(Path("never-used")),
-        signing_key=SigningKey.generate("tests.example/audit"),
+        keys=Keyring.of(SigningKey.generate("tests.example/audit")),
         clock=lambda: now,
     )
 
@@ -161,3 +162,14 @@ def test_next_comes_what_is_due_first_and_of_the_oldest_day() -> None:
         "archive", TODAY - timedelta(days=10), datetime(2026, 12, 30, tzinfo=UTC)
     )
     assert next_due_among(services(), days[2:]) is None
+
+
+def test_a_held_day_is_not_next_for_the_purge_but_for_the_archive_it_is() -> None:
+    younger = facts(VERIFIED, day=DAY + timedelta(days=1), last_verified_at=NOW - timedelta(days=1))
+    days = [facts(VERIFIED), younger]
+    assert next_due_among(services(), days) == NextDue("purge", DAY, NOW)
+    assert next_due_among(services(), days, {DAY}) == NextDue("purge", younger.day, NOW + timedelta(days=6))
+    assert next_due_among(services(), days, {DAY, younger.day}) is None
+    assert next_due_among(services(), [facts(SEALED)], {DAY}) == NextDue(
+        "archive", DAY, archive_due_at(services(), DAY)
+    )
