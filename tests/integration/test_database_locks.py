@@ -23,29 +23,36 @@ WAITERS = text(
 
 
 def is_free(engine: sqlalchemy.Engine, name: str = "work", key: str = "") -> bool:
+    """Asked by an engine of its own: a session may take again what it holds, and a pool lends sessions again."""
     with engine.connect() as connection, process_lock(connection, name, key, patience=AT_ONCE) as held:
         return held
 
 
-def test_only_one_holds_it_and_each_key_is_another(engine: sqlalchemy.Engine) -> None:
+def test_only_one_holds_it_and_each_key_is_another(
+    engine: sqlalchemy.Engine, superuser_engine: sqlalchemy.Engine
+) -> None:
     with engine.connect() as connection, process_lock(connection, "work", "1") as held:
         assert held
-        assert not is_free(engine, "work", "1")
-        assert is_free(engine, "work", "2")
-        assert is_free(engine, "play", "1")
-    assert is_free(engine, "work", "1")
+        assert not is_free(superuser_engine, "work", "1")
+        assert is_free(superuser_engine, "work", "2")
+        assert is_free(superuser_engine, "play", "1")
+    assert is_free(superuser_engine, "work", "1")
 
 
-def test_who_could_not_have_it_has_a_connection_that_works_and_takes_nothing_away(engine: sqlalchemy.Engine) -> None:
+def test_who_could_not_have_it_has_a_connection_that_works_and_takes_nothing_away(
+    engine: sqlalchemy.Engine, superuser_engine: sqlalchemy.Engine
+) -> None:
     with engine.connect() as first, process_lock(first, "work"):
         with engine.connect() as second:
             with process_lock(second, "work", patience=AT_ONCE) as held:
                 assert not held
             assert second.execute(text("SELECT 1")).scalar_one() == 1
-        assert not is_free(engine)
+        assert not is_free(superuser_engine)
 
 
-def test_it_is_given_back_by_whoever_fails_with_a_transaction_open(engine: sqlalchemy.Engine) -> None:
+def test_it_is_given_back_by_whoever_fails_with_a_transaction_open(
+    engine: sqlalchemy.Engine, superuser_engine: sqlalchemy.Engine
+) -> None:
     def fail() -> None:
         with engine.connect() as connection, process_lock(connection, "work"):
             connection.execute(text("SELECT 1"))
@@ -53,14 +60,14 @@ def test_it_is_given_back_by_whoever_fails_with_a_transaction_open(engine: sqlal
 
     with pytest.raises(RuntimeError):
         fail()
-    assert is_free(engine)
+    assert is_free(superuser_engine)
 
 
-def test_it_outlasts_the_transactions_under_it(engine: sqlalchemy.Engine) -> None:
+def test_it_outlasts_the_transactions_under_it(engine: sqlalchemy.Engine, superuser_engine: sqlalchemy.Engine) -> None:
     with engine.connect() as connection, process_lock(connection, "work"):
         with connection.begin():
             connection.execute(text("SELECT 1"))
-        assert not is_free(engine)
+        assert not is_free(superuser_engine)
 
 
 def test_who_waits_gets_it_when_the_session_of_the_holder_ends(
@@ -84,4 +91,4 @@ def test_who_waits_gets_it_when_the_session_of_the_holder_ends(
             watcher.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": backend})
         waiter.join(timeout=LONG.total_seconds())
         assert got == [True]
-    assert is_free(engine)
+    assert is_free(superuser_engine)

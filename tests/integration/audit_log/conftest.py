@@ -1,24 +1,31 @@
-"""Logs on a migrated database, as the application that appends to it."""
+"""Logs and imports on a migrated database."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from datetime import date
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import pytest_asyncio
 
+from compliance_pipelines.archive.lookup import ArchivedIds
+from compliance_pipelines.audit_log import batches
+from compliance_pipelines.audit_log.importing import ImportResult, import_file
 from compliance_pipelines.audit_log.log import AsyncAuditLog, AuditLog
 from compliance_pipelines.database import create_asynchronous_engine, create_engine
 from tests.integration.audit_log.command import Command
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
     import sqlalchemy
     from sqlalchemy.ext.asyncio import AsyncEngine
 
+    from compliance_pipelines.services import Services
     from compliance_pipelines.settings import Settings
+
+    Import = Callable[..., ImportResult]
 
 
 @pytest.fixture
@@ -58,3 +65,29 @@ def command(
     command = Command(monkeypatch, capsys, tmp_path / "here")
     command.use(settings)
     return command
+
+
+@pytest.fixture
+def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A handful of entries needs several chunks, and each chunk several pieces."""
+    monkeypatch.setattr(batches, "_CHUNK_ENTRIES", 4)
+    monkeypatch.setattr(batches, "_PIECE_CHARACTERS", 300)
+
+
+@pytest.fixture
+def importing(services: Services) -> Import:
+    """Import a file as the command does."""
+
+    def run(file: Path, **options: Any) -> ImportResult:  # noqa: ANN401 - those of import_file
+        return import_file(
+            services.engine,
+            file,
+            **{
+                "actor": "pipelines",
+                "first_day": date(2015, 1, 1),
+                "archived_ids": ArchivedIds(services),
+                **options,
+            },
+        )
+
+    return run

@@ -1,10 +1,14 @@
-"""Files to import."""
+"""Files to import, and what an import says of itself."""
 
 from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import text
 
 from compliance_pipelines.audit_log.entry import JsonText
 from tests.integration.audit_log.entries import entry
@@ -12,6 +16,8 @@ from tests.integration.audit_log.entries import entry
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
+
+    import sqlalchemy
 
     from compliance_pipelines.audit_log.entry import AuditEntry
 
@@ -41,3 +47,21 @@ def write(path: Path, content: Iterable[str], *, zipped: bool = False) -> Path:
 def exact(number: int, digits: str) -> AuditEntry:
     """An entry with a number in its metadata."""
     return entry(number, metadata=JsonText(f'{{"n": {digits}}}'))
+
+
+def moved(number: int, **offset: float) -> AuditEntry:
+    """The entry of this number at another time."""
+    return replace(entry(number), timestamp=entry(number).timestamp + timedelta(**offset))
+
+
+def own_entries(engine: sqlalchemy.Engine) -> list[Any]:
+    """What imports appended about themselves."""
+    with engine.connect() as connection:
+        return list(
+            connection.execute(
+                text(
+                    "SELECT user_id, resource_type, resource_id, result, metadata FROM audit_logs"
+                    " WHERE action = 'audit.import' ORDER BY id"
+                )
+            )
+        )

@@ -13,8 +13,9 @@ from sqlalchemy.exc import OperationalError
 from compliance_pipelines.audit_log.log import AsyncAuditLog, AuditLog
 from compliance_pipelines.audit_log.reading import ReadingError, read_rows
 from compliance_pipelines.database import create_asynchronous_engine, create_engine
+from tests.certificates import HOST_NAME, write_certificate
 from tests.integration.audit_log.entries import MOMENT, entry, ids, stored
-from tests.integration.audit_log.tls_front import HOST_NAME, Front, make_certificate, server_context, tls_front
+from tests.integration.audit_log.tls_front import Front, server_context, tls_front
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return make_certificate(tmp_path_factory.mktemp("tls"))
+    return write_certificate(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ def database_port(url: str) -> int:
 
 @pytest.fixture
 def remote(pipeline_database_url: str) -> Callable[..., str]:
-    """The URL of a front, under a name that is not local; the address saves asking for it."""
+    """The URL of a front, under a name that is not local; libpq resolves no name where it is given an address."""
 
     def url(front: Front, **query: str) -> str:
         return (
@@ -137,7 +138,7 @@ def test_a_certificate_is_checked_where_that_is_asked_for(
         assert connection.execute(text("SELECT 1")).scalar_one() == 1
     trusted.dispose()
 
-    other, _ = make_certificate(tmp_path)
+    other, _ = write_certificate(tmp_path)
     deceived = create_engine(remote(front, sslmode="verify-full", sslrootcert=str(other)), pool_size=1)
     with pytest.raises(OperationalError, match="certificate verify failed"), deceived.connect():
         pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,8 +11,6 @@ from pydantic import SecretStr
 from redis import Redis
 
 from compliance_pipelines.database import create_engine
-from compliance_pipelines.ledger.keyring import Keyring
-from compliance_pipelines.services import Services
 from tests.integration.erasure.application import Application
 
 if TYPE_CHECKING:
@@ -19,11 +18,9 @@ if TYPE_CHECKING:
 
     import sqlalchemy
 
-    from compliance_pipelines.ledger.checkpoint import SigningKey
     from compliance_pipelines.local_stack.redis import EmbeddedRedis
-    from compliance_pipelines.object_store.local import LocalObjectStore
+    from compliance_pipelines.services import Services
     from compliance_pipelines.settings import Settings
-    from tests.conftest import MovableClock
 
 PSEUDONYM_KEY = "the key of the pseudonyms, 40 characters"
 
@@ -89,19 +86,7 @@ def settings(settings: Settings, redis_server: EmbeddedRedis, empty_database_url
 
 
 @pytest.fixture
-def pseudonymous(
-    settings: Settings,
-    engine: sqlalchemy.Engine,
-    object_store: LocalObjectStore,
-    signing_key: SigningKey,
-    clock: MovableClock,
-) -> Services:
+def pseudonymous(services: Services) -> Services:
     """The services with pseudonyms in audit entries."""
     update = {"gdpr_subject_pseudonyms": "hmac", "gdpr_pseudonym_key": SecretStr(PSEUDONYM_KEY)}
-    return Services(
-        settings=settings.model_copy(update=update),
-        engine=engine,
-        store=object_store,
-        keys=Keyring.of(signing_key),
-        clock=clock,
-    )
+    return replace(services, settings=services.settings.model_copy(update=update))

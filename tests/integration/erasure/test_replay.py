@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +26,6 @@ from compliance_pipelines.erasure.runner import run_request
 from compliance_pipelines.ledger.checkpoint import SigningKey
 from compliance_pipelines.ledger.keyring import Keyring
 from compliance_pipelines.pseudonyms import pseudonym
-from compliance_pipelines.services import Services
 from tests.integration.archive.days import overwrite
 from tests.integration.erasure.conftest import PSEUDONYM_KEY
 from tests.integration.erasure.flaky import Shelf
@@ -34,6 +34,7 @@ from tests.sealing import seal_all
 if TYPE_CHECKING:
     import sqlalchemy
 
+    from compliance_pipelines.services import Services
     from tests.conftest import MovableClock
     from tests.integration.erasure.application import Application
 
@@ -188,13 +189,7 @@ def test_an_archive_that_is_not_what_was_signed_is_not_believed(
     restored: Services, clock: MovableClock, signing_key: SigningKey
 ) -> None:
     since = clock() - timedelta(days=120)
-    stranger = Services(
-        restored.settings,
-        restored.engine,
-        restored.store,
-        Keyring.of(SigningKey.generate(signing_key.name)),
-        restored.clock,
-    )
+    stranger = replace(restored, keys=Keyring.of(SigningKey.generate(signing_key.name)))
     with pytest.raises(ManifestError):
         plan_replay(stranger, since)
     (path,) = Path(unquote(urlparse(restored.store.uri).path)).rglob("*.parquet")
