@@ -1,6 +1,7 @@
 """Connections to the audit log's database: URLs, TLS, pool.
 
-Here: how a URL becomes an engine or a libpq connection string. Not here: any SQL of a domain.
+Here: how a URL becomes an engine or a libpq connection string. Not here: what a session is set to
+(database_sessions.py), any SQL of a domain.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from compliance_pipelines.database_sessions import APPLICATION_NAME, pin_engine
 from compliance_pipelines.settings import ConfigurationError
 
 if TYPE_CHECKING:
@@ -22,7 +24,16 @@ if TYPE_CHECKING:
 
 _DRIVER: Final = "postgresql+psycopg"
 _UNENCRYPTED_MODES: Final = frozenset({"disable", "allow", "prefer"})
-_CONNECT_TIMEOUT_SECONDS: Final = 10
+# A host that is gone without a word is noticed after a minute, however long the answer may take.
+_CONNECTION_PARAMETERS: Final = {
+    "connect_timeout": 10,
+    "keepalives": 1,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "client_encoding": "UTF8",
+    "application_name": APPLICATION_NAME,
+}
 DEFAULT_POOL_SIZE: Final = 20
 DEFAULT_TLS_MIN_VERSION: Final = "TLSv1.3"
 
@@ -96,40 +107,44 @@ def libpq_uri(url: URL) -> str:
     return url.set(drivername="postgresql").render_as_string(hide_password=False)
 
 
+def session_uri(url: URL) -> str:
+    """The same with what each connection of ours is given; the session is still to be pinned."""
+    given = {name: str(value) for name, value in _CONNECTION_PARAMETERS.items()}
+    return libpq_uri(url.set(query={**given, **url.query}))
+
+
 def _pool_options(size: int) -> dict[str, Any]:
     return {
         "pool_size": size,
         "max_overflow": 0,
-        "pool_pre_ping": True,
-        "connect_args": {
-            "connect_timeout": _CONNECT_TIMEOUT_SECONDS,
-            "options": "-c timezone=UTC",
-            "application_name": "compliance_pipelines",
-        },
+        # Said in each BEGIN: what a transaction sees is not left to the session's default.
+        "isolation_level": "READ COMMITTED",
+        "connect_args": dict(_CONNECTION_PARAMETERS),
     }
 
 
 def create_engine(
     url: str, *, pool_size: int = DEFAULT_POOL_SIZE, tls_min_version: str = DEFAULT_TLS_MIN_VERSION
 ) -> sqlalchemy.Engine:
-    """An engine with a pool of `pool_size` connections that are tested before use.
-
-    Sessions speak UTC, so that a day means the same everywhere.
-    """
-    return sqlalchemy.create_engine(
+    """An engine with a pool of `pool_size` connections, each tested and pinned (database_sessions.py) before use."""
+    engine = sqlalchemy.create_engine(
         database_url(url, tls_min_version=tls_min_version),
         **_pool_options(pool_size),
     )
+    pin_engine(engine)
+    return engine
 
 
 def create_asynchronous_engine(
     url: str, *, pool_size: int = DEFAULT_POOL_SIZE, tls_min_version: str = DEFAULT_TLS_MIN_VERSION
 ) -> AsyncEngine:
     """The asynchronous twin of :func:`create_engine`."""
-    return create_async_engine(
+    engine = create_async_engine(
         database_url(url, tls_min_version=tls_min_version),
         **_pool_options(pool_size),
     )
+    pin_engine(engine)
+    return engine
 
 
 def engine_from_settings(settings: Settings) -> sqlalchemy.Engine:
