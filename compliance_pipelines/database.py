@@ -20,6 +20,8 @@ from compliance_pipelines.database_sessions import APPLICATION_NAME, pin_engine
 from compliance_pipelines.settings import ConfigurationError
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from compliance_pipelines.settings import Settings
 
 _DRIVER: Final = "postgresql+psycopg"
@@ -124,14 +126,28 @@ def _pool_options(size: int) -> dict[str, Any]:
 
 
 def create_engine(
-    url: str, *, pool_size: int = DEFAULT_POOL_SIZE, tls_min_version: str = DEFAULT_TLS_MIN_VERSION
+    url: str,
+    *,
+    pool_size: int = DEFAULT_POOL_SIZE,
+    tls_min_version: str = DEFAULT_TLS_MIN_VERSION,
+    left_alone: Collection[str] = (),
 ) -> sqlalchemy.Engine:
-    """An engine with a pool of `pool_size` connections, each tested and pinned (database_sessions.py) before use."""
+    """An engine with a pool of `pool_size` connections, each tested and pinned (database_sessions.py) before use.
+
+    Args:
+        url: `postgresql://...`, with or without a SQLAlchemy driver.
+        pool_size: connections at most.
+        tls_min_version: oldest TLS version that a remote host may speak, in libpq's words.
+        left_alone: session settings that stay as the login has them.
+
+    Raises:
+        ConfigurationError: see :func:`database_url`.
+    """
     engine = sqlalchemy.create_engine(
         database_url(url, tls_min_version=tls_min_version),
         **_pool_options(pool_size),
     )
-    pin_engine(engine)
+    pin_engine(engine, left_alone=left_alone)
     return engine
 
 

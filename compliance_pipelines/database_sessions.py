@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
+from weakref import WeakSet
 
 import psycopg
 from sqlalchemy import event
@@ -21,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from compliance_pipelines.errors import ComplianceError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     import sqlalchemy
     from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -79,6 +80,7 @@ _SYNCHRONOUS_COMMIT: Final = "synchronous_commit"
 _DURABLE: Final = ("on", "remote_apply")
 
 _MOMENTS: Final = ("connect", "checkout")
+_PINNED_ENGINES: Final[WeakSet[sqlalchemy.Engine]] = WeakSet()
 _NAMES: Final = (*PINNED, _SYNCHRONOUS_COMMIT, *REQUIRED)
 
 
@@ -94,11 +96,12 @@ class SessionSettingError(ComplianceError):
     """A session does not have the settings that the code relies on; nothing was done in it."""
 
 
-def settings_to_change(found: Mapping[str, str | None]) -> dict[str, str]:
+def settings_to_change(found: Mapping[str, str | None], *, left_alone: Collection[str] = ()) -> dict[str, str]:
     """What must be set on a session.
 
     Args:
         found: each setting of READ_SETTINGS; None where the server does not know it.
+        left_alone: settings of PINNED that may be as they are.
 
     Raises:
         SessionSettingError: a setting is wrong that only an administrator may change.
@@ -109,7 +112,9 @@ def settings_to_change(found: Mapping[str, str | None]) -> dict[str, str]:
                 f"the session has {name} = {found[name]}, with which nothing may be read or written here; find out who "
                 f"set it (\\drds in psql, postgresql.conf) and set it to {wanted}"
             )
-    changes = {name: wanted for name, wanted in PINNED.items() if found[name] not in {None, wanted}}
+    changes = {
+        name: wanted for name, wanted in PINNED.items() if found[name] not in {None, wanted} and name not in left_alone
+    }
     if found[_SYNCHRONOUS_COMMIT] not in _DURABLE:
         changes[_SYNCHRONOUS_COMMIT] = "on"
     return changes
@@ -121,20 +126,21 @@ def change_settings(changes: Mapping[str, str]) -> str:
     return "SELECT " + ", ".join(f'{call} AS "{number}"' for number, call in enumerate(calls))
 
 
-def pin_session(query: Callable[[str], Mapping[str, str | None]]) -> None:
+def pin_session(query: Callable[[str], Mapping[str, str | None]], *, left_alone: Collection[str] = ()) -> None:
     """Set what a session relies on, and read it back.
 
     Args:
         query: runs a statement outside of a transaction, or commits it, and returns the one row.
+        left_alone: settings of PINNED that may be as they are.
 
     Raises:
         SessionSettingError: a setting does not hold.
     """
-    changes = settings_to_change(query(READ_SETTINGS))
+    changes = settings_to_change(query(READ_SETTINGS), left_alone=left_alone)
     if not changes:
         return
     query(change_settings(changes))
-    left = settings_to_change(query(READ_SETTINGS))
+    left = settings_to_change(query(READ_SETTINGS), left_alone=left_alone)
     if left:
         raise SessionSettingError(
             f"the session does not keep {', '.join(sorted(left))}: a connection pooler that hands each transaction to "
@@ -142,21 +148,30 @@ def pin_session(query: Callable[[str], Mapping[str, str | None]]) -> None:
         )
 
 
-def pin_engine(engine: sqlalchemy.Engine | AsyncEngine) -> None:
+def pin_engine(engine: sqlalchemy.Engine | AsyncEngine, *, left_alone: Collection[str] = ()) -> None:
     """Pin each session of an engine when it is made, and look again whenever it is taken from the pool.
 
     Whoever makes an engine of its own for :class:`compliance_pipelines.audit_log.log.AuditLog` calls this once, before
     anything is done with it; :func:`compliance_pipelines.database.create_engine` does it by itself.
+
+    Args:
+        engine: of psycopg 3, synchronous or not.
+        left_alone: settings of PINNED that stay as the login has them, for the database of somebody else.
     """
     if is_pinned(engine):
         return
+
+    def pin(connection: DBAPIConnection, *_of_the_pool: object) -> None:
+        _pin(connection, left_alone)
+
     for moment in _MOMENTS:
-        event.listen(_synchronous(engine), moment, _pin)
+        event.listen(_synchronous(engine), moment, pin)
+    _PINNED_ENGINES.add(_synchronous(engine))
 
 
 def is_pinned(engine: sqlalchemy.Engine | AsyncEngine) -> bool:
     """Whether the sessions of an engine are pinned."""
-    return event.contains(_synchronous(engine), "checkout", _pin)
+    return _synchronous(engine) in _PINNED_ENGINES
 
 
 def require_pinned(engine: sqlalchemy.Engine | AsyncEngine) -> None:
@@ -176,7 +191,7 @@ def _synchronous(engine: sqlalchemy.Engine | AsyncEngine) -> sqlalchemy.Engine:
     return engine.sync_engine if isinstance(engine, AsyncEngine) else engine
 
 
-def _pin(connection: DBAPIConnection, *_of_the_pool: object) -> None:
+def _pin(connection: DBAPIConnection, left_alone: Collection[str]) -> None:
     """Pin a psycopg connection that is in no transaction, whichever its engine's kind.
 
     Raises:
@@ -186,7 +201,7 @@ def _pin(connection: DBAPIConnection, *_of_the_pool: object) -> None:
     before = connection.autocommit
     try:
         connection.autocommit = True  # what is set in a transaction may go with it
-        pin_session(lambda statement: _only_row(connection, statement))
+        pin_session(lambda statement: _only_row(connection, statement), left_alone=left_alone)
         connection.autocommit = before
     except psycopg.Error as error:
         if connection.closed or connection.broken:

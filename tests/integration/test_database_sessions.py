@@ -12,11 +12,13 @@ from sqlalchemy import text
 from compliance_pipelines.archive.export import archive_day
 from compliance_pipelines.archive.purge import purge_day
 from compliance_pipelines.audit_log.log import AsyncAuditLog, AuditLog
+from compliance_pipelines.audit_log.migrate import current_revision, head_revision, upgrade
 from compliance_pipelines.audit_log.reading import open_snapshot
 from compliance_pipelines.database import create_asynchronous_engine, create_engine
 from compliance_pipelines.database_sessions import (
     PINNED,
     READ_SETTINGS,
+    REQUIRED,
     SessionSettingError,
     pin_engine,
     pin_session,
@@ -164,7 +166,7 @@ def test_a_session_that_was_ended_while_it_lay_in_the_pool_is_replaced(
 
 def test_settings_that_a_pooler_loses_between_statements_are_an_error() -> None:
     def forgetful(statement: str) -> dict[str, str | None]:
-        return dict.fromkeys([*settings_to_change.__globals__["_NAMES"]], None) | {
+        return dict.fromkeys([*PINNED, *REQUIRED]) | {
             "TimeZone": "Asia/Kathmandu",
             "synchronous_commit": "on",
         }
@@ -216,6 +218,23 @@ async def test_so_must_an_asynchronous_one(writer_database_url: str) -> None:
     assert await AsyncAuditLog(other).append(entry(1, timestamp=MOMENT))
     await other.dispose()
     await engine.dispose()
+
+
+@pytest.mark.usefixtures("_hostile")
+def test_the_databases_of_others_keep_their_search_path_and_nothing_else(pipeline_database_url: str) -> None:
+    engine = create_engine(pipeline_database_url, pool_size=1, left_alone=("search_path",))
+    with engine.connect() as connection:
+        assert settings_to_change(found_by(connection)) == {"search_path": "public, pg_temp"}
+    engine.dispose()
+
+
+def test_a_database_with_hostile_defaults_can_be_migrated(empty_database_url: str) -> None:
+    engine = create_engine(empty_database_url, pool_size=1)
+    set_defaults(engine, HOSTILE)
+    upgrade(empty_database_url)
+    with engine.connect() as connection:
+        assert current_revision(connection) == head_revision()
+    engine.dispose()
 
 
 def test_times_read_are_in_utc_whatever_the_session_began_with(
