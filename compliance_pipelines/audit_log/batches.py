@@ -1,7 +1,7 @@
 """Appending many entries by COPY, in one transaction.
 
-Here: how a batch is cut into chunks, and the two ways in which a chunk is stored. Not here: COPY itself (copying.py),
-connections (log.py).
+Here: how a batch is cut into chunks, and the two ways in which a chunk is stored. Not here: COPY itself
+(postgres/copying.py), connections (log.py).
 
 Almost always every entry is new: a chunk is copied right into `audit_logs`, where the first repeat makes COPY fail.
 Then the chunk alone is undone and goes through a temporary table, from which what is new is inserted.
@@ -24,12 +24,14 @@ from compliance_pipelines.audit_log.appending import (
     purged_among,
     start_of,
 )
-from compliance_pipelines.audit_log.copying import copy_fields, copy_in
+from compliance_pipelines.audit_log.entry_batches import APPENDED_SCHEMA, JSONB_COLUMNS, entry_batch, text_length
 from compliance_pipelines.audit_log.errors import conflict
+from compliance_pipelines.postgres.copying import CopyTarget, copy_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    import pyarrow as pa
     import sqlalchemy
 
     from compliance_pipelines.audit_log.entry import AuditEntry
@@ -42,6 +44,9 @@ _PIECE_CHARACTERS: Final = 2**17
 # In the time in which one entry is looked up in the indexes of three days, PostgreSQL reads this much of them.
 _BYTES_READ_PER_LOOKUP: Final = 2048
 _NAMED: Final = 5
+
+_HOT_TABLE: Final = CopyTarget(("public", "audit_logs"), APPENDED_SCHEMA, JSONB_COLUMNS)
+_STAGING: Final = CopyTarget(("audit_append",), APPENDED_SCHEMA, JSONB_COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,7 @@ class AppendResult:
 
 
 class _Chunk:
-    """A part of the batch, kept as text in case that it must be sent again.
+    """A part of the batch, kept as Arrow batches in case that it must be sent again.
 
     Entries are not kept: thousands of objects that live on would keep Python's garbage collector busy.
 
@@ -70,35 +75,36 @@ class _Chunk:
     def __init__(self, entries: Iterator[AuditEntry], accept: Acceptance) -> None:
         self._source = entries
         self._accept = accept
-        self._pieces: list[str] = []
+        self._pieces: list[pa.RecordBatch] = []
         self._characters = 0
         self.ids: list[str] = []
         self.times: list[datetime] = []
         self.days: Counter[date] = Counter()
         self.last = False
 
-    def read(self) -> Iterator[str]:
-        """Read a chunk, as pieces of COPY's text format.
+    def read(self) -> Iterator[pa.RecordBatch]:
+        """Read a chunk, piece by piece.
 
         Raises:
             InvalidEntryError: an entry's day is before the first one.
         """
-        lines: list[str] = []
+        piece: list[AuditEntry] = []
         characters = 0
         for entry in self._source:
             self._note(entry)
-            line = copy_fields(entry) + "\n"
-            lines.append(line)
-            characters += len(line)
+            piece.append(entry)
+            length = text_length(entry)
+            characters += length
+            self._characters += length
             if characters >= _PIECE_CHARACTERS:
-                yield self._kept(lines)
-                lines, characters = [], 0
+                yield self._kept(piece)
+                piece, characters = [], 0
             if len(self.ids) >= _CHUNK_ENTRIES or self._characters >= _CHUNK_CHARACTERS:
                 break
         else:
             self.last = True
-        if lines:
-            yield self._kept(lines)
+        if piece:
+            yield self._kept(piece)
 
     def _note(self, entry: AuditEntry) -> None:
         day = entry.timestamp.date()
@@ -108,13 +114,12 @@ class _Chunk:
         self.ids.append(entry.log_entry_id)
         self.times.append(entry.timestamp)
 
-    def _kept(self, lines: list[str]) -> str:
-        piece = "".join(lines)
+    def _kept(self, entries: list[AuditEntry]) -> pa.RecordBatch:
+        piece = entry_batch(entries)
         self._pieces.append(piece)
-        self._characters += len(piece)
         return piece
 
-    def again(self) -> Iterator[str]:
+    def again(self) -> Iterator[pa.RecordBatch]:
         """What was read of it, or all of it where nothing was; what was not read belongs to the next chunk."""
         return iter(self._pieces) if self._pieces else self.read()
 
@@ -172,7 +177,7 @@ class _Batch:
         """Copy a chunk into the table; None where that cannot be, and was undone."""
         undoable = self._connection.begin_nested()
         try:
-            new = copy_in(self._connection, sql.COPY_ENTRIES, chunk.read())
+            new = copy_in(self._connection, _HOT_TABLE, chunk.read())
         except psycopg.errors.UniqueViolation:
             undoable.rollback()
             return None
@@ -187,7 +192,7 @@ class _Batch:
         if not self._has_staging:
             self._connection.execute(sql.CREATE_STAGING)
             self._has_staging = True
-        copy_in(self._connection, sql.COPY_TO_STAGING, chunk.again())
+        copy_in(self._connection, _STAGING, chunk.again())
         looked_up: set[date] = set()
         while True:
             for day in sorted(set(purged_among(self._connection, chunk.days)) - looked_up):

@@ -19,12 +19,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import chain
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import pyarrow as pa
 
 from compliance_pipelines.audit_log import sql
 from compliance_pipelines.audit_log.appending import Acceptance, insert
-from compliance_pipelines.audit_log.copying import copy_fields, copy_in, copy_value
-from compliance_pipelines.audit_log.entry import InvalidEntryError
+from compliance_pipelines.audit_log.entry import AuditEntry, InvalidEntryError
+from compliance_pipelines.audit_log.entry_batches import APPENDED_SCHEMA, JSONB_COLUMNS, entry_arrays, text_length
 from compliance_pipelines.audit_log.errors import appending
 from compliance_pipelines.audit_log.import_progress import ImportPhase, silent
 from compliance_pipelines.audit_log.import_source import open_source
@@ -34,6 +36,7 @@ from compliance_pipelines.audit_log.partitions import PartitionBusyError, make_r
 from compliance_pipelines.audit_log.refusals import ImportRefusedError, Refusals
 from compliance_pipelines.audit_log.rejects import open_rejects
 from compliance_pipelines.audit_log.system_entries import system_entry
+from compliance_pipelines.postgres.copying import CopyTarget, copy_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -52,6 +55,19 @@ _TOLERANCE: Final = timedelta(minutes=5)
 _PIECE_CHARACTERS: Final = 2**17
 _DAYS_AT_ONCE: Final = 50
 _PAUSES_SECONDS: Final = (1.0, 2.0, 4.0, 8.0)
+_STAGING: Final = CopyTarget(
+    ("audit_import",),
+    pa.schema([pa.field("line", pa.int64()), *APPENDED_SCHEMA, pa.field("raw", pa.string())]),
+    JSONB_COLUMNS,
+)
+
+
+class _ValidLine(NamedTuple):
+    """A line's number, its entry, and its text where refused lines are kept."""
+
+    number: int
+    entry: AuditEntry
+    raw: str | None
 
 
 @dataclass(frozen=True)
@@ -153,7 +169,7 @@ class _Import:
 
     def store(self, archive: ArchivedIdSource) -> ImportResult:
         self._connection.execute(sql.CREATE_IMPORT)
-        valid = copy_in(self._connection, sql.COPY_TO_IMPORT, self._pieces())
+        valid = copy_in(self._connection, _STAGING, self._pieces())
         invalid = self._refusals.count
         self._progress(ImportPhase.CHECK, 0, None)
         self._connection.execute(sql.ANALYZE_IMPORT)
@@ -198,21 +214,22 @@ class _Import:
         if self._refusals.count and not self._keeps_refused:
             raise ImportRefusedError(self._file, self._refusals.named, self._refusals.count)
 
-    def _pieces(self) -> Iterator[str]:
-        """The valid lines in COPY's text format; the others are refused on the way."""
-        rows: list[str] = []
+    def _pieces(self) -> Iterator[pa.RecordBatch]:
+        """The valid lines as they are staged; the others are refused on the way."""
+        lines: list[_ValidLine] = []
         characters = 0
-        for row in self._rows():
-            rows.append(row)
-            characters += len(row)
+        for line in self._valid_lines():
+            lines.append(line)
+            characters += text_length(line.entry) + len(line.raw or "")
             if characters >= _PIECE_CHARACTERS:
-                yield "".join(rows)
-                rows, characters = [], 0
+                yield _staged(lines)
+                lines, characters = [], 0
                 self._progress(ImportPhase.READ, self._source.bytes_read, self._source.size)
-        yield "".join(rows)
+        if lines:
+            yield _staged(lines)
         self._progress(ImportPhase.READ, self._source.bytes_read, self._source.size)
 
-    def _rows(self) -> Iterator[str]:
+    def _valid_lines(self) -> Iterator[_ValidLine]:
         source, latest = self._source, self._started + _TOLERANCE
         for line in source.lines():
             try:
@@ -223,8 +240,7 @@ class _Import:
             except InvalidEntryError as error:
                 self._refusals.add(source.line_number, chain([line], source.rest_of_line()), str(error))
                 continue
-            kept = copy_value(text if self._keeps_refused else None)
-            yield f"{source.line_number}\t{copy_fields(entry)}\t{kept}\n"
+            yield _ValidLine(source.line_number, entry, text if self._keeps_refused else None)
 
     def _decoded(self, line: bytes) -> str:
         if self._source.line_too_long:
@@ -250,3 +266,10 @@ class _Import:
     def _make(self, days: Sequence[date]) -> None:
         with self._engine.begin() as connection:
             make_room(connection, days, self._accept.first_day)
+
+
+def _staged(lines: Sequence[_ValidLine]) -> pa.RecordBatch:
+    numbers = pa.array([line.number for line in lines], pa.int64())
+    raw = pa.array([line.raw for line in lines], pa.string())
+    entries = entry_arrays([line.entry for line in lines])
+    return pa.RecordBatch.from_arrays([numbers, *entries, raw], schema=_STAGING.schema)

@@ -31,14 +31,12 @@ PURGED_DAYS_AMONG = text("""
 
 # An id that is there before the entries of a batch get theirs, by which these are found again.
 NEXT_ID = text("SELECT nextval('audit_logs_id_seq')")
-COPY_ENTRIES: Final = f"COPY audit_logs ({_COLUMNS}) FROM STDIN (FORMAT text, ENCODING 'UTF8')"
 CREATE_STAGING = text("""
     CREATE TEMPORARY TABLE audit_append (
         log_entry_id TEXT, "timestamp" TIMESTAMPTZ, user_id TEXT, action TEXT, resource_type TEXT, resource_id TEXT,
         result TEXT, metadata JSONB
     ) ON COMMIT DROP
 """)
-COPY_TO_STAGING: Final = f"COPY audit_append ({_COLUMNS}) FROM STDIN (FORMAT text, ENCODING 'UTF8')"
 DELETE_STAGED = text("""
     DELETE FROM audit_append WHERE "timestamp" >= :since AND "timestamp" < :until AND log_entry_id = ANY(:log_entry_ids)
 """)
@@ -78,7 +76,6 @@ CREATE_IMPORT = text("""
         resource_id TEXT, result TEXT, metadata JSONB, raw TEXT
     ) ON COMMIT DROP
 """)
-COPY_TO_IMPORT: Final = f"COPY audit_import (line, {_COLUMNS}, raw) FROM STDIN (FORMAT text, ENCODING 'UTF8')"
 ANALYZE_IMPORT = text("""ANALYZE audit_import (line, log_entry_id, "timestamp")""")
 IMPORTED_DAYS = text("""
     SELECT DISTINCT ("timestamp" AT TIME ZONE 'UTC')::date AS day FROM audit_import ORDER BY 1

