@@ -24,7 +24,7 @@ from compliance_pipelines.audit_log.appending import (
     purged_among,
     start_of,
 )
-from compliance_pipelines.audit_log.entry_batches import APPENDED_SCHEMA, JSONB_COLUMNS, entry_batch, text_length
+from compliance_pipelines.audit_log.entry_batches import APPENDED_SCHEMA, JSONB_COLUMNS, EntryColumns
 from compliance_pipelines.audit_log.errors import conflict
 from compliance_pipelines.postgres.copying import CopyTarget, copy_in
 
@@ -40,7 +40,8 @@ _ONE_DAY: Final = timedelta(days=1)
 # Large, because PostgreSQL keeps account of the subtransaction that each chunk is; small enough to be kept in memory.
 _CHUNK_ENTRIES: Final = 20_000
 _CHUNK_CHARACTERS: Final = 8 * 2**20
-_PIECE_CHARACTERS: Final = 2**17
+# About two thousand entries: Arrow works a column at a time, and has a price for each column of each piece.
+_PIECE_CHARACTERS: Final = 2**19
 # In the time in which one entry is looked up in the indexes of three days, PostgreSQL reads this much of them.
 _BYTES_READ_PER_LOOKUP: Final = 2048
 _NAMED: Final = 5
@@ -88,22 +89,18 @@ class _Chunk:
         Raises:
             InvalidEntryError: an entry's day is before the first one.
         """
-        piece: list[AuditEntry] = []
-        characters = 0
+        piece = EntryColumns()
         for entry in self._source:
             self._note(entry)
-            piece.append(entry)
-            length = text_length(entry)
-            characters += length
-            self._characters += length
-            if characters >= _PIECE_CHARACTERS:
+            self._characters += piece.add(entry)
+            if piece.characters >= _PIECE_CHARACTERS:
                 yield self._kept(piece)
-                piece, characters = [], 0
+                piece = EntryColumns()
             if len(self.ids) >= _CHUNK_ENTRIES or self._characters >= _CHUNK_CHARACTERS:
                 break
         else:
             self.last = True
-        if piece:
+        if piece.count:
             yield self._kept(piece)
 
     def _note(self, entry: AuditEntry) -> None:
@@ -114,8 +111,8 @@ class _Chunk:
         self.ids.append(entry.log_entry_id)
         self.times.append(entry.timestamp)
 
-    def _kept(self, entries: list[AuditEntry]) -> pa.RecordBatch:
-        piece = entry_batch(entries)
+    def _kept(self, entries: EntryColumns) -> pa.RecordBatch:
+        piece = entries.batch()
         self._pieces.append(piece)
         return piece
 

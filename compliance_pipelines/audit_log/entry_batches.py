@@ -1,6 +1,6 @@
 """Entries as Arrow batches, to be copied.
 
-Here: the columns that an application fills, and a batch of them made of entries. Not here: COPY (postgres/copying.py),
+Here: the columns that an application fills, and collecting entries into them. Not here: COPY (postgres/copying.py),
 what is copied where (batches.py, importing.py).
 """
 
@@ -13,8 +13,6 @@ import pyarrow as pa
 from compliance_pipelines.audit_log.entry import ENTRY_SCHEMA
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from compliance_pipelines.audit_log.entry import AuditEntry
 
 JSONB_COLUMNS: Final = frozenset({"metadata"})
@@ -22,34 +20,44 @@ JSONB_COLUMNS: Final = frozenset({"metadata"})
 APPENDED_SCHEMA: Final = pa.schema([field for field in ENTRY_SCHEMA if field.name not in {"id", "created_at", "tx_id"}])
 
 
-def entry_arrays(entries: Sequence[AuditEntry]) -> list[pa.Array]:
-    """The columns of APPENDED_SCHEMA; a column at a time is far cheaper than an entry at a time."""
-    columns: tuple[list[object], ...] = (
-        [entry.log_entry_id for entry in entries],
-        [entry.timestamp for entry in entries],
-        [entry.user_id for entry in entries],
-        [entry.action for entry in entries],
-        [entry.resource_type for entry in entries],
-        [entry.resource_id for entry in entries],
-        [entry.result for entry in entries],
-        [entry.metadata_text for entry in entries],
-    )
-    return [pa.array(values, field.type) for values, field in zip(columns, APPENDED_SCHEMA, strict=True)]
+class EntryColumns:
+    """Entries that wait to become a batch, as the values of their columns.
 
+    The entries themselves are not kept: objects that hold others keep Python's garbage collector busy, texts do not.
 
-def entry_batch(entries: Sequence[AuditEntry]) -> pa.RecordBatch:
-    """Entries in APPENDED_SCHEMA."""
-    return pa.RecordBatch.from_arrays(entry_arrays(entries), schema=APPENDED_SCHEMA)
+    Attributes:
+        count: how many entries there are.
+        characters: how many their texts have together, which is about what they take in memory.
+    """
 
+    def __init__(self) -> None:
+        self._columns: tuple[list[object], ...] = tuple([] for _ in APPENDED_SCHEMA)
+        self.count = 0
+        self.characters = 0
 
-def text_length(entry: AuditEntry) -> int:
-    """How many characters an entry's texts have together, which is about what it takes in memory."""
-    return (
-        len(entry.log_entry_id)
-        + len(entry.user_id)
-        + len(entry.action)
-        + len(entry.result)
-        + len(entry.resource_type or "")
-        + len(entry.resource_id or "")
-        + len(entry.metadata_text or "")
-    )
+    def add(self, entry: AuditEntry) -> int:
+        """Add an entry; return how many characters its texts have."""
+        values = (
+            entry.log_entry_id,
+            entry.timestamp,
+            entry.user_id,
+            entry.action,
+            entry.resource_type,
+            entry.resource_id,
+            entry.result,
+            entry.metadata_text,
+        )
+        for column, value in zip(self._columns, values, strict=True):
+            column.append(value)
+        characters = sum([len(value) for value in values if isinstance(value, str)])
+        self.count += 1
+        self.characters += characters
+        return characters
+
+    def arrays(self) -> list[pa.Array]:
+        """The columns of APPENDED_SCHEMA."""
+        return [pa.array(values, field.type) for values, field in zip(self._columns, APPENDED_SCHEMA, strict=True)]
+
+    def batch(self) -> pa.RecordBatch:
+        """The entries in APPENDED_SCHEMA."""
+        return pa.RecordBatch.from_arrays(self.arrays(), schema=APPENDED_SCHEMA)

@@ -19,14 +19,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import chain
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
 from compliance_pipelines.audit_log import sql
 from compliance_pipelines.audit_log.appending import Acceptance, insert
-from compliance_pipelines.audit_log.entry import AuditEntry, InvalidEntryError
-from compliance_pipelines.audit_log.entry_batches import APPENDED_SCHEMA, JSONB_COLUMNS, entry_arrays, text_length
+from compliance_pipelines.audit_log.entry import InvalidEntryError
+from compliance_pipelines.audit_log.entry_batches import APPENDED_SCHEMA, JSONB_COLUMNS, EntryColumns
 from compliance_pipelines.audit_log.errors import appending
 from compliance_pipelines.audit_log.import_progress import ImportPhase, silent
 from compliance_pipelines.audit_log.import_source import open_source
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     import sqlalchemy
 
     from compliance_pipelines.audit_log.appending import ArchivedIdSource
+    from compliance_pipelines.audit_log.entry import AuditEntry
     from compliance_pipelines.audit_log.import_progress import ImportProgress
     from compliance_pipelines.audit_log.import_source import ImportSource
     from compliance_pipelines.audit_log.rejects import RejectsFile
@@ -52,7 +53,8 @@ if TYPE_CHECKING:
 ACTION: Final = "audit.import"
 
 _TOLERANCE: Final = timedelta(minutes=5)
-_PIECE_CHARACTERS: Final = 2**17
+# About two thousand entries: Arrow works a column at a time, and has a price for each column of each piece.
+_PIECE_CHARACTERS: Final = 2**19
 _DAYS_AT_ONCE: Final = 50
 _PAUSES_SECONDS: Final = (1.0, 2.0, 4.0, 8.0)
 _STAGING: Final = CopyTarget(
@@ -62,12 +64,23 @@ _STAGING: Final = CopyTarget(
 )
 
 
-class _ValidLine(NamedTuple):
-    """A line's number, its entry, and its text where refused lines are kept."""
+class _Lines:
+    """Valid lines that wait to be staged: numbers, entries, and texts where refused lines are kept."""
 
-    number: int
-    entry: AuditEntry
-    raw: str | None
+    def __init__(self) -> None:
+        self._numbers: list[int] = []
+        self._entries = EntryColumns()
+        self._raw: list[str | None] = []
+        self.characters = 0
+
+    def add(self, number: int, entry: AuditEntry, raw: str | None) -> None:
+        self._numbers.append(number)
+        self._raw.append(raw)
+        self.characters += self._entries.add(entry) + len(raw or "")
+
+    def batch(self) -> pa.RecordBatch:
+        numbers, raw = pa.array(self._numbers, pa.int64()), pa.array(self._raw, pa.string())
+        return pa.RecordBatch.from_arrays([numbers, *self._entries.arrays(), raw], schema=_STAGING.schema)
 
 
 @dataclass(frozen=True)
@@ -216,21 +229,7 @@ class _Import:
 
     def _pieces(self) -> Iterator[pa.RecordBatch]:
         """The valid lines as they are staged; the others are refused on the way."""
-        lines: list[_ValidLine] = []
-        characters = 0
-        for line in self._valid_lines():
-            lines.append(line)
-            characters += text_length(line.entry) + len(line.raw or "")
-            if characters >= _PIECE_CHARACTERS:
-                yield _staged(lines)
-                lines, characters = [], 0
-                self._progress(ImportPhase.READ, self._source.bytes_read, self._source.size)
-        if lines:
-            yield _staged(lines)
-        self._progress(ImportPhase.READ, self._source.bytes_read, self._source.size)
-
-    def _valid_lines(self) -> Iterator[_ValidLine]:
-        source, latest = self._source, self._started + _TOLERANCE
+        lines, source, latest = _Lines(), self._source, self._started + _TOLERANCE
         for line in source.lines():
             try:
                 text = self._decoded(line)
@@ -240,7 +239,13 @@ class _Import:
             except InvalidEntryError as error:
                 self._refusals.add(source.line_number, chain([line], source.rest_of_line()), str(error))
                 continue
-            yield _ValidLine(source.line_number, entry, text if self._keeps_refused else None)
+            lines.add(source.line_number, entry, text if self._keeps_refused else None)
+            if lines.characters >= _PIECE_CHARACTERS:
+                yield lines.batch()
+                lines = _Lines()
+                self._progress(ImportPhase.READ, source.bytes_read, source.size)
+        yield lines.batch()
+        self._progress(ImportPhase.READ, source.bytes_read, source.size)
 
     def _decoded(self, line: bytes) -> str:
         if self._source.line_too_long:
@@ -266,10 +271,3 @@ class _Import:
     def _make(self, days: Sequence[date]) -> None:
         with self._engine.begin() as connection:
             make_room(connection, days, self._accept.first_day)
-
-
-def _staged(lines: Sequence[_ValidLine]) -> pa.RecordBatch:
-    numbers = pa.array([line.number for line in lines], pa.int64())
-    raw = pa.array([line.raw for line in lines], pa.string())
-    entries = entry_arrays([line.entry for line in lines])
-    return pa.RecordBatch.from_arrays([numbers, *entries, raw], schema=_STAGING.schema)
