@@ -35,9 +35,11 @@ COMMITTED_AT_MOST: Final = 2.2
 VERIFIED_AT_MOST: Final = 3.3
 SEALING_AT_MOST: Final = 2.0
 APPEND_AT_MOST: Final = 2.5
+RESTORE_AT_MOST: Final = 2.0
 PEAK_MB_AT_MOST: Final = 600.0
 
 FLOOR: Final = "COPY binary to /dev/null"
+RESTORE_FLOOR: Final = "COPY binary from a file"
 
 
 @dataclass(frozen=True)
@@ -110,26 +112,22 @@ def _measure(console: Console, server: EmbeddedPostgres, work: Path, scale: _Sca
             peers.requirement_way(engine, work / "json", entries // REQUIREMENT_SHARE)
         ours.time_sealing(services, watch)
         ours.time_archiving(services, watch)
+        watch.record(RESTORE_FLOOR, peers.copy_from_file(engine, server.data_dir / "rows.copy"))
+        ours.time_restoring(services, watch)
     services.engine.dispose()
     console.print("peak memory")
     ours.forget(services, "archived_segments", "archived_audit_logs")
     ours.remove_archives(services)
     services.engine.dispose()
-    peaks = {entries: peak_memory_mb(ours.archive_in_this_process, url, key, str(work / "cold"))}
+    peaks = _peaks(url, key, work / "cold", entries)
     engine.dispose()
     append = _measure_append(console, server, work, entries, rounds)
-    peaks[many] = _measure_many(console, server, work, key, many)
+    peaks += _measure_many(console, server, work, key, many)
     return [
         *_ratios(watch, duckdb_reason, entries),
+        *_restore_ratios(watch, entries),
         *append,
-        *(
-            Result(
-                f"peak memory of archiving {count:,}",
-                peak_mb=peak,
-                remark="" if peak <= PEAK_MB_AT_MOST else f"above {PEAK_MB_AT_MOST:.0f} MB",
-            )
-            for count, peak in peaks.items()
-        ),
+        *peaks,
     ]
 
 
@@ -174,7 +172,18 @@ def _write_rows(engine: sqlalchemy.Engine, target: Path) -> None:
         raw.close()
 
 
-def _measure_many(console: Console, server: EmbeddedPostgres, work: Path, key: str, many: int) -> float:
+def _peaks(url: str, key: str, store: Path, count: int) -> list[Result]:
+    """Peak memory of archiving and of restoring, in a process of its own each."""
+    tasks = (("archiving", ours.archive_in_this_process), ("restoring", ours.restore_in_this_process))
+    results = []
+    for name, task in tasks:
+        peak = peak_memory_mb(task, url, key, str(store))
+        remark = "" if peak <= PEAK_MB_AT_MOST else f"above {PEAK_MB_AT_MOST:.0f} MB"
+        results.append(Result(f"peak memory of {name} {count:,}", peak_mb=peak, remark=remark))
+    return results
+
+
+def _measure_many(console: Console, server: EmbeddedPostgres, work: Path, key: str, many: int) -> list[Result]:
     console.print(f"making {many:,} entries")
     server.drop_database("bench")
     url = _new_database(server, "bench_many")
@@ -186,7 +195,7 @@ def _measure_many(console: Console, server: EmbeddedPostgres, work: Path, key: s
     )
     process.start()
     process.join()
-    return peak_memory_mb(ours.archive_in_this_process, url, key, str(work / "many"))
+    return _peaks(url, key, work / "many", many)
 
 
 def _ratios(watch: Stopwatch, duckdb_reason: str | None, entries: int) -> list[Result]:
@@ -215,6 +224,15 @@ def _ratios(watch: Stopwatch, duckdb_reason: str | None, entries: int) -> list[R
         seconds = watch.median(name)
         results.append(Result(name, seconds, FLOOR, seconds / floor, limit))
     return results
+
+
+def _restore_ratios(watch: Stopwatch, entries: int) -> list[Result]:
+    floor, seconds = watch.median(RESTORE_FLOOR), watch.median("restore")
+    rate = f"{entries / seconds:,.0f} entries a second"
+    return [
+        Result(RESTORE_FLOOR, floor, RESTORE_FLOOR, 1.0),
+        Result("restore", seconds, RESTORE_FLOOR, seconds / floor, RESTORE_AT_MOST, remark=rate),
+    ]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Our own code as it is timed: sealing, archiving, appending.
+"""Our own code as it is timed: sealing, archiving, restoring, appending.
 
 Here: one measured run each, and what puts the database back to where it was. Not here: peers and reporting.
 """
@@ -15,6 +15,7 @@ from sqlalchemy import text
 
 from benchmarks.data import DAY, entries
 from compliance_pipelines.archive.export import ArchiveStep, archive_day
+from compliance_pipelines.archive.restore import restore_day
 from compliance_pipelines.audit_log.log import AuditLog
 from compliance_pipelines.clock import system_clock
 from compliance_pipelines.database import create_engine
@@ -89,6 +90,17 @@ def time_archiving(services: Services, watch: Stopwatch) -> None:
     archive_day(services, DAY, hook=note)
     watch.record("archive, verified", time.perf_counter() - started)
     watch.record("archive, committed", reached[ArchiveStep.RECORDED])
+
+
+def time_restoring(services: Services, watch: Stopwatch) -> None:
+    """Restore the archived day, in place of the table of the round before."""
+    with watch.lap("restore"):
+        restore_day(services, DAY)
+
+
+def restore_in_this_process(url: str, key: str, store: str) -> None:
+    """The task whose peak memory is taken."""
+    restore_day(open_services(url, key, Path(store)), DAY)
 
 
 def remove_archives(services: Services) -> None:

@@ -1,186 +1,355 @@
 """Bringing an archived day back into PostgreSQL, to be queried.
 
-Here: loading parts into a table of their own, verified while loading, and dropping such tables. Not here: putting rows
-back into the hot store, which nothing does.
+Here: loading parts into a working table, piece by piece, verified while loading; giving it its name; dropping such
+tables. Not here: the tables themselves (restored_tables.py), COPY (postgres/copying.py), putting rows back into the hot
+store, which nothing does.
+
+A piece, some ten thousand rows, is a transaction of its own. So a restore holds no transaction open in front of sealing
+and vacuum, and no lock on `audit_logs` but in its first moment; and a killed one goes on where it was. One session does
+it all: whoever loses it loses the lock, and can load nothing more.
+
+Not COPY's FREEZE, which needs the table to be made in the same transaction; and no unlogged table, which a crash of
+PostgreSQL empties, and whose rows must all be written again to become durable.
 """
 
 from __future__ import annotations
 
-import re
-from contextlib import contextmanager
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final
-
-import psycopg
-import psycopg.errors
+from typing import TYPE_CHECKING, Final, Protocol
 
 from compliance_pipelines.archive import sql
 from compliance_pipelines.archive.catalogue import ArchivedPart, parts_of_day, segments_of_part
-from compliance_pipelines.archive.copy_text import copy_lines
 from compliance_pipelines.archive.errors import RestoreError
 from compliance_pipelines.archive.progress import Phase, Progress, silent
-from compliance_pipelines.archive.readback import ColdArchive, check_part
+from compliance_pipelines.archive.readback import ColdArchive, PartDamagedError, check_part
+from compliance_pipelines.archive.restored_tables import (
+    LoadRecord,
+    checked_name,
+    default_table,
+    drop_table,
+    make_working_table,
+    record,
+    record_of,
+    refusals_as_restore_errors,
+    refuse_if_not_ours,
+    restored_tables,
+    swap_in,
+    working_table,
+    working_tables,
+)
+from compliance_pipelines.archive.sealed_rows import SealedRows
 from compliance_pipelines.archive.self_audit import audit_log, restore_entry
-from compliance_pipelines.audit_log.entry import COLUMNS
+from compliance_pipelines.audit_log.entry import ENTRY_SCHEMA
+from compliance_pipelines.audit_log.entry_batches import JSONB_COLUMNS
+from compliance_pipelines.audit_log.reading import read_rows
 from compliance_pipelines.database_errors import passing_errors_as_transient
-from compliance_pipelines.database_locks import BRIEF, bound_waits, transaction_lock
+from compliance_pipelines.database_locks import BRIEF, bound_waits, process_lock
+from compliance_pipelines.postgres.copying import CopyTarget, copy_in
+from compliance_pipelines.streaming import run_ahead
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Sequence
     from datetime import date
 
     import pyarrow as pa
     import sqlalchemy
-    from psycopg.sql import Composed
 
+    from compliance_pipelines.ledger.segments import Segment
     from compliance_pipelines.services import Services
 
-_TABLE_NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
-_REFUSALS: Final = (psycopg.errors.InsufficientPrivilege, psycopg.errors.WrongObjectType)
+_LOCK_NAME: Final = "restore"
+_DROPPING: Final = "dropping restored tables"
+_PIECE_ROWS: Final = 32_768
+_BATCHES_AHEAD: Final = 2
+
+
+class RestoreStep(StrEnum):
+    """What has just been done when the step hook is called, in order; the pieces' two as often as there are pieces."""
+
+    TABLE_MADE = "table_made"
+    PIECE_COPIED = "piece_copied"
+    PIECE_COMMITTED = "piece_committed"
+    LOADED = "loaded"
+    READ_BACK = "read_back"
+    SWAPPED = "swapped"
+    RECORDED = "recorded"
+    COMMITTED = "committed"
+
+
+class StepHook(Protocol):
+    """Called after each step, from whatever thread did it; whatever it raises undoes what was not committed."""
+
+    def __call__(self, step: RestoreStep, /) -> None:
+        """`step` is done."""
+
+
+def no_hook(step: RestoreStep, /) -> None:
+    """Let every step pass."""
 
 
 @dataclass(frozen=True)
 class RestoreResult:
-    """A restored day: the table with its schema, the parts loaded, rows in it, seconds taken."""
+    """A restored day: the table with its schema, the parts loaded, rows in it, seconds taken.
+
+    Attributes:
+        resumed_entries: how many of the rows an earlier run had loaded, which was interrupted.
+    """
 
     day: date
     table: str
     parts: tuple[int, ...]
     entry_count: int
+    resumed_entries: int
     seconds: float
 
 
-def default_table(day: date) -> str:
-    """The table that a day is restored into unless another is named."""
-    return f"audit_logs_{day:%Y_%m_%d}"
-
-
 def restore_day(
-    services: Services, day: date, into: str | None = None, *, progress: Progress = silent
+    services: Services,
+    day: date,
+    into: str | None = None,
+    *,
+    progress: Progress = silent,
+    hook: StepHook = no_hook,
 ) -> RestoreResult:
     """Load every part of a day into a table of the schema `audit_restored`, exactly as the rows were.
 
-    Everything happens in one transaction: a table of that name is replaced, and stays as it was where a part turns out
-    to be damaged. Rows stream; a day of any size fits in memory.
+    The rows come into a working table, which gets the name when every root was recomputed: a table of that name is
+    replaced then, and stays as it was where a part turns out to be damaged. A run that was interrupted is continued;
+    what it had loaded is read back from the table and compared with the ledger. Rows stream; a day of any size fits in
+    memory.
 
     Args:
         services: the opened services.
         day: the UTC day.
         into: name of the table; None is :func:`default_table`.
-        progress: told of rows loaded.
+        progress: told of rows loaded, and of those read back.
+        hook: called after each step.
 
     Raises:
-        RestoreError: nothing of the day is in the cold store any more, or the table cannot be made.
-        PartDamagedError: a part is not what was committed; nothing was loaded.
-        ObjectStoreError: the store failed; nothing was loaded.
-        TransientError: the table was locked, or the connection was lost.
+        RestoreError: nothing of the day is in the cold store any more, the table cannot be made, or what an earlier run
+            had loaded is not what was sealed: then the working table is dropped.
+        PartDamagedError: a part is not what was committed; nothing is left of what was loaded.
+        ObjectStoreError: the store failed; the next run goes on.
+        LockBusyError: another process restores into the same table, or somebody reads the one that is to be replaced.
+        TransientError: the connection was lost; the next run goes on.
     """
     started = monotonic()
-    table = _checked_name(default_table(day) if into is None else into)
+    table = checked_name(default_table(day) if into is None else into)
+    doing = f"the restore of {day} into {sql.RESTORED_SCHEMA}.{table}"
     with (
-        passing_errors_as_transient(f"the restore of {day}", services.engine),
-        _refusals_as_restore_errors(table),
-        services.engine.begin() as connection,
+        passing_errors_as_transient(doing, services.engine),
+        refusals_as_restore_errors(table),
+        services.engine.connect() as connection,
+        process_lock(connection, _LOCK_NAME, working_table(table), doing=doing),
     ):
-        parts = _parts(connection, day)
-        transaction_lock(connection, "restore", table, doing=f"the restore of {day}", patience=BRIEF)
-        for statement in (sql.drop_restored_table, sql.create_restored_table, sql.let_readers_read):
-            _execute(connection, statement(table))
-        for part in parts:
-            _load(services, connection, part, table, progress)
-        entry_count = sum(part.entry_count for part in parts)
-        qualified = f"{sql.RESTORED_SCHEMA}.{table}"
-        audit_log(services).append_within(connection, restore_entry(services, day, parts, table=qualified))
-    return RestoreResult(day, qualified, tuple(part.part for part in parts), entry_count, monotonic() - started)
+        restoring = _Restoring(services, connection, day, table, progress, hook)
+        parts, resumed = restoring.run()
+    return RestoreResult(
+        day,
+        f"{sql.RESTORED_SCHEMA}.{table}",
+        tuple(part.part for part in parts),
+        sum(part.entry_count for part in parts),
+        resumed,
+        monotonic() - started,
+    )
 
 
-def _checked_name(table: str) -> str:
-    if _TABLE_NAME.fullmatch(table) is None:
-        raise RestoreError(
-            f"{table!r} cannot be the name of a restored table: use at most 63 lower-case letters, digits and "
-            f"underscores, beginning with a letter or an underscore"
-        )
-    return table
+@dataclass
+class _Restoring:
+    """One restore of one day, under the lock of its table; the connection is the one that holds the lock."""
 
+    services: Services
+    connection: sqlalchemy.Connection
+    day: date
+    table: str
+    progress: Progress
+    hook: StepHook
+    segments: dict[int, list[Segment]] = field(default_factory=dict)
+    was_there: bool = False
 
-@contextmanager
-def _refusals_as_restore_errors(table: str) -> Iterator[None]:
-    """Raise RestoreError where PostgreSQL refuses to replace or make the table."""
-    try:
-        yield
-    except _REFUSALS as error:
-        raise RestoreError(
-            f"{sql.RESTORED_SCHEMA}.{table} cannot be made or dropped: {' '.join(str(error).split())}. Choose another "
-            f"table with --into, or let its owner drop it"
-        ) from error
+    def run(self) -> tuple[list[ArchivedPart], int]:
+        """Restore.
 
+        Returns:
+            The parts, and how many of their rows an earlier run had loaded.
+        """
+        parts, found = self._begin()
+        self.hook(RestoreStep.TABLE_MADE)
+        try:
+            self._load(parts, found)
+            self.hook(RestoreStep.LOADED)
+            if self.was_there:
+                self._read_back(parts)
+                self.hook(RestoreStep.READ_BACK)
+        except (PartDamagedError, RestoreError):
+            self._discard()
+            raise
+        self._swap(parts)
+        self.hook(RestoreStep.COMMITTED)
+        return parts, found.rows
 
-def _parts(connection: sqlalchemy.Connection, day: date) -> list[ArchivedPart]:
-    parts = parts_of_day(connection, day)
-    if not parts:
-        raise RestoreError(f"{day} has no archive: its entries, if there are any, are in PostgreSQL (audit_logs)")
-    expired = [part for part in parts if part.expired_at is not None]
-    if expired:
-        numbers = ", ".join(str(part.part) for part in expired)
-        raise RestoreError(f"{day} cannot be restored: its part {numbers} expired and is no longer in the cold store")
-    return parts
+    def _begin(self) -> tuple[list[ArchivedPart], LoadRecord]:
+        """See what there is to load and what of it is in; make the working table where there is none."""
+        with self.connection.begin():
+            self._limit_waits()
+            parts = self._parts()
+            self.segments = {part.part: segments_of_part(self.connection, part) for part in parts}
+            refuse_if_not_ours(self.connection, self.table)
+            objects = tuple(part.object_sha256 for part in parts)
+            found = record_of(self.connection, self.table)
+            self.was_there = found is not None and found.continues_in(objects)
+            if found is None or not self.was_there:
+                found = LoadRecord(self.table, objects, 0)
+                make_working_table(self.connection, found)
+        return parts, replace(found, objects=objects)
 
+    def _limit_waits(self) -> None:
+        bound_waits(self.connection, BRIEF)
 
-def _driver(connection: sqlalchemy.Connection) -> psycopg.Connection[Any]:
-    driver = connection.connection.driver_connection
-    if not isinstance(driver, psycopg.Connection):
-        raise TypeError(f"the engine's driver is {type(driver).__name__} where psycopg's is needed")
-    return driver
+    def _parts(self) -> list[ArchivedPart]:
+        day, parts = self.day, parts_of_day(self.connection, self.day)
+        if not parts:
+            raise RestoreError(f"{day} has no archive: its entries, if there are any, are in PostgreSQL (audit_logs)")
+        expired = [part for part in parts if part.expired_at is not None]
+        if expired:
+            numbers = ", ".join(str(part.part) for part in expired)
+            raise RestoreError(
+                f"{day} cannot be restored: its part {numbers} expired and is no longer in the cold store"
+            )
+        return parts
 
-
-def _execute(connection: sqlalchemy.Connection, statement: Composed) -> None:
-    _driver(connection).execute(statement)
-
-
-def _load(
-    services: Services, connection: sqlalchemy.Connection, part: ArchivedPart, table: str, progress: Progress
-) -> None:
-    segments = segments_of_part(connection, part)
-    statement = sql.copy_into_restored_table(table, list(COLUMNS))
-    with _driver(connection).cursor() as cursor, cursor.copy(statement) as copy:
-
-        def write(batch: pa.RecordBatch) -> None:
-            for lines in copy_lines(batch):
-                copy.write(lines)
+    def _load(self, parts: Sequence[ArchivedPart], found: LoadRecord) -> None:
+        """Read every part and load what is not in yet."""
 
         def tell(phase: Phase, rows: int, total_rows: int) -> None:
             del phase
-            progress(Phase.RESTORE, rows, total_rows)
+            self.progress(Phase.RESTORE, rows, total_rows)
 
-        check_part(ColdArchive.of(services), part, segments, on_batch=write, progress=tell).raise_if_damaged()
+        archive = ColdArchive.of(self.services)
+        with ThreadPoolExecutor(1, thread_name_prefix="restore-loader") as executor:
+            pieces = _Pieces(self, found, executor)
+            for part in parts:
+                check_part(
+                    archive, part, self.segments[part.part], on_batch=pieces.take, progress=tell
+                ).raise_if_damaged()
+            pieces.finish()
+
+    def load_piece(self, piece: pa.RecordBatch, then: LoadRecord) -> None:
+        """Load rows and record that they are in, in one transaction."""
+        target = CopyTarget((sql.RESTORED_SCHEMA, working_table(self.table)), ENTRY_SCHEMA, JSONB_COLUMNS)
+        with self.connection.begin():
+            self._limit_waits()
+            copied = copy_in(self.connection, target, [piece])
+            if copied != piece.num_rows:
+                raise RestoreError(
+                    f"{self.day} was not restored: PostgreSQL took {copied} rows of {piece.num_rows}; a trigger or a "
+                    f"rule on the table is in the way"
+                )
+            record(self.connection, then)
+            self.hook(RestoreStep.PIECE_COPIED)
+        self.hook(RestoreStep.PIECE_COMMITTED)
+
+    def _read_back(self, parts: Sequence[ArchivedPart]) -> None:
+        """Compare the whole table with the ledger: what another run loaded was out of sight for a while."""
+        rows = SealedRows([segment for part in parts for segment in self.segments[part.part]])
+        expected = sum(part.entry_count for part in parts)
+        table = (sql.RESTORED_SCHEMA, working_table(self.table))
+        with (
+            read_rows(self.services.engine, day=None, table=table) as source,
+            run_ahead(source, depth=_BATCHES_AHEAD, name="restore-reader") as batches,
+        ):
+            for batch in batches:
+                rows.feed(batch)
+                self.progress(Phase.COMPARE, rows.rows, expected)
+        differences = rows.differences()
+        if differences:
+            raise RestoreError(
+                f"{self.day} was not restored: what an interrupted run had loaded is not what was sealed "
+                f"({'; '.join(difference.message for difference in differences)}), so somebody changed it. It was "
+                f"dropped; run it again"
+            )
+
+    def _discard(self) -> None:
+        with self.connection.begin():
+            self._limit_waits()
+            drop_table(self.connection, working_table(self.table))
+
+    def _swap(self, parts: Sequence[ArchivedPart]) -> None:
+        """Give the table its name and put the restore on record, in one transaction."""
+        numbers = ", ".join(str(part.part) for part in parts)
+        qualified = f"{sql.RESTORED_SCHEMA}.{self.table}"
+        with self.connection.begin():
+            self._limit_waits()
+            swap_in(self.connection, self.table, f"audit entries of {self.day}, restored from part {numbers}")
+            self.hook(RestoreStep.SWAPPED)
+            audit_log(self.services).append_within(
+                self.connection, restore_entry(self.services, self.day, parts, table=qualified)
+            )
+            self.hook(RestoreStep.RECORDED)
 
 
-def restored_tables(connection: sqlalchemy.Connection) -> list[str]:
-    """The names of the restored tables, without their schema."""
-    return list(connection.execute(sql.RESTORED_TABLES, {"schema": sql.RESTORED_SCHEMA}).scalars())
+class _Pieces:
+    """Cuts rows into pieces and has each loaded in another thread while the next one is read and hashed."""
+
+    def __init__(self, restoring: _Restoring, found: LoadRecord, executor: ThreadPoolExecutor) -> None:
+        self._restoring = restoring
+        self._executor = executor
+        self._in = found
+        self._passed = 0
+        self._loading: Future[None] | None = None
+
+    def take(self, batch: pa.RecordBatch) -> None:
+        """Take the next rows; those that are in already pass."""
+        known = min(max(self._in.rows - self._passed, 0), batch.num_rows)
+        self._passed += known
+        for start in range(known, batch.num_rows, _PIECE_ROWS):
+            piece = batch.slice(start, _PIECE_ROWS)
+            self.finish()
+            self._passed += piece.num_rows
+            self._in = replace(self._in, rows=self._passed)
+            self._loading = self._executor.submit(self._restoring.load_piece, piece, self._in)
+
+    def finish(self) -> None:
+        """Wait for the piece that is being loaded.
+
+        Raises:
+            Exception: what loading it raised.
+        """
+        if self._loading is not None:
+            self._loading.result()
+            self._loading = None
 
 
 def drop_restored(services: Services, table: str | None = None) -> tuple[str, ...]:
-    """Drop one restored table, or all of them.
+    """Drop one restored table, or all of them, and what interrupted restores have left of them.
 
     Returns:
-        the names of those that were dropped, without their schema.
+        the names of those that were dropped, working tables among them, without their schema.
 
     Raises:
         RestoreError: there is no restored table of that name, or it belongs to somebody else.
-        TransientError: it was locked, or the connection was lost.
+        LockBusyError: a restore into it is under way, or somebody reads it.
+        TransientError: the connection was lost.
     """
     with (
-        passing_errors_as_transient("dropping restored tables", services.engine),
-        services.engine.begin() as connection,
+        passing_errors_as_transient(_DROPPING, services.engine),
+        services.engine.connect() as connection,
+        ExitStack() as locks,
     ):
-        present = restored_tables(connection)
-        if table is not None and table not in present:
+        with connection.begin():
+            present, working = restored_tables(connection), working_tables(connection)
+        wanted = present + working if table is None else [table, working_table(table)]
+        dropped = [name for name in wanted if name in {*present, *working}]
+        if table is not None and not dropped:
             raise RestoreError(f"there is no restored table {table!r}; there are: {', '.join(present) or 'none'}")
-        dropped = present if table is None else [table]
-        bound_waits(connection, BRIEF)
-        for name in dropped:
-            with _refusals_as_restore_errors(name):
-                _execute(connection, sql.drop_restored_table(name))
+        for name in sorted({name if name in working else working_table(name) for name in dropped}):
+            locks.enter_context(process_lock(connection, _LOCK_NAME, name, doing=_DROPPING))
+        with connection.begin():
+            bound_waits(connection, BRIEF)
+            for name in dropped:
+                drop_table(connection, name)
     return tuple(dropped)

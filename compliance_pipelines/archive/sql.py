@@ -132,6 +132,10 @@ INSERT_PURGE = _statement("""
     INSERT INTO audit_purges (day, parts, entry_count, hot_bytes) VALUES (:day, :parts, :entry_count, :hot_bytes)
 """)
 
+TABLE_COMMENT = _statement("SELECT obj_description(to_regclass(:name), 'pg_class')")
+TABLE_IS_OURS = _statement("""
+    SELECT relkind = 'r' AND pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = to_regclass(:name)
+""")
 RESTORED_TABLES = _statement("SELECT tablename FROM pg_tables WHERE schemaname = :schema ORDER BY tablename")
 
 
@@ -154,7 +158,11 @@ def let_readers_read(table: str) -> composed.Composed:
     return composed.SQL("GRANT SELECT ON {} TO audit_reader").format(_restored(table))
 
 
-def copy_into_restored_table(table: str, columns: list[str]) -> composed.Composed:
-    """Load rows in PostgreSQL's text format."""
-    names = composed.SQL(", ").join(composed.Identifier(column) for column in columns)
-    return composed.SQL("COPY {} ({}) FROM STDIN (FORMAT text, ENCODING 'UTF8')").format(_restored(table), names)
+def rename_restored_table(table: str, to: str) -> composed.Composed:
+    """Give a restored table another name."""
+    return composed.SQL("ALTER TABLE {} RENAME TO {}").format(_restored(table), composed.Identifier(to))
+
+
+def comment_on_restored_table(table: str, comment: str) -> composed.Composed:
+    """Say something about a restored table."""
+    return composed.SQL("COMMENT ON TABLE {} IS {}").format(_restored(table), composed.Literal(comment))

@@ -18,6 +18,7 @@ from compliance_pipelines.archive.export import archive_day
 from compliance_pipelines.archive.figures import take_figures
 from compliance_pipelines.archive.purge import purge_day
 from compliance_pipelines.archive.restore import drop_restored, restore_day
+from compliance_pipelines.archive.restored_tables import is_working_table
 from compliance_pipelines.archive.sql import RESTORED_SCHEMA
 from compliance_pipelines.cli.summary import human_bytes, show_summary
 from compliance_pipelines.errors import ComplianceError
@@ -131,20 +132,29 @@ def _unqualified(_context: click.Context, _parameter: click.Parameter, table: st
 def restore(day: datetime, into: str | None) -> None:
     """Load the archive of DAY (YYYY-MM-DD, UTC) into a table of its own, verified while it is loaded.
 
-    A table of that name is replaced. The hot store is not touched.
+    A table of that name is replaced when all is loaded. A run that was interrupted is continued. The hot store is not
+    touched.
     """
     with open_services(load_settings(), signs=False) as services, _bars(day.date()) as progress:
         result = restore_day(services, day.date(), into, progress=progress)
-    click.echo(f"{result.day}: {result.entry_count:,} entries restored into {result.table}")
+    resumed = f", {result.resumed_entries:,} of them by an earlier run that was interrupted"
+    click.echo(
+        f"{result.day}: {result.entry_count:,} entries restored into {result.table}"
+        f"{resumed if result.resumed_entries else ''}"
+    )
 
 
 @click.command("drop-restored")
 @click.argument("table", required=False, callback=_unqualified)
 def drop(table: str | None) -> None:
-    """Drop the restored TABLE, or all restored tables."""
+    """Drop the restored TABLE, or all restored tables, and what interrupted restores have loaded."""
     with open_services(load_settings(), signs=False) as services:
         dropped = drop_restored(services, table)
-    click.echo("\n".join(f"dropped {RESTORED_SCHEMA}.{name}" for name in dropped) or "there are no restored tables")
+    for name in dropped:
+        left = " (left by an interrupted restore)" if is_working_table(name) else ""
+        click.echo(f"dropped {RESTORED_SCHEMA}.{name}{left}")
+    if not dropped:
+        click.echo("there are no restored tables")
 
 
 @click.command("status")

@@ -11,10 +11,12 @@ import pytest
 
 from compliance_pipelines.archive import locking
 from compliance_pipelines.archive.export import archive_day
+from compliance_pipelines.archive.restore import RestoreStep, restore_day
+from compliance_pipelines.archive.restored_tables import default_table, working_table
 from compliance_pipelines.cli import main
 from compliance_pipelines.holds import HoldScope
 from compliance_pipelines.holds.record import NewHold, add_hold
-from tests.integration.archive.days import remove
+from tests.integration.archive.days import Stopped, remove, stop_after
 from tests.logins import login_url
 from tests.sealing import seal_all
 
@@ -128,6 +130,31 @@ def test_a_refusal_is_one_line_and_status_1(run: Run) -> None:
         assert (status, out) == (1, "")
         assert err.startswith(message)
         assert len(err.splitlines()) == 1
+
+
+def test_a_restore_says_that_it_went_on_where_another_stopped(
+    services: Services, days: Days, day: date, run: Run
+) -> None:
+    for count in (20, 5):
+        days.append(day, count)
+        archive_day(services, day)
+    for _ in range(2):
+        with pytest.raises(Stopped):
+            restore_day(services, day, hook=stop_after(RestoreStep.PIECE_COMMITTED))
+    status, out, _ = run("restore", day)
+    assert status == 0
+    assert out.endswith(
+        ": 25 entries restored into audit_restored."
+        + default_table(day)
+        + ", 25 of them by an earlier run that was interrupted\n"
+    )
+    with pytest.raises(Stopped):
+        restore_day(services, day, hook=stop_after(RestoreStep.PIECE_COMMITTED))
+    left = working_table(default_table(day))
+    assert run("drop-restored")[1].splitlines() == [
+        f"dropped audit_restored.{default_table(day)}",
+        f"dropped audit_restored.{left} (left by an interrupted restore)",
+    ]
 
 
 @pytest.mark.parametrize(

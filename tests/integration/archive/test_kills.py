@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from compliance_pipelines.archive.catalogue import DayState, day_summary
 from compliance_pipelines.archive.export import ArchiveStep, archive_day
 from compliance_pipelines.archive.purge import PurgeStep, purge_day
+from compliance_pipelines.archive.restore import RestoreStep, restore_day
+from compliance_pipelines.archive.restored_tables import restored_tables, working_tables
 from tests.integration.archive.worker import Order
 
 if TYPE_CHECKING:
@@ -59,6 +61,42 @@ def test_a_purge_killed_after_any_step_has_happened_or_not(
         assert day_summary(services, this_day)[0] is DayState.PURGED
         assert days.audit_actions(this_day) == ["audit.archive", "audit.purge"]
         assert days.execute("SELECT parts, entry_count FROM audit_purges WHERE day = :day", day=this_day) == [([1], 20)]
+
+
+def test_a_restore_killed_after_any_step_is_finished_by_the_next_run(
+    services: Services, days: Days, day: date, worker: Worker
+) -> None:
+    for count in (20, 5):
+        days.append(day, count)
+        archive_day(services, day)
+    rows = days.hot_rows(day)
+    table = restore_day(services, day).table
+    restores = 1
+    # A piece is a part here. Each kill but the last two finds the rows that the one before it left.
+    for step, loaded in (
+        (RestoreStep.TABLE_MADE, 0),
+        (RestoreStep.PIECE_COPIED, 0),
+        (RestoreStep.PIECE_COMMITTED, 20),
+        (RestoreStep.LOADED, 25),
+        (RestoreStep.READ_BACK, 25),
+        (RestoreStep.SWAPPED, 25),
+        (RestoreStep.RECORDED, 25),
+    ):
+        assert worker.run(services, Order("restore", str(day), die_after=step)).killed
+        assert days.table_rows(table, day) == rows
+        with services.engine.connect() as connection:
+            (left,) = working_tables(connection)
+        assert len(days.table_rows(f"audit_restored.{left}", day)) == loaded
+        assert days.audit_actions(day).count("audit.restore") == restores
+    assert worker.run(services, Order("restore", str(day), die_after=RestoreStep.COMMITTED)).killed
+    assert days.audit_actions(day).count("audit.restore") == restores + 1
+    assert days.table_rows(table, day) == rows
+    with services.engine.connect() as connection:
+        assert (len(restored_tables(connection)), working_tables(connection)) == (1, [])
+
+    assert worker.run(services, Order("restore", str(day), die_after=RestoreStep.PIECE_COMMITTED)).killed
+    assert restore_day(services, day).resumed_entries == 20
+    assert days.table_rows(table, day) == rows
 
 
 def test_a_seal_killed_after_any_step_leaves_days_that_can_be_archived(

@@ -20,7 +20,8 @@ from compliance_pipelines.archive.manifest import parse_manifest
 from compliance_pipelines.archive.parquet import PartLabel, PartWriter
 from compliance_pipelines.archive.purge import purge_day
 from compliance_pipelines.archive.readback import PartDamagedError
-from compliance_pipelines.archive.restore import default_table, drop_restored, restore_day, restored_tables
+from compliance_pipelines.archive.restore import drop_restored, restore_day
+from compliance_pipelines.archive.restored_tables import default_table, restored_tables
 from compliance_pipelines.audit_log.entry import ENTRY_SCHEMA
 from compliance_pipelines.database import create_engine
 from compliance_pipelines.errors import TransientError

@@ -125,7 +125,7 @@ def _carry_out(message: dict[str, Any]) -> None:
         {
             "archive": lambda: archive_day(services, day, hook=hook),
             "purge": lambda: purge_day(services, day, hook=hook),
-            "restore": lambda: restore_day(services, day),
+            "restore": lambda: restore_day(services, day, hook=hook),
         }[order.work]()
 
 
