@@ -21,6 +21,7 @@ from compliance_pipelines.archive.restored_tables import (
     working_table,
     working_tables,
 )
+from compliance_pipelines.database import create_engine
 from compliance_pipelines.database_errors import LockBusyError
 from compliance_pipelines.object_store.port import ObjectStoreError
 from tests.integration.archive.days import Stopped, overwrite, stop_after
@@ -210,6 +211,19 @@ def test_it_is_not_in_the_way_of_changes_to_the_hot_table(
 
     restore_day(services, day, progress=change)
     assert told
+
+
+def test_one_connection_is_enough(services: Services, days: Days, day: date, archived: list[Row]) -> None:
+    """It never waits in one session for another of its own."""
+    engine = create_engine(services.settings.require_database_url(), pool_size=1)
+    try:
+        alone = replace(services, engine=engine)
+        with pytest.raises(Stopped):
+            restore_day(alone, day, hook=StopAtPiece(2))
+        assert days.table_rows(restore_day(alone, day).table, day) == archived
+        assert drop_restored(alone) == (default_table(day),)
+    finally:
+        engine.dispose()
 
 
 @pytest.mark.usefixtures("archived")
