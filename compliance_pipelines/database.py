@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _DRIVER: Final = "postgresql+psycopg"
 _UNENCRYPTED_MODES: Final = frozenset({"disable", "allow", "prefer"})
 _CONNECT_TIMEOUT_SECONDS: Final = 10
+# A server that waits for a lock or sorts a day does not look at its client, and would go on for one that is dead.
+_NOTICE_DEATH: Final = "-cclient_connection_check_interval=500"
 DEFAULT_POOL_SIZE: Final = 20
 DEFAULT_TLS_MIN_VERSION: Final = "TLSv1.3"
 
@@ -93,7 +95,11 @@ def _demanding_mode_of_environment() -> str:
 
 def libpq_uri(url: URL) -> str:
     """The connection string for libpq clients such as ADBC, with the password in it: never log it."""
-    return url.set(drivername="postgresql").render_as_string(hide_password=False)
+    # Between options a tab is as good as a space, which the URL would write as a plus sign, and libpq read as one.
+    options = "\t".join(filter(None, [str(url.query.get("options", "")), _NOTICE_DEATH]))
+    return (
+        url.set(drivername="postgresql").update_query_dict({"options": options}).render_as_string(hide_password=False)
+    )
 
 
 def _pool_options(size: int) -> dict[str, Any]:
@@ -103,7 +109,7 @@ def _pool_options(size: int) -> dict[str, Any]:
         "pool_pre_ping": True,
         "connect_args": {
             "connect_timeout": _CONNECT_TIMEOUT_SECONDS,
-            "options": "-c timezone=UTC",
+            "options": f"-c timezone=UTC {_NOTICE_DEATH}",
             "application_name": "compliance_pipelines",
         },
     }

@@ -23,6 +23,7 @@ from psycopg import sql
 from compliance_pipelines.audit_log.entry import ENTRY_SCHEMA
 from compliance_pipelines.database import libpq_uri
 from compliance_pipelines.errors import TransientError
+from compliance_pipelines.interruption import cancelled_by_signals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,7 +98,8 @@ def read_rows(
     with connection, AdbcStatement(connection) as statement:
         statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(_BATCH_BYTES)})
         statement.set_sql_query(query)
-        yield _batches(statement, where)
+        with cancelled_by_signals(statement.cancel):
+            yield _batches(statement, where)
 
 
 def _database(engine: sqlalchemy.Engine) -> AdbcDatabase:

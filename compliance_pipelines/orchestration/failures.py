@@ -6,14 +6,16 @@ a person. Not here: errors.
 
 from __future__ import annotations
 
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import psycopg
 import sqlalchemy.exc
-from dagster import Backoff, Failure, Jitter, RetryPolicy
+from dagster import Backoff, DagsterExecutionInterruptedError, Failure, Jitter, RetryPolicy
 
 from compliance_pipelines.errors import ComplianceError, TransientError
+from compliance_pipelines.interruption import watching_signals
 from compliance_pipelines.object_store.port import ObjectStoreError
 
 if TYPE_CHECKING:
@@ -21,7 +23,25 @@ if TYPE_CHECKING:
 
     from dagster import DagsterEvent
 
-RETRIES: Final = RetryPolicy(max_retries=3, delay=5, backoff=Backoff.EXPONENTIAL, jitter=Jitter.PLUS_MINUS)
+_INTERRUPTIONS: Final = (DagsterExecutionInterruptedError, KeyboardInterrupt)
+
+
+class _RetriesOfFailures(RetryPolicy):
+    """Retries of what failed. Dagster would try a step again that was stopped, and so go on with a run that was."""
+
+    def calculate_delay(self, attempt_num: int) -> float:
+        """Seconds until the next attempt.
+
+        Raises:
+            BaseException: the step did not fail but was stopped; it is the interruption, raised again.
+        """
+        stopped = sys.exception()
+        if isinstance(stopped, _INTERRUPTIONS):
+            raise stopped
+        return super().calculate_delay(attempt_num)
+
+
+RETRIES: Final = _RetriesOfFailures(max_retries=3, delay=5, backoff=Backoff.EXPONENTIAL, jitter=Jitter.PLUS_MINUS)
 
 # PEP 249: "not necessarily under the control of the programmer": a lost connection, a lock, a server that shuts down.
 _PASSING: Final = (
@@ -44,11 +64,14 @@ def is_passing(error: Exception) -> bool:
 def domain_errors() -> Iterator[None]:
     """Let passing faults reach the retry policy, and make every other error a failure without retry.
 
+    A run that is stopped meanwhile stops the statements of its readers, too.
+
     Raises:
         Failure: the domain refused, or something broke that stays broken; `allow_retries` is False.
     """
     try:
-        yield
+        with watching_signals():
+            yield
     except Exception as error:
         if is_passing(error):
             raise

@@ -223,7 +223,7 @@ def test_both_engines_give_the_driver_tls_utc_and_a_bounded_wait(
     assert (driver["sslmode"], driver["ssl_min_protocol_version"]) == ("require", "TLSv1.3")
     assert given_arguments == {
         "connect_timeout": 10,
-        "options": "-c timezone=UTC",
+        "options": "-c timezone=UTC -cclient_connection_check_interval=500",
         "application_name": "compliance_pipelines",
     }
 
