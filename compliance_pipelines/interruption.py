@@ -31,7 +31,7 @@ _STATUS_OF_SIGNAL: Final = 128
 # `make` and `timeout` pass a signal on to a process that has it from the terminal or the process group already.
 _SAME_STOP_SECONDS: Final = 0.2
 _CANCEL_AGAIN_SECONDS: Final = 0.1
-_CLEANUP_SECONDS: Final = 10.0
+_CLEANUP_SECONDS: Final = 60.0
 _ANSWER_SECONDS: Final = 5.0
 _PIPE_BYTES: Final = 4096
 _QUESTION: Final = b"\0"

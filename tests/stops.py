@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from compliance_pipelines.settings import Settings
 
 CHECKOUT: Final = Path(__file__).resolve().parents[1]
-PATIENCE_SECONDS: Final = 120.0
+PATIENCE_SECONDS: Final = 900.0
 _POLL_SECONDS: Final = 0.02
 
 _WAITING: Final = text("""SELECT count(*) FROM pg_stat_activity

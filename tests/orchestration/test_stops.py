@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 from dagster import DagsterEventType, DagsterRunStatus
+from dagster._core.remote_representation.code_location import GrpcServerCodeLocation
 
 from compliance_pipelines.archive.catalogue import DayState
 from compliance_pipelines.orchestration.keys import COLD_ARCHIVE, DATABASE_POOL
@@ -41,6 +42,11 @@ def retries(instance: DagsterInstance, run: DagsterRun) -> int:
 
 def messages(instance: DagsterInstance, run: DagsterRun) -> list[str]:
     return [entry.message for entry in instance.all_logs(run.run_id)]
+
+
+def is_finished(instance: DagsterInstance, run: DagsterRun) -> bool:
+    found = instance.get_run_by_id(run.run_id)
+    return found is not None and found.is_finished
 
 
 def leaf(day: date) -> str:
@@ -107,8 +113,12 @@ def test_a_run_that_is_terminated_stops_at_once_and_is_not_tried_again(
         instance.launch_run(run.run_id, workspace.create_request_context())
         until("the rows are read", lambda: sessions.wait_for_lock(READS_ROWS))
         assert instance.run_launcher.terminate(run.run_id)
-        until("the run has ended", lambda: instance.get_run_by_id(run.run_id).is_finished)
+        until("the run has ended", lambda: is_finished(instance, run))
         until("its sessions are gone", sessions.are_gone)
+    # The code server looks after its runs in Dagster's database, which must not be dropped before.
+    location = workspace.create_request_context().get_code_location("compliance_pipelines")
+    assert isinstance(location, GrpcServerCodeLocation)
+    until("the code server has seen its end", lambda: not location.client.get_current_runs())
     ended = instance.get_run_by_id(run.run_id)
     assert ended is not None
     assert ended.status is DagsterRunStatus.CANCELED

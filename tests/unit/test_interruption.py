@@ -23,7 +23,7 @@ from compliance_pipelines.interruption import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PATIENCE_SECONDS: Final = 120
+PATIENCE_SECONDS: Final = 900
 
 
 @pytest.fixture(autouse=True)
@@ -143,6 +143,26 @@ def test_outside_the_main_thread_it_does_nothing() -> None:
     thread.start()
     thread.join()
     assert passed == [True]
+
+
+def test_a_clean_up_that_hangs_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    cut_off = threading.Event()
+    lines = []
+
+    def end(_number: int, line: str) -> None:
+        lines.append(line)
+        cut_off.set()
+
+    def work() -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            assert cut_off.wait(PATIENCE_SECONDS)
+
+    monkeypatch.setattr(interruption, "_end_process", end)
+    with pytest.raises(Stopped), stopping_on_signals(cleanup_seconds=0), doing("proving"):
+        work()
+    assert lines[0].startswith("stopped by SIGTERM while proving; run it again to go on (what was at work did not end")
 
 
 def test_only_a_signal_that_comes_later_is_a_second_one(monkeypatch: pytest.MonkeyPatch) -> None:
