@@ -118,7 +118,8 @@ def test_a_run_that_is_terminated_stops_at_once_and_is_not_tried_again(
     # The code server looks after its runs in Dagster's database, which must not be dropped before.
     location = workspace.create_request_context().get_code_location("compliance_pipelines")
     assert isinstance(location, GrpcServerCodeLocation)
-    until("the code server has seen its end", lambda: not location.client.get_current_runs())
+    client = location.client
+    until("the code server has seen its end", lambda: run.run_id not in client.get_current_runs())
     ended = instance.get_run_by_id(run.run_id)
     assert ended is not None
     assert ended.status is DagsterRunStatus.CANCELED

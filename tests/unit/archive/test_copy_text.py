@@ -3,7 +3,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from compliance_pipelines.archive import copy_text
@@ -38,7 +38,6 @@ def as_text(value: object) -> str | None:
 
 
 @given(st.lists(ANY_ROW, max_size=10))
-@settings(deadline=None)
 def test_every_value_is_read_back_as_it_was(rows: list[dict[str, Any]]) -> None:
     text = b"".join(copy_lines(batch_of(rows))).decode()
     read = read_as_postgresql_does(text)
