@@ -1,6 +1,7 @@
 """Connections to the audit log's database: URLs, TLS, pool.
 
-Here: how a URL becomes an engine or a libpq connection string. Not here: any SQL of a domain.
+Here: how a URL becomes an engine or a libpq connection string. Not here: what a session is set to
+(database_sessions.py), any SQL of a domain.
 """
 
 from __future__ import annotations
@@ -15,16 +16,26 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from compliance_pipelines.database_sessions import APPLICATION_NAME, pin_engine
 from compliance_pipelines.settings import ConfigurationError
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from compliance_pipelines.settings import Settings
 
 _DRIVER: Final = "postgresql+psycopg"
 _UNENCRYPTED_MODES: Final = frozenset({"disable", "allow", "prefer"})
-_CONNECT_TIMEOUT_SECONDS: Final = 10
-# A server that waits for a lock or sorts a day does not look at its client, and would go on for one that is dead.
-_NOTICE_DEATH: Final = "-cclient_connection_check_interval=500"
+# A host that is gone without a word is noticed after a minute, however long the answer may take.
+_CONNECTION_PARAMETERS: Final = {
+    "connect_timeout": 10,
+    "keepalives": 1,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "client_encoding": "UTF8",
+    "application_name": APPLICATION_NAME,
+}
 DEFAULT_POOL_SIZE: Final = 20
 DEFAULT_TLS_MIN_VERSION: Final = "TLSv1.3"
 
@@ -95,47 +106,61 @@ def _demanding_mode_of_environment() -> str:
 
 def libpq_uri(url: URL) -> str:
     """The connection string for libpq clients such as ADBC, with the password in it: never log it."""
-    # Between options a tab is as good as a space, which the URL would write as a plus sign, and libpq read as one.
-    options = "\t".join(filter(None, [str(url.query.get("options", "")), _NOTICE_DEATH]))
-    return (
-        url.set(drivername="postgresql").update_query_dict({"options": options}).render_as_string(hide_password=False)
-    )
+    return url.set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def session_uri(url: URL) -> str:
+    """The same with what each connection of ours is given; the session is still to be pinned."""
+    given = {name: str(value) for name, value in _CONNECTION_PARAMETERS.items()}
+    return libpq_uri(url.set(query={**given, **url.query}))
 
 
 def _pool_options(size: int) -> dict[str, Any]:
     return {
         "pool_size": size,
         "max_overflow": 0,
-        "pool_pre_ping": True,
-        "connect_args": {
-            "connect_timeout": _CONNECT_TIMEOUT_SECONDS,
-            "options": f"-c timezone=UTC {_NOTICE_DEATH}",
-            "application_name": "compliance_pipelines",
-        },
+        # Said in each BEGIN: what a transaction sees is not left to the session's default.
+        "isolation_level": "READ COMMITTED",
+        "connect_args": dict(_CONNECTION_PARAMETERS),
     }
 
 
 def create_engine(
-    url: str, *, pool_size: int = DEFAULT_POOL_SIZE, tls_min_version: str = DEFAULT_TLS_MIN_VERSION
+    url: str,
+    *,
+    pool_size: int = DEFAULT_POOL_SIZE,
+    tls_min_version: str = DEFAULT_TLS_MIN_VERSION,
+    left_alone: Collection[str] = (),
 ) -> sqlalchemy.Engine:
-    """An engine with a pool of `pool_size` connections that are tested before use.
+    """An engine with a pool of `pool_size` connections, each tested and pinned (database_sessions.py) before use.
 
-    Sessions speak UTC, so that a day means the same everywhere.
+    Args:
+        url: `postgresql://...`, with or without a SQLAlchemy driver.
+        pool_size: connections at most.
+        tls_min_version: oldest TLS version that a remote host may speak, in libpq's words.
+        left_alone: session settings that stay as the login has them.
+
+    Raises:
+        ConfigurationError: see :func:`database_url`.
     """
-    return sqlalchemy.create_engine(
+    engine = sqlalchemy.create_engine(
         database_url(url, tls_min_version=tls_min_version),
         **_pool_options(pool_size),
     )
+    pin_engine(engine, left_alone=left_alone)
+    return engine
 
 
 def create_asynchronous_engine(
     url: str, *, pool_size: int = DEFAULT_POOL_SIZE, tls_min_version: str = DEFAULT_TLS_MIN_VERSION
 ) -> AsyncEngine:
     """The asynchronous twin of :func:`create_engine`."""
-    return create_async_engine(
+    engine = create_async_engine(
         database_url(url, tls_min_version=tls_min_version),
         **_pool_options(pool_size),
     )
+    pin_engine(engine)
+    return engine
 
 
 def engine_from_settings(settings: Settings) -> sqlalchemy.Engine:

@@ -1,6 +1,8 @@
 """Which errors of the database pass by themselves.
 
-Here: telling a fault that the same call may survive later from one that stays. Not here: connections (database.py).
+Here: the one table that tells a fault which the same call may survive later from one that stays, for psycopg,
+SQLAlchemy and ADBC alike. Not here: who holds a lock (database_holders.py), what an error means to whoever appends
+(audit_log/errors.py).
 """
 
 from __future__ import annotations
@@ -8,21 +10,47 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
+import adbc_driver_manager
 import psycopg
-import psycopg.errors
-from sqlalchemy.exc import DBAPIError
+import sqlalchemy.exc
 
+from compliance_pipelines.database_holders import table_locks_held
 from compliance_pipelines.errors import TransientError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_BUSY: Final = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
-_PASSING: Final = (
-    psycopg.errors.SerializationFailure,
-    psycopg.errors.AdminShutdown,
-    psycopg.errors.CrashShutdown,
-    psycopg.errors.CannotConnectNow,
+DATABASE_ERRORS: Final = (sqlalchemy.exc.DBAPIError, psycopg.Error, adbc_driver_manager.Error)
+
+# https://www.postgresql.org/docs/current/errcodes-appendix.html
+_BUSY: Final = frozenset(
+    {
+        "40P01",  # deadlock_detected
+        "55P03",  # lock_not_available
+    }
+)
+_PASSING: Final = frozenset(
+    {
+        "25P03",  # idle_in_transaction_session_timeout
+        "25P04",  # transaction_timeout
+        "40001",  # serialization_failure
+        "53100",  # disk_full
+        "53200",  # out_of_memory: the table for locks is full as well
+        "53300",  # too_many_connections
+        "57014",  # query_canceled: by an administrator, as no session of ours has a statement_timeout
+        "57P01",  # admin_shutdown
+        "57P02",  # crash_shutdown
+        "57P03",  # cannot_connect_now
+        "57P05",  # idle_session_timeout
+    }
+)
+_CONNECTION_EXCEPTION: Final = "08"
+_ADBC_LOST: Final = frozenset(
+    {
+        adbc_driver_manager.AdbcStatusCode.IO,
+        adbc_driver_manager.AdbcStatusCode.TIMEOUT,
+        adbc_driver_manager.AdbcStatusCode.CANCELLED,
+    }
 )
 
 
@@ -30,12 +58,59 @@ class LockBusyError(TransientError):
     """Somebody else holds a lock that is needed, or waits for one that is held; nothing was changed."""
 
 
+def cause_of(error: Exception) -> Exception:
+    """The driver's error, where SQLAlchemy wraps it."""
+    if isinstance(error, sqlalchemy.exc.DBAPIError) and isinstance(error.orig, Exception):
+        return error.orig
+    return error
+
+
+def is_busy(error: Exception) -> bool:
+    """Whether a lock was not to be had."""
+    return _sqlstate(error) in _BUSY
+
+
+def is_passing(error: Exception) -> bool:
+    """Whether the same call may succeed later, with nothing mended: a lock, a lost connection, a server that restarts.
+
+    What the table does not know is not passing: tried again for ever, it would hide.
+    """
+    if isinstance(error, sqlalchemy.exc.TimeoutError):
+        return True  # no connection of the pool became free
+    state = _sqlstate(error)
+    return _was_lost(cause_of(error)) if state is None else is_passing_state(state)
+
+
+def is_passing_state(sqlstate: str) -> bool:
+    """The same, where only the SQLSTATE is known."""
+    return sqlstate in _BUSY or sqlstate in _PASSING or sqlstate.startswith(_CONNECTION_EXCEPTION)
+
+
+def _sqlstate(error: Exception) -> str | None:
+    state: str | None = getattr(cause_of(error), "sqlstate", None)
+    return state or None
+
+
+def _was_lost(cause: Exception) -> bool:
+    """Whether an error without a SQLSTATE is that of a connection, which no server answered."""
+    if isinstance(cause, adbc_driver_manager.Error):
+        return cause.status_code in _ADBC_LOST
+    return isinstance(cause, psycopg.OperationalError)
+
+
+def reason_of(error: BaseException) -> str:
+    """What the database said, on one line."""
+    said = cause_of(error) if isinstance(error, Exception) else error
+    return " ".join(str(said).split()) or type(said).__name__
+
+
 @contextmanager
-def passing_errors_as_transient(doing: str) -> Iterator[None]:
+def passing_errors_as_transient(doing: str, engine: sqlalchemy.Engine) -> Iterator[None]:
     """Raise TransientError where the database refused something that it may grant later, or the connection was lost.
 
     Args:
         doing: what could not be done, as the message begins: "the archive of 2026-07-01".
+        engine: of the database; it is asked who holds a lock.
 
     Raises:
         LockBusyError: a lock was not to be had.
@@ -43,12 +118,10 @@ def passing_errors_as_transient(doing: str) -> Iterator[None]:
     """
     try:
         yield
-    except (DBAPIError, psycopg.Error) as error:
-        cause = error.orig if isinstance(error, DBAPIError) else error
-        lost = isinstance(cause, psycopg.OperationalError) and cause.sqlstate is None
-        busy = isinstance(cause, _BUSY)
-        if busy or lost or isinstance(cause, _PASSING):
-            reason = " ".join(str(cause).split())
-            kind = LockBusyError if busy else TransientError
-            raise kind(f"{doing} had to stop: {reason}; run it again") from error
-        raise
+    except (*DATABASE_ERRORS, sqlalchemy.exc.TimeoutError) as error:
+        if not is_passing(error):
+            raise
+        if is_busy(error):
+            held = table_locks_held(engine.url)
+            raise LockBusyError(f"{doing} had to stop: {reason_of(error)}{held}; run it again") from error
+        raise TransientError(f"{doing} had to stop: {reason_of(error)}; run it again") from error

@@ -1,75 +1,162 @@
-"""Locks that one process at a time holds, in the database that all of them share.
+"""Waiting for locks in the database that all processes share: always for a bounded time, and saying who holds them.
 
-Here: taking such a lock, waiting for it a moment, giving it back. Not here: what is done under it.
+Here: the advisory locks of the project, the bound of a wait, and trying again. Not here: who stands in the way
+(database_holders.py), what is done under a lock.
 """
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
-import psycopg.errors
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from compliance_pipelines.database_errors import LockBusyError, is_busy
+from compliance_pipelines.database_holders import advisory_lock_held
+from compliance_pipelines.errors import TransientError
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import sqlalchemy
+
+T = TypeVar("T")
+
+
+class LockLostError(TransientError):
+    """A lock ended before the work under it; another process may have been at it at the same time."""
+
 
 # PostgreSQL gives the lock of a killed process back when it notices that the connection is gone, which takes a moment
 # on a busy machine. Whoever starts again at once must not be told that another process is at it.
 _PATIENCE: Final = timedelta(seconds=5)
+BRIEF: Final = timedelta(seconds=2)
+"""As long as somebody may stand in front of live traffic."""
+_PAUSES_SECONDS: Final = (1.0, 2.0, 4.0, 8.0)
+_MILLISECOND: Final = timedelta(milliseconds=1)
 
-_SET_PATIENCE: Final = text("SELECT set_config('lock_timeout', :milliseconds, true)")
-_LOCK: Final = text("SELECT pg_advisory_lock(hashtext(:name), hashtext(:key))")
-_UNLOCK: Final = text("SELECT pg_advisory_unlock(hashtext(:name), hashtext(:key))")
+_SET_LOCK_TIMEOUT: Final = text("SELECT set_config('lock_timeout', :milliseconds, true)")
+_KEYS: Final = "hashtext('compliance_pipelines.' || :name), hashtext(:key)"
+_LOCK_SESSION: Final = text(f"SELECT pg_advisory_lock({_KEYS})")
+_LOCK_SESSION_SHARED: Final = text(f"SELECT pg_advisory_lock_shared({_KEYS})")
+_UNLOCK_SESSION: Final = text(f"SELECT pg_advisory_unlock({_KEYS})")
+_UNLOCK_SESSION_SHARED: Final = text(f"SELECT pg_advisory_unlock_shared({_KEYS})")
+_LOCK_TRANSACTION: Final = text(f"SELECT pg_advisory_xact_lock({_KEYS})")
+_LOCK_TRANSACTION_SHARED: Final = text(f"SELECT pg_advisory_xact_lock_shared({_KEYS})")
+
+
+def bound_waits(connection: sqlalchemy.Connection, patience: timedelta) -> None:
+    """Wait no longer than this for any lock, until the transaction ends."""
+    connection.execute(_SET_LOCK_TIMEOUT, {"milliseconds": str(max(1, patience // _MILLISECOND))})
 
 
 @contextmanager
-def process_lock(
-    connection: sqlalchemy.Connection, name: str, key: str = "", *, patience: timedelta = _PATIENCE
-) -> Iterator[bool]:
-    """Hold a lock of the session, which ends with the process at the latest.
+def process_lock(  # noqa: PLR0913 - which lock, how, and how long
+    connection: sqlalchemy.Connection,
+    name: str,
+    key: str = "",
+    *,
+    doing: str,
+    shared: bool = False,
+    patience: timedelta = _PATIENCE,
+) -> Iterator[None]:
+    """Hold a lock of the session, which ends with the process at the latest, and needs no open transaction.
 
     Args:
         connection: one that is in no transaction, kept open for as long as the lock is to be held. A transaction that
             is still open on it at the end is rolled back.
         name: what the lock is for.
         key: which one of its kind.
+        doing: what is not done without it, as the message begins: "sealing".
+        shared: whether others may share it.
         patience: how long to wait for another process to give it up.
 
-    Yields:
-        Whether the lock is held; False: another process kept it for the whole time.
+    Raises:
+        LockBusyError: another process kept it for the whole time.
+        LockLostError: the block came to its end, and the session had lost the lock by then.
     """
-    names = {"name": f"compliance_pipelines.{name}", "key": key}
-    held = _acquired(connection, names, patience)
+    keys = {"name": name, "key": key}
     try:
-        yield held
-    finally:
-        if held and not connection.invalidated:
-            _give_back(connection, names)
+        with connection.begin():
+            bound_waits(connection, patience)
+            connection.execute(_LOCK_SESSION_SHARED if shared else _LOCK_SESSION, keys)
+    except DBAPIError as error:
+        raise _busy(connection, doing, name, key, error) from error
+    unlock = _UNLOCK_SESSION_SHARED if shared else _UNLOCK_SESSION
+    try:
+        yield
+    except BaseException:
+        _given_back(connection, unlock, keys)
+        raise
+    if not _given_back(connection, unlock, keys):
+        raise LockLostError(
+            f"{doing}: the lock was lost before the end, with the connection or to a connection pooler, so that "
+            "another process may have been at it too; run it again"
+        )
 
 
-def _give_back(connection: sqlalchemy.Connection, names: dict[str, str]) -> None:
+def _given_back(connection: sqlalchemy.Connection, unlock: sqlalchemy.TextClause, keys: dict[str, str]) -> bool:
+    """Give a lock of the session back; False where the session did not have it any more."""
+    if connection.invalidated:
+        return False
     try:
         if connection.in_transaction():
             connection.rollback()
         with connection.begin():
-            connection.execute(_UNLOCK, names)
+            return bool(connection.execute(unlock, keys).scalar_one())
     except DBAPIError:
         # Closed for good, for the lock ends with the connection: one with a lock on it must not get back to the pool.
         connection.invalidate()
+        return False
 
 
-def _acquired(connection: sqlalchemy.Connection, names: dict[str, str], patience: timedelta) -> bool:
+def transaction_lock(  # noqa: PLR0913 - which lock, how, and how long
+    connection: sqlalchemy.Connection,
+    name: str,
+    key: str = "",
+    *,
+    doing: str,
+    shared: bool = False,
+    patience: timedelta = _PATIENCE,
+) -> None:
+    """Take a lock that is held until the transaction ends; the transaction's later waits are bounded as this one is.
+
+    Args: as for :func:`process_lock`, but the connection may be in a transaction.
+
+    Raises:
+        LockBusyError: another process kept it for the whole time.
+    """
+    bound_waits(connection, patience)
     try:
-        with connection.begin():
-            connection.execute(_SET_PATIENCE, {"milliseconds": str(max(1, patience // timedelta(milliseconds=1)))})
-            connection.execute(_LOCK, names)
+        connection.execute(_LOCK_TRANSACTION_SHARED if shared else _LOCK_TRANSACTION, {"name": name, "key": key})
     except DBAPIError as error:
-        if isinstance(error.orig, psycopg.errors.LockNotAvailable):
-            return False
-        raise
-    return True
+        raise _busy(connection, doing, name, key, error) from error
+
+
+def _busy(connection: sqlalchemy.Connection, doing: str, name: str, key: str, error: DBAPIError) -> Exception:
+    """The refusal where the lock was not to be had; else the error itself."""
+    if not is_busy(error):
+        return error
+    held = advisory_lock_held(connection.engine.url, name, key)
+    return LockBusyError(f"{doing}: another process is at it{held}; run it again when that is done")
+
+
+def retry_while_busy(attempt: Callable[[], T], *, sleep: Callable[[float], None] = time.sleep) -> T:
+    """Make an attempt up to five times: give way to live traffic, rather than stand in front of it.
+
+    Args:
+        attempt: changes nothing where it raises LockBusyError.
+        sleep: waits between attempts, in seconds.
+
+    Raises:
+        LockBusyError: a lock was not to be had each time.
+    """
+    for pause in _PAUSES_SECONDS:
+        try:
+            return attempt()
+        except LockBusyError:
+            sleep(pause)
+    return attempt()

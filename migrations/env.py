@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from alembic import context
 from alembic.util import CommandError
 
+from compliance_pipelines.audit_log.migrate import require_utf8
 from compliance_pipelines.database import create_engine
 from compliance_pipelines.schema import metadata
 from compliance_pipelines.settings import load_settings
@@ -28,9 +29,14 @@ def include_object(
 
 
 def run(connection: Connection) -> None:
-    """Run the migrations on an open connection, in one transaction."""
+    """Run the migrations on an open connection, in one transaction.
+
+    Raises:
+        MigrationError: the database is not in UTF-8.
+    """
     context.configure(connection=connection, target_metadata=metadata, include_object=include_object)
     with context.begin_transaction():
+        require_utf8(connection)
         context.run_migrations()
 
 

@@ -5,13 +5,13 @@ Here: the day's lock. Not here: table locks (purge.py).
 
 from __future__ import annotations
 
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import text
 
-from compliance_pipelines.archive import sql
 from compliance_pipelines.database_errors import passing_errors_as_transient
+from compliance_pipelines.database_locks import BRIEF, process_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
     import sqlalchemy
 
-LOCK_TIMEOUT: Final = "2s"
+LOCK_NAME: Final = "archive"
+"""Its key is the day as ISO 8601."""
+_PING: Final = text("SELECT 1")
 
 
 class DayLock:
@@ -34,7 +36,7 @@ class DayLock:
         Raises:
             sqlalchemy.exc.OperationalError: the connection is lost.
         """
-        self.connection.execute(sql.PING)
+        self.connection.execute(_PING)
         self.connection.commit()
 
 
@@ -46,15 +48,10 @@ def lock_day(engine: sqlalchemy.Engine, day: date) -> Iterator[DayLock]:
         LockBusyError: another process works on the day.
         TransientError: the connection is lost.
     """
-    with passing_errors_as_transient(f"the archive of {day}"), engine.connect() as connection:
-        connection.execute(sql.SET_LOCAL_LOCK_TIMEOUT, {"timeout": LOCK_TIMEOUT})
-        number = {"day_number": day.toordinal()}
-        connection.execute(sql.LOCK_ARCHIVE, number)
-        connection.commit()
-        try:
-            yield DayLock(connection)
-        finally:
-            with suppress(DBAPIError):
-                connection.rollback()
-                connection.execute(sql.UNLOCK_ARCHIVE, number)
-                connection.commit()
+    doing = f"the archive of {day}"
+    with (
+        passing_errors_as_transient(doing, engine),
+        engine.connect() as connection,
+        process_lock(connection, LOCK_NAME, day.isoformat(), doing=doing, patience=BRIEF),
+    ):
+        yield DayLock(connection)

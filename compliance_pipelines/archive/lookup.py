@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
     from datetime import date, datetime
 
+    import sqlalchemy
+
     from compliance_pipelines.errors import ComplianceError
     from compliance_pipelines.services import Services
 
@@ -37,20 +39,31 @@ class ArchivedIds:
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    def present(self, day: date, log_entry_ids: Collection[str]) -> dict[str, datetime]:
-        """Those of the ids that a purged part of the day holds, each with its timestamp.
+    def of_day(self, connection: sqlalchemy.Connection, day: date) -> _PurgedParts:
+        """The purged parts of a day that have not expired."""
+        parts = [part for part in parts_of_day(connection, day) if part.purged_at and not part.expired_at]
+        return _PurgedParts(self._services, parts)
+
+
+class _PurgedParts:
+    """The purged parts of one day."""
+
+    def __init__(self, services: Services, parts: Sequence[ArchivedPart]) -> None:
+        self._services = services
+        self._parts = parts
+
+    def present(self, log_entry_ids: Collection[str]) -> dict[str, datetime]:
+        """Those of the ids that a part holds, each with its timestamp.
 
         Raises:
             UnreadableParquetError: an object is damaged.
             ObjectStoreError: the store failed, or an object is missing.
         """
-        if not log_entry_ids:
-            return {}
-        wanted = pa.array(sorted(set(log_entry_ids)), pa.string())
         found: dict[str, datetime] = {}
-        with self._services.engine.connect() as connection:
-            parts = [part for part in parts_of_day(connection, day) if part.purged_at and not part.expired_at]
-        for part in parts:
+        if not log_entry_ids:
+            return found
+        wanted = pa.array(sorted(set(log_entry_ids)), pa.string())
+        for part in self._parts:
             with open_stored(self._services, part) as reader:
                 for batch in reader.batches(row_groups=_row_groups(reader, wanted), columns=[_ID, _TIME]):
                     hits = batch.filter(pc.is_in(batch.column(_ID), value_set=wanted))

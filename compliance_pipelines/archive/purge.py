@@ -23,20 +23,16 @@ from compliance_pipelines.archive.catalogue import (
     segments_of_day,
 )
 from compliance_pipelines.archive.errors import PurgeRefusedError
-from compliance_pipelines.archive.locking import LOCK_TIMEOUT
+from compliance_pipelines.archive.locking import LOCK_NAME
 from compliance_pipelines.archive.progress import Phase, Progress, silent
 from compliance_pipelines.archive.readback import ColdArchive, check_part
 from compliance_pipelines.archive.sealed_rows import SealedRows
 from compliance_pipelines.archive.self_audit import audit_log, purge_entry
-from compliance_pipelines.audit_log.partitions import (
-    PartitionBusyError,
-    drop_empty_months,
-    ensure_days,
-    move_strays,
-)
-from compliance_pipelines.audit_log.reading import read_rows
+from compliance_pipelines.audit_log.partitions import drop_empty_months, ensure_days, move_strays
+from compliance_pipelines.audit_log.reading import RowVersions, open_snapshot, row_versions_query
 from compliance_pipelines.clock import days_before, utc_day
 from compliance_pipelines.database_errors import LockBusyError, passing_errors_as_transient
+from compliance_pipelines.database_locks import BRIEF, bound_waits, retry_while_busy, transaction_lock
 from compliance_pipelines.errors import TransientError
 from compliance_pipelines.holds import lock_holds
 from compliance_pipelines.holds.audit_days import hold_on_audit_day
@@ -52,10 +48,6 @@ if TYPE_CHECKING:
     from compliance_pipelines.ledger.segments import Segment
     from compliance_pipelines.services import Services
 
-_PAUSES_SECONDS: Final = (1.0, 2.0, 4.0, 8.0)
-# Less than PostgreSQL's deadlock_timeout (1 s): should an insert and the drop wait for each other, the drop gives up
-# before the insert is chosen as the victim.
-_DROP_LOCK_TIMEOUT: Final = "500ms"
 _BATCHES_AHEAD: Final = 2
 
 
@@ -63,8 +55,9 @@ class PurgeStep(StrEnum):
     """What has just been done, in order, when the step hook is called; LOCKED to RECORDED are in one transaction."""
 
     ARCHIVES_READ = "archives_read"
-    LOCKED = "locked"
     COMPARED = "compared"
+    LOCKED = "locked"
+    CHECKED = "checked"
     DROPPED = "dropped"
     RECORDED = "recorded"
     COMMITTED = "committed"
@@ -139,20 +132,26 @@ class _Purging:
         self._day = day
         self._progress = progress
         self._hook = hook
+        self._table = {"day_table": f"public.audit_logs_{day:%Y_%m_%d}"}
 
     def run(self, sleep: Callable[[float], None]) -> PurgeResult:
         started = monotonic()
-        with passing_errors_as_transient(f"the purge of {self._day}"):
+        with passing_errors_as_transient(f"the purge of {self._day}", self._services.engine):
             with self._services.engine.connect() as connection:
                 parts = self._unpurged_parts(connection)
                 if not parts:
                     return PurgeResult(self._day, (), 0, 0, 0, monotonic() - started)
                 self._refuse_if_not_due(parts)
+                self._refuse_unsealed(connection)
                 segments = self._segments(connection, parts)
             # The store is read before any lock is taken: objects never change, so nothing is lost by being early.
             self._check_parts(parts, segments)
             self._hook(PurgeStep.ARCHIVES_READ)
-        removed, hot_bytes = self._drop_patiently(parts, segments, sleep)
+        retry_while_busy(self._gather_in_table, sleep=sleep)
+        with passing_errors_as_transient(f"the purge of {self._day}", self._services.engine):
+            rows = self._compared_rows(parts, segments)
+            self._hook(PurgeStep.COMPARED)
+        removed, hot_bytes = retry_while_busy(lambda: self._drop(parts, segments, rows), sleep=sleep)
         months = self._drop_empty_months()
         return PurgeResult(
             self._day, tuple(part.part for part in parts), removed, hot_bytes, months, monotonic() - started
@@ -219,71 +218,76 @@ class _Purging:
             archive = ColdArchive.of(self._services)
             check_part(archive, part, segments[part.part], progress=self._progress).raise_if_damaged()
 
-    def _drop_patiently(
-        self, parts: Sequence[ArchivedPart], segments: dict[int, list[Segment]], sleep: Callable[[float], None]
+    def _drop(
+        self, parts: Sequence[ArchivedPart], segments: dict[int, list[Segment]], compared: RowVersions
     ) -> tuple[int, int]:
-        """Give way to live traffic and try again, rather than stand in front of it."""
-        for pause in _PAUSES_SECONDS:
-            try:
-                return self._drop(parts, segments)
-            except (LockBusyError, PartitionBusyError):
-                sleep(pause)
-        return self._drop(parts, segments)
-
-    def _drop(self, parts: Sequence[ArchivedPart], segments: dict[int, list[Segment]]) -> tuple[int, int]:
         """The one transaction. Returns how many rows were dropped and how many bytes they took."""
         numbers = [part.part for part in parts]
-        table = {"day_table": f"public.audit_logs_{self._day:%Y_%m_%d}"}
-        with passing_errors_as_transient(f"the purge of {self._day}"):
-            self._gather_in_table(table)
-            with self._services.engine.begin() as connection:
-                connection.execute(sql.SET_LOCAL_LOCK_TIMEOUT, {"timeout": LOCK_TIMEOUT})
-                connection.execute(sql.LOCK_ARCHIVE_IN_TRANSACTION, {"day_number": self._day.toordinal()})
-                connection.execute(sql.LOCK_DAY, {"day": self._day})
-                self._hook(PurgeStep.LOCKED)
-                self._refuse_held(connection)
-                self._refuse_unsealed(connection)
-                if self._unpurged_parts(connection) != parts or self._segments(connection, parts) != segments:
-                    raise TransientError(f"{self._day} was not purged: it changed while it was checked; run it again")
-                rows = self._compare_rows([segment for part in parts for segment in segments[part.part]])
-                self._hook(PurgeStep.COMPARED)
-                hot_bytes = int(connection.execute(sql.DAY_TABLE_BYTES, table).scalar_one())
-                self._drop_table(connection, rows, table)
-                self._hook(PurgeStep.DROPPED)
-                connection.execute(
-                    sql.INSERT_PURGE,
-                    {"day": self._day, "parts": numbers, "entry_count": rows, "hot_bytes": hot_bytes},
-                )
-                marked = connection.execute(sql.MARK_PURGED, {"day": self._day, "parts": numbers}).rowcount
-                if marked != len(numbers):
-                    raise self._refuse(f"{marked} parts could be marked where {len(numbers)} were verified")
-                audit_log(self._services).append_within(
-                    connection, purge_entry(self._services, self._day, parts, hot_bytes=hot_bytes)
-                )
-                self._hook(PurgeStep.RECORDED)
+        doing = f"the purge of {self._day}"
+        with (
+            passing_errors_as_transient(doing, self._services.engine),
+            self._services.engine.begin() as connection,
+        ):
+            transaction_lock(connection, LOCK_NAME, self._day.isoformat(), doing=doing, patience=BRIEF)
+            # The table before its day, as everybody does who alters it: they cannot come in between.
+            connection.execute(sql.LOCK_TABLE_TO_READ)
+            connection.execute(sql.LOCK_DAY, {"day": self._day})
+            self._hook(PurgeStep.LOCKED)
+            self._refuse_held(connection)
+            self._refuse_changed(connection, parts, segments)
+            if self._row_versions(connection) != compared:
+                raise self._changed()
+            self._hook(PurgeStep.CHECKED)
+            hot_bytes = int(connection.execute(sql.DAY_TABLE_BYTES, self._table).scalar_one())
+            self._drop_table(connection, compared.count)
+            self._hook(PurgeStep.DROPPED)
+            connection.execute(
+                sql.INSERT_PURGE,
+                {"day": self._day, "parts": numbers, "entry_count": compared.count, "hot_bytes": hot_bytes},
+            )
+            marked = connection.execute(sql.MARK_PURGED, {"day": self._day, "parts": numbers}).rowcount
+            if marked != len(numbers):
+                raise self._refuse(f"{marked} parts could be marked where {len(numbers)} were verified")
+            audit_log(self._services).append_within(
+                connection, purge_entry(self._services, self._day, parts, hot_bytes=hot_bytes)
+            )
+            self._hook(PurgeStep.RECORDED)
         self._hook(PurgeStep.COMMITTED)
-        return rows, hot_bytes
+        return compared.count, hot_bytes
 
-    def _gather_in_table(self, table: dict[str, str]) -> None:
+    def _gather_in_table(self) -> None:
         """Give the day a table where it has none: late entries may lie in a default partition, which is not dropped.
 
         In a transaction of its own, because moving entries locks more than the day.
         """
-        with self._services.engine.begin() as connection:
-            if not connection.execute(sql.DAY_TABLE_EXISTS, table).scalar_one():
+        with (
+            passing_errors_as_transient(f"the purge of {self._day}", self._services.engine),
+            self._services.engine.begin() as connection,
+        ):
+            if not connection.execute(sql.DAY_TABLE_EXISTS, self._table).scalar_one():
                 move_strays(connection, min(self._day, self._services.settings.audit_log_first_day))
                 ensure_days(connection, [self._day])
 
-    def _drop_table(self, connection: sqlalchemy.Connection, rows: int, table: dict[str, str]) -> None:
+    def _changed(self) -> TransientError:
+        return TransientError(f"{self._day} was not purged: it changed while it was checked; run it again")
+
+    def _refuse_changed(
+        self, connection: sqlalchemy.Connection, parts: Sequence[ArchivedPart], segments: dict[int, list[Segment]]
+    ) -> None:
+        self._refuse_unsealed(connection)
+        if self._unpurged_parts(connection) != parts or self._segments(connection, parts) != segments:
+            raise self._changed()
+
+    def _drop_table(self, connection: sqlalchemy.Connection, rows: int) -> None:
         """Drop the day's table, unless an insert waits for it.
 
         Dropping needs a lock on the month, which that insert holds: each would wait for the other.
         """
-        if connection.execute(sql.DAY_IS_WAITED_FOR, table).scalar_one():
+        if connection.execute(sql.DAY_IS_WAITED_FOR, self._table).scalar_one():
             raise LockBusyError(f"the purge of {self._day} had to stop: an entry of that day came; run it again")
-        connection.execute(sql.SET_LOCAL_LOCK_TIMEOUT, {"timeout": _DROP_LOCK_TIMEOUT})
+        connection.execute(sql.GIVE_UP_BEFORE_A_DEADLOCK)
         dropped = int(connection.execute(sql.DROP_DAY, {"day": self._day}).scalar_one())
-        connection.execute(sql.SET_LOCAL_LOCK_TIMEOUT, {"timeout": LOCK_TIMEOUT})
+        bound_waits(connection, BRIEF)
         if dropped != rows:
             raise self._refuse(f"{dropped} rows would have been dropped where {rows} were compared")
 
@@ -302,36 +306,50 @@ class _Purging:
                 f"`compliance archive {self._day}`"
             )
 
-    def _compare_rows(self, segments: Sequence[Segment]) -> int:
-        """Compare every hot row of the day with the ledger, on another connection: the lock keeps writers away.
+    def _row_versions(self, connection: sqlalchemy.Connection) -> RowVersions:
+        count, fingerprint = connection.exec_driver_sql(row_versions_query(self._day)).one()
+        return RowVersions(int(count), fingerprint)
+
+    def _compared_rows(self, parts: Sequence[ArchivedPart], segments: dict[int, list[Segment]]) -> RowVersions:
+        """Compare every hot row of the day with the ledger, in a session of its own and without a lock.
 
         Returns:
-            how many rows there are.
+            the versions of the rows that were compared: those that are there when the day is locked must be the same.
         """
-        expected = sum(segment.entry_count for segment in segments)
-        rows = SealedRows(segments)
-        with (
-            read_rows(self._services.engine, day=self._day, tx_from=None, tx_to=None) as source,
-            run_ahead(source, depth=_BATCHES_AHEAD, name="purge-reader") as batches,
-        ):
-            for batch in batches:
-                rows.feed(batch)
-                self._progress(Phase.COMPARE, rows.rows, expected)
+        expected = sum(part.entry_count for part in parts)
+        rows = SealedRows([segment for part in parts for segment in segments[part.part]])
+        with open_snapshot(self._services.engine) as snapshot:
+            versions = snapshot.row_versions(self._day)
+            with (
+                snapshot.rows(day=self._day) as source,
+                run_ahead(source, depth=_BATCHES_AHEAD, name="purge-reader") as batches,
+            ):
+                for batch in batches:
+                    rows.feed(batch)
+                    self._progress(Phase.COMPARE, rows.rows, expected)
         differences = rows.differences()
         if differences:
+            with self._services.engine.connect() as connection:
+                # What came or went meanwhile on its usual way is no forgery.
+                self._refuse_changed(connection, parts, segments)
             raise self._refuse(
                 "its rows in PostgreSQL are not those that were sealed and archived: "
                 + "; ".join(difference.message for difference in differences)
                 + f". Run `compliance verify {self._day}`"
             )
-        return rows.rows
+        if versions.count != rows.rows:
+            raise self._refuse(f"{rows.rows} rows were read of {versions.count}: some were hidden; find out how")
+        return versions
 
     def _drop_empty_months(self) -> int:
         """Drop months that have no day left. The daily job does it too, so a lock that is not had does not matter."""
         services = self._services
         before = days_before(utc_day(services.clock()), services.settings.audit_log_retention_days)
         try:
-            with passing_errors_as_transient("dropping emptied months"), services.engine.begin() as connection:
+            with (
+                passing_errors_as_transient("dropping emptied months", services.engine),
+                services.engine.begin() as connection,
+            ):
                 return drop_empty_months(connection, before)
         except TransientError:
             return 0

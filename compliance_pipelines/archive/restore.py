@@ -19,12 +19,12 @@ from compliance_pipelines.archive import sql
 from compliance_pipelines.archive.catalogue import ArchivedPart, parts_of_day, segments_of_part
 from compliance_pipelines.archive.copy_text import copy_lines
 from compliance_pipelines.archive.errors import RestoreError
-from compliance_pipelines.archive.locking import LOCK_TIMEOUT
 from compliance_pipelines.archive.progress import Phase, Progress, silent
 from compliance_pipelines.archive.readback import ColdArchive, check_part
 from compliance_pipelines.archive.self_audit import audit_log, restore_entry
 from compliance_pipelines.audit_log.entry import COLUMNS
 from compliance_pipelines.database_errors import passing_errors_as_transient
+from compliance_pipelines.database_locks import BRIEF, bound_waits, transaction_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,13 +79,12 @@ def restore_day(
     started = monotonic()
     table = _checked_name(default_table(day) if into is None else into)
     with (
-        passing_errors_as_transient(f"the restore of {day}"),
+        passing_errors_as_transient(f"the restore of {day}", services.engine),
         _refusals_as_restore_errors(table),
         services.engine.begin() as connection,
     ):
         parts = _parts(connection, day)
-        connection.execute(sql.SET_LOCAL_LOCK_TIMEOUT, {"timeout": LOCK_TIMEOUT})
-        connection.execute(sql.LOCK_RESTORED_TABLE, {"name": table})
+        transaction_lock(connection, "restore", table, doing=f"the restore of {day}", patience=BRIEF)
         for statement in (sql.drop_restored_table, sql.create_restored_table, sql.let_readers_read):
             _execute(connection, statement(table))
         for part in parts:
@@ -172,12 +171,15 @@ def drop_restored(services: Services, table: str | None = None) -> tuple[str, ..
         RestoreError: there is no restored table of that name, or it belongs to somebody else.
         TransientError: it was locked, or the connection was lost.
     """
-    with passing_errors_as_transient("dropping restored tables"), services.engine.begin() as connection:
+    with (
+        passing_errors_as_transient("dropping restored tables", services.engine),
+        services.engine.begin() as connection,
+    ):
         present = restored_tables(connection)
         if table is not None and table not in present:
             raise RestoreError(f"there is no restored table {table!r}; there are: {', '.join(present) or 'none'}")
         dropped = present if table is None else [table]
-        connection.execute(sql.SET_LOCAL_LOCK_TIMEOUT, {"timeout": LOCK_TIMEOUT})
+        bound_waits(connection, BRIEF)
         for name in dropped:
             with _refusals_as_restore_errors(name):
                 _execute(connection, sql.drop_restored_table(name))

@@ -21,19 +21,12 @@ def _statement(statement: str) -> TextClause:
     return text(statement)
 
 
-SET_LOCAL_LOCK_TIMEOUT = _statement("SELECT set_config('lock_timeout', :timeout, true)")
-
-# Two-key advisory locks: the first key is the kind of lock, the second the day. That of an archive outlasts the
-# transaction that takes it.
-LOCK_ARCHIVE = _statement("SELECT pg_advisory_lock(hashtext('compliance_pipelines.archive'), :day_number)")
-UNLOCK_ARCHIVE = _statement("SELECT pg_advisory_unlock(hashtext('compliance_pipelines.archive'), :day_number)")
-LOCK_ARCHIVE_IN_TRANSACTION = _statement(
-    "SELECT pg_advisory_xact_lock(hashtext('compliance_pipelines.archive'), :day_number)"
-)
-LOCK_RESTORED_TABLE = _statement(
-    "SELECT pg_advisory_xact_lock(hashtext('compliance_pipelines.restore'), hashtext(:name))"
-)
-PING = _statement("SELECT 1")
+# Less than PostgreSQL's deadlock_timeout: should an insert and the drop wait for each other, the drop gives up before
+# the insert is chosen as the victim.
+GIVE_UP_BEFORE_A_DEADLOCK = _statement("""
+    SELECT set_config('lock_timeout', greatest(1, least(500, setting::bigint / 2))::text, true)
+    FROM pg_settings WHERE name = 'deadlock_timeout'
+""")
 
 SEGMENTS_OF_DAY = _statement("""
     SELECT segment.seq, segment.day, segment.tx_from, segment.tx_to, segment.first_id, segment.last_id,
@@ -123,6 +116,7 @@ ROWS_OF_DAY_EXIST = _statement("""
     SELECT EXISTS (SELECT FROM audit_logs WHERE "timestamp" >= :day_start AND "timestamp" < :day_end)
 """)
 
+LOCK_TABLE_TO_READ = _statement("LOCK TABLE ONLY audit_logs IN ACCESS SHARE MODE")
 LOCK_DAY = _statement("SELECT audit_lock_day(:day)")
 DAY_IS_WAITED_FOR = _statement("""
     SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'relation' AND NOT granted

@@ -35,11 +35,21 @@ FIRST_DAY: Final = date(2015, 1, 1)
 _ONE_DAY: Final = timedelta(days=1)
 
 
-class ArchivedIdSource(Protocol):
-    """Tells which entries the purged archives of a day hold."""
+class ArchivedDay(Protocol):
+    """The purged archives of one day."""
 
-    def present(self, day: date, log_entry_ids: Collection[str]) -> dict[str, datetime]:
-        """Those of the ids that a purged part of the day holds, each with its timestamp."""
+    def present(self, log_entry_ids: Collection[str]) -> dict[str, datetime]:
+        """Those of the ids that they hold, each with its timestamp. Asks no database."""
+
+
+class ArchivedIdSource(Protocol):
+    """Knows the purged archives of each day."""
+
+    def of_day(self, connection: sqlalchemy.Connection, day: date) -> ArchivedDay:
+        """Those of a day, as the catalogue names them in the transaction of the append.
+
+        On a connection of its own the source would wait for one that other appends have, which wait for theirs.
+        """
 
 
 @dataclass(frozen=True)
@@ -148,10 +158,11 @@ def ask_archive(
     connection: sqlalchemy.Connection, archive: ArchivedIdSource, day: date, log_entry_ids: Collection[str]
 ) -> dict[str, datetime]:
     """What the archive answers; in a thread where the connection is an asynchronous one, so that its loop goes on."""
+    archived = archive.of_day(connection, day)
     if isinstance(connection.connection.driver_connection, psycopg.AsyncConnection):
         adapted = cast("AdaptedConnection", connection.connection.dbapi_connection)
-        return adapted.run_async(lambda _: asyncio.to_thread(archive.present, day, log_entry_ids))
-    return archive.present(day, log_entry_ids)
+        return adapted.run_async(lambda _: asyncio.to_thread(archived.present, log_entry_ids))
+    return archived.present(log_entry_ids)
 
 
 def archived_repeats(entries: Sequence[tuple[str, datetime]], archived: Mapping[str, datetime]) -> list[str]:

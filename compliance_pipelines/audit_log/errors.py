@@ -13,6 +13,8 @@ import sqlalchemy.exc
 from sqlalchemy.exc import DBAPIError
 
 from compliance_pipelines.audit_log.entry import InvalidEntryError
+from compliance_pipelines.database_errors import cause_of, is_busy, is_passing, reason_of
+from compliance_pipelines.database_holders import table_locks_held
 from compliance_pipelines.errors import ComplianceError, TransientError
 
 if TYPE_CHECKING:
@@ -21,18 +23,6 @@ if TYPE_CHECKING:
 
 _NAMED: Final = 5
 _FUTURE: Final = "audit_logs_timestamp_not_in_future"
-_PASSING: Final = (
-    psycopg.errors.DeadlockDetected,
-    psycopg.errors.SerializationFailure,
-    psycopg.errors.LockNotAvailable,
-    psycopg.errors.AdminShutdown,
-    psycopg.errors.CrashShutdown,
-    psycopg.errors.CannotConnectNow,
-    # The table for locks is full: a file of very many days needs max_locks_per_transaction raised, as the reason says.
-    psycopg.errors.OutOfMemory,
-    psycopg.errors.DiskFull,
-    psycopg.errors.TooManyConnections,
-)
 _NOT_PREPARED: Final = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedFunction)
 
 
@@ -73,11 +63,12 @@ def purged_days(days: Sequence[date]) -> PurgedDayError:
 
 
 @contextmanager
-def appending(what: str) -> Iterator[None]:
+def appending(what: str, engine: sqlalchemy.Engine) -> Iterator[None]:
     """Raise what PostgreSQL says of an append as what it means.
 
     Args:
         what: is appended, as the message begins: "the append".
+        engine: that it is appended with; the database is asked who holds a lock.
 
     Raises:
         InvalidEntryError: an entry breaks a rule of the table.
@@ -92,8 +83,7 @@ def appending(what: str) -> Iterator[None]:
             "import needs two)"
         ) from error
     except (DBAPIError, psycopg.Error) as error:
-        cause = error.orig if isinstance(error, DBAPIError) else error
-        reason = " ".join(str(cause).split())
+        cause, reason = cause_of(error), reason_of(error)
         if isinstance(cause, psycopg.errors.CheckViolation):
             raise InvalidEntryError(f"{_broken_rule(cause)}; nothing was appended") from error
         if isinstance(cause, psycopg.errors.DataError):
@@ -102,10 +92,10 @@ def appending(what: str) -> Iterator[None]:
             raise AppendNotPossibleError(
                 f"{what} is not possible: {reason}; `compliance db check` tells what is missing"
             ) from error
-        lost = isinstance(cause, psycopg.OperationalError) and cause.sqlstate is None
-        if lost or isinstance(cause, _PASSING):
+        if is_passing(error):
+            held = table_locks_held(engine.url) if is_busy(error) else ""
             raise AppendInterruptedError(
-                f"{what} was interrupted: {reason}; run it again: entries that are there already are not doubled"
+                f"{what} was interrupted: {reason}{held}; run it again: entries that are there already are not doubled"
             ) from error
         raise
 

@@ -76,11 +76,12 @@ class StagedLines:
             ComplianceError: an archive cannot be read.
         """
         for day in sorted(self._purged_days() - self._looked_up):
+            archived_day = archive.of_day(self._connection, day)
             repeats, conflicts = array("q"), array("q")
             bounds = {"since": start_of(day - _ONE_DAY), "until": start_of(day + 2 * _ONE_DAY)}
             rows = self._connection.execute(sql.IMPORTED_IDS, bounds, execution_options={"yield_per": _IDS_AT_ONCE})
             for some in rows.partitions():
-                archived = archive.present(day, {row.log_entry_id for row in some})
+                archived = archived_day.present({row.log_entry_id for row in some})
                 for row in some:
                     moment = archived.get(row.log_entry_id)
                     if moment is not None:

@@ -108,7 +108,7 @@ def import_file(  # noqa: PLR0913 - what an import needs, each by its name
     with ExitStack() as stack:
         source = stack.enter_context(open_source(file, max_line_bytes=MAX_LINE_BYTES))
         kept = None if rejects is None else stack.enter_context(open_rejects(rejects))
-        stack.enter_context(appending(f"the import of {file}"))
+        stack.enter_context(appending(f"the import of {file}", engine))
         connection = stack.enter_context(engine.connect())
         try:
             run = _Import(engine, connection, file, source, kept, Acceptance(first_day, archived_ids), progress, sleep)

@@ -15,6 +15,7 @@ from compliance_pipelines.audit_log.appending import FIRST_DAY, Acceptance, Arch
 from compliance_pipelines.audit_log.batches import AppendResult, append_batch
 from compliance_pipelines.audit_log.deletion import DeletionFacts, deletion_entry
 from compliance_pipelines.audit_log.errors import appending
+from compliance_pipelines.database_sessions import require_pinned
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -41,11 +42,16 @@ class AuditLog:
         engine: connects as a member of audit_writer; see :func:`compliance_pipelines.database.create_engine`.
         first_day: entries of earlier days are refused (AUDIT_LOG_FIRST_DAY).
         archived_ids: tells repeats of entries whose day was purged; without it such entries are refused.
+
+    Raises:
+        SessionSettingError: the engine is one whose sessions nobody pins
+            (:func:`compliance_pipelines.database_sessions.pin_engine`).
     """
 
     def __init__(
         self, engine: sqlalchemy.Engine, *, first_day: date = FIRST_DAY, archived_ids: ArchivedIdSource | None = None
     ) -> None:
+        require_pinned(engine)
         self._engine = engine
         self._accept = Acceptance(first_day, archived_ids)
 
@@ -61,7 +67,7 @@ class AuditLog:
             PurgedDayError: its day was purged, and there is no archive to ask.
             AppendInterruptedError: the database was lost or busy; append it again.
         """
-        with appending(_APPEND), self._engine.connect() as connection:
+        with appending(_APPEND, self._engine), self._engine.connect() as connection:
             return append_one(connection, entry, self._accept)
 
     def append_many(self, entries: Iterable[AuditEntry]) -> AppendResult:
@@ -76,7 +82,7 @@ class AuditLog:
             PurgedDayError: a day was purged, and there is no archive to ask.
             AppendInterruptedError: the database was lost or busy; append them again.
         """
-        with appending(_APPEND), self._engine.connect() as connection:
+        with appending(_APPEND, self._engine), self._engine.connect() as connection:
             return append_batch(connection, entries, self._accept)
 
     def append_within(self, connection: sqlalchemy.Connection, entry: AuditEntry) -> None:
@@ -120,18 +126,19 @@ class AsyncAuditLog:
     def __init__(
         self, engine: AsyncEngine, *, first_day: date = FIRST_DAY, archived_ids: ArchivedIdSource | None = None
     ) -> None:
+        require_pinned(engine)
         self._engine = engine
         self._accept = Acceptance(first_day, archived_ids)
 
     async def append(self, entry: AuditEntry) -> bool:
         """See :meth:`AuditLog.append`."""
-        with appending(_APPEND):
+        with appending(_APPEND, self._engine.sync_engine):
             async with self._engine.connect() as connection:
                 return await connection.run_sync(append_one, entry, self._accept)
 
     async def append_many(self, entries: Iterable[AuditEntry]) -> AppendResult:
         """See :meth:`AuditLog.append_many`."""
-        with appending(_APPEND):
+        with appending(_APPEND, self._engine.sync_engine):
             async with self._engine.connect() as connection:
                 return await connection.run_sync(append_batch, entries, self._accept)
 

@@ -18,6 +18,10 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy.exc import DBAPIError
 
+from compliance_pipelines.audit_log import sql
+from compliance_pipelines.database import database_url
+from compliance_pipelines.database_errors import is_busy, is_passing, reason_of
+from compliance_pipelines.database_holders import table_locks_held
 from compliance_pipelines.errors import ComplianceError
 from compliance_pipelines.settings import ConfigurationError
 
@@ -73,6 +77,20 @@ def current_revision(connection: sqlalchemy.Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()
 
 
+def require_utf8(connection: sqlalchemy.Connection) -> None:
+    """Refuse a database in which not every text can stand, or one text stands for different bytes.
+
+    Raises:
+        MigrationError: its encoding is not UTF-8.
+    """
+    encoding = connection.execute(sql.SERVER_ENCODING).scalar_one()
+    if encoding != "UTF8":
+        raise MigrationError(
+            f"the database is in the encoding {encoding}, and entries are hashed as UTF-8: make another with "
+            "CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0"
+        )
+
+
 def upgrade(url: str, revision: str = "head") -> None:
     """Bring the schema up to a revision, in one transaction.
 
@@ -80,7 +98,7 @@ def upgrade(url: str, revision: str = "head") -> None:
         MigrationError: the revision is unknown, or the login lacks a privilege.
         ConfigurationError: the migrations or the URL cannot be used.
     """
-    with _migrating():
+    with _migrating(url):
         command.upgrade(alembic_config(url), revision)
 
 
@@ -94,12 +112,12 @@ def downgrade(url: str, revision: str, *, destroy_audit_trail: bool = False) -> 
     config = alembic_config(url)
     if destroy_audit_trail:
         config.cmd_opts = Namespace(x=["destroy-audit-trail=yes"])
-    with _migrating():
+    with _migrating(url):
         command.downgrade(config, revision)
 
 
 @contextmanager
-def _migrating() -> Iterator[None]:
+def _migrating(url: str) -> Iterator[None]:
     try:
         yield
     except CommandError as error:
@@ -110,4 +128,7 @@ def _migrating() -> Iterator[None]:
                 f"the schema was not changed: {' '.join(str(error.orig).split())}; migrations need a login that may "
                 "create roles and tables (AUDIT_LOG_MIGRATION_DATABASE_URL)"
             ) from error
+        if is_passing(error):
+            held = table_locks_held(database_url(url)) if is_busy(error) else ""
+            raise MigrationError(f"the schema was not changed: {reason_of(error)}{held}; run it again") from error
         raise

@@ -17,7 +17,7 @@ import psycopg.errors
 from sqlalchemy.exc import DBAPIError
 
 from compliance_pipelines.audit_log import sql
-from compliance_pipelines.errors import TransientError
+from compliance_pipelines.database_errors import LockBusyError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -30,7 +30,7 @@ LEAST_RUNWAY_DAYS: Final = 2
 """Days ahead that must have a partition: in two days somebody can find out why the daily job does not make more."""
 
 
-class PartitionBusyError(TransientError):
+class PartitionBusyError(LockBusyError):
     """A lock on the table was not to be had in time, or strays were in the way; nothing was changed."""
 
 

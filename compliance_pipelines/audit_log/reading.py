@@ -1,14 +1,19 @@
 """Reading entries as Arrow batches, in constant memory.
 
-Here: the one query that sealing, archiving, purging, proving and verifying read rows with. Not here: what they do with
-the rows.
+Here: the one query that sealing, archiving, purging, proving and verifying read rows with, in a session of its own. Not
+here: what they do with the rows.
 
 ADBC hands over PostgreSQL's binary COPY as Arrow; metadata travels as its exact text, because the ledger hashes it.
+
+Nobody who reads keeps a transaction open in another session meanwhile: should a third one wait for that transaction,
+and this session for the third, PostgreSQL could not see that nobody goes on.
 """
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import re
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from threading import Lock
 from typing import TYPE_CHECKING, Final
@@ -21,8 +26,10 @@ from adbc_driver_manager import AdbcConnection, AdbcDatabase, AdbcStatement
 from psycopg import sql
 
 from compliance_pipelines.audit_log.entry import ENTRY_SCHEMA
-from compliance_pipelines.database import libpq_uri
-from compliance_pipelines.errors import TransientError
+from compliance_pipelines.database import session_uri
+from compliance_pipelines.database_errors import is_passing, is_passing_state
+from compliance_pipelines.database_sessions import pin_session
+from compliance_pipelines.errors import ComplianceError, TransientError
 from compliance_pipelines.interruption import cancelled_by_signals
 
 if TYPE_CHECKING:
@@ -33,6 +40,14 @@ if TYPE_CHECKING:
 HOT_TABLE: Final = ("public", "audit_logs")
 
 _BATCH_BYTES: Final = 8 * 2**20
+_SQLSTATE: Final = re.compile(r"SQLSTATE: ([0-9A-Z]{5})")
+_ONE_SNAPSHOT: Final = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
+# Where a row stands, in which table, and which transaction wrote it there: another version has another of these.
+_ROW_VERSIONS: Final = sql.SQL("""
+    SELECT count(*)::text AS count,
+           coalesce(sum(hashtextextended(tableoid::text || ctid::text || xmin::text, 0)), 0)::text AS fingerprint
+    FROM public.audit_logs WHERE {conditions}
+""")
 _SELECT: Final = sql.SQL(
     'SELECT id, log_entry_id, "timestamp", user_id, action, resource_type, resource_id, result,'
     " metadata::text AS metadata, created_at, tx_id FROM {table} WHERE {conditions} ORDER BY id"
@@ -49,16 +64,34 @@ class ReadingError(TransientError):
     """The rows could not be read to their end; nothing was changed, and reading again may succeed."""
 
 
-def rows_query(*, day: date | None, tx_from: int | None, tx_to: int | None, table: tuple[str, str] = HOT_TABLE) -> str:
-    """The query for the entries of a day whose transaction ids lie in [tx_from, tx_to).
+class UnreadableRowsError(ComplianceError):
+    """The rows cannot be read, now or later, until what the message names is mended; nothing was changed."""
 
-    Bounds of the day are literals, so that PostgreSQL reads the day's partition alone.
+
+@dataclass(frozen=True)
+class RowVersions:
+    """Which versions of a day's rows there are.
+
+    A version is never changed in place: who finds the same count and sum again finds the rows that were read. That
+    another set of versions has them too is as likely as one in 2**64.
     """
+
+    count: int
+    fingerprint: str
+
+
+def _of_day(day: date) -> sql.Composable:
+    """The condition that an entry is of a day; its bounds are literals, so that the day's partition alone is read."""
+    start = datetime.combine(day, time(), UTC)
+    bounds = (sql.Literal(moment.isoformat()) for moment in (start, start + timedelta(days=1)))
+    return sql.SQL('"timestamp" >= {} AND "timestamp" < {}').format(*bounds)
+
+
+def rows_query(*, day: date | None, tx_from: int | None, tx_to: int | None, table: tuple[str, str] = HOT_TABLE) -> str:
+    """The query for the entries of a day whose transaction ids lie in [tx_from, tx_to)."""
     conditions: list[sql.Composable] = []
     if day is not None:
-        midnight = datetime.combine(day, time(), UTC)
-        for operator, moment in ((">=", midnight), ("<", midnight + timedelta(days=1))):
-            conditions.append(sql.SQL('"timestamp" ' + operator + " {}").format(sql.Literal(moment.isoformat())))
+        conditions.append(_of_day(day))
     if tx_from is not None:
         conditions.append(sql.SQL("tx_id >= {}").format(sql.Literal(tx_from)))
     if tx_to is not None:
@@ -66,6 +99,83 @@ def rows_query(*, day: date | None, tx_from: int | None, tx_to: int | None, tabl
     return _SELECT.format(
         table=sql.Identifier(*table), conditions=sql.SQL(" AND ").join(conditions or [sql.SQL("true")])
     ).as_string(None)
+
+
+class SnapshotReader:
+    """One session that sees the entries of one moment, and cannot write."""
+
+    def __init__(self, connection: AdbcConnection) -> None:
+        self._connection = connection
+
+    @contextmanager
+    def rows(
+        self,
+        *,
+        day: date | None,
+        tx_from: int | None = None,
+        tx_to: int | None = None,
+        table: tuple[str, str] = HOT_TABLE,
+    ) -> Iterator[Iterator[pa.RecordBatch]]:
+        """Stream entries in ENTRY_SCHEMA and id order: one COPY.
+
+        Args:
+            day: UTC day of the entries' timestamps; None for all.
+            tx_from: first transaction id, inclusive; None for no bound.
+            tx_to: last transaction id, exclusive; None for no bound.
+            table: schema and name, where it is not the hot store.
+
+        Raises:
+            ReadingError: the connection was lost; raised while iterating, too.
+            UnreadableRowsError: PostgreSQL refuses; raised while iterating, too.
+        """
+        where = "the audit log" if day is None else f"the entries of {day}"
+        with AdbcStatement(self._connection) as statement:
+            statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(_BATCH_BYTES)})
+            statement.set_sql_query(rows_query(day=day, tx_from=tx_from, tx_to=tx_to, table=table))
+            yield _batches(statement, where)
+
+    def row_versions(self, day: date) -> RowVersions:
+        """The versions of the rows of a day that this moment has.
+
+        Raises:
+            ReadingError: the connection was lost.
+            UnreadableRowsError: PostgreSQL refuses.
+        """
+        with _as_reading_errors(f"the entries of {day}"):
+            row = _only_row(self._connection, row_versions_query(day))
+        return RowVersions(int(row["count"] or 0), row["fingerprint"] or "")
+
+
+def row_versions_query(day: date) -> str:
+    """The query for the :class:`RowVersions` of a day: one row with the texts `count` and `fingerprint`."""
+    return _ROW_VERSIONS.format(conditions=_of_day(day)).as_string(None)
+
+
+@contextmanager
+def open_snapshot(engine: sqlalchemy.Engine) -> Iterator[SnapshotReader]:
+    """Open a session of its own, pinned as every session is, in a read-only transaction of one snapshot.
+
+    Args:
+        engine: names the database; its pool is not used.
+
+    Raises:
+        ReadingError: the connection could not be made.
+        SessionSettingError: the session does not have the settings that the code relies on.
+    """
+    with _as_reading_errors("the audit log"):
+        connection = AdbcConnection(_database(engine))
+    with connection, cancelled_by_signals(connection.cancel):
+        with _as_reading_errors("the audit log"):
+            pin_session(lambda statement: _only_row(connection, statement))
+            connection.set_autocommit(False)
+            with AdbcStatement(connection) as statement:
+                statement.set_sql_query(_ONE_SNAPSHOT)
+                statement.execute_update()
+        try:
+            yield SnapshotReader(connection)
+        finally:
+            with suppress(adbc_driver_manager.Error):
+                connection.rollback()
 
 
 @contextmanager
@@ -77,48 +187,58 @@ def read_rows(
     tx_to: int | None = None,
     table: tuple[str, str] = HOT_TABLE,
 ) -> Iterator[Iterator[pa.RecordBatch]]:
-    """Stream entries in ENTRY_SCHEMA and id order: one COPY, so one snapshot, on a connection of its own.
-
-    Args:
-        engine: names the database; its pool is not used.
-        day: UTC day of the entries' timestamps; None for all.
-        tx_from: first transaction id, inclusive; None for no bound.
-        tx_to: last transaction id, exclusive; None for no bound.
-        table: schema and name, where it is not the hot store.
-
-    Raises:
-        ReadingError: the connection could not be made or was lost; raised while iterating, too.
-    """
-    query = rows_query(day=day, tx_from=tx_from, tx_to=tx_to, table=table)
-    where = "the audit log" if day is None else f"the entries of {day}"
-    try:
-        connection = AdbcConnection(_database(engine))
-    except adbc_driver_manager.Error as error:
-        raise ReadingError(f"{where} cannot be read: {_first_line(error)}; is the database reachable?") from None
-    with connection, AdbcStatement(connection) as statement:
-        statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(_BATCH_BYTES)})
-        statement.set_sql_query(query)
-        with cancelled_by_signals(statement.cancel):
-            yield _batches(statement, where)
+    """Stream entries as :meth:`SnapshotReader.rows` does, in a session that ends with the block."""
+    with (
+        open_snapshot(engine) as snapshot,
+        snapshot.rows(day=day, tx_from=tx_from, tx_to=tx_to, table=table) as batches,
+    ):
+        yield batches
 
 
 def _database(engine: sqlalchemy.Engine) -> AdbcDatabase:
     with _DATABASES_LOCK:
         database = _DATABASES.get(engine)
         if database is None:
-            database = _DATABASES[engine] = adbc_driver_postgresql.connect(libpq_uri(engine.url))
+            database = _DATABASES[engine] = adbc_driver_postgresql.connect(session_uri(engine.url))
         return database
 
 
+def _only_row(connection: AdbcConnection, query: str) -> dict[str, str | None]:
+    """The one row of a query whose columns are all text."""
+    with AdbcStatement(connection) as statement:
+        # COPY takes no set_config(), and a few values need none.
+        statement.set_options(**{"adbc.postgresql.use_copy": "false"})
+        statement.set_sql_query(query)
+        stream, _ = statement.execute_query()
+        with pa.RecordBatchReader.from_stream(stream) as reader:
+            (row,) = reader.read_all().to_pylist()
+    return dict(row)
+
+
 def _batches(statement: AdbcStatement, where: str) -> Iterator[pa.RecordBatch]:
-    try:
+    with _as_reading_errors(where):
         stream, _ = statement.execute_query()
         with pa.RecordBatchReader.from_stream(stream) as batches:
             for batch in batches:
                 yield pa.RecordBatch.from_arrays(batch.columns, schema=ENTRY_SCHEMA)
-    except (adbc_driver_manager.Error, pa.ArrowException, OSError) as error:
-        raise ReadingError(f"reading {where} stopped half-way: {_first_line(error)}; run it again") from error
 
 
-def _first_line(error: BaseException) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+@contextmanager
+def _as_reading_errors(where: str) -> Iterator[None]:
+    """Raise what the driver, or Arrow in its place, says of a reading as what it means."""
+    try:
+        yield
+    except adbc_driver_manager.Error as error:
+        raise _reading_error(where, error, passing=is_passing(error)) from error
+    except (pa.ArrowException, OSError) as error:
+        # Arrow has no place for a SQLSTATE but the text, and a lost connection has none.
+        state = _SQLSTATE.search(str(error))
+        passing = is_passing_state(state[1]) if state else isinstance(error, OSError)
+        raise _reading_error(where, error, passing=passing) from error
+
+
+def _reading_error(where: str, error: Exception, *, passing: bool) -> ComplianceError:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    if passing:
+        return ReadingError(f"{where} could not be read to the end: {reason}; run it again")
+    return UnreadableRowsError(f"{where} cannot be read: {reason}")

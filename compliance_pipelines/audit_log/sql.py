@@ -129,6 +129,7 @@ EXISTING_DAYS = text("""
 """)
 STRAYS = text("SELECT partition, entries FROM audit_strays()")
 
+SERVER_ENCODING = text("SELECT current_setting('server_encoding')")
 SESSION = text("""
     SELECT current_setting('server_version') AS version, current_database() AS database, current_user AS login,
            (SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid() AND ssl) AS tls

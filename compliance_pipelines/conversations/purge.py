@@ -37,7 +37,6 @@ from compliance_pipelines.conversations.removal import Outcome, Removal, Remover
 from compliance_pipelines.conversations.survey import KEY_BYTES, OwnerRule, Survey, take_survey
 from compliance_pipelines.database_errors import passing_errors_as_transient
 from compliance_pipelines.database_locks import process_lock
-from compliance_pipelines.errors import TransientError
 from compliance_pipelines.holds import active_holds, lock_holds
 from compliance_pipelines.settings import ConfigurationError
 
@@ -154,7 +153,10 @@ class Retention:
             ConversationError: Redis refuses.
         """
         survey = self.survey()
-        with passing_errors_as_transient("the plan of conversations"), self.services.engine.connect() as connection:
+        with (
+            passing_errors_as_transient("the plan of conversations", self.services.engine),
+            self.services.engine.connect() as connection,
+        ):
             holds = active_holds(connection)
         return self.judge(survey, holds, selection, now=now)
 
@@ -207,7 +209,7 @@ class Retention:
         if self.policy.dry_run or not self.policy.enabled:
             # Nothing goes, not even what an interrupted purge had begun with.
             return PurgeReport(self.plan(selection, now=moment), None)
-        with passing_errors_as_transient(_DOING), _lock(self.services.engine) as connection:
+        with passing_errors_as_transient(_DOING, self.services.engine), _lock(self.services.engine) as connection:
             finished = tuple(self._carry_out(purge) for purge in record.open_purges(connection))
             connection.commit()
             plan = self.plan(selection, now=moment)
@@ -222,7 +224,10 @@ class Retention:
         A conversation that somebody began anew under an old id, after the removal, is none of them.
         """
         hashes = {self._names.thread(thread_id): thread_id for thread_id in survey.threads}
-        with passing_errors_as_transient("the search for what came back"), self.services.engine.connect() as connection:
+        with (
+            passing_errors_as_transient("the search for what came back", self.services.engine),
+            self.services.engine.connect() as connection,
+        ):
             removed = record.deleted_among(connection, list(hashes))
         return sorted(
             hashes[thread_hash]
@@ -422,11 +427,9 @@ def _lock(engine: sqlalchemy.Engine) -> Iterator[sqlalchemy.Connection]:
     """Hold the one lock of conversation purges, and a connection for the work under it.
 
     Raises:
-        TransientError: another purge is under way.
+        LockBusyError: another purge is under way.
     """
-    with engine.connect() as connection, process_lock(connection, "conversations") as held:
-        if not held:
-            raise TransientError("another purge of conversations is under way; run it again when it is done")
+    with engine.connect() as connection, process_lock(connection, "conversations", doing=_DOING):
         yield connection
 
 

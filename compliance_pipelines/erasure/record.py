@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from compliance_pipelines.audit_log.entry import MAX_INDEXED_BYTES
 from compliance_pipelines.audit_log.log import AuditLog
 from compliance_pipelines.audit_log.system_entries import system_entry
+from compliance_pipelines.database_locks import transaction_lock
 from compliance_pipelines.erasure import sql
 from compliance_pipelines.erasure.deadline import last_day_in_time
 from compliance_pipelines.erasure.errors import ErasureError, RequestNotFoundError
@@ -249,7 +250,8 @@ def record_request(services: Services, new: NewRequest) -> tuple[Case, bool]:
     if received_at > now + timedelta(minutes=5):
         raise ErasureError(f"the request cannot have been received at {received_at.isoformat()}: that has not come yet")
     with services.engine.begin() as connection:
-        connection.execute(sql.LOCK_PERSON, {"user_id": new.user_id})
+        # One open request for a person: without the lock two could be recorded at once.
+        transaction_lock(connection, "erasure.person", new.user_id, doing="the erasure request")
         known = connection.execute(sql.OPEN_REQUESTS, {"user_id": new.user_id}).first()
         if known is not None:
             return load(connection, known.id), False

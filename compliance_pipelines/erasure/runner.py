@@ -9,15 +9,17 @@ that cannot finish leaves the request open; the next one does only what is not d
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import ExitStack
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from compliance_pipelines.database_errors import LockBusyError
 from compliance_pipelines.database_locks import process_lock
 from compliance_pipelines.erasure import closing
 from compliance_pipelines.erasure.errors import RequestBusyError, TargetError
 from compliance_pipelines.erasure.record import Case, EventKind, add_event, due_cases, load
 from compliance_pipelines.erasure.targets import check_names
-from compliance_pipelines.holds import active_holds, lock_holds
+from compliance_pipelines.holds import active_holds, holds_locked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -81,10 +83,12 @@ def run_request(
             "`compliance erase targets` for what there is"
         )
     check_names(targets)
-    lock_key = str(request_id)
-    with services.engine.connect() as connection, process_lock(connection, _LOCK_NAME, lock_key) as locked:
-        if not locked:
-            raise RequestBusyError(f"another process is carrying out erasure request {request_id}")
+    with services.engine.connect() as connection, ExitStack() as stack:
+        lock = process_lock(connection, _LOCK_NAME, str(request_id), doing=f"erasure request {request_id}")
+        try:
+            stack.enter_context(lock)
+        except LockBusyError as error:
+            raise RequestBusyError(str(error)) from error
         with connection.begin():
             case = load(connection, request_id)
         if case.closure is not None:
@@ -188,9 +192,9 @@ class _Attempt:
             deleted=self._case.unaccounted(target.name) - found,
         )
         self._hook(RunStep.FOUND, target.name)
-        # The transaction lasts until the deletion is done: no hold that covers something of it can be added in between.
-        with self._services.engine.begin() as guard:
-            free, held = _split(findings.items, lock_holds(guard), self._user_id)
+        # Until the deletion is done no hold that covers something of it can come into force.
+        with self._services.engine.connect() as guard, holds_locked(guard) as holds:
+            free, held = _split(findings.items, holds, self._user_id)
             deleted = dict(target.delete(self._user_id, free)) if free else {}
             self._hook(RunStep.ERASED, target.name)
         self._put(

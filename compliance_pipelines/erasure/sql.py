@@ -35,9 +35,6 @@ CLOSED_SINCE = text("""
     ORDER BY closure.closed_at, request.id
 """)
 
-# One request for a person at a time: without the lock two could be recorded at once.
-LOCK_PERSON = text("SELECT pg_advisory_xact_lock(hashtext('compliance_pipelines.erasure.person'), hashtext(:user_id))")
-
 EVENTS = text("""
     SELECT request_id, attempt, kind, target, detail, recorded_at
     FROM erasure_events WHERE request_id = ANY(:ids) ORDER BY id

@@ -106,7 +106,9 @@ class TableTarget:
         Raises:
             ConfigurationError: the URL is malformed, or would let data travel unencrypted.
         """
-        return cls(rule, create_engine(rule.database_url.get_secret_value(), pool_size=1))
+        # Where the login's search path leads is where its application keeps the table.
+        engine = create_engine(rule.database_url.get_secret_value(), pool_size=1, left_alone=("search_path",))
+        return cls(rule, engine)
 
     def find(self, user_id: str) -> Findings:
         """The person's rows, as one item: they are deleted, or held, together.

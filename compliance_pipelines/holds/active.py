@@ -9,18 +9,24 @@ be kept any more.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from compliance_pipelines.database_locks import process_lock, transaction_lock
 from compliance_pipelines.holds import sql
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from datetime import date, datetime
     from typing import Any
 
     import sqlalchemy
+
+LOCK_NAME: Final = "holds"
+"""Whoever destroys holds this lock shared; a new hold waits for it alone, after its commit."""
+_DELETING: Final = "the deletion"
 
 
 class HoldScope(StrEnum):
@@ -167,7 +173,25 @@ def lock_holds(connection: sqlalchemy.Connection) -> HoldSet:
     more. Deleters do not wait for each other.
 
     Raises:
-        sqlalchemy.exc.OperationalError: a new hold waits for other deletions, for longer than the lock timeout.
+        LockBusyError: a new hold waits for other deletions.
     """
-    connection.execute(sql.LOCK_SHARED)
+    transaction_lock(connection, LOCK_NAME, doing=_DELETING, shared=True)
     return active_holds(connection)
+
+
+@contextmanager
+def holds_locked(connection: sqlalchemy.Connection) -> Iterator[HoldSet]:
+    """The same for whoever destroys something on other connections, until the block is left.
+
+    No transaction stays open meanwhile, so that what is waited for there can never wait for this connection.
+
+    Args:
+        connection: one that is in no transaction, and is used for nothing else.
+
+    Raises:
+        LockBusyError: a new hold waits for other deletions.
+    """
+    with process_lock(connection, LOCK_NAME, doing=_DELETING, shared=True):
+        with connection.begin():
+            holds = active_holds(connection)
+        yield holds

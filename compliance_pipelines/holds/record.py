@@ -7,6 +7,7 @@ a hold covers (active.py).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 import psycopg.errors
@@ -14,8 +15,10 @@ from sqlalchemy.exc import DBAPIError
 
 from compliance_pipelines.audit_log.log import AuditLog
 from compliance_pipelines.audit_log.system_entries import system_entry
+from compliance_pipelines.database_errors import LockBusyError
+from compliance_pipelines.database_locks import transaction_lock
 from compliance_pipelines.holds import sql
-from compliance_pipelines.holds.active import Hold, HoldScope
+from compliance_pipelines.holds.active import LOCK_NAME, Hold, HoldScope
 from compliance_pipelines.holds.errors import HoldNotFoundError, InvalidHoldError
 from compliance_pipelines.pseudonyms import subjects_from_settings
 
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
     from compliance_pipelines.services import Services
 
 _RESOURCE_TYPE: Final = "legal_hold"
-_WAIT: Final = "60s"
+_WAIT: Final = timedelta(seconds=60)
 
 
 @dataclass(frozen=True)
@@ -90,13 +93,13 @@ class RecordedHold:
     release_reason: str | None
 
 
-def add_hold(services: Services, new: NewHold, *, wait: str = _WAIT) -> AddedHold:
+def add_hold(services: Services, new: NewHold, *, wait: timedelta = _WAIT) -> AddedHold:
     """Record a hold, then wait for deletions that began before it.
 
     Args:
         services: the opened services.
         new: the hold.
-        wait: how long at most, as PostgreSQL's lock_timeout takes it.
+        wait: how long at most.
 
     Raises:
         InvalidHoldError: PostgreSQL cannot store it.
@@ -175,14 +178,11 @@ def _entry(services: Services, action: str, hold: Hold, *, reason: str, author: 
     )
 
 
-def _deletions_are_over(services: Services, wait: str) -> bool:
+def _deletions_are_over(services: Services, wait: timedelta) -> bool:
     """Wait until whoever deletes has seen the new hold: it was committed before this lock is asked for."""
     try:
         with services.engine.begin() as connection:
-            connection.execute(sql.SET_LOCAL_LOCK_TIMEOUT, {"timeout": wait})
-            connection.execute(sql.LOCK_EXCLUSIVE)
-    except DBAPIError as error:
-        if isinstance(error.orig, psycopg.errors.LockNotAvailable):
-            return False
-        raise
+            transaction_lock(connection, LOCK_NAME, doing="the hold", patience=wait)
+    except LockBusyError:
+        return False
     return True

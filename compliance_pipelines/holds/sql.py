@@ -42,11 +42,6 @@ INSERT_RELEASE = text("""
     RETURNING released_at
 """)
 
-# Whoever destroys holds the lock shared; a new hold waits for it exclusively, after its commit.
-LOCK_SHARED = text("SELECT pg_advisory_xact_lock_shared(hashtext('compliance_pipelines.holds'))")
-LOCK_EXCLUSIVE = text("SELECT pg_advisory_xact_lock(hashtext('compliance_pipelines.holds'))")
-SET_LOCAL_LOCK_TIMEOUT = text("SELECT set_config('lock_timeout', :timeout, true)")
-
 # The bounds prune all partitions but the day's.
 SUBJECT_ON_DAY = text("""
     SELECT user_id, resource_id FROM audit_logs

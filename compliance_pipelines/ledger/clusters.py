@@ -8,11 +8,14 @@ Transaction ids start again in another cluster. The offset of an adopted cluster
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-import psycopg.errors
 from sqlalchemy.exc import OperationalError
 
+from compliance_pipelines.database_errors import is_busy
+from compliance_pipelines.database_holders import table_locks_held
+from compliance_pipelines.database_locks import bound_waits
 from compliance_pipelines.errors import ComplianceError
 from compliance_pipelines.ledger import sql, store
 
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
     import sqlalchemy
 
 _MOST_NAMED: Final = 20
-_WRITERS_TIMEOUT: Final = "10s"
+_WRITERS_PATIENCE: Final = timedelta(seconds=10)
 
 
 class ClusterChangedError(ComplianceError):
@@ -71,9 +74,10 @@ def adopt_cluster(owner: sqlalchemy.Engine) -> Adoption:
         with owner.begin() as connection:
             return _adopt(connection)
     except OperationalError as error:
-        if isinstance(error.orig, psycopg.errors.LockNotAvailable):
+        if is_busy(error):
             raise ClusterNotAdoptedError(
-                f"a transaction that writes to the audit log was still open after {_WRITERS_TIMEOUT}: stop the writers"
+                "a transaction that writes to the audit log was still open after "
+                f"{_WRITERS_PATIENCE.total_seconds():g} s{table_locks_held(owner.url)}: stop the writers"
             ) from error
         raise
 
@@ -86,7 +90,7 @@ def _adopt(connection: sqlalchemy.Connection) -> Adoption:
         raise ClusterNotAdoptedError(f"cluster {clusters.running} is the adopted one already: nothing to do")
     # An entry of a transaction that was still open would get lost below the new horizon.
     connection.execute(sql.BECOME_OWNER)
-    connection.execute(sql.SET_LOCAL_LOCK_TIMEOUT, {"timeout": _WRITERS_TIMEOUT})
+    bound_waits(connection, _WRITERS_PATIENCE)
     connection.execute(sql.LOCK_OUT_WRITERS)
     tx_offset = int(connection.execute(sql.HIGHEST_TX_ID).scalar_one()) + 1
     unsealed = connection.execute(sql.ENTRIES_IN_NO_SEGMENT, {"horizon": horizon, "most": _MOST_NAMED}).scalars()

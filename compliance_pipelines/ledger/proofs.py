@@ -100,27 +100,54 @@ def prove(services: Services, log_entry_id: str, *, finder: EntryFinder, day: da
         EntryDiffersError: the rows do not lead to the segment's root, or the records to the checkpoint's.
         AppendNotPossibleError: the login may not append to the audit log, so that the proof is not handed out.
     """
+    place = _hot_place(services, log_entry_id, day)
+    if place is not None:
+        try:
+            with read_rows(
+                services.engine, day=place.segment.day, tx_from=place.segment.tx_from, tx_to=place.segment.tx_to
+            ) as batches:
+                document = _document(services, log_entry_id, place, batches)
+        except EntryDiffersError:
+            # No lock keeps a purge away while the rows are read: what is no longer there is in the archive.
+            if _hot_place(services, log_entry_id, day) is not None:
+                raise
+            document = _archived(services, log_entry_id, finder, day)
+    else:
+        document = _archived(services, log_entry_id, finder, day)
+    proven = _checked(services, document)
+    _put_on_record(services, proven)
+    return document
+
+
+@dataclass(frozen=True)
+class _Place:
+    """The segment that an entry is in, and the checkpoint that it is proved with."""
+
+    segment: Segment
+    checkpoint: StoredCheckpoint
+
+
+def _hot_place(services: Services, log_entry_id: str, day: date | None) -> _Place | None:
+    """Where an entry of the hot store is sealed; None where the hot store does not hold it."""
     with services.engine.connect() as connection:
-        # Until this transaction ends, its locks keep a purge from dropping the rows that it found.
         places = connection.execute(sql.FIND_ENTRY, {"log_entry_id": log_entry_id}).all()
         days = [place.day for place in places if day is None or place.day == day]
         if len(days) > 1:
             raise _ambiguous(log_entry_id, days)
-        if days:
-            (tx_id,) = (place.tx_id for place in places if place.day == days[0])
-            segment = _segment_of(connection, log_entry_id, days[0], tx_id)
-            with read_rows(services.engine, day=segment.day, tx_from=segment.tx_from, tx_to=segment.tx_to) as batches:
-                document = _document(connection, log_entry_id, segment, batches)
-        else:
-            with finder.find(log_entry_id, day) as found:
-                if found is None:
-                    where = "neither store holds it" if day is None else f"neither store holds it on {day}"
-                    raise EntryNotFoundError(f"there is no entry {log_entry_id}: {where}")
-                segment = _segment_of(connection, log_entry_id, found.day, found.tx_id)
-                document = _document(connection, log_entry_id, segment, found.batches)
-    proven = _checked(services, document)
-    _put_on_record(services, proven)
-    return document
+        if not days:
+            return None
+        (tx_id,) = (place.tx_id for place in places if place.day == days[0])
+        return _place(connection, log_entry_id, days[0], tx_id)
+
+
+def _archived(services: Services, log_entry_id: str, finder: EntryFinder, day: date | None) -> dict[str, Any]:
+    with finder.find(log_entry_id, day) as found:
+        if found is None:
+            where = "neither store holds it" if day is None else f"neither store holds it on {day}"
+            raise EntryNotFoundError(f"there is no entry {log_entry_id}: {where}")
+        with services.engine.connect() as connection:
+            place = _place(connection, log_entry_id, found.day, found.tx_id)
+        return _document(services, log_entry_id, place, found.batches)
 
 
 def _ambiguous(log_entry_id: str, days: list[date]) -> AmbiguousEntryError:
@@ -132,19 +159,25 @@ def _ambiguous(log_entry_id: str, days: list[date]) -> AmbiguousEntryError:
     return AmbiguousEntryError(f"{log_entry_id} stands on {named}: give the day with --day")
 
 
-def _segment_of(connection: sqlalchemy.Connection, log_entry_id: str, day: date, tx_id: int) -> Segment:
+def _place(connection: sqlalchemy.Connection, log_entry_id: str, day: date, tx_id: int) -> _Place:
     segment = store.segment_of_entry(connection, day, tx_id)
     if segment is None:
         raise EntryNotSealedError(f"entry {log_entry_id} is not sealed yet: run `compliance seal` and try again")
-    return segment
+    checkpoint = store.last_published_checkpoint(connection)
+    if checkpoint is None or checkpoint.size <= segment.seq:
+        raise EntryNotSealedError(
+            f"segment {segment.seq} is not in the cold store yet: run `compliance seal` and try again"
+        )
+    return _Place(segment, checkpoint)
 
 
 def _document(
-    connection: sqlalchemy.Connection, log_entry_id: str, segment: Segment, batches: Iterable[pa.RecordBatch]
+    services: Services, log_entry_id: str, place: _Place, batches: Iterable[pa.RecordBatch]
 ) -> dict[str, Any]:
-    checkpoint = _published_checkpoint(connection, segment)
+    segment, checkpoint = place.segment, place.checkpoint
     entry, index, leaves = _leaves_of_segment(segment, batches, log_entry_id)
-    ledger = [each.leaf_hash() for each in store.segments(connection, after=checkpoint.size)]
+    with services.engine.connect() as connection:
+        ledger = [each.leaf_hash() for each in store.segments(connection, after=checkpoint.size)]
     if len(ledger) != checkpoint.size:
         raise EntryDiffersError(
             f"checkpoint {checkpoint.size} is over {checkpoint.size} segment records, and the database holds "
@@ -158,15 +191,6 @@ def _document(
         ledger_path=inclusion_path(ledger, segment.seq),
         note=checkpoint.note,
     )
-
-
-def _published_checkpoint(connection: sqlalchemy.Connection, segment: Segment) -> StoredCheckpoint:
-    checkpoint = store.last_published_checkpoint(connection)
-    if checkpoint is None or checkpoint.size <= segment.seq:
-        raise EntryNotSealedError(
-            f"segment {segment.seq} is not in the cold store yet: run `compliance seal` and try again"
-        )
-    return checkpoint
 
 
 def _leaves_of_segment(

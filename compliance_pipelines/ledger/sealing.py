@@ -8,6 +8,7 @@ whose transaction holds a low id and commits late is left for a later pass and n
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,6 +17,7 @@ from sqlalchemy.exc import IntegrityError
 
 from compliance_pipelines.audit_log.reading import read_rows
 from compliance_pipelines.clock import utc_day
+from compliance_pipelines.database_errors import LockBusyError
 from compliance_pipelines.database_locks import process_lock
 from compliance_pipelines.errors import ComplianceError
 from compliance_pipelines.ledger import sql, store
@@ -124,8 +126,10 @@ def seal(services: Services, *, max_entries: int | None = None, step: Callable[[
         ReadingError: the entries could not be read.
     """
     most = services.settings.ledger_seal_max_entries if max_entries is None else max_entries
-    with services.engine.connect() as connection, process_lock(connection, "sealing") as locked:
-        if not locked:
+    with services.engine.connect() as connection, ExitStack() as stack:
+        try:
+            stack.enter_context(process_lock(connection, "sealing", doing="sealing"))
+        except LockBusyError:
             return SealResult(busy=True)
         with connection.begin():
             check_cluster(connection)

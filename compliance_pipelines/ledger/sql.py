@@ -31,7 +31,6 @@ ENTRIES_IN_NO_SEGMENT = text("""
     LIMIT :most
 """)
 BECOME_OWNER = text("SET LOCAL ROLE audit_owner")
-SET_LOCAL_LOCK_TIMEOUT = text("SELECT set_config('lock_timeout', :timeout, true)")
 LOCK_OUT_WRITERS = text("LOCK TABLE ONLY audit_logs IN SHARE MODE")
 ADOPT_CLUSTER = text("SELECT audit_adopt_cluster(:tx_offset)")
 

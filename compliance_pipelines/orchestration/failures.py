@@ -10,10 +10,11 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-import psycopg
 import sqlalchemy.exc
 from dagster import Backoff, DagsterExecutionInterruptedError, Failure, Jitter, RetryPolicy
 
+from compliance_pipelines import database_errors
+from compliance_pipelines.database_errors import DATABASE_ERRORS
 from compliance_pipelines.errors import ComplianceError, TransientError
 from compliance_pipelines.interruption import watching_signals
 from compliance_pipelines.object_store.port import ObjectStoreError
@@ -43,21 +44,13 @@ class _RetriesOfFailures(RetryPolicy):
 
 RETRIES: Final = _RetriesOfFailures(max_retries=3, delay=5, backoff=Backoff.EXPONENTIAL, jitter=Jitter.PLUS_MINUS)
 
-# PEP 249: "not necessarily under the control of the programmer": a lost connection, a lock, a server that shuts down.
-_PASSING: Final = (
-    TransientError,
-    OSError,
-    psycopg.OperationalError,
-    sqlalchemy.exc.OperationalError,
-    sqlalchemy.exc.InterfaceError,
-    sqlalchemy.exc.TimeoutError,
-)
-
 
 def is_passing(error: Exception) -> bool:
     """Whether the same call may succeed later. What nobody foresaw is permanent: it does not mend itself."""
+    if isinstance(error, (*DATABASE_ERRORS, sqlalchemy.exc.TimeoutError)):
+        return database_errors.is_passing(error)
     # The subclasses are answers of a store that works: there is such an object, there is none.
-    return isinstance(error, _PASSING) or type(error) is ObjectStoreError
+    return isinstance(error, (TransientError, OSError)) or type(error) is ObjectStoreError
 
 
 @contextmanager

@@ -27,6 +27,8 @@ from compliance_pipelines.verification.segment_index import SegmentIndex, Source
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
+    import sqlalchemy
+
     from compliance_pipelines.services import Services
     from compliance_pipelines.verification.database_ledger import KnownLedger
     from compliance_pipelines.verification.findings import Report
@@ -60,7 +62,7 @@ def verify(
         VerificationError: the database holds something that cannot even be read.
     """
     journal = Journal(on_finding)
-    with _named_failures(), SegmentIndex.open(services.settings.archive_staging_path) as index:
+    with _named_failures(services.engine), SegmentIndex.open(services.settings.archive_staging_path) as index:
         known = _established(services, days, index, journal, progress)
         wanted = sorted(set(days) if days is not None else _all_days(services, index, journal))
         if days is None:
@@ -76,10 +78,10 @@ def verify(
 
 
 @contextmanager
-def _named_failures() -> Iterator[None]:
+def _named_failures(engine: sqlalchemy.Engine) -> Iterator[None]:
     """Raise domain errors where the database fails, so that a failure is never taken for a result."""
     try:
-        with passing_errors_as_transient("the verification"):
+        with passing_errors_as_transient("the verification", engine):
             yield
     except (DBAPIError, psycopg.Error) as error:
         reason = " ".join(str(error.orig if isinstance(error, DBAPIError) else error).split())

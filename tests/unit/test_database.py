@@ -200,12 +200,12 @@ def test_a_password_is_never_in_the_message() -> None:
 @pytest.mark.parametrize("create", [create_engine, create_asynchronous_engine])
 def test_the_pool_has_the_requirements_size_and_no_more(create: Any) -> None:  # noqa: ANN401
     pool = create(REMOTE).pool
-    assert (pool.size(), pool._max_overflow, pool._pre_ping) == (20, 0, True)
+    assert (pool.size(), pool._max_overflow) == (20, 0)
     assert create(REMOTE, pool_size=3).pool.size() == 3
 
 
 @pytest.mark.parametrize("create", [create_engine, create_asynchronous_engine])
-def test_both_engines_give_the_driver_tls_utc_and_a_bounded_wait(
+def test_both_engines_give_the_driver_tls_utf_8_and_bounded_waits(
     create: Any,  # noqa: ANN401
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -223,7 +223,11 @@ def test_both_engines_give_the_driver_tls_utc_and_a_bounded_wait(
     assert (driver["sslmode"], driver["ssl_min_protocol_version"]) == ("require", "TLSv1.3")
     assert given_arguments == {
         "connect_timeout": 10,
-        "options": "-c timezone=UTC -cclient_connection_check_interval=500",
+        "keepalives": 1,
+        "keepalives_idle": 30,
+        "keepalives_interval": 10,
+        "keepalives_count": 3,
+        "client_encoding": "UTF8",
         "application_name": "compliance_pipelines",
     }
 

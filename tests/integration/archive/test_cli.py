@@ -301,12 +301,12 @@ def test_a_database_without_our_tables_is_one_line(
 def test_a_day_that_another_process_works_on_is_one_line(
     services: Services, days: Days, day: date, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(locking, "LOCK_TIMEOUT", "50ms")
+    monkeypatch.setattr(locking, "BRIEF", timedelta(milliseconds=50))
     days.append(day, 1)
     with locking.lock_day(services.engine, day):
         status, _, err = run("archive", day)
     assert status == 1
-    assert f"compliance: the archive of {day} had to stop" in err
+    assert f"compliance: the archive of {day}: another process is at it (session " in err
 
 
 def test_a_missing_object_stops_a_purge_with_one_line(services: Services, days: Days, day: date, run: Run) -> None:

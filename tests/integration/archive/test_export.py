@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import text
 
-from compliance_pipelines.archive import locking, sql
+from compliance_pipelines.archive import locking
 from compliance_pipelines.archive.catalogue import DayState, day_summary
 from compliance_pipelines.archive.errors import SealedRowsDifferError
 from compliance_pipelines.archive.export import ArchiveStep, archive_day
 from compliance_pipelines.archive.manifest import parse_manifest
 from compliance_pipelines.archive.readback import PartDamagedError
+from compliance_pipelines.database_errors import LockBusyError
 from compliance_pipelines.errors import TransientError
 from tests.integration.archive.days import entry, overwrite
 
@@ -159,13 +160,13 @@ def test_a_row_slipped_in_between_two_segments_stops_the_archive(services: Servi
 def test_only_one_process_works_on_a_day(
     services: Services, days: Days, day: date, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(locking, "LOCK_TIMEOUT", "50ms")
+    monkeypatch.setattr(locking, "BRIEF", timedelta(milliseconds=50))
     days.append(day, 2)
-    with services.engine.connect() as other:
-        other.execute(sql.LOCK_ARCHIVE, {"day_number": day.toordinal()})
-        with pytest.raises(TransientError, match=f"the archive of {day} had to stop"):
-            archive_day(services, day)
-        other.execute(sql.UNLOCK_ARCHIVE, {"day_number": day.toordinal()})
+    with (
+        locking.lock_day(services.engine, day),
+        pytest.raises(LockBusyError, match=rf"the archive of {day}: another process is at it \(session \d+ of test_p"),
+    ):
+        archive_day(services, day)
     assert archive_day(services, day).entry_count == 2
 
 
@@ -225,7 +226,7 @@ def test_the_lock_timeout_of_an_archive_does_not_stay_with_its_connection(
     archive_day(services, day)
     with ExitStack() as stack:
         pool = [stack.enter_context(services.engine.connect()) for _ in range(5)]
-        assert {connection.execute(text("SHOW lock_timeout")).scalar_one() for connection in pool} == {"0"}
+        assert {connection.execute(text("SHOW lock_timeout")).scalar_one() for connection in pool} == {"10s"}
 
 
 def test_progress_reaches_the_number_of_entries_in_both_phases(services: Services, days: Days, day: date) -> None:

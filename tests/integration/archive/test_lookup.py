@@ -41,6 +41,13 @@ def purged(services: Services, days: Days, day: date, clock: MovableClock) -> li
     return entries
 
 
+def present(services: Services, day: date, log_entry_ids: list[str]) -> dict[str, datetime]:
+    """Those of the ids that purged archives of the day hold."""
+    with services.engine.connect() as connection:
+        archived = ArchivedIds(services).of_day(connection, day)
+    return archived.present(log_entry_ids)
+
+
 def ids_of(entries: list[AuditEntry]) -> list[str]:
     return [each.log_entry_id for each in entries]
 
@@ -49,15 +56,15 @@ def test_ids_of_purged_entries_are_known_with_their_times(
     services: Services, day: date, purged: list[AuditEntry]
 ) -> None:
     asked = [*ids_of(purged)[2:7], "unknown", ""]
-    assert ArchivedIds(services).present(day, asked) == {each.log_entry_id: each.timestamp for each in purged[2:7]}
-    assert ArchivedIds(services).present(day, []) == {}
-    assert ArchivedIds(services).present(day + timedelta(days=1), asked) == {}
+    assert present(services, day, asked) == {each.log_entry_id: each.timestamp for each in purged[2:7]}
+    assert present(services, day, []) == {}
+    assert present(services, day + timedelta(days=1), asked) == {}
 
 
 def test_ids_of_entries_that_are_still_hot_are_left_to_the_hot_store(services: Services, days: Days, day: date) -> None:
     entries = days.append(day, 2)
     archive_day(services, day)
-    assert ArchivedIds(services).present(day, ids_of(entries)) == {}
+    assert present(services, day, ids_of(entries)) == {}
 
 
 def test_a_repeat_of_a_purged_entry_stays_a_repeat(
@@ -78,10 +85,10 @@ def test_a_damaged_archive_is_not_taken_for_an_empty_one(
     (path,) = days.objects(day)
     overwrite(path, path.read_bytes()[:-100])
     with pytest.raises(UnreadableParquetError):
-        ArchivedIds(services).present(day, ids_of(purged))
+        present(services, day, ids_of(purged))
     path.unlink()
     with pytest.raises(ObjectStoreError):
-        ArchivedIds(services).present(day, ids_of(purged))
+        present(services, day, ids_of(purged))
 
 
 def test_row_groups_that_cannot_hold_an_id_are_not_read(
@@ -100,7 +107,7 @@ def test_row_groups_that_cannot_hold_an_id_are_not_read(
         return intact(self, row_groups=row_groups, columns=columns)
 
     monkeypatch.setattr(parquet.PartReader, "batches", batches)
-    assert list(ArchivedIds(services).present(day, ["entry-012", "entry-041", "zzz"])) == ["entry-012", "entry-041"]
+    assert list(present(services, day, ["entry-012", "entry-041", "zzz"])) == ["entry-012", "entry-041"]
     assert read == [[1, 4]]
 
 
@@ -167,6 +174,4 @@ def test_entries_of_the_first_and_the_last_moment_of_a_day_belong_to_it(
     assert archive_day(services, day).entry_count == 2
     clock.advance(days=8)
     assert purge_day(services, day).entry_count == 2
-    assert ArchivedIds(services).present(day, ids_of(entries)) == {
-        each.log_entry_id: each.timestamp for each in entries
-    }
+    assert present(services, day, ids_of(entries)) == {each.log_entry_id: each.timestamp for each in entries}

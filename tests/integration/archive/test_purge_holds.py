@@ -84,7 +84,7 @@ def test_a_hold_that_is_added_while_a_day_is_purged_waits_for_the_end_of_the_pur
     adding = threading.Thread(target=lambda: added.append(hold(services, HoldScope.EVERYTHING)))
 
     def add_and_wait_until_it_waits(step: PurgeStep, /) -> None:
-        if step is not PurgeStep.COMPARED:
+        if step is not PurgeStep.CHECKED:
             return
         adding.start()
         with services.engine.connect() as connection:

@@ -47,8 +47,7 @@ def purgeable(services: Services, days: Days, day: date, clock: MovableClock) ->
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Locks are waited for a twentieth of the time."""
-    monkeypatch.setattr(purge, "LOCK_TIMEOUT", "100ms")
-    monkeypatch.setattr(purge, "_DROP_LOCK_TIMEOUT", "25ms")
+    monkeypatch.setattr(purge, "BRIEF", timedelta(milliseconds=100))
 
 
 @pytest.fixture
@@ -178,7 +177,7 @@ def test_entries_of_the_same_month_are_appended_at_once_until_the_day_is_dropped
         ensure_days(connection, [neighbour])
 
     def append(step: PurgeStep) -> None:
-        if step in {PurgeStep.LOCKED, PurgeStep.COMPARED}:
+        if step in {PurgeStep.LOCKED, PurgeStep.CHECKED}:
             with services.engine.begin() as writer:
                 writer.execute(text("SET LOCAL lock_timeout = '50ms'"))
                 insert(writer, services, neighbour)
@@ -197,7 +196,7 @@ def test_an_insert_that_waits_for_the_day_goes_first(services: Services, days: D
             insert(writer, services, day)
 
     def insert_meanwhile(step: PurgeStep) -> None:
-        if step is PurgeStep.COMPARED:
+        if step is PurgeStep.CHECKED:
             ends.append(start(late_insert))
             wait_until(lambda: is_waited_for(services, day))
 
@@ -219,7 +218,7 @@ def test_where_an_insert_and_the_drop_wait_for_each_other_the_drop_gives_up(
     ends: list[Callable[[], None]] = []
 
     def insert_meanwhile(step: PurgeStep) -> None:
-        if step is PurgeStep.COMPARED:
+        if step is PurgeStep.CHECKED:
             ends.append(start(late_insert))
             wait_until(lambda: somebody_waits(services))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -249,7 +250,7 @@ def test_a_table_of_somebody_else_is_neither_replaced_nor_dropped(services: Serv
 def test_a_table_that_is_being_read_is_not_waited_for_long(
     services: Services, day: date, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(restore, "LOCK_TIMEOUT", "50ms")
+    monkeypatch.setattr(restore, "BRIEF", timedelta(milliseconds=50))
     table = restore_day(services, day).table
     with services.engine.connect() as reader:
         reader.execute(text(f"SELECT count(*) FROM {table}"))

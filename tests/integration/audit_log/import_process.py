@@ -20,18 +20,18 @@ from compliance_pipelines.audit_log.rejects import RejectsFile
 from compliance_pipelines.database import create_engine
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-    from datetime import datetime
+    import sqlalchemy
 
+    from compliance_pipelines.audit_log.appending import ArchivedDay
     from compliance_pipelines.audit_log.import_progress import ImportPhase
 
 
 class NoArchive:
     """Nothing was ever purged."""
 
-    def present(self, day: date, log_entry_ids: Collection[str]) -> dict[str, datetime]:
+    def of_day(self, _connection: sqlalchemy.Connection, day: date) -> ArchivedDay:
         """Never asked."""
-        raise AssertionError((day, log_entry_ids))
+        raise AssertionError(day)
 
 
 def die() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from datetime import date, datetime, timedelta
+from functools import partial
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     import sqlalchemy
     from sqlalchemy.ext.asyncio import AsyncEngine
 
+    from compliance_pipelines.audit_log.appending import ArchivedDay
     from compliance_pipelines.audit_log.entry import AuditEntry
 
 DAY = MOMENT.date()
@@ -35,6 +38,9 @@ class Archive:
         self.held = {each.log_entry_id: each.timestamp for each in held}
         self.asked: list[tuple[date, set[str]]] = []
         self.threads: set[str] = set()
+
+    def of_day(self, _connection: sqlalchemy.Connection, day: date) -> ArchivedDay:
+        return SimpleNamespace(present=partial(self.present, day))
 
     def present(self, day: date, log_entry_ids: Collection[str]) -> dict[str, datetime]:
         self.asked.append((day, set(log_entry_ids)))

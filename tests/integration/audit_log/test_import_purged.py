@@ -117,9 +117,13 @@ def test_archives_are_asked_only_about_purged_days(importing: Import, purged: Pa
     asked: list[date] = []
 
     class Asked:
-        def present(self, day: date, log_entry_ids: Collection[str]) -> dict[str, datetime]:
+        def of_day(self, _connection: sqlalchemy.Connection, day: date) -> Asked:
+            self.day = day
+            return self
+
+        def present(self, log_entry_ids: Collection[str]) -> dict[str, datetime]:
             assert log_entry_ids
-            asked.append(day)
+            asked.append(self.day)
             return {}
 
     far = [line(entry(number, timestamp=MOMENT + timedelta(days=30))) for number in (70, 71)]

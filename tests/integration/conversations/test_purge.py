@@ -280,7 +280,7 @@ def test_only_one_purge_works_at_a_time(world: World) -> None:
     world.writer().say("thread", at=world.ago(100))
 
     def second() -> None:
-        with pytest.raises(TransientError, match="another purge"):
+        with pytest.raises(TransientError, match="another process is at it"):
             world.retention().purge()
 
     world.retention(hook=at_step(PurgeStep.FROZEN, second)).purge()

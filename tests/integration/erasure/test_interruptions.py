@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -87,7 +88,7 @@ def test_a_killed_process_leaves_no_lock_that_stops_holds_or_the_next_attempt(
     application.meet(ALICE)
     case, _ = record_request(services, NewRequest(ALICE, "asked", "support"))
     assert eraser.dies(services.settings, case.request.id, step="found", target="sessions")
-    assert add_hold(services, NewHold(HoldScope.EVERYTHING, "case 7", "counsel"), wait="5s").settled
+    assert add_hold(services, NewHold(HoldScope.EVERYTHING, "case 7", "counsel"), wait=timedelta(seconds=5)).settled
 
 
 def test_what_a_killed_attempt_deleted_is_on_record_with_the_next_one_even_if_that_is_stopped(

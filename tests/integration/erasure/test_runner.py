@@ -12,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from compliance_pipelines.audit_log.log import AuditLog
-from compliance_pipelines.erasure import sql
+from compliance_pipelines.database_locks import transaction_lock
 from compliance_pipelines.erasure.configured import configured_targets
 from compliance_pipelines.erasure.errors import ErasureError, RequestBusyError, RequestNotFoundError, TargetError
 from compliance_pipelines.erasure.record import (
@@ -408,7 +408,9 @@ def test_no_hold_can_be_added_while_a_target_is_being_erased(services: Services)
     shelf = Shelf().put("a")
     added: list[bool] = []
     shelf.when_deleting = lambda: added.append(
-        add_hold(services, NewHold(HoldScope.USER, "case 7", "counsel", subject=ALICE), wait="100ms").settled
+        add_hold(
+            services, NewHold(HoldScope.USER, "case 7", "counsel", subject=ALICE), wait=timedelta(milliseconds=100)
+        ).settled
     )
     erase(services, ask(services), shelf)
     assert added == [False]
@@ -437,7 +439,7 @@ def test_two_requests_at_the_same_moment_become_one(services: Services) -> None:
 
     threads = [threading.Thread(target=record) for _ in range(2)]
     with services.engine.begin() as connection:
-        connection.execute(sql.LOCK_PERSON, {"user_id": ALICE})
+        transaction_lock(connection, "erasure.person", ALICE, doing="the test")
         for thread in threads:
             thread.start()
     for thread in threads:

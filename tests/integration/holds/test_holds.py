@@ -148,7 +148,7 @@ def test_adding_a_hold_returns_only_after_the_deletions_that_did_not_know_of_it(
 def test_a_deletion_that_does_not_end_is_reported_and_the_hold_is_in_force(services: Services) -> None:
     with services.engine.begin() as deleting:
         lock_holds(deleting)
-        added = add_hold(services, USER, wait="100ms")
+        added = add_hold(services, USER, wait=timedelta(milliseconds=100))
     assert not added.settled
     assert active(services) == [added.hold.id]
 

@@ -8,11 +8,13 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from compliance_pipelines.audit_log.entry import InvalidEntryError
 from compliance_pipelines.audit_log.errors import AppendInterruptedError, AppendNotPossibleError, appending
+from compliance_pipelines.database import create_engine
 from compliance_pipelines.errors import TransientError
 
 
 def raised(error: Exception) -> Exception:
-    with pytest.raises(Exception) as caught, appending("the import of x"):  # noqa: PT011 - the test looks at it
+    engine = create_engine("postgresql://nobody@127.0.0.1:1/nothing")
+    with pytest.raises(Exception) as caught, appending("the import of x", engine):  # noqa: PT011 - the test looks at it
         raise error
     return caught.value
 
@@ -21,7 +23,7 @@ def raised(error: Exception) -> Exception:
     "error",
     [
         psycopg.OperationalError("server closed the connection unexpectedly\n\tThis probably means"),
-        psycopg.errors.DeadlockDetected("deadlock detected"),
+        psycopg.errors.QueryCanceled("canceling statement due to user request"),
         psycopg.errors.AdminShutdown("terminating connection"),
         psycopg.errors.OutOfMemory(
             "out of shared memory\nHINT:  You might need to increase max_locks_per_transaction."
@@ -38,6 +40,12 @@ def test_what_may_pass_by_itself_is_transient_whoever_raised_it(error: psycopg.E
         assert str(found) == (
             f"the import of x was interrupted: {reason}; run it again: entries that are there already are not doubled"
         )
+
+
+def test_who_holds_a_lock_is_asked() -> None:
+    found = raised(psycopg.errors.LockNotAvailable("canceling statement due to lock timeout"))
+    assert isinstance(found, AppendInterruptedError)
+    assert "due to lock timeout (who holds the lock could not be asked: connection failed: " in str(found)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,224 @@
+"""What every session of ours relies on, whatever the role, the database or the server sets as default.
+
+Here: the settings, setting them on an open connection, and looking whether they hold. Not here: how a connection is
+made (database.py), and what waits for a lock (database_locks.py).
+
+A setting is put on the connection itself and read back, because start-up options are dropped by connection poolers, and
+what `ALTER ROLE ... SET` or `ALTER DATABASE ... SET` says comes after them. Where a setting does not hold, nothing is
+done in the session.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+from weakref import WeakSet
+
+import psycopg
+from sqlalchemy import event
+from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from compliance_pipelines.errors import ComplianceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
+    import sqlalchemy
+    from sqlalchemy.engine.interfaces import DBAPIConnection
+
+APPLICATION_NAME: Final = "compliance_pipelines"
+LOCK_PATIENCE: Final = timedelta(seconds=10)
+"""How long a statement waits for a lock where its caller does not say."""
+
+PINNED: Final[Mapping[str, str]] = {
+    # What a transaction sees and keeps: each statement of ours looks at what is committed by then.
+    "default_transaction_isolation": "read committed",
+    "default_transaction_read_only": "off",
+    "default_transaction_deferrable": "off",
+    # What is read and hashed: all rows or an error, as text in one encoding and one form.
+    "row_security": "off",
+    "client_encoding": "UTF8",
+    "TimeZone": "UTC",
+    "DateStyle": "ISO, YMD",
+    "IntervalStyle": "postgres",
+    "extra_float_digits": "1",
+    "bytea_output": "hex",
+    "xmloption": "content",
+    # What a statement means.
+    "search_path": "public, pg_temp",
+    "standard_conforming_strings": "on",
+    "transform_null_equals": "off",
+    "array_nulls": "on",
+    "exit_on_error": "off",
+    # How long it may take: reading a day of any size, with a bound for each wait.
+    "lock_timeout": f"{LOCK_PATIENCE // timedelta(seconds=1)}s",
+    "statement_timeout": "0",
+    "transaction_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "idle_session_timeout": "0",
+    # A server that waits for a lock or sorts a day does not look at its client, and would go on for one that is dead.
+    "client_connection_check_interval": "500ms",
+    # One entry's statement looks at the partitions of its days alone.
+    "enable_partition_pruning": "on",
+    "plan_cache_mode": "auto",
+    "jit": "off",
+    "application_name": APPLICATION_NAME,
+}
+"""Settings and their values; those that a server does not know yet are left out."""
+
+REQUIRED: Final[Mapping[str, str]] = {
+    # Triggers and foreign keys do not fire for a replica.
+    "session_replication_role": "origin",
+    # Damaged pages would be read as empty ones, and rows that are there not be found.
+    "zero_damaged_pages": "off",
+    "ignore_checksum_failure": "off",
+    "ignore_system_indexes": "off",
+}
+"""Settings that only an administrator may change, so that a session which has another value is refused."""
+
+_SYNCHRONOUS_COMMIT: Final = "synchronous_commit"
+# With the others a commit that was reported may be lost with the server, and the ledger be ahead of its database.
+_DURABLE: Final = ("on", "remote_apply")
+
+_MOMENTS: Final = ("connect", "checkout")
+_PINNED_ENGINES: Final[WeakSet[sqlalchemy.Engine]] = WeakSet()
+_NAMES: Final = (*PINNED, _SYNCHRONOUS_COMMIT, *REQUIRED)
+
+
+def _literal(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+# A name that the server does not know gives NULL; parameters would make it a prepared statement of each pooled session.
+READ_SETTINGS: Final = "SELECT " + ", ".join(f'current_setting({_literal(name)}, true) AS "{name}"' for name in _NAMES)
+
+
+class SessionSettingError(ComplianceError):
+    """A session does not have the settings that the code relies on; nothing was done in it."""
+
+
+def settings_to_change(found: Mapping[str, str | None], *, left_alone: Collection[str] = ()) -> dict[str, str]:
+    """What must be set on a session.
+
+    Args:
+        found: each setting of READ_SETTINGS; None where the server does not know it.
+        left_alone: settings of PINNED that may be as they are.
+
+    Raises:
+        SessionSettingError: a setting is wrong that only an administrator may change.
+    """
+    for name, wanted in REQUIRED.items():
+        if found[name] not in {None, wanted}:
+            raise SessionSettingError(
+                f"the session has {name} = {found[name]}, with which nothing may be read or written here; find out who "
+                f"set it (\\drds in psql, postgresql.conf) and set it to {wanted}"
+            )
+    changes = {
+        name: wanted for name, wanted in PINNED.items() if found[name] not in {None, wanted} and name not in left_alone
+    }
+    if found[_SYNCHRONOUS_COMMIT] not in _DURABLE:
+        changes[_SYNCHRONOUS_COMMIT] = "on"
+    return changes
+
+
+def change_settings(changes: Mapping[str, str]) -> str:
+    """The statement that makes these changes for the rest of the session."""
+    calls = (f"set_config({_literal(name)}, {_literal(value)}, false)" for name, value in changes.items())
+    return "SELECT " + ", ".join(f'{call} AS "{number}"' for number, call in enumerate(calls))
+
+
+def pin_session(query: Callable[[str], Mapping[str, str | None]], *, left_alone: Collection[str] = ()) -> None:
+    """Set what a session relies on, and read it back.
+
+    Args:
+        query: runs a statement outside of a transaction, or commits it, and returns the one row.
+        left_alone: settings of PINNED that may be as they are.
+
+    Raises:
+        SessionSettingError: a setting does not hold.
+    """
+    changes = settings_to_change(query(READ_SETTINGS), left_alone=left_alone)
+    if not changes:
+        return
+    query(change_settings(changes))
+    left = settings_to_change(query(READ_SETTINGS), left_alone=left_alone)
+    if left:
+        raise SessionSettingError(
+            f"the session does not keep {', '.join(sorted(left))}: a connection pooler that hands each transaction to "
+            "another session stands between; connect to PostgreSQL itself, or to a pool in session mode"
+        )
+
+
+def pin_engine(engine: sqlalchemy.Engine | AsyncEngine, *, left_alone: Collection[str] = ()) -> None:
+    """Pin each session of an engine when it is made, and look again whenever it is taken from the pool.
+
+    Whoever makes an engine of its own for :class:`compliance_pipelines.audit_log.log.AuditLog` calls this once, before
+    anything is done with it; :func:`compliance_pipelines.database.create_engine` does it by itself.
+
+    Args:
+        engine: of psycopg 3, synchronous or not.
+        left_alone: settings of PINNED that stay as the login has them, for the database of somebody else.
+    """
+    if is_pinned(engine):
+        return
+
+    def pin(connection: DBAPIConnection, *_of_the_pool: object) -> None:
+        _pin(connection, left_alone)
+
+    for moment in _MOMENTS:
+        event.listen(_synchronous(engine), moment, pin)
+    _PINNED_ENGINES.add(_synchronous(engine))
+
+
+def is_pinned(engine: sqlalchemy.Engine | AsyncEngine) -> bool:
+    """Whether the sessions of an engine are pinned."""
+    return _synchronous(engine) in _PINNED_ENGINES
+
+
+def require_pinned(engine: sqlalchemy.Engine | AsyncEngine) -> None:
+    """Refuse an engine whose sessions have whatever settings their role, database or server gives them.
+
+    Raises:
+        SessionSettingError: nobody called :func:`pin_engine`.
+    """
+    if not is_pinned(engine):
+        raise SessionSettingError(
+            "the sessions of this engine are not pinned to the settings that the audit log relies on: make it with "
+            "compliance_pipelines.database.create_engine, or call compliance_pipelines.database_sessions.pin_engine"
+        )
+
+
+def _synchronous(engine: sqlalchemy.Engine | AsyncEngine) -> sqlalchemy.Engine:
+    return engine.sync_engine if isinstance(engine, AsyncEngine) else engine
+
+
+def _pin(connection: DBAPIConnection, left_alone: Collection[str]) -> None:
+    """Pin a psycopg connection that is in no transaction, whichever its engine's kind.
+
+    Raises:
+        DisconnectionError: it was lost while it lay in the pool, which then makes another one.
+        SessionSettingError: a setting does not hold.
+    """
+    before = connection.autocommit
+    try:
+        connection.autocommit = True  # what is set in a transaction may go with it
+        pin_session(lambda statement: _only_row(connection, statement), left_alone=left_alone)
+        connection.autocommit = before
+    except psycopg.Error as error:
+        if connection.closed or connection.broken:
+            raise DisconnectionError(" ".join(str(error).split())) from error
+        raise
+
+
+def _only_row(connection: DBAPIConnection, statement: str) -> dict[str, str | None]:
+    cursor = connection.cursor()
+    try:
+        cursor.execute(statement)
+        (row,) = cursor.fetchall()
+        names = [column[0] for column in cursor.description or ()]
+    finally:
+        cursor.close()
+    # In a session of encoding SQL_ASCII psycopg gives bytes.
+    values = [value.decode("ascii", "replace") if isinstance(value, bytes) else value for value in row]
+    return dict(zip(names, values, strict=True))
