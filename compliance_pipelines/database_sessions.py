@@ -57,6 +57,8 @@ PINNED: Final[Mapping[str, str]] = {
     "transaction_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
     "idle_session_timeout": "0",
+    # A server that waits for a lock or sorts a day does not look at its client, and would go on for one that is dead.
+    "client_connection_check_interval": "500ms",
     # One entry's statement looks at the partitions of its days alone.
     "enable_partition_pruning": "on",
     "plan_cache_mode": "auto",

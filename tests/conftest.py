@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from compliance_pipelines.database import create_engine
 from compliance_pipelines.ledger.checkpoint import SigningKey
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
     import sqlalchemy
 
 pytest_plugins = ["tests.servers"]
+
+# How long an example takes, or its making, is a property of the machine and of what else it does.
+hypothesis_settings.register_profile("any_machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("any_machine")
 
 
 class MovableClock:

@@ -12,7 +12,7 @@ from compliance_pipelines.ledger.sealing import SealResult, seal
 if TYPE_CHECKING:
     from compliance_pipelines.services import Services
 
-_PATIENCE_SECONDS: Final = 60
+_PATIENCE_SECONDS: Final = 900
 _POLL_SECONDS: Final = 0.01
 _EVERYTHING_HAS_ENDED: Final = text("SELECT audit_tx_horizon() > coalesce((SELECT max(tx_id) FROM audit_logs), 0)")
 

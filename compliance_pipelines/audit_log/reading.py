@@ -30,6 +30,7 @@ from compliance_pipelines.database import session_uri
 from compliance_pipelines.database_errors import is_passing, is_passing_state
 from compliance_pipelines.database_sessions import pin_session
 from compliance_pipelines.errors import ComplianceError, TransientError
+from compliance_pipelines.interruption import cancelled_by_signals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -163,7 +164,7 @@ def open_snapshot(engine: sqlalchemy.Engine) -> Iterator[SnapshotReader]:
     """
     with _as_reading_errors("the audit log"):
         connection = AdbcConnection(_database(engine))
-    with connection:
+    with connection, cancelled_by_signals(connection.cancel):
         with _as_reading_errors("the audit log"):
             pin_session(lambda statement: _only_row(connection, statement))
             connection.set_autocommit(False)

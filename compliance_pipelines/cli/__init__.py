@@ -14,6 +14,7 @@ import click
 import sqlalchemy.exc
 
 from compliance_pipelines.errors import ComplianceError
+from compliance_pipelines.interruption import doing, stopping_on_signals
 
 # The module that has each command: imported only when it is used, so that small commands start fast.
 _MODULES: Final = {
@@ -44,6 +45,14 @@ class LazyGroup(click.Group):
         """The names of all commands, sorted."""
         return sorted(_MODULES)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command, whose name is what a signal stopped unless the command says more."""
+        name, command, rest = super().resolve_command(ctx, args)
+        ctx.with_resource(doing(f"running `compliance {name}`"))
+        return name, command, rest
+
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """The command of that name, or None."""
         module_name = _MODULES.get(cmd_name)
@@ -59,14 +68,15 @@ class LazyGroup(click.Group):
 def compliance() -> None:
     """Compliance storage: audit log, ledger, archives, verification.
 
-    Exit status: 0 done, 1 a failure or a finding, 2 wrong usage.
+    Exit status: 0 done, 1 a failure or a finding, 2 wrong usage; 143 stopped by SIGTERM, 130 by Ctrl-C, 129 by SIGHUP.
     """
 
 
 def main() -> None:
-    """Run the command line; a domain error is one line on stderr and exit status 1."""
+    """Run the command line: a domain error is one line on stderr and exit status 1, a signal one line and its own."""
     try:
-        compliance.main(standalone_mode=True)
+        with stopping_on_signals():
+            compliance.main(standalone_mode=True)
     except ComplianceError as error:
         click.echo(f"compliance: {error}", err=True)
         sys.exit(1)

@@ -22,6 +22,7 @@ from compliance_pipelines.archive.restored_tables import is_working_table
 from compliance_pipelines.archive.sql import RESTORED_SCHEMA
 from compliance_pipelines.cli.summary import human_bytes, show_summary
 from compliance_pipelines.errors import ComplianceError
+from compliance_pipelines.interruption import check_stopped, doing
 from compliance_pipelines.services import open_services
 from compliance_pipelines.settings import load_settings
 
@@ -52,20 +53,24 @@ def _bars(day: date) -> Iterator[Progress]:
         yield tell
 
 
-def _each_day(days: Sequence[datetime], work: Callable[[Services, date, Progress], str], *, signs: bool) -> None:
+def _each_day(
+    verb: str, days: Sequence[datetime], work: Callable[[Services, date, Progress], str], *, signs: bool
+) -> None:
     """Work on the days in turn; one that fails is named on stderr and does not stop the others.
 
     Raises:
         SystemExit: with 1, where a day failed.
     """
     failed = False
+    distinct = list(dict.fromkeys(day.date() for day in days))
     with open_services(load_settings(), signs=signs) as services:
-        for day in dict.fromkeys(day.date() for day in days):
+        for number, day in enumerate(distinct):
             try:
-                with _bars(day) as progress:
+                with doing(f"{verb} {day}: {number} of {len(distinct)} days done"), _bars(day) as progress:
                     done = work(services, day, progress)
                 click.echo(f"{day}: {done}")
             except ComplianceError as error:
+                check_stopped()
                 failed = True
                 click.echo(f"compliance: {error}", err=True)
     if failed:
@@ -96,7 +101,7 @@ def archive(days: Sequence[datetime], *, beside_damaged: bool) -> None:
             f"verified; {result.uri}"
         )
 
-    _each_day(days, work, signs=True)
+    _each_day("archiving", days, work, signs=True)
 
 
 @click.command("purge")
@@ -113,7 +118,7 @@ def purge(days: Sequence[datetime]) -> None:
             return "purged before, nothing to purge"
         return f"{result.entry_count:,} entries purged, {human_bytes(result.hot_bytes)} freed"
 
-    _each_day(days, work, signs=False)
+    _each_day("purging", days, work, signs=False)
 
 
 def _unqualified(_context: click.Context, _parameter: click.Parameter, table: str | None) -> str | None:
@@ -135,7 +140,8 @@ def restore(day: datetime, into: str | None) -> None:
     A table of that name is replaced when all is loaded. A run that was interrupted is continued. The hot store is not
     touched.
     """
-    with open_services(load_settings(), signs=False) as services, _bars(day.date()) as progress:
+    restoring = doing(f"restoring {day:%Y-%m-%d}")
+    with restoring, open_services(load_settings(), signs=False) as services, _bars(day.date()) as progress:
         result = restore_day(services, day.date(), into, progress=progress)
     resumed = f", {result.resumed_entries:,} of them by an earlier run that was interrupted"
     click.echo(

@@ -17,6 +17,7 @@ from compliance_pipelines.archive.lookup import ArchivedIds
 from compliance_pipelines.audit_log.import_progress import ImportPhase
 from compliance_pipelines.audit_log.importing import import_file
 from compliance_pipelines.audit_log.rejects import reasons_path
+from compliance_pipelines.interruption import doing
 from compliance_pipelines.services import open_services
 from compliance_pipelines.settings import load_settings
 
@@ -60,7 +61,8 @@ def import_(file: Path, rejects: Path | None) -> None:
 
     That the file was imported is appended to the audit log.
     """
-    with open_services(load_settings(), signs=False) as services, _bar(file) as progress:
+    importing = doing(f"importing {file}, which is stored whole or not at all")
+    with importing, open_services(load_settings(), signs=False) as services, _bar(file) as progress:
         result = import_file(
             services.engine,
             file,

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from compliance_pipelines.definitions import build_definitions
 from compliance_pipelines.erasure.record import due_cases
+from compliance_pipelines.interruption import doing
 from compliance_pipelines.orchestration.backlog import Action, due_steps
 from compliance_pipelines.orchestration.conversations import conversation_retention, wanted_days
 from compliance_pipelines.orchestration.erasures import gdpr_erasure
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from compliance_pipelines.orchestration.in_process import Runner
     from compliance_pipelines.services import Services
 
+_DOING: Final = {Action.ARCHIVE: "archiving", Action.PURGE: "purging"}
 _DATE: Final = click.DateTime(formats=["%Y-%m-%d"])
 
 
@@ -55,7 +57,8 @@ class _Work:
         self._job(health_checks.name)
 
     def _job(self, name: str, partition_key: str | None = None) -> None:
-        with self._console.status(name.replace("_", " ")):
+        words = name.replace("_", " ")
+        with doing(f"running {words}"), self._console.status(words):
             self._note(name, self._now.run_job(name, partition_key))
 
     def _people(self) -> None:
@@ -86,9 +89,10 @@ class _Work:
             console=self._console,
         ) as progress:
             task = progress.add_task("days", total=len(steps))
-            for step in steps:
+            for done, step in enumerate(steps):
                 progress.update(task, description=f"{step.action} {step.partition_key}")
-                self._step(step)
+                with doing(f"{_DOING[step.action]} {step.day}: {done} of {_counted(len(steps), 'day')} done"):
+                    self._step(step)
                 progress.advance(task)
             progress.update(task, description="days")
 
@@ -115,7 +119,7 @@ def run(as_of: datetime | None) -> None:
 
     Makes partitions, seals, archives and purges, oldest day first, removes conversations past their time and carries
     out erasure requests, as runs that Dagster's pages show (DAGSTER_HOME). What fails is reported and the rest goes on;
-    then the exit status is 1.
+    then the exit status is 1. A signal (SIGTERM, Ctrl-C) stops it where it is; the next time goes on from there.
     """
     settings = load_settings()
     clock = clock_as_of(settings, None if as_of is None else as_of.date())

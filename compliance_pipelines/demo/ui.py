@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Final
 from compliance_pipelines.archive.catalogue import facts_of_days
 from compliance_pipelines.clock import system_clock, utc_day
 from compliance_pipelines.errors import ComplianceError
+from compliance_pipelines.interruption import doing
 from compliance_pipelines.services import open_services
 from compliance_pipelines.settings import load_settings
 
 if TYPE_CHECKING:
     from datetime import date
-    from types import FrameType
 
     from rich.console import Console
 
@@ -39,12 +39,13 @@ class PortInUseError(ComplianceError):
 
 
 def serve(console: Console, stack: LocalStack, *, port: int) -> int:
-    """Run both until Ctrl-C, or until one of them ends.
+    """Run both until a signal, or until one of them ends.
 
     Returns:
-        0 after an interruption, else the exit status of the process that ended by itself.
+        the exit status of the process that ended by itself.
 
     Raises:
+        Stopped: a signal arrived, and both have ended.
         PortInUseError: the port is taken.
     """
     _refuse_taken_port(port)
@@ -59,20 +60,14 @@ def serve(console: Console, stack: LocalStack, *, port: int) -> int:
     environment.setdefault("AUDIT_LOG_FIRST_DAY", _first_known_day().isoformat())
     processes = [subprocess.Popen(command, cwd=_CHECKOUT, env=environment) for command in commands]  # noqa: S603 - our own arguments
     console.print(f"[bold]Dagster[/] http://{_HOST}:{port}  (Ctrl-C ends it; `make down` stops PostgreSQL as well)")
-    signal.signal(signal.SIGTERM, _as_interruption)
     try:
-        return _wait_for_first(processes)
-    except KeyboardInterrupt:
-        return 0
+        with doing("showing Dagster's pages"):
+            return _wait_for_first(processes)
     finally:
         for process in processes:
             process.send_signal(signal.SIGINT)
         for process in processes:
             _await_end(process)
-
-
-def _as_interruption(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _await_end(process: subprocess.Popen[bytes]) -> None:

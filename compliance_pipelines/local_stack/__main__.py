@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compliance_pipelines.errors import ComplianceError
+from compliance_pipelines.interruption import doing, stopping_on_signals
 from compliance_pipelines.local_stack.stack import LocalStack, default_state_dir
 
 if TYPE_CHECKING:
@@ -23,11 +24,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         0, or 1 after a failure (one line on stderr says which) and for `status` when PostgreSQL does not run.
+
+    Raises:
+        Stopped: a signal arrived; a server that was being started goes on, and the next command finds it.
     """
     options = _parser().parse_args(arguments)
     stack = LocalStack(options.state)
     try:
-        return _run(options, stack)
+        with stopping_on_signals(cleanup_seconds=None), doing(f"running `local_stack {options.command}`"):
+            return _run(options, stack)
     except ComplianceError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1

@@ -61,9 +61,10 @@ THROWAWAY_SETTINGS: Final[Mapping[str, str]] = MappingProxyType(
 _SOCKET_PATH_BYTES: Final = 100
 _LONGEST_SOCKET_NAME: Final = ".s.PGSQL.65535"
 _PID_FILE_LINES: Final = 8  # the last one tells the server's state
-_START_TOLERANCE_SECONDS: Final = 3.0
-_PING_SECONDS: Final = 5
-_ORPHAN_SECONDS: Final = 5.0
+_START_TOLERANCE_SECONDS: Final = 60.0
+_PING_SECONDS: Final = 30
+_ORPHAN_SECONDS: Final = 5.0  # for their own end; then they are told
+_END_SECONDS: Final = 60.0
 # A process id beyond what any kernel hands out, for which PostgreSQL finds out by itself that nobody has it.
 _NOBODYS_PID: Final = 2**31 - 1
 
@@ -80,7 +81,7 @@ class EmbeddedPostgres(EmbeddedServer):
 
     title: ClassVar[str] = "PostgreSQL"
     # Fast shutdown; then the immediate one, after which the next start recovers from the write-ahead log.
-    _shutdown: ClassVar[tuple[tuple[signal.Signals, float], ...]] = ((signal.SIGINT, 60.0), (signal.SIGQUIT, 10.0))
+    _shutdown: ClassVar[tuple[tuple[signal.Signals, float], ...]] = ((signal.SIGINT, 60.0), (signal.SIGQUIT, 60.0))
 
     def __init__(self, state_dir: Path, *, settings: Mapping[str, str] | None = None) -> None:
         super().__init__(state_dir)
@@ -320,7 +321,7 @@ class EmbeddedPostgres(EmbeddedServer):
         for orphan in orphans:
             with suppress(psutil.NoSuchProcess):
                 orphan.send_signal(signal.SIGQUIT)
-        await_end(orphans, _ORPHAN_SECONDS)
+        await_end(orphans, _END_SECONDS)
 
     def _disown_pid_file(self) -> None:
         """Make PostgreSQL see that the process of the pid file is gone, even if the id is taken again or a zombie's.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import psutil
 
-_PING_SECONDS: Final = 5.0
+_PING_SECONDS: Final = 30.0
 
 
 class EmbeddedRedis(EmbeddedServer):

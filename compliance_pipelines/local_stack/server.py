@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 LOOPBACK: Final = "127.0.0.1"
-_START_SECONDS: Final = 120.0  # covers the recovery of a large write-ahead log after a crash
+_START_SECONDS: Final = 600.0  # covers the recovery of a large write-ahead log after a crash
 _POLL_SECONDS: Final = 0.01
 _PORT_ATTEMPTS: Final = 5
 _LOG_LINES_SHOWN: Final = 15

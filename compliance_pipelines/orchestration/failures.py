@@ -6,15 +6,17 @@ a person. Not here: errors.
 
 from __future__ import annotations
 
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import sqlalchemy.exc
-from dagster import Backoff, Failure, Jitter, RetryPolicy
+from dagster import Backoff, DagsterExecutionInterruptedError, Failure, Jitter, RetryPolicy
 
 from compliance_pipelines import database_errors
 from compliance_pipelines.database_errors import DATABASE_ERRORS
 from compliance_pipelines.errors import ComplianceError, TransientError
+from compliance_pipelines.interruption import watching_signals
 from compliance_pipelines.object_store.port import ObjectStoreError
 
 if TYPE_CHECKING:
@@ -22,7 +24,25 @@ if TYPE_CHECKING:
 
     from dagster import DagsterEvent
 
-RETRIES: Final = RetryPolicy(max_retries=3, delay=5, backoff=Backoff.EXPONENTIAL, jitter=Jitter.PLUS_MINUS)
+_INTERRUPTIONS: Final = (DagsterExecutionInterruptedError, KeyboardInterrupt)
+
+
+class _RetriesOfFailures(RetryPolicy):
+    """Retries of what failed. Dagster would try a step again that was stopped, and so go on with a run that was."""
+
+    def calculate_delay(self, attempt_num: int) -> float:
+        """Seconds until the next attempt.
+
+        Raises:
+            BaseException: the step did not fail but was stopped; it is the interruption, raised again.
+        """
+        stopped = sys.exception()
+        if isinstance(stopped, _INTERRUPTIONS):
+            raise stopped
+        return super().calculate_delay(attempt_num)
+
+
+RETRIES: Final = _RetriesOfFailures(max_retries=3, delay=5, backoff=Backoff.EXPONENTIAL, jitter=Jitter.PLUS_MINUS)
 
 
 def is_passing(error: Exception) -> bool:
@@ -37,11 +57,14 @@ def is_passing(error: Exception) -> bool:
 def domain_errors() -> Iterator[None]:
     """Let passing faults reach the retry policy, and make every other error a failure without retry.
 
+    A run that is stopped meanwhile stops the statements of its readers, too.
+
     Raises:
         Failure: the domain refused, or something broke that stays broken; `allow_retries` is False.
     """
     try:
-        yield
+        with watching_signals():
+            yield
     except Exception as error:
         if is_passing(error):
             raise

@@ -18,6 +18,7 @@ from dagster import AssetCheckSeverity, DagsterInstance, DagsterRunStatus, RunsF
 from dagster._core.instance.ref import InstanceRef
 
 from compliance_pipelines.errors import ComplianceError
+from compliance_pipelines.interruption import Stopped, check_stopped, reinstate_handlers
 from compliance_pipelines.orchestration.backlog import ACTION_TAG, ASSETS, CHECKS, RETENTION_JOB
 from compliance_pipelines.orchestration.failures import reasons_of_failure
 from compliance_pipelines.settings import ConfigurationError
@@ -139,11 +140,19 @@ class InProcessRuns:
         self._jobs: dict[Action, JobDefinition] = {}
 
     def run_job(self, name: str, partition_key: str | None = None) -> list[str]:
-        """Execute a whole job; returns what failed, runs and checks, nothing when all is well."""
+        """Execute a whole job; returns what failed, runs and checks, nothing when all is well.
+
+        Raises:
+            Stopped: a signal arrived; the run is canceled on record.
+        """
         return self._execute(self._definitions.resolve_job_def(name), partition_key, {})
 
     def run_step(self, step: Step) -> list[str]:
-        """Execute one step of a day's life; returns what failed, runs and checks, nothing when all is well."""
+        """Execute one step of a day's life; returns what failed, runs and checks, nothing when all is well.
+
+        Raises:
+            Stopped: a signal arrived; the run is canceled on record.
+        """
         if not step.has_partition:
             return [f"{step.day} lies before Dagster's first day: set AUDIT_LOG_FIRST_DAY to it or an earlier day"]
         if step.action not in self._jobs:
@@ -153,17 +162,41 @@ class InProcessRuns:
         return self._execute(self._jobs[step.action], step.partition_key, {ACTION_TAG: step.action.value})
 
     def _execute(self, job: JobDefinition, partition_key: str | None, tags: dict[str, str]) -> list[str]:
-        result = job.execute_in_process(
-            run_config=_QUIET,
-            instance=self._runner.instance,
-            partition_key=partition_key,
-            tags={RUNNER_TAG: self._runner.name, _MAX_RETRIES_TAG: "0", **tags},
-            raise_on_error=False,
-        )
+        run_id = str(uuid.uuid4())
+        try:
+            check_stopped()
+            result = self._recorded(job, run_id, partition_key, tags)
+            check_stopped()
+        except Stopped as stopped:
+            self._cancel(run_id, stopped)
+            raise
         problems = _failed_checks(result)
         if not result.success:
             problems += reasons_of_failure(result.all_events) or [f"run {result.run_id} failed"]
         return problems
+
+    def _recorded(
+        self, job: JobDefinition, run_id: str, partition_key: str | None, tags: dict[str, str]
+    ) -> ExecuteInProcessResult:
+        try:
+            return job.execute_in_process(
+                run_config=_QUIET,
+                instance=self._runner.instance,
+                partition_key=partition_key,
+                tags={RUNNER_TAG: self._runner.name, _MAX_RETRIES_TAG: "0", **tags},
+                raise_on_error=False,
+                run_id=run_id,
+            )
+        finally:
+            # During a run Dagster has handlers of its own, and it leaves SIGTERM with the one of SIGINT.
+            reinstate_handlers()
+
+    def _cancel(self, run_id: str, stopped: Stopped) -> None:
+        instance = self._runner.instance
+        run = instance.get_run_by_id(run_id)
+        if run is not None and run.status is not DagsterRunStatus.SUCCESS:
+            instance.report_run_canceled(run, f"{stopped}.")
+            instance.event_log_storage.free_concurrency_slots_for_run(run_id)
 
 
 def _failed_checks(result: ExecuteInProcessResult) -> list[str]:

@@ -387,7 +387,6 @@ def test_hot_plus_cold_is_what_was_appended(environment: Environment) -> None:
         settings=settings(
             max_examples=15,
             stateful_step_count=20,
-            deadline=None,
             # Shrinking takes minutes on real servers; the blob reproduces a failure, and then it can be asked for.
             phases=[Phase.explicit, Phase.reuse, Phase.generate],
             print_blob=True,

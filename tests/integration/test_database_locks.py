@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import sqlalchemy
 
 AT_ONCE = timedelta(0)
-LONG = timedelta(seconds=30)
+LONG = timedelta(seconds=900)
 WAITERS = text(
     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     " AND wait_event = 'advisory'"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import signal
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -14,11 +15,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from tests.stops import running
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _CHECKOUT: Final = Path(__file__).resolve().parents[2]
-_TIMEOUT_SECONDS: Final = 240
+_TIMEOUT_SECONDS: Final = 3000
 _OLD_DAYS: Final = 3
 
 
@@ -66,7 +69,11 @@ def _module(*arguments: str, environment: dict[str, str] | None = None) -> subpr
 def _environment(state: Path) -> dict[str, str]:
     exported = _module("compliance_pipelines.local_stack", "env", "--state", str(state))
     shell = subprocess.run(
-        ["bash", "-c", f"{exported.stdout}\nenv -0"], capture_output=True, text=True, timeout=60, check=True
+        ["bash", "-c", f"{exported.stdout}\nenv -0"],
+        capture_output=True,
+        text=True,
+        timeout=_TIMEOUT_SECONDS,
+        check=True,
     )
     return dict(line.split("=", 1) for line in shell.stdout.split("\0") if "=" in line)
 
@@ -78,7 +85,7 @@ def _status(state: Path) -> dict[str, Any]:
     return status
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(15_000)
 def test_the_main_job_archives_and_purges_a_users_own_entries_and_running_it_again_loses_nothing(
     tmp_path: Path,
 ) -> None:
@@ -100,3 +107,15 @@ def test_the_main_job_archives_and_purges_a_users_own_entries_and_running_it_aga
         imported = _status(state)["entries"]["total"]
     # The project's own entries grow by those of the second run, which made no part and purged nothing.
     assert imported > status["entries"]["total"]
+
+
+@pytest.mark.timeout(15_000)
+def test_the_main_job_stops_at_a_signal_and_leaves_the_servers_for_the_next_time(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    with _stack(state), running(tmp_path, "-m", "compliance_pipelines.demo", "--state", str(state)) as child:
+        child.until("entries are appended", lambda: "sample entries" in child.out)
+        child.send(signal.SIGTERM)
+        assert child.end() == 143
+        assert child.err == "stopped by SIGTERM while filling and sealing the audit log; run it again to go on\n"
+        assert _module("compliance_pipelines.local_stack", "status", "--state", str(state)).returncode == 0
+        assert _status(state)["entries"]["total"] >= 0

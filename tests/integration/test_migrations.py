@@ -244,7 +244,7 @@ def alembic(url: str | None, *arguments: str, cwd: Path = CHECKOUT) -> subproces
         env={"PATH": "/usr/bin:/bin", **environment},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=900,
         check=False,
     )
 

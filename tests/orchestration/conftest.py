@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 _CHECKOUT: Final = Path(__file__).resolve().parents[2]
 _TEMPLATE: Final = "dagster_template"
 _DRIVER: Final = "postgresql+psycopg2"
-_SETTLING_SECONDS: Final = 30.0
+_SETTLING_SECONDS: Final = 900.0
 _POLL_SECONDS: Final = 0.02
 
 

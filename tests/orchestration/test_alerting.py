@@ -141,7 +141,10 @@ def test_what_the_sink_did_not_take_is_sent_again(
     assert [len(watching.tick()) for watching in (runs, checks)] == [0, 0]
 
 
-def test_what_was_just_written_waits_until_nothing_can_appear_before_it(project: Project) -> None:
+def test_what_was_just_written_waits_until_nothing_can_appear_before_it(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alerting, "SETTLING_TIME", timedelta(hours=1))
     evaluate(project, "it stopped")
     written = datetime.now(UTC)
     early = alerting.failed_checks(project.instance, 0, written)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tests.conftest import MovableClock
     from tests.orchestration.conftest import Project
 
-CHILD_SECONDS: Final = 60.0
+CHILD_SECONDS: Final = 900.0
 
 pytestmark = pytest.mark.usefixtures("environment")
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from compliance_pipelines.services import Services
 
 _CHECKOUT: Final = Path(__file__).resolve().parents[3]
-_MOST_SECONDS: Final = 60
+_MOST_SECONDS: Final = 900
 
 
 @dataclass(frozen=True)

@@ -39,9 +39,7 @@ any_entries = st.builds(
     resource_id=st.none() | texts,
     metadata=json_values | exact_numbers,
 )
-_slow = settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+_slow = settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def together(*tasks: Any) -> list[Any]:  # noqa: ANN401 - whatever the tasks return
     """Run tasks in threads of their own at the same moment, and return what they return or raise."""
-    barrier = threading.Barrier(len(tasks), timeout=30)
+    barrier = threading.Barrier(len(tasks), timeout=900)
     results: list[Any] = [None] * len(tasks)
 
     def run(position: int, task: Any) -> None:  # noqa: ANN401

@@ -187,11 +187,20 @@ def test_a_runway_of_less_than_two_days_is_found(
         assert "compliance run" in found["partition runway"][1]
 
 
+def written(services: Services, log_entry_id: str) -> datetime:
+    """When the database wrote an entry."""
+    with services.engine.connect() as connection:
+        moment: datetime = connection.execute(
+            text("SELECT created_at FROM audit_logs WHERE log_entry_id = :id"), {"id": log_entry_id}
+        ).scalar_one()
+    return moment
+
+
 @pytest.mark.usefixtures("_in_order")
 def test_unsealed_entries_are_found_when_they_have_waited_too_long(services: Services) -> None:
     AuditLog(services.engine).append(entry(1))
     assert findings(services.engine) == {}
-    late = datetime.now(UTC) + timedelta(seconds=400)
+    late = written(services, "entry-1") + timedelta(seconds=400)
     message, remedy = findings(services.engine, now=late, max_sealing_lag=timedelta(seconds=300))["sealing lag"]
     assert "more than 300 s (LEDGER_SEAL_MAX_LAG_SECONDS)" in message
     assert "compliance seal" in remedy
@@ -212,12 +221,9 @@ def test_the_lag_is_the_age_of_the_oldest_unsealed_entry(services: Services) -> 
     assert lag(datetime.now(UTC)) is None
     log.append(entry(2))
     log.append(entry(3))
-    with services.engine.connect() as connection:
-        written = connection.execute(
-            text("SELECT created_at FROM audit_logs WHERE log_entry_id = 'entry-2'")
-        ).scalar_one()
-    assert lag(written + timedelta(minutes=7)) == timedelta(minutes=7)
-    assert lag(written - timedelta(minutes=7)) == timedelta()
+    moment = written(services, "entry-2")
+    assert lag(moment + timedelta(minutes=7)) == timedelta(minutes=7)
+    assert lag(moment - timedelta(minutes=7)) == timedelta()
 
 
 # The commands

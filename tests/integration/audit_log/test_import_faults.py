@@ -50,7 +50,7 @@ def in_a_process(url: str, file: Path, rejects: Path | None, step: str) -> subpr
         str(rejects or ""),
         step,
     ]
-    return subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=900, check=False)
 
 
 def appended(engine: sqlalchemy.Engine) -> int:

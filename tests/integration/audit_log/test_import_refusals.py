@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 # Refused lines
 
-FUTURE = (datetime.now(UTC) + timedelta(minutes=10)).isoformat()
+FUTURE = (datetime.now(UTC) + timedelta(days=2)).isoformat()
 REFUSED = {
     "bad JSON": ("{rubbish", "it is not JSON"),
     "missing field": ('{"log_entry_id": "x"}', "the field timestamp is missing"),
@@ -188,7 +188,7 @@ class OneByOne:
 some_entries = st.builds(moved, st.integers(0, 4), hours=st.sampled_from([0, 0, 0, 1, 30]))
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     present=st.lists(st.integers(0, 4).map(entry), unique_by=lambda each: each.log_entry_id, max_size=3),
     content=st.lists(some_entries | st.none(), max_size=12),

@@ -143,7 +143,7 @@ def test_processes_that_make_the_same_days_at_once_make_each_once(
 ) -> None:
     days = [DAY + timedelta(days=offset) for offset in range(10)]
     made: list[int] = []
-    barrier = threading.Barrier(3, timeout=30)
+    barrier = threading.Barrier(3, timeout=900)
 
     def work() -> None:
         with engine.begin() as connection:
@@ -223,7 +223,7 @@ def test_moved_strays_still_make_repeats_of_their_entries(engine: sqlalchemy.Eng
     assert log.append_many([entry(1), entry(2)]).repeated == 1
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     moments=st.lists(
         st.datetimes(datetime(2015, 1, 1), datetime(2016, 12, 31, 23), timezones=st.just(UTC)),  # noqa: DTZ001

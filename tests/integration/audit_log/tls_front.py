@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _SSL_REQUEST: Final = struct.pack("!ii", 8, 80877103)
-_SECONDS: Final = 20
+_SECONDS: Final = 900
 
 
 @dataclass

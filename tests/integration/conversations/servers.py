@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _SLOTS: Final = 16_384
-_MOST_SECONDS: Final = 30.0
+_MOST_SECONDS: Final = 900.0
 _SERVICE: Final = "checkpoints"
+_WITHOUT_HASTE_MS: Final = 600_000
 
 
 def free_port() -> int:
@@ -191,14 +192,18 @@ class ReplicatedMaster:
         wait_until(lambda: not self.master.running, "the end of the master")
 
     def let_sentinel_act(self) -> None:
-        """Have Sentinel notice within half a second that the master is down."""
-        # The longest that a replica may have been without its master to be promoted is ten times as much.
-        self.sentinel.sentinel_set(_SERVICE, "down-after-milliseconds", 500)
+        """Have Sentinel notice soon that the master is down."""
+        # A replica that has been without its master for ten times as long is not promoted any more.
+        without = self._replication(self.replica).get("master_link_down_since_seconds", 0)
+        self.sentinel.sentinel_set(_SERVICE, "down-after-milliseconds", 2500 + without * 1000 // 5)
         self.sentinel.sentinel_set(_SERVICE, "failover-timeout", 3000)
 
     def fail_over(self) -> None:
-        """Have Sentinel promote the replica, and wait until it has."""
+        """Have Sentinel promote the replica, and wait until it has and is without haste again."""
         self.let_sentinel_act()
+        wait_until(self._is_promoted, "the new master")
+        # A new master that is slow to answer must not be given up in its turn: there is none but the dead one.
+        self.sentinel.sentinel_set(_SERVICE, "down-after-milliseconds", _WITHOUT_HASTE_MS)
         wait_until(self._is_promoted, "the new master")
 
     def _is_promoted(self) -> bool:
@@ -223,9 +228,10 @@ def running_replicated(directory: Path) -> Iterator[ReplicatedMaster]:
             wait_until(lambda: client.info("replication")["master_link_status"] == "up", "the replica")
         port = stack.enter_context(running_sentinel(directory / "sentinel", master))
         sentinel = stack.enter_context(Redis(port=port, password=master.password))
-        # How often Sentinel looks at the servers' roles, which a promotion waits for, and for how long it trusts nobody
-        # after it was not scheduled for two seconds itself.
-        sentinel.execute_command("SENTINEL", "DEBUG", "info-period", 200, "tilt-period", 1000)
+        sentinel.sentinel_set(_SERVICE, "down-after-milliseconds", _WITHOUT_HASTE_MS)
+        # How often Sentinel looks at the servers' roles, which a promotion waits for. And that it acts although the
+        # machine did not let it run for seconds, after which it would trust nobody for a while.
+        sentinel.execute_command("SENTINEL", "DEBUG", "info-period", 200, "tilt-trigger", 600_000)
         wait_until(
             lambda: [each["master-link-status"] for each in sentinel.sentinel_slaves(_SERVICE)] == ["ok"],
             "Sentinel's knowledge of the replica",

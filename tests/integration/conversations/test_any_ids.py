@@ -23,7 +23,7 @@ IDS = st.one_of(
 
 
 @given(st.dictionaries(IDS, st.tuples(st.booleans(), st.sampled_from(["full", "shallow"])), min_size=2, max_size=5))
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_exactly_what_is_due_goes(world: World, conversations: dict[str, tuple[bool, str]]) -> None:
     world.client.flushall()
     for thread_id, (is_due, kind) in conversations.items():

@@ -209,7 +209,7 @@ def test_checking_needs_neither_database_nor_network(
         [sys.executable, "-c", script, str(file), services.verifier_key.to_note_string()],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=900,
         check=False,
         env={"PATH": os.environ["PATH"]},
         cwd=Path(__file__).parents[3],

@@ -202,7 +202,7 @@ def _compliance(erase: Erase, directory: Path, *arguments: str) -> subprocess.Co
         env={**os.environ, **erase.environment, "PYTHONPATH": f"{directory}{os.pathsep}{_CHECKOUT}"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=900,
         check=False,
     )
 

@@ -108,7 +108,7 @@ def assert_both_encode_alike(inspector: Inspector) -> int:
     return len(rows)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @example(appended=[plain(), plain(resource_type="", resource_id="", metadata=JsonText("{}"))])
 @example(appended=[plain(metadata=JsonText("null")), plain(metadata=None)])
 @example(appended=[plain(timestamp=datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC))])

@@ -132,7 +132,7 @@ def test_a_writer_that_is_at_work_holds_the_adoption_up(
         AuditLog(services.engine).append_within(writer, written)
         adopting.start()
         assert not adopted.wait(0.5)
-    adopting.join(timeout=30)
+    adopting.join(timeout=900)
     assert adopted.is_set()
     seal_all(services)
     inspector.assert_each_is_sealed_once([written.log_entry_id])

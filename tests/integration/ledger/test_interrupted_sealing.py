@@ -35,7 +35,7 @@ def seal_and_be_killed(services: Services, moment: str) -> None:
         "LEDGER_SIGNING_KEY": settings.ledger_signing_key.get_secret_value(),
     }
     command = [sys.executable, "-m", "tests.integration.ledger.sealing_process", moment]
-    child = subprocess.run(command, cwd=CHECKOUT, env=environment, timeout=60, check=False, capture_output=True)
+    child = subprocess.run(command, cwd=CHECKOUT, env=environment, timeout=900, check=False, capture_output=True)
     assert child.returncode == -signal.SIGKILL, child.stderr.decode()
 
 

@@ -120,7 +120,7 @@ def test_an_open_transaction_that_is_rolled_back_leaves_nothing_and_holds_nothin
     inspector.assert_each_is_sealed_once([kept.log_entry_id])
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     moves=st.lists(
         st.tuples(st.sampled_from(["write", "write", "commit", "roll back", "seal"]), st.integers(0, 3)),
@@ -210,7 +210,7 @@ def test_sealers_that_run_at_once_seal_each_entry_once(services: Services, inspe
 
     def sealer() -> None:
         try:
-            barrier.wait(timeout=30)
+            barrier.wait(timeout=900)
             for _ in range(12):
                 seal(services, max_entries=2)
         except BaseException as error:  # noqa: BLE001 - told by the assertion below
@@ -220,7 +220,7 @@ def test_sealers_that_run_at_once_seal_each_entry_once(services: Services, inspe
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=60)
+        thread.join(timeout=900)
 
     assert failures == []
     inspector.assert_each_is_sealed_once(ids(entries))

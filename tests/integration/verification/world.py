@@ -44,7 +44,8 @@ SIZES: Final = (2, 4, 5, 8, 9)
 def fill(services: Services, days: Days) -> None:
     """Let time pass over an empty system."""
     with services.engine.begin() as connection:
-        ensure_days(connection, [TODAY, TODAY - timedelta(days=1)])
+        # What the project records about itself is of the day on which it happens, which may be the next one by then.
+        ensure_days(connection, [TODAY + timedelta(days=1), TODAY, TODAY - timedelta(days=1)])
     for additions in ({PURGED: 20, OTHER_ARCHIVED: 8}, {ARCHIVED: 10, HOT: 6}, {ARCHIVED: 7}):
         for day, count in additions.items():
             days.append(day, count, sealed=False)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from compliance_pipelines.archive.errors import ManifestError
@@ -54,7 +54,6 @@ def parse(data: bytes) -> Manifest:
 
 
 @given(st.lists(st.integers(0, 10**6), min_size=1, max_size=6, unique=True).map(sorted), st.integers(1, 1000))
-@settings(deadline=None)
 def test_a_manifest_comes_back_as_it_was_written(sequence: list[int], count: int) -> None:
     manifest = manifest_of([segment(seq, entry_count=count) for seq in sequence])
     assert parse(manifest.to_bytes(KEY)) == manifest
@@ -93,7 +92,6 @@ def test_a_stranger_checks_the_signature_as_documented() -> None:
 
 
 @given(data=st.data())
-@settings(deadline=None)
 def test_no_byte_can_be_changed(data: st.DataObject) -> None:
     written = bytearray(MANIFEST.to_bytes(KEY))
     position = data.draw(st.integers(0, len(written) - 1))

@@ -31,7 +31,7 @@ def write(path: Path, batches: Sequence[pa.RecordBatch]) -> WrittenFile:
 
 
 @given(rows=st.lists(ANY_ROW, min_size=1, max_size=30), split=st.integers(min_value=0, max_value=30))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_rows_come_back_exactly_as_they_were_written(tmp_path: Path, rows: list[dict[str, object]], split: int) -> None:
     path = tmp_path / "part.parquet"
     whole = batch_of(rows)

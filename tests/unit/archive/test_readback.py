@@ -103,7 +103,7 @@ def test_a_truncated_object(stored: StoredPart, left: int) -> None:
 
 
 @given(data=st.data())
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_any_changed_bit_of_the_object_is_found(stored: StoredPart, data: st.DataObject) -> None:
     whole = stored.store.get_bytes(stored.part.object_key)
     position = data.draw(st.integers(0, len(whole) - 1))

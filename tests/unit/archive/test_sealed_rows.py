@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from compliance_pipelines.archive.sealed_rows import Change, SealedRows
@@ -28,7 +28,6 @@ def differences(rows: list[dict[str, object]], cuts: list[int] | None = None) ->
 
 
 @given(st.lists(st.integers(0, 100), max_size=5))
-@settings(deadline=None)
 def test_the_rows_as_they_were_sealed_do_not_differ(cuts: list[int]) -> None:
     assert differences(ROWS, cuts) == []
 
@@ -36,7 +35,6 @@ def test_the_rows_as_they_were_sealed_do_not_differ(cuts: list[int]) -> None:
 @given(
     st.integers(0, 99), st.sampled_from(["log_entry_id", "user_id", "action", "result", "metadata", "resource_type"])
 )
-@settings(deadline=None)
 def test_an_altered_value_is_seen_in_its_segment_alone(position: int, column: str) -> None:
     rows = list(ROWS)
     rows[position] = {**rows[position], column: "altered"}
@@ -48,7 +46,6 @@ def test_an_altered_value_is_seen_in_its_segment_alone(position: int, column: st
 
 
 @given(st.sets(st.integers(0, 99), min_size=1, max_size=20))
-@settings(deadline=None)
 def test_deleted_rows_are_counted_in_their_segments(positions: set[int]) -> None:
     found = differences([each for position, each in enumerate(ROWS) if position not in positions])
     expected = {

@@ -77,7 +77,7 @@ def test_what_is_left_of_a_long_line_is_passed_over(tmp_path: Path) -> None:
     assert len(lines[1]) < 2 * MOST
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=60)
 @example(content=b"x" * 12 + b"\n", zipped=False)
 @example(content=b"x" * 10 + b"\r\r\n", zipped=False)
 @example(content=b"x" * 10 + b"\r\ra", zipped=False)

@@ -106,7 +106,7 @@ def test_the_pdf_holds_every_text_of_the_certificate(monkeypatch: pytest.MonkeyP
 
 
 @given(ANY_TEXT)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_any_text_makes_a_pdf(text: str) -> None:
     assert to_pdf(certificate(user_id=text, reason=f"{text}<b>&")).startswith(b"%PDF")
 

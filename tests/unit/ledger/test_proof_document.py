@@ -133,7 +133,7 @@ def run_without_network(arguments: list[str], directory: Path) -> subprocess.Com
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(CHECKOUT)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=900,
         check=False,
     )
 

@@ -206,7 +206,7 @@ def test_busy_processes_of_a_killed_server_are_ended_by(
         session.pgconn.send_query(b"DO $$ BEGIN LOOP END LOOP; END $$")
         server = psutil.Process(postgres.pid)
         server.kill()
-        assert await_end([server], 10)
+        assert await_end([server], 300)
         getattr(postgres, what)()
         assert await_end([backend], 0)
     # Also lets PostgreSQL remove the shared memory of the killed server.

@@ -20,7 +20,7 @@ from tests.unit.local_stack.helpers import CHECKOUT
 if TYPE_CHECKING:
     from compliance_pipelines.local_stack.redis import EmbeddedRedis
 
-_SECONDS = 60
+_SECONDS = 900
 
 
 def pytest_command(directory: Path, test: str, *options: str) -> list[str]:

@@ -397,7 +397,6 @@ class ObjectStoreContract:
     # The store is shared by the examples, which keep apart by a segment of their own; adapters inherit the test.
     @settings(
         max_examples=25,
-        deadline=None,
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
     )
     @given(keys=KEY_SETS, prefix=key_beginnings(), start_after=st.none() | key_beginnings())

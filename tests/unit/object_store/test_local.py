@@ -269,7 +269,7 @@ class TestWhatIsNoObject:
 
 
 class TestListing:
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=300)
     @given(keys=KEY_SETS, prefix=key_beginnings(), start_after=st.none() | key_beginnings())
     @example(keys={"a.b", "a/b", "a-b", "a0"}, prefix="", start_after=None)
     @example(keys={"a/b/c", "a/b.c", "a.b/c"}, prefix="a", start_after="a/b.")

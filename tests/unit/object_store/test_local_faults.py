@@ -123,7 +123,7 @@ class TestDiskFull:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=900,
         )
 
         assert full.returncode == 0, full.stderr
@@ -159,7 +159,7 @@ class TestProcesses:
             process.stdin.write("go\n")
             process.stdin.flush()
         won = {
-            content: process.communicate(timeout=60)[0].split()
+            content: process.communicate(timeout=900)[0].split()
             for content, process in zip(contents, processes, strict=True)
         }
 

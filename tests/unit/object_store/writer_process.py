@@ -140,7 +140,7 @@ def fork_while_putting(root: str, key: str) -> None:
     sys.addaudithook(fork_at_the_link)
     store = LocalObjectStore(Path(root))
     store.put_bytes(key, b"data")
-    signal.alarm(10)  # a lock that the child still has would be waited for without end
+    signal.alarm(900)  # a lock that the child still has would be waited for without end
     store.put_bytes(f"{key}.2", b"data")
     os.close(writing)
     os.waitpid(children[0], 0)

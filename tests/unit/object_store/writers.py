@@ -19,5 +19,5 @@ def writer_command(command: str, *arguments: object) -> list[str]:
 
 def run_writer(command: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        writer_command(command, *arguments), cwd=PROJECT, capture_output=True, text=True, check=False, timeout=60
+        writer_command(command, *arguments), cwd=PROJECT, capture_output=True, text=True, check=False, timeout=900
     )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from compliance_pipelines.verification.findings import Report
 
 STEPS = st.lists(st.integers(1, 4), min_size=1, max_size=8)
-EXAMPLES = settings(max_examples=40, deadline=None)
+EXAMPLES = settings(max_examples=40)
 
 
 def _said(report: Report) -> list[tuple[str, int | None, int | None]]:
