@@ -13,6 +13,9 @@ from enum import StrEnum
 from time import monotonic
 from typing import TYPE_CHECKING, Final, Protocol
 
+import psycopg.errors
+from sqlalchemy.exc import DBAPIError
+
 from compliance_pipelines.archive import sql
 from compliance_pipelines.archive.catalogue import (
     ArchivedPart,
@@ -28,14 +31,9 @@ from compliance_pipelines.archive.progress import Phase, Progress, silent
 from compliance_pipelines.archive.readback import ColdArchive, check_part
 from compliance_pipelines.archive.sealed_rows import SealedRows
 from compliance_pipelines.archive.self_audit import audit_log, purge_entry
-from compliance_pipelines.audit_log.partitions import (
-    PartitionBusyError,
-    drop_empty_months,
-    ensure_days,
-    move_strays,
-)
+from compliance_pipelines.audit_log.partitions import drop_empty_months
 from compliance_pipelines.audit_log.reading import read_rows
-from compliance_pipelines.clock import days_before, utc_day
+from compliance_pipelines.clock import utc_day
 from compliance_pipelines.database_errors import LockBusyError, passing_errors_as_transient
 from compliance_pipelines.errors import TransientError
 from compliance_pipelines.holds import lock_holds
@@ -54,8 +52,8 @@ if TYPE_CHECKING:
 
 _PAUSES_SECONDS: Final = (1.0, 2.0, 4.0, 8.0)
 # Less than PostgreSQL's deadlock_timeout (1 s): should an insert and the drop wait for each other, the drop gives up
-# before the insert is chosen as the victim.
-_DROP_LOCK_TIMEOUT: Final = "500ms"
+# before the insert is chosen as the victim. Short, because appends to the month queue behind the drop.
+_DROP_LOCK_TIMEOUT: Final = "100ms"
 _BATCHES_AHEAD: Final = 2
 
 
@@ -226,7 +224,7 @@ class _Purging:
         for pause in _PAUSES_SECONDS:
             try:
                 return self._drop(parts, segments)
-            except (LockBusyError, PartitionBusyError):
+            except LockBusyError:
                 sleep(pause)
         return self._drop(parts, segments)
 
@@ -234,58 +232,57 @@ class _Purging:
         """The one transaction. Returns how many rows were dropped and how many bytes they took."""
         numbers = [part.part for part in parts]
         table = {"day_table": f"public.audit_logs_{self._day:%Y_%m_%d}"}
-        with passing_errors_as_transient(f"the purge of {self._day}"):
-            self._gather_in_table(table)
-            with self._services.engine.begin() as connection:
-                connection.execute(sql.SET_LOCAL_LOCK_TIMEOUT, {"timeout": LOCK_TIMEOUT})
-                connection.execute(sql.LOCK_ARCHIVE_IN_TRANSACTION, {"day_number": self._day.toordinal()})
-                connection.execute(sql.LOCK_DAY, {"day": self._day})
-                self._hook(PurgeStep.LOCKED)
-                self._refuse_held(connection)
-                self._refuse_unsealed(connection)
-                if self._unpurged_parts(connection) != parts or self._segments(connection, parts) != segments:
-                    raise TransientError(f"{self._day} was not purged: it changed while it was checked; run it again")
-                rows = self._compare_rows([segment for part in parts for segment in segments[part.part]])
-                self._hook(PurgeStep.COMPARED)
-                hot_bytes = int(connection.execute(sql.DAY_TABLE_BYTES, table).scalar_one())
-                self._drop_table(connection, rows, table)
-                self._hook(PurgeStep.DROPPED)
-                connection.execute(
-                    sql.INSERT_PURGE,
-                    {"day": self._day, "parts": numbers, "entry_count": rows, "hot_bytes": hot_bytes},
-                )
-                marked = connection.execute(sql.MARK_PURGED, {"day": self._day, "parts": numbers}).rowcount
-                if marked != len(numbers):
-                    raise self._refuse(f"{marked} parts could be marked where {len(numbers)} were verified")
-                audit_log(self._services).append_within(
-                    connection, purge_entry(self._services, self._day, parts, hot_bytes=hot_bytes)
-                )
-                self._hook(PurgeStep.RECORDED)
+        with (
+            passing_errors_as_transient(f"the purge of {self._day}"),
+            self._services.engine.begin() as connection,
+        ):
+            connection.execute(sql.SET_LOCAL_LOCK_TIMEOUT, {"timeout": LOCK_TIMEOUT})
+            connection.execute(sql.LOCK_ARCHIVE_IN_TRANSACTION, {"day_number": self._day.toordinal()})
+            connection.execute(sql.LOCK_DAY, {"day": self._day})
+            self._hook(PurgeStep.LOCKED)
+            self._refuse_held(connection)
+            self._refuse_unsealed(connection)
+            if self._unpurged_parts(connection) != parts or self._segments(connection, parts) != segments:
+                raise TransientError(f"{self._day} was not purged: it changed while it was checked; run it again")
+            rows = self._compare_rows([segment for part in parts for segment in segments[part.part]])
+            self._hook(PurgeStep.COMPARED)
+            hot_bytes = int(connection.execute(sql.DAY_TABLE_BYTES, table).scalar_one())
+            self._remove_rows(connection, rows, table)
+            self._hook(PurgeStep.DROPPED)
+            connection.execute(
+                sql.INSERT_PURGE,
+                {"day": self._day, "parts": numbers, "entry_count": rows, "hot_bytes": hot_bytes},
+            )
+            marked = connection.execute(sql.MARK_PURGED, {"day": self._day, "parts": numbers}).rowcount
+            if marked != len(numbers):
+                raise self._refuse(f"{marked} parts could be marked where {len(numbers)} were verified")
+            audit_log(self._services).append_within(
+                connection, purge_entry(self._services, self._day, parts, hot_bytes=hot_bytes)
+            )
+            self._hook(PurgeStep.RECORDED)
         self._hook(PurgeStep.COMMITTED)
         return rows, hot_bytes
 
-    def _gather_in_table(self, table: dict[str, str]) -> None:
-        """Give the day a table where it has none: late entries may lie in a default partition, which is not dropped.
-
-        In a transaction of its own, because moving entries locks more than the day.
-        """
-        with self._services.engine.begin() as connection:
-            if not connection.execute(sql.DAY_TABLE_EXISTS, table).scalar_one():
-                move_strays(connection, min(self._day, self._services.settings.audit_log_first_day))
-                ensure_days(connection, [self._day])
-
-    def _drop_table(self, connection: sqlalchemy.Connection, rows: int, table: dict[str, str]) -> None:
-        """Drop the day's table, unless an insert waits for it.
+    def _remove_rows(self, connection: sqlalchemy.Connection, rows: int, table: dict[str, str]) -> None:
+        """Drop the day's table, unless an insert waits for it; or delete the day's rows where it has no table.
 
         Dropping needs a lock on the month, which that insert holds: each would wait for the other.
         """
         if connection.execute(sql.DAY_IS_WAITED_FOR, table).scalar_one():
             raise LockBusyError(f"the purge of {self._day} had to stop: an entry of that day came; run it again")
         connection.execute(sql.SET_LOCAL_LOCK_TIMEOUT, {"timeout": _DROP_LOCK_TIMEOUT})
-        dropped = int(connection.execute(sql.DROP_DAY, {"day": self._day}).scalar_one())
+        try:
+            removed = int(connection.execute(sql.REMOVE_DAY, {"day": self._day, "entries": rows}).scalar_one())
+        except DBAPIError as error:
+            if isinstance(error.orig, psycopg.errors.ObjectNotInPrerequisiteState):
+                raise TransientError(
+                    f"{self._day} was not purged: it changed while it was checked ({error.orig.diag.message_primary}); "
+                    "run it again"
+                ) from error
+            raise
         connection.execute(sql.SET_LOCAL_LOCK_TIMEOUT, {"timeout": LOCK_TIMEOUT})
-        if dropped != rows:
-            raise self._refuse(f"{dropped} rows would have been dropped where {rows} were compared")
+        if removed != rows:
+            raise self._refuse(f"{removed} rows would have been removed where {rows} were compared")
 
     def _refuse_held(self, connection: sqlalchemy.Connection) -> None:
         """Keep what a legal hold covers; none can be added before the transaction ends."""
@@ -329,9 +326,8 @@ class _Purging:
     def _drop_empty_months(self) -> int:
         """Drop months that have no day left. The daily job does it too, so a lock that is not had does not matter."""
         services = self._services
-        before = days_before(utc_day(services.clock()), services.settings.audit_log_retention_days)
         try:
-            with passing_errors_as_transient("dropping emptied months"), services.engine.begin() as connection:
-                return drop_empty_months(connection, before)
+            with passing_errors_as_transient("dropping emptied months"):
+                return drop_empty_months(services.engine, utc_day(services.clock()), sleep=lambda _seconds: None)
         except TransientError:
             return 0
