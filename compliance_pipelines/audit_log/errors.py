@@ -28,7 +28,7 @@ _PASSING: Final = (
     psycopg.errors.AdminShutdown,
     psycopg.errors.CrashShutdown,
     psycopg.errors.CannotConnectNow,
-    # The table for locks is full: a file of very many days needs max_locks_per_transaction raised, as the reason says.
+    # The table for locks is full: max_locks_per_transaction is too small for what the server does.
     psycopg.errors.OutOfMemory,
     psycopg.errors.DiskFull,
     psycopg.errors.TooManyConnections,

@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from compliance_pipelines.audit_log import sql
 from compliance_pipelines.audit_log.migrate import current_revision, head_revision, knows_revision
-from compliance_pipelines.audit_log.partitions import LEAST_RUNWAY_DAYS, lock_room, runway
+from compliance_pipelines.audit_log.partitions import LEAST_RUNWAY_DAYS, began_without_table, lock_room, runway
 from compliance_pipelines.clock import utc_day
 
 if TYPE_CHECKING:
@@ -181,6 +181,8 @@ def _runway(connection: sqlalchemy.Connection, now: datetime) -> HealthCheck:
     ahead = runway(connection, utc_day(now))
     if ahead >= LEAST_RUNWAY_DAYS:
         return HealthCheck("partition runway", f"partitions exist for the next {ahead} days")
+    if began_without_table(connection, utc_day(now)):
+        return HealthCheck("partition runway", "partitions exist from tomorrow on; today is in a default partition")
     message = "today has no partition" if ahead < 0 else f"partitions exist for the next {ahead} days only"
     return HealthCheck(
         "partition runway", message, "run `compliance run`, and see why the daily job does not make partitions"

@@ -318,6 +318,11 @@ def runway(connection: sqlalchemy.Connection, today: date) -> int:
     return ahead
 
 
+def began_without_table(connection: sqlalchemy.Connection, today: date) -> bool:
+    """Whether today alone has no table: its first entries came before the daily job did, and keep it where it is."""
+    return runway(connection, today) < 0 and runway(connection, today + timedelta(days=1)) >= LEAST_RUNWAY_DAYS
+
+
 def strays(connection: sqlalchemy.Connection) -> list[Strays]:
     """The default partitions that hold entries; reads them."""
     return [Strays(*row) for row in connection.execute(sql.STRAYS)]

@@ -37,7 +37,7 @@ from compliance_pipelines.archive.catalogue import (
 )
 from compliance_pipelines.archive.readback import ColdArchive, PartCheck, Question, check_part
 from compliance_pipelines.archive.sealed_rows import SealedRows
-from compliance_pipelines.audit_log.partitions import SLOW_PURGE_ENTRIES, runway, strays
+from compliance_pipelines.audit_log.partitions import SLOW_PURGE_ENTRIES, began_without_table, runway, strays
 from compliance_pipelines.audit_log.reading import read_rows
 from compliance_pipelines.clock import utc_day
 from compliance_pipelines.errors import ComplianceError
@@ -329,7 +329,13 @@ def _no_large_day_in_default_partitions(services: Services) -> Verdict:
 
 def _runway(services: Services) -> Verdict:
     with services.engine.connect() as connection:
-        ahead = runway(connection, utc_day(services.clock()))
+        today = utc_day(services.clock())
+        ahead = runway(connection, today)
+        late = began_without_table(connection, today)
+    if late:
+        return Verdict(
+            None, "Partitions exist from tomorrow on; today is in a default partition.", {"days ahead": ahead}
+        )
     return Verdict(
         problem=f"partitions exist for {ahead} days ahead only; run the job `partition_upkeep`"
         if ahead < _RUNWAY_DAYS

@@ -144,7 +144,10 @@ END $$;
 CREATE FUNCTION audit_close_fence(default_partition text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 BEGIN
-    EXECUTE format('ALTER TABLE %I VALIDATE CONSTRAINT audit_fence', default_partition);
+    IF EXISTS (SELECT FROM pg_constraint
+               WHERE conrelid = audit_table(default_partition) AND conname = 'audit_fence') THEN
+        EXECUTE format('ALTER TABLE %I VALIDATE CONSTRAINT audit_fence', default_partition);
+    END IF;
 END $$;
 
 -- Small enough that reading it takes no more than a few hundredths of a second: 16 MB.

@@ -185,6 +185,14 @@ def test_a_runway_of_less_than_two_days_is_found(
         assert "compliance run" in found["partition runway"][1]
 
 
+def test_a_day_that_began_before_its_table_could_be_made_is_in_order(services: Services) -> None:
+    AuditLog(services.engine).append(entry(1, timestamp=datetime.now(UTC)))
+    create_ahead(services.engine, today(), 14)
+    assert findings(services.engine) == {}
+    later = datetime.now(UTC) + timedelta(days=13)
+    assert "partition runway" in findings(services.engine, now=later)
+
+
 @pytest.mark.usefixtures("_in_order")
 def test_unsealed_entries_are_found_when_they_have_waited_too_long(services: Services) -> None:
     AuditLog(services.engine).append(entry(1))
