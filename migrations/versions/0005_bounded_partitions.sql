@@ -367,10 +367,12 @@ BEGIN
 END $$;
 
 -- The last gate in front of the loss of a day: the caller has compared the rows, this compares the counts once more.
+-- Like audit_drop_empty_day it waits for one lock only, so that live traffic waits no longer than that behind it.
 CREATE OR REPLACE FUNCTION audit_drop_day(wanted date) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
     day_table text := 'audit_logs_' || to_char(wanted, 'YYYY_MM_DD');
+    month_table regclass;
     hot bigint;
     verified bigint;
 BEGIN
@@ -383,6 +385,10 @@ BEGIN
         RAISE EXCEPTION '% holds % entries but the verified archives of that day hold %: not dropped',
             day_table, hot, verified USING ERRCODE = 'object_not_in_prerequisite_state';
     END IF;
+    SELECT inhparent INTO month_table FROM pg_inherits WHERE inhrelid = audit_table(day_table);
+    EXECUTE format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', month_table);
+    EXECUTE format('LOCK TABLE ONLY %I IN ACCESS EXCLUSIVE MODE NOWAIT', day_table);
+    PERFORM audit_lock_default_of(month_table);
     EXECUTE format('DROP TABLE %I', day_table);
     RETURN hot;
 END $$;

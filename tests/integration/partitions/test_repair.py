@@ -12,7 +12,14 @@ from sqlalchemy.exc import DBAPIError
 
 from compliance_pipelines.audit_log import partitions
 from compliance_pipelines.audit_log.log import AuditLog
-from compliance_pipelines.audit_log.partitions import PartitionLimitError, create_ahead, drop_empty, ensure_days
+from compliance_pipelines.audit_log.migrate import downgrade, upgrade
+from compliance_pipelines.audit_log.partitions import (
+    Dropped,
+    PartitionLimitError,
+    create_ahead,
+    drop_empty,
+    ensure_days,
+)
 from compliance_pipelines.ledger.sealing import seal
 from compliance_pipelines.verification.online import verify
 from tests.integration.audit_log.entries import entry
@@ -40,7 +47,11 @@ def months() -> list[date]:
 
 @pytest.fixture
 def filled(small_superuser: sqlalchemy.Engine) -> list[date]:
-    """Hundreds of day tables, as an earlier version made them for an import that failed; one of them has an entry."""
+    """Hundreds of day tables, as an earlier version made them for an import that failed."""
+    return fill(small_superuser)
+
+
+def fill(small_superuser: sqlalchemy.Engine) -> list[date]:
     days = [month + timedelta(days=3 * number) for month in months() for number in range(DAYS_PER_MONTH)]
     with small_superuser.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("SET ROLE audit_owner"))
@@ -98,6 +109,18 @@ def test_a_database_full_of_empty_partitions_is_repaired(
     assert checks["partitions"]["ok"]
     again = command("db", "repair")
     assert (again.status, "dropped 0 empty day tables and 0 empty months" in again.out) == (0, True)
+
+
+def test_a_database_of_an_earlier_version_is_migrated_as_far_as_the_repair_needs_it(
+    small_services: Services, small_superuser: sqlalchemy.Engine, small_database_url: str
+) -> None:
+    """A migration that locked every partition could not run before the repair."""
+    downgrade(small_database_url, "0003")
+    days = fill(small_superuser)
+    upgrade(small_database_url, "0005")
+    assert drop_empty(small_services.engine, TODAY) == Dropped(len(days), MONTHS, 0)
+    upgrade(small_database_url)
+    assert count_all(small_superuser) == 0
 
 
 def test_a_repair_that_is_interrupted_goes_on_where_it_stopped(small_services: Services, filled: list[date]) -> None:
