@@ -12,7 +12,13 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from compliance_pipelines.audit_log.log import AuditLog
-from compliance_pipelines.audit_log.partitions import Dropped, drop_empty, drop_empty_months, ensure_days
+from compliance_pipelines.audit_log.partitions import (
+    Dropped,
+    drop_empty,
+    drop_empty_months,
+    ensure_days,
+    small_step,
+)
 from tests.integration.audit_log.entries import MOMENT, entry
 from tests.integration.audit_log.test_partitions import leaves, places
 
@@ -146,11 +152,18 @@ def test_an_entry_that_commits_between_the_look_and_the_drop_is_kept_whatever_th
     with writer.connect() as appending:
         AuditLog(writer).append_within(appending, entry(1, timestamp=moment))
 
-        def commit(_seconds: float) -> None:
+        def commit_when_the_drop_waits() -> None:
+            wait_until(lambda: somebody_waits(superuser_engine))
             appending.commit()
 
+        committing = threading.Thread(target=commit_when_the_drop_waits, daemon=True)
+        committing.start()
         engine.dispose()
-        assert drop_empty(engine, TODAY, sleep=commit) == Dropped(0, 0, 0)
+        with small_step(engine) as connection:
+            connection.execute(text("SET LOCAL lock_timeout = '20s'"))
+            drop = text(f"SELECT audit_drop_empty_{what}(:day)")
+            assert connection.execute(drop, {"day": DAY}).scalar_one() is False
+        committing.join(_AT_MOST_SECONDS)
     assert list(places(engine)) == ["entry-1"]
 
 
