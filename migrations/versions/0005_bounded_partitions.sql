@@ -360,7 +360,7 @@ END $$;
 CREATE FUNCTION audit_day_fingerprint(wanted date, OUT entries bigint, OUT fingerprint numeric)
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp SET timezone = 'UTC' AS $$
 BEGIN
-    EXECUTE format('SELECT count(*), coalesce(sum(hashtidextended(ctid, (tableoid::bigint << 32) + xmin::text::bigint)), 0) '
+    EXECUTE format('SELECT count(*), coalesce(sum(hashtextextended(tableoid::text || ctid::text || xmin::text, 0)), 0) '
                    'FROM audit_logs WHERE "timestamp" >= %L AND "timestamp" < %L',
                    wanted::timestamptz, (wanted + 1)::timestamptz)
         INTO entries, fingerprint;
@@ -422,7 +422,7 @@ BEGIN
         PERFORM set_config('compliance_pipelines.removed_day', removed::text, true);
         EXECUTE format('WITH gone AS (DELETE FROM audit_logs WHERE "timestamp" >= %L AND "timestamp" < %L '
                        'RETURNING tableoid, ctid, xmin) '
-                       'SELECT count(*), coalesce(sum(hashtidextended(ctid, (tableoid::bigint << 32) + xmin::text::bigint)), 0) '
+                       'SELECT count(*), coalesce(sum(hashtextextended(tableoid::text || ctid::text || xmin::text, 0)), 0) '
                        'FROM gone', removed::timestamptz, (removed + 1)::timestamptz)
             INTO gone, found;
         PERFORM set_config('compliance_pipelines.removed_day', '', true);
