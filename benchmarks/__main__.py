@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 
-from benchmarks import conversations, data, ours, peers
+from benchmarks import conversations, data, ours, partitions, peers
 from benchmarks.measure import Result, Stopwatch, peak_memory_mb, save, show
 from compliance_pipelines.audit_log.migrate import upgrade
 from compliance_pipelines.database import create_engine, database_url, libpq_uri
@@ -64,6 +64,12 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="repetitions, of which the median is taken")
     parser.add_argument("--threads", type=int, default=conversations.THREADS, help="conversations to purge; 0: none")
     parser.add_argument("--keys", type=int, default=conversations.KEYS, help="keys to plan over")
+    parser.add_argument(
+        "--partition-entries",
+        type=int,
+        default=partitions.ENTRIES,
+        help="entries of the day that is purged from a default partition while others append; 0: none",
+    )
     options = parser.parse_args()
     work = options.state.resolve() / "bench"
     shutil.rmtree(work / "cold", ignore_errors=True)
@@ -73,6 +79,10 @@ def main() -> int:
         results = []
         if options.entries:
             results += _measure(Console(), server, work, _Scale(options.entries, options.many, options.rounds))
+        if options.partition_entries:
+            url = _new_database(server, "bench_partitions")
+            results += partitions.measure(Console(), url, work, entries=options.partition_entries)
+            server.drop_database("bench_partitions")
         if options.threads:
             results += conversations.measure(Console(), server, work, threads=options.threads, keys=options.keys)
     finally:

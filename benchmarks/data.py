@@ -32,9 +32,10 @@ _VALUES: Final = """
 """
 
 
-def fill(engine: sqlalchemy.Engine, count: int) -> None:
-    """Put `count` entries into the day's partition and let PostgreSQL settle."""
-    make_day(engine)
+def fill(engine: sqlalchemy.Engine, count: int, *, own_table: bool = True) -> None:
+    """Put `count` entries into the day's table, or into the default partition, and let PostgreSQL settle."""
+    if own_table:
+        make_day(engine)
     with engine.begin() as connection:
         connection.execute(
             text(
@@ -49,7 +50,7 @@ def fill(engine: sqlalchemy.Engine, count: int) -> None:
 
 
 def make_day(engine: sqlalchemy.Engine) -> None:
-    """Make the day's partition."""
+    """Make the day's table."""
     with engine.begin() as connection:
         connection.execute(text("SELECT audit_create_day(:day)"), {"day": DAY})
 

@@ -19,7 +19,7 @@ from compliance_pipelines.database_holders import advisory_lock_held
 from compliance_pipelines.errors import TransientError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     import sqlalchemy
 
@@ -144,17 +144,23 @@ def _busy(connection: sqlalchemy.Connection, doing: str, name: str, key: str, er
     return LockBusyError(f"{doing}: another process is at it{held}; run it again when that is done")
 
 
-def retry_while_busy(attempt: Callable[[], T], *, sleep: Callable[[float], None] = time.sleep) -> T:
-    """Make an attempt up to five times: give way to live traffic, rather than stand in front of it.
+def retry_while_busy(
+    attempt: Callable[[], T],
+    *,
+    sleep: Callable[[float], None] = time.sleep,
+    pauses: Sequence[float] = _PAUSES_SECONDS,
+) -> T:
+    """Make an attempt several times: give way to live traffic, rather than stand in front of it.
 
     Args:
         attempt: changes nothing where it raises LockBusyError.
         sleep: waits between attempts, in seconds.
+        pauses: the waits, in seconds; one attempt more than there are pauses.
 
     Raises:
         LockBusyError: a lock was not to be had each time.
     """
-    for pause in _PAUSES_SECONDS:
+    for pause in pauses:
         try:
             return attempt()
         except LockBusyError:

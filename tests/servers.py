@@ -55,6 +55,18 @@ def postgres_server(
 
 
 @pytest.fixture(scope="session")
+def small_postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    """A PostgreSQL of this worker alone, whose lock table a few hundred partitions fill."""
+    run_dir = tmp_path_factory.getbasetemp()
+    in_memory = memory_directory()
+    state_dir = run_dir / "small-server" if in_memory is None else in_memory / f"{_name_of_run(run_dir)}-small"
+    limits = {"max_connections": "20", "max_locks_per_transaction": "10", "shared_buffers": "16MB"}
+    server = EmbeddedPostgres(state_dir, settings={**THROWAWAY_SETTINGS, **limits})
+    with _in_use(server, "postgres", run_dir / "small-server.users"):
+        yield server
+
+
+@pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRedis]:
     """A Redis of this worker alone: RediSearch works in database 0 only, so that workers could not share one."""
     run_dir = tmp_path_factory.getbasetemp()

@@ -18,7 +18,7 @@ from compliance_pipelines.clock import days_before, utc_day
 from compliance_pipelines.ledger.store import segment_of_row
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     import sqlalchemy
 
@@ -68,7 +68,7 @@ class DayFacts:
     Attributes:
         object_bytes: bytes of the parts that have not expired.
         canonical_bytes: bytes of the canonical encodings in them.
-        hot_bytes: bytes of the day's partition with its indexes, 0 where there is none.
+        hot_bytes: bytes of the day's table with its indexes; 0 where its entries are in a default partition.
     """
 
     day: date
@@ -185,18 +185,22 @@ def segments_of_part(connection: sqlalchemy.Connection, part: ArchivedPart) -> l
 
 def _facts(connection: sqlalchemy.Connection, day: date | None) -> dict[date, DayFacts]:
     found: dict[date, dict[str, Any]] = {}
-    bounds: Mapping[str, datetime | None] = {"day_start": None, "day_end": None} if day is None else day_bounds(day)
-    for statement, parameters in (
-        (sql.SEGMENTS_PER_DAY, {"day": day}),
-        (sql.PARTS_PER_DAY, {"day": day}),
-        (sql.UNSEALED_PER_DAY, bounds),
-    ):
-        for row in connection.execute(statement, parameters).mappings():
+    for statement in (sql.SEGMENTS_PER_DAY, sql.PARTS_PER_DAY):
+        for row in connection.execute(statement, {"day": day}).mappings():
             found.setdefault(row["day"], {}).update(row)
+    for unsealed, entries in _unsealed(connection, day).items():
+        found.setdefault(unsealed, {"day": unsealed})["unsealed_entries"] = entries
     for partition in connection.execute(sql.HOT_BYTES_PER_DAY, {"day": day}):
         if partition.day in found:
             found[partition.day]["hot_bytes"] = partition.hot_bytes
     return {known: DayFacts(**found[known]) for known in sorted(found)}
+
+
+def _unsealed(connection: sqlalchemy.Connection, day: date | None) -> dict[date, int]:
+    if day is None:
+        return {row.day: row.unsealed_entries for row in connection.execute(sql.UNSEALED_PER_DAY)}
+    entries = int(connection.execute(sql.UNSEALED_OF_DAY, day_bounds(day)).scalar_one())
+    return {day: entries} if entries else {}
 
 
 def facts_of_days(connection: sqlalchemy.Connection) -> dict[date, DayFacts]:

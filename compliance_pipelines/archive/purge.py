@@ -13,6 +13,9 @@ from enum import StrEnum
 from time import monotonic
 from typing import TYPE_CHECKING, Final, Protocol
 
+import psycopg.errors
+from sqlalchemy.exc import DBAPIError
+
 from compliance_pipelines.archive import sql
 from compliance_pipelines.archive.catalogue import (
     ArchivedPart,
@@ -28,9 +31,9 @@ from compliance_pipelines.archive.progress import Phase, Progress, silent
 from compliance_pipelines.archive.readback import ColdArchive, check_part
 from compliance_pipelines.archive.sealed_rows import SealedRows
 from compliance_pipelines.archive.self_audit import audit_log, purge_entry
-from compliance_pipelines.audit_log.partitions import drop_empty_months, ensure_days, move_strays
-from compliance_pipelines.audit_log.reading import RowVersions, open_snapshot, row_versions_query
-from compliance_pipelines.clock import days_before, utc_day
+from compliance_pipelines.audit_log.partitions import drop_empty_months
+from compliance_pipelines.audit_log.reading import RowVersions, open_snapshot
+from compliance_pipelines.clock import utc_day
 from compliance_pipelines.database_errors import LockBusyError, passing_errors_as_transient
 from compliance_pipelines.database_locks import BRIEF, bound_waits, retry_while_busy, transaction_lock
 from compliance_pipelines.errors import TransientError
@@ -147,8 +150,6 @@ class _Purging:
             # The store is read before any lock is taken: objects never change, so nothing is lost by being early.
             self._check_parts(parts, segments)
             self._hook(PurgeStep.ARCHIVES_READ)
-        retry_while_busy(self._gather_in_table, sleep=sleep)
-        with passing_errors_as_transient(f"the purge of {self._day}", self._services.engine):
             rows = self._compared_rows(parts, segments)
             self._hook(PurgeStep.COMPARED)
         removed, hot_bytes = retry_while_busy(lambda: self._drop(parts, segments, rows), sleep=sleep)
@@ -235,11 +236,9 @@ class _Purging:
             self._hook(PurgeStep.LOCKED)
             self._refuse_held(connection)
             self._refuse_changed(connection, parts, segments)
-            if self._row_versions(connection) != compared:
-                raise self._changed()
             self._hook(PurgeStep.CHECKED)
             hot_bytes = int(connection.execute(sql.DAY_TABLE_BYTES, self._table).scalar_one())
-            self._drop_table(connection, compared.count)
+            self._remove_rows(connection, compared)
             self._hook(PurgeStep.DROPPED)
             connection.execute(
                 sql.INSERT_PURGE,
@@ -255,19 +254,6 @@ class _Purging:
         self._hook(PurgeStep.COMMITTED)
         return compared.count, hot_bytes
 
-    def _gather_in_table(self) -> None:
-        """Give the day a table where it has none: late entries may lie in a default partition, which is not dropped.
-
-        In a transaction of its own, because moving entries locks more than the day.
-        """
-        with (
-            passing_errors_as_transient(f"the purge of {self._day}", self._services.engine),
-            self._services.engine.begin() as connection,
-        ):
-            if not connection.execute(sql.DAY_TABLE_EXISTS, self._table).scalar_one():
-                move_strays(connection, min(self._day, self._services.settings.audit_log_first_day))
-                ensure_days(connection, [self._day])
-
     def _changed(self) -> TransientError:
         return TransientError(f"{self._day} was not purged: it changed while it was checked; run it again")
 
@@ -278,18 +264,25 @@ class _Purging:
         if self._unpurged_parts(connection) != parts or self._segments(connection, parts) != segments:
             raise self._changed()
 
-    def _drop_table(self, connection: sqlalchemy.Connection, rows: int) -> None:
-        """Drop the day's table, unless an insert waits for it.
+    def _remove_rows(self, connection: sqlalchemy.Connection, compared: RowVersions) -> None:
+        """Drop the day's table, unless an insert waits for it; or delete the day's rows where it has no table.
 
-        Dropping needs a lock on the month, which that insert holds: each would wait for the other.
+        Dropping needs a lock on the month, which that insert holds: each would wait for the other. What goes must be
+        the versions that were compared, which PostgreSQL looks at in the same step.
         """
         if connection.execute(sql.DAY_IS_WAITED_FOR, self._table).scalar_one():
             raise LockBusyError(f"the purge of {self._day} had to stop: an entry of that day came; run it again")
         connection.execute(sql.GIVE_UP_BEFORE_A_DEADLOCK)
-        dropped = int(connection.execute(sql.DROP_DAY, {"day": self._day}).scalar_one())
+        expected = {"day": self._day, "entries": compared.count, "fingerprint": compared.fingerprint}
+        try:
+            removed = int(connection.execute(sql.REMOVE_DAY, expected).scalar_one())
+        except DBAPIError as error:
+            if isinstance(error.orig, psycopg.errors.ObjectNotInPrerequisiteState):
+                raise self._changed() from error
+            raise
         bound_waits(connection, BRIEF)
-        if dropped != rows:
-            raise self._refuse(f"{dropped} rows would have been dropped where {rows} were compared")
+        if removed != compared.count:
+            raise self._refuse(f"{removed} rows would have been removed where {compared.count} were compared")
 
     def _refuse_held(self, connection: sqlalchemy.Connection) -> None:
         """Keep what a legal hold covers; none can be added before the transaction ends."""
@@ -305,10 +298,6 @@ class _Purging:
                 f"{unsealed} late entries of that day are not sealed yet; run `compliance seal`, then "
                 f"`compliance archive {self._day}`"
             )
-
-    def _row_versions(self, connection: sqlalchemy.Connection) -> RowVersions:
-        count, fingerprint = connection.exec_driver_sql(row_versions_query(self._day)).one()
-        return RowVersions(int(count), fingerprint)
 
     def _compared_rows(self, parts: Sequence[ArchivedPart], segments: dict[int, list[Segment]]) -> RowVersions:
         """Compare every hot row of the day with the ledger, in a session of its own and without a lock.
@@ -344,12 +333,8 @@ class _Purging:
     def _drop_empty_months(self) -> int:
         """Drop months that have no day left. The daily job does it too, so a lock that is not had does not matter."""
         services = self._services
-        before = days_before(utc_day(services.clock()), services.settings.audit_log_retention_days)
         try:
-            with (
-                passing_errors_as_transient("dropping emptied months", services.engine),
-                services.engine.begin() as connection,
-            ):
-                return drop_empty_months(connection, before)
+            with passing_errors_as_transient("dropping emptied months", services.engine):
+                return drop_empty_months(services.engine, utc_day(services.clock()), sleep=lambda _seconds: None)
         except TransientError:
             return 0

@@ -24,7 +24,7 @@ def _statement(statement: str) -> TextClause:
 # Less than PostgreSQL's deadlock_timeout: should an insert and the drop wait for each other, the drop gives up before
 # the insert is chosen as the victim.
 GIVE_UP_BEFORE_A_DEADLOCK = _statement("""
-    SELECT set_config('lock_timeout', greatest(1, least(500, setting::bigint / 2))::text, true)
+    SELECT set_config('lock_timeout', greatest(1, least(100, setting::bigint / 2))::text, true)
     FROM pg_settings WHERE name = 'deadlock_timeout'
 """)
 
@@ -89,12 +89,9 @@ PARTS_PER_DAY = _statement("""
 """)
 # What no segment covers yet lies at or above the horizon of the last sealing; the BRIN index on tx_id finds it.
 UNSEALED_PER_DAY = _statement("""
-    SELECT (entry."timestamp" AT TIME ZONE 'UTC')::date AS day, count(*) AS unsealed_entries
-    FROM audit_logs AS entry
-    WHERE entry.tx_id >= coalesce((SELECT tx_horizon FROM ledger_checkpoints ORDER BY size DESC LIMIT 1), 0)
-      AND (CAST(:day_start AS timestamptz) IS NULL OR entry."timestamp" >= :day_start)
-      AND (CAST(:day_end AS timestamptz) IS NULL OR entry."timestamp" < :day_end)
-    GROUP BY 1
+    SELECT day, sum(entries)::bigint AS unsealed_entries
+    FROM audit_days_written(coalesce((SELECT tx_horizon FROM ledger_checkpoints ORDER BY size DESC LIMIT 1), 0))
+    GROUP BY day
 """)
 UNSEALED_OF_DAY = _statement("""
     SELECT count(*) FROM audit_logs AS entry
@@ -102,15 +99,14 @@ UNSEALED_OF_DAY = _statement("""
       AND entry."timestamp" >= :day_start AND entry."timestamp" < :day_end
 """)
 HOT_BYTES = _statement("""
-    SELECT coalesce(sum(pg_total_relation_size(relid)), 0)::bigint FROM pg_partition_tree('audit_logs') WHERE isleaf
+    SELECT coalesce(sum(pg_total_relation_size(relation)), 0)::bigint FROM audit_partitions() WHERE is_leaf
 """)
 HOT_BYTES_PER_DAY = _statement("""
-    SELECT to_date(right(relname, 10), 'YYYY_MM_DD') AS day, pg_total_relation_size(tree.relid)::bigint AS hot_bytes
-    FROM pg_partition_tree('audit_logs') AS tree JOIN pg_class AS leaf ON leaf.oid = tree.relid
-    WHERE tree.isleaf AND relname ~ '^audit_logs_[0-9]{4}_[0-9]{2}_[0-9]{2}$'
-      AND (CAST(:day AS date) IS NULL OR relname = 'audit_logs_' || to_char(CAST(:day AS date), 'YYYY_MM_DD'))
+    SELECT to_date(right(name, 10), 'YYYY_MM_DD') AS day, pg_total_relation_size(relation)::bigint AS hot_bytes
+    FROM audit_partitions()
+    WHERE is_leaf AND name ~ '^audit_logs_[0-9]{4}_[0-9]{2}_[0-9]{2}$'
+      AND (CAST(:day AS date) IS NULL OR name = 'audit_logs_' || to_char(CAST(:day AS date), 'YYYY_MM_DD'))
 """)
-DAY_TABLE_EXISTS = _statement("SELECT to_regclass(:day_table) IS NOT NULL")
 DAY_TABLE_BYTES = _statement("SELECT coalesce(pg_total_relation_size(to_regclass(:day_table)), 0)::bigint")
 ROWS_OF_DAY_EXIST = _statement("""
     SELECT EXISTS (SELECT FROM audit_logs WHERE "timestamp" >= :day_start AND "timestamp" < :day_end)
@@ -123,7 +119,7 @@ DAY_IS_WAITED_FOR = _statement("""
                    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
                    AND relation = to_regclass(:day_table))
 """)
-DROP_DAY = _statement("SELECT audit_drop_day(:day)")
+REMOVE_DAY = _statement("SELECT audit_remove_day(:day, :entries, CAST(:fingerprint AS numeric))")
 MARK_PURGED = _statement("""
     UPDATE archived_audit_logs SET purged_at = now()
     WHERE day = :day AND part = ANY(:parts) AND verified_at IS NOT NULL AND purged_at IS NULL AND expired_at IS NULL

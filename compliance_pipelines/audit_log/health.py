@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from compliance_pipelines.audit_log import sql
 from compliance_pipelines.audit_log.migrate import current_revision, head_revision, knows_revision
-from compliance_pipelines.audit_log.partitions import LEAST_RUNWAY_DAYS, runway
+from compliance_pipelines.audit_log.partitions import LEAST_RUNWAY_DAYS, began_without_table, lock_room, runway
 from compliance_pipelines.clock import utc_day
 
 if TYPE_CHECKING:
@@ -67,12 +67,13 @@ def check_health(
         max_sealing_lag: the lag that is still in order (LEDGER_SEAL_MAX_LAG_SECONDS).
 
     Returns:
-        `connectivity`, `migrations`, `privileges`, `partition runway`, `sealing lag`.
+        `connectivity`, `migrations`, `privileges`, `partitions`, `partition runway`, `sealing lag`.
     """
     questions: dict[str, Callable[[sqlalchemy.Connection], HealthCheck]] = {
         "connectivity": _connectivity,
         "migrations": _migrations,
         "privileges": _privileges,
+        "partitions": _partitions,
         "partition runway": lambda connection: _runway(connection, now),
         "sealing lag": lambda connection: _sealing_lag(sealing_lag(connection, now), max_sealing_lag),
     }
@@ -161,10 +162,27 @@ def _excessive(connection: sqlalchemy.Connection) -> list[tuple[str, str]]:
     return findings
 
 
+def _partitions(connection: sqlalchemy.Connection) -> HealthCheck:
+    room = lock_room(connection)
+    message = (
+        f"audit_logs has {room.relations:,} partitions of every level; the server's lock table has room for "
+        f"{room.most_relations:,}"
+    )
+    if not room.is_exceeded:
+        return HealthCheck("partitions", message)
+    return HealthCheck(
+        "partitions",
+        f"{message}: statements over all of them fail with `out of shared memory`",
+        f"run `compliance db repair`, which drops those that are empty; if that is not enough, {room.remedy}",
+    )
+
+
 def _runway(connection: sqlalchemy.Connection, now: datetime) -> HealthCheck:
     ahead = runway(connection, utc_day(now))
     if ahead >= LEAST_RUNWAY_DAYS:
         return HealthCheck("partition runway", f"partitions exist for the next {ahead} days")
+    if began_without_table(connection, utc_day(now)):
+        return HealthCheck("partition runway", "partitions exist from tomorrow on; today is in a default partition")
     message = "today has no partition" if ahead < 0 else f"partitions exist for the next {ahead} days only"
     return HealthCheck(
         "partition runway", message, "run `compliance run`, and see why the daily job does not make partitions"

@@ -42,9 +42,9 @@ class StagedLines:
         self._refusals = refusals
         self._looked_up: set[date] = set()
 
-    def days(self) -> list[date]:
-        """The days of the entries, oldest first."""
-        return list(self._connection.execute(sql.IMPORTED_DAYS).scalars())
+    def days(self) -> dict[date, int]:
+        """The days of the entries, oldest first, each with the number of its entries."""
+        return {row.day: row.entries for row in self._connection.execute(sql.IMPORTED_DAYS)}
 
     def refuse_conflicts_with_store(self) -> None:
         """Take out lines whose id stands in the hot store at another time, on whatever day.

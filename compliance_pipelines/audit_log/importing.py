@@ -7,8 +7,9 @@ rejects.py), how a person sees progress.
 Lines go to a temporary table first, and into `audit_logs` when all of them were looked at, so that a file with a
 refused line changes nothing.
 
-Partitions that the file's days need are made in short transactions of their own right before the insert: attached
-within the import they would keep everybody else's queries out of the default partitions until its end.
+Days that bring very many entries get tables of their own, in short transactions right before the insert: attached
+within the import they would keep everybody else's queries out of the default partitions until its end. The entries of
+all other days go to a default partition.
 """
 
 from __future__ import annotations
@@ -32,14 +33,14 @@ from compliance_pipelines.audit_log.import_progress import ImportPhase, silent
 from compliance_pipelines.audit_log.import_source import open_source
 from compliance_pipelines.audit_log.import_staging import StagedLines
 from compliance_pipelines.audit_log.json_lines import MAX_LINE_BYTES, InvalidLineError, entry_from_line
-from compliance_pipelines.audit_log.partitions import PartitionBusyError, make_room
+from compliance_pipelines.audit_log.partitions import make_room
 from compliance_pipelines.audit_log.refusals import ImportRefusedError, Refusals
 from compliance_pipelines.audit_log.rejects import open_rejects
 from compliance_pipelines.audit_log.system_entries import system_entry
 from compliance_pipelines.postgres.copying import CopyTarget, copy_in
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     import sqlalchemy
@@ -55,8 +56,6 @@ ACTION: Final = "audit.import"
 _TOLERANCE: Final = timedelta(minutes=5)
 # About two thousand entries: Arrow works a column at a time, and has a price for each column of each piece.
 _PIECE_CHARACTERS: Final = 2**19
-_DAYS_AT_ONCE: Final = 50
-_PAUSES_SECONDS: Final = (1.0, 2.0, 4.0, 8.0)
 _STAGING: Final = CopyTarget(
     ("audit_import",),
     pa.schema([pa.field("line", pa.int64()), *APPENDED_SCHEMA, pa.field("raw", pa.string())]),
@@ -192,13 +191,13 @@ class _Import:
         staged.refuse_conflicts_in_file()
         self._stop_if_refused()
         days = staged.days()
-        self._make_partitions(days)
+        make_room(self._engine, days, sleep=self._sleep)
         self._progress(ImportPhase.STORE, 0, None)
         while (new := staged.insert()) is None:
             staged.take_out_archived(archive)
             self._stop_if_refused()
         conflicting = self._refusals.count - invalid
-        span = (days[0], days[-1]) if days else (None, None)
+        span = (min(days), max(days)) if days else (None, None)
         return ImportResult(new, valid - conflicting - new, self._refusals.count, *span)
 
     def append_own_entry(self, actor: str, result: ImportResult) -> None:
@@ -254,20 +253,3 @@ class _Import:
             return line.decode()
         except UnicodeDecodeError as error:
             raise InvalidLineError(f"it is not UTF-8: {error.reason} at byte {error.start + 1}") from None
-
-    def _make_partitions(self, days: Sequence[date]) -> None:
-        for start in range(0, len(days), _DAYS_AT_ONCE):
-            self._make_patiently(days[start : start + _DAYS_AT_ONCE])
-
-    def _make_patiently(self, days: Sequence[date]) -> None:
-        """Give way to live traffic and try again, rather than stand in front of it."""
-        for pause in _PAUSES_SECONDS:
-            try:
-                return self._make(days)
-            except PartitionBusyError:
-                self._sleep(pause)
-        return self._make(days)
-
-    def _make(self, days: Sequence[date]) -> None:
-        with self._engine.begin() as connection:
-            make_room(connection, days, self._accept.first_day)

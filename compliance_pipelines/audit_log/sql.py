@@ -78,7 +78,7 @@ CREATE_IMPORT = text("""
 """)
 ANALYZE_IMPORT = text("""ANALYZE audit_import (line, log_entry_id, "timestamp")""")
 IMPORTED_DAYS = text("""
-    SELECT DISTINCT ("timestamp" AT TIME ZONE 'UTC')::date AS day FROM audit_import ORDER BY 1
+    SELECT ("timestamp" AT TIME ZONE 'UTC')::date AS day, count(*) AS entries FROM audit_import GROUP BY 1 ORDER BY 1
 """)
 IMPORT_CONFLICTS_WITH_STORE = text("""
     SELECT DISTINCT ON (imported.line) imported.line, imported.log_entry_id, imported."timestamp", imported.raw,
@@ -110,13 +110,15 @@ INSERT_IMPORTED = text(f"""
     ON CONFLICT (log_entry_id, "timestamp") DO NOTHING
 """)  # noqa: S608 - constants only
 
-SET_LOCAL_LOCK_TIMEOUT = text("SELECT set_config('lock_timeout', :timeout, true)")
 CREATE_DAY = text("SELECT audit_create_day(:day)")
-MOVE_STRAYS = text("SELECT audit_move_strays(:first_day)")
-DROP_EMPTY_MONTHS = text("SELECT audit_drop_empty_months(:before)")
-# Waited for before any partition is looked at: who makes partitions needs all locks on a default partition for itself,
-# and two who had looked at it already would wait for each other.
-LOCK_PARTITIONS = text("SELECT pg_advisory_xact_lock(hashtext('compliance_pipelines.partitions'))")
+MAKE_FENCE = text("SELECT audit_make_fence(:day)")
+CLOSE_FENCE = text("SELECT audit_close_fence(:partition)")
+DROP_FENCE = text("SELECT audit_drop_fence(:partition)")
+EMPTY_DAYS = text("SELECT audit_empty_days(:before)")
+DROP_EMPTY_DAY = text("SELECT audit_drop_empty_day(:day)")
+MONTHS_WITHOUT_DAYS = text("SELECT audit_months_without_days(:before)")
+DROP_EMPTY_MONTH = text("SELECT audit_drop_empty_month(:day)")
+LOCK_ROOM = text("SELECT relations, locks_per_relation, most_relations, lock_slots FROM audit_lock_room()")
 # From the catalogue, because pg_partition_tree() would lock every partition until the transaction ends.
 EXISTING_DAYS = text("""
     SELECT to_date(right(leaf.relname, 10), 'YYYY_MM_DD') AS day
@@ -124,7 +126,7 @@ EXISTING_DAYS = text("""
                               JOIN pg_class AS leaf ON leaf.oid = child.inhrelid
     WHERE month.inhparent = 'audit_logs'::regclass AND leaf.relname ~ '^audit_logs_[0-9]{4}_[0-9]{2}_[0-9]{2}$'
 """)
-STRAYS = text("SELECT partition, entries FROM audit_strays()")
+STRAYS = text("SELECT partition, entries, largest_day, largest_day_entries FROM audit_strays()")
 
 SERVER_ENCODING = text("SELECT current_setting('server_encoding')")
 SESSION = text("""
@@ -142,7 +144,7 @@ LOGIN_FACTS = text("""
 GRANTS_TO_CHANGE = text("""
     WITH relations AS (
         SELECT relation.oid, relation.relname, relation.relowner, relation.relacl
-        FROM pg_partition_tree('audit_logs') AS tree JOIN pg_class AS relation ON relation.oid = tree.relid
+        FROM audit_partitions() AS tree JOIN pg_class AS relation ON relation.oid = tree.relation
     ), granted AS (
         SELECT relname, relowner, (aclexplode(relacl)).* FROM relations
         UNION ALL
@@ -157,10 +159,10 @@ GRANTS_TO_CHANGE = text("""
     ORDER BY 1, 2, 3
 """)
 RELATIONS_WITHOUT_TRIGGERS = text("""
-    SELECT tree.relid::regclass::text AS relation
-    FROM pg_partition_tree('audit_logs') AS tree
+    SELECT tree.relation::regclass::text AS relation
+    FROM audit_partitions() AS tree
     WHERE (SELECT count(DISTINCT tgname) FROM pg_trigger
-           WHERE tgrelid = tree.relid AND tgenabled IN ('O', 'A')
+           WHERE tgrelid = tree.relation AND tgenabled IN ('O', 'A')
              AND tgname IN ('audit_logs_append_only', 'audit_logs_no_truncate')) < 2
     ORDER BY 1
 """)

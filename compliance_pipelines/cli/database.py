@@ -6,23 +6,36 @@ Here: arguments and words. Not here: what is migrated and what is checked.
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 import click
+from sqlalchemy.exc import DBAPIError
 
 from compliance_pipelines.audit_log import migrate as schema
 from compliance_pipelines.audit_log.health import check_health
-from compliance_pipelines.clock import system_clock
+from compliance_pipelines.audit_log.partitions import (
+    PartitionLimitError,
+    PartitionRepairError,
+    drop_empty,
+    lock_room,
+)
+from compliance_pipelines.clock import system_clock, utc_day
 from compliance_pipelines.database import create_engine, engine_from_settings
+from compliance_pipelines.database_errors import passing_errors_as_transient
 from compliance_pipelines.ledger.lag import sealing_lag
 from compliance_pipelines.settings import load_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+
+    import sqlalchemy
 
     from compliance_pipelines.audit_log.health import HealthCheck
     from compliance_pipelines.settings import Settings
+
+_TOLD_EVERY: Final = 100
 
 
 @click.group("db")
@@ -33,7 +46,7 @@ def db() -> None:
 @db.command("check")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")
 def check(*, as_json: bool) -> None:
-    """Check connection, migrations, privileges, partitions ahead, and sealing lag; exit status 1 where one fails."""
+    """Check connection, migrations, privileges, partitions, and sealing lag; exit status 1 where one fails."""
     settings = load_settings()
     engine = engine_from_settings(settings)
     try:
@@ -59,6 +72,52 @@ def _in_words(each: HealthCheck) -> str:
     if each.ok:
         return f"ok    {each.name}: {each.message}"
     return f"FAIL  {each.name}: {each.message}\n      remedy: {each.remedy}"
+
+
+@db.command("repair")
+def repair() -> None:
+    """Drop past partitions that are empty, until the server's lock table has room again.
+
+    It works where statements over all partitions fail, because it touches one at a time, each in a transaction of its
+    own while appends go on. Stopped at any moment, it goes on when it is run again. No entry is moved or changed.
+    """
+    engine = engine_from_settings(load_settings())
+    try:
+        with _database_errors(engine):
+            with engine.connect() as connection:
+                before = lock_room(connection)
+            dropped = drop_empty(engine, utc_day(system_clock()), progress=_tell_progress)
+            with engine.connect() as connection:
+                after = lock_room(connection)
+    finally:
+        engine.dispose()
+    click.echo(
+        f"dropped {dropped.days:,} empty day tables and {dropped.months:,} empty months, left {dropped.busy:,} that "
+        f"were in use; audit_logs had {before.relations:,} partitions, it has {after.relations:,} now, and the "
+        f"server's lock table has room for {after.most_relations:,}"
+    )
+    if after.is_exceeded:
+        raise PartitionLimitError(
+            "the partitions that are left hold entries or were in use: run `compliance db repair` again, archive and "
+            f"purge old days, or {after.remedy}"
+        )
+
+
+def _tell_progress(done: int, of: int) -> None:
+    if done % _TOLD_EVERY == 0:
+        click.echo(f"{done:,} of {of:,} empty day tables", err=True)
+
+
+@contextmanager
+def _database_errors(engine: sqlalchemy.Engine) -> Iterator[None]:
+    try:
+        with passing_errors_as_transient("the repair", engine):
+            yield
+    except DBAPIError as error:
+        reason = " ".join(str(error.orig).split())
+        raise PartitionRepairError(
+            f"the repair stopped: {reason}; it needs `compliance db migrate` before it, and a member of audit_archiver"
+        ) from error
 
 
 @db.command("migrate")

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy.exc import IntegrityError
 
+from compliance_pipelines.audit_log.appending import start_of
 from compliance_pipelines.audit_log.reading import read_rows
-from compliance_pipelines.clock import utc_day
 from compliance_pipelines.database_errors import LockBusyError
 from compliance_pipelines.database_locks import process_lock
 from compliance_pipelines.errors import ComplianceError
@@ -159,17 +160,15 @@ def _work(connection: sqlalchemy.Connection, tx_from: int, most: int) -> _Work:
     per_day = _entries_per_day(connection, span)
     waiting = sum(per_day.values())
     if waiting > most:
-        span = _Range(tx_from, connection.execute(sql.CUT, {**span._asdict(), "entries": most}).scalar_one())
+        bounds = {"since": start_of(min(per_day)), "until": start_of(max(per_day) + timedelta(days=1))}
+        span = _Range(tx_from, connection.execute(sql.CUT, {**span._asdict(), **bounds, "entries": most}).scalar_one())
         per_day = _entries_per_day(connection, span)
     return _Work(span, per_day, more=waiting > sum(per_day.values()), now=horizon.now)
 
 
 def _entries_per_day(connection: sqlalchemy.Connection, span: _Range) -> dict[date, int]:
     """How many entries of the range each day has, in the order of the days."""
-    partitions = connection.execute(sql.UNSEALED_PER_PARTITION, span._asdict()).all()
-    if any(utc_day(partition.first) != utc_day(partition.last) for partition in partitions):
-        return {row.day: row.entries for row in connection.execute(sql.UNSEALED_PER_DAY, span._asdict())}
-    return {utc_day(partition.first): partition.entries for partition in partitions}
+    return {row.day: row.entries for row in connection.execute(sql.UNSEALED_PER_DAY, span._asdict())}
 
 
 def _hash_days(services: Services, work: _Work, *, first_seq: int, step: Callable[[str], None]) -> list[Segment]:

@@ -34,26 +34,21 @@ BECOME_OWNER = text("SET LOCAL ROLE audit_owner")
 LOCK_OUT_WRITERS = text("LOCK TABLE ONLY audit_logs IN SHARE MODE")
 ADOPT_CLUSTER = text("SELECT audit_adopt_cluster(:tx_offset)")
 
-# Grouped by day, PostgreSQL would sort all the rows; all but default partitions hold one day, and no day is in two.
-UNSEALED_PER_PARTITION = text("""
-    SELECT min("timestamp") AS first, max("timestamp") AS last, count(*) AS entries
-    FROM audit_logs WHERE tx_id >= :tx_from AND tx_id < :tx_to
-    GROUP BY tableoid ORDER BY 1
-""")
 UNSEALED_PER_DAY = text("""
-    SELECT ("timestamp" AT TIME ZONE 'UTC')::date AS day, count(*) AS entries
-    FROM audit_logs WHERE tx_id >= :tx_from AND tx_id < :tx_to
-    GROUP BY 1 ORDER BY 1
+    SELECT day, sum(entries)::bigint AS entries FROM audit_days_written(:tx_from, :tx_to) GROUP BY day ORDER BY day
 """)
 OLDEST_UNSEALED = text("""
-    SELECT min(created_at) FROM audit_logs
-    WHERE tx_id >= coalesce((SELECT tx_horizon FROM ledger_checkpoints ORDER BY size DESC LIMIT 1), 0)
+    SELECT min(oldest)
+    FROM audit_days_written(coalesce((SELECT tx_horizon FROM ledger_checkpoints ORDER BY size DESC LIMIT 1), 0))
 """)
-# Where a range with more than :entries entries is cut: between two transactions, and not before the first one.
+# Where a range with more than :entries entries is cut: between two transactions, and not before the first one. The
+# bounds leave out the partitions of days that have none of them.
 CUT = text("""
     SELECT greatest((SELECT tx_id FROM audit_logs WHERE tx_id >= :tx_from AND tx_id < :tx_to
+                        AND "timestamp" >= :since AND "timestamp" < :until
                      ORDER BY tx_id OFFSET :entries LIMIT 1),
-                    (SELECT min(tx_id) + 1 FROM audit_logs WHERE tx_id >= :tx_from AND tx_id < :tx_to)) AS tx_to
+                    (SELECT min(tx_id) + 1 FROM audit_logs WHERE tx_id >= :tx_from AND tx_id < :tx_to
+                        AND "timestamp" >= :since AND "timestamp" < :until)) AS tx_to
 """)
 
 _CHECKPOINT_COLUMNS = "size, root, tx_horizon, frontier, note, signed_at"

@@ -37,7 +37,7 @@ from compliance_pipelines.archive.catalogue import (
 )
 from compliance_pipelines.archive.readback import ColdArchive, PartCheck, Question, check_part
 from compliance_pipelines.archive.sealed_rows import SealedRows
-from compliance_pipelines.audit_log.partitions import runway, strays
+from compliance_pipelines.audit_log.partitions import SLOW_PURGE_ENTRIES, began_without_table, runway, strays
 from compliance_pipelines.audit_log.reading import read_rows
 from compliance_pipelines.clock import utc_day
 from compliance_pipelines.errors import ComplianceError
@@ -56,7 +56,7 @@ from compliance_pipelines.orchestration.keys import (
     MANIFEST_SIGNATURE,
     NO_DAY_TO_ARCHIVE_OVERDUE,
     NO_DAY_TO_PURGE_OVERDUE,
-    NOTHING_IN_DEFAULT_PARTITIONS,
+    NO_LARGE_DAY_IN_DEFAULT_PARTITIONS,
     READ_BACK,
     ROWS_MATCH_LEDGER,
     RUNWAY,
@@ -308,20 +308,34 @@ def _named(days: Sequence[date]) -> str:
     return named if len(days) <= _DAYS_NAMED else f"{named} and {len(days) - _DAYS_NAMED} more"
 
 
-def _nothing_in_default_partitions(services: Services) -> Verdict:
+def _no_large_day_in_default_partitions(services: Services) -> Verdict:
     with services.engine.connect() as connection:
         found = strays(connection)
+    slow = "; ".join(
+        f"{stray.partition} holds {_count(stray.largest_day_count, 'entry', 'entries')} of {stray.largest_day}"
+        for stray in found
+        if stray.largest_day_count >= SLOW_PURGE_ENTRIES
+    )
+    entries = sum(stray.count for stray in found)
     return Verdict(
-        problem="; ".join(f"{stray.partition} holds {_count(stray.count, 'entry', 'entries')}" for stray in found)
-        or None,
-        summary="Every entry is in the partition of its day.",
-        metadata={"entries": sum(stray.count for stray in found)},
+        problem=f"{slow}: purging such a day takes minutes, because its rows are deleted one by one" if slow else None,
+        summary=f"{_count(entries, 'entry', 'entries')} of days without a table of their own."
+        if found
+        else "Every entry is in the table of its day.",
+        metadata={"entries": entries, **{stray.partition: stray.count for stray in found}},
+        severity=AssetCheckSeverity.WARN,
     )
 
 
 def _runway(services: Services) -> Verdict:
     with services.engine.connect() as connection:
-        ahead = runway(connection, utc_day(services.clock()))
+        today = utc_day(services.clock())
+        ahead = runway(connection, today)
+        late = began_without_table(connection, today)
+    if late:
+        return Verdict(
+            None, "Partitions exist from tomorrow on; today is in a default partition.", {"days ahead": ahead}
+        )
     return Verdict(
         problem=f"partitions exist for {ahead} days ahead only; run the job `partition_upkeep`"
         if ahead < _RUNWAY_DAYS
@@ -369,7 +383,9 @@ CHECKS: Final = (
     ),
     _health_check(NO_DAY_TO_PURGE_OVERDUE, "No day waits to be purged for more than a day.", _overdue(Action.PURGE)),
     _health_check(
-        NOTHING_IN_DEFAULT_PARTITIONS, "Every entry is in the partition of its day.", _nothing_in_default_partitions
+        NO_LARGE_DAY_IN_DEFAULT_PARTITIONS,
+        "No day in a default partition is so large that its purge is slow.",
+        _no_large_day_in_default_partitions,
     ),
     _health_check(RUNWAY, "Partitions exist for the days to come.", _runway),
     _health_check(SEALING, "Nothing stands in the way of the next sealing pass.", _sealing),

@@ -28,7 +28,7 @@ daily_retention = define_asset_job(
 partition_upkeep = define_asset_job(
     "partition_upkeep",
     selection=_keys(PARTITIONS),
-    description="Makes the partitions of the coming days, moves strays to their day, drops emptied months.",
+    description="Makes the partitions of the coming days, drops past ones that are empty.",
 )
 
 seal = define_asset_job(

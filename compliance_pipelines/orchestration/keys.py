@@ -28,14 +28,14 @@ READ_BACK: Final = (MANIFEST_SIGNATURE, CHECKSUM, SCHEMA, ENTRY_COUNT, CONTENT)
 # None of these is about one day. They belong to assets without partitions: a run of a day would take them along.
 NO_DAY_TO_ARCHIVE_OVERDUE: Final = AssetCheckKey(AUDIT_LOGS, "no_day_to_archive_overdue")
 NO_DAY_TO_PURGE_OVERDUE: Final = AssetCheckKey(AUDIT_LOGS, "no_day_to_purge_overdue")
-NOTHING_IN_DEFAULT_PARTITIONS: Final = AssetCheckKey(PARTITIONS, "nothing_in_default_partitions")
+NO_LARGE_DAY_IN_DEFAULT_PARTITIONS: Final = AssetCheckKey(PARTITIONS, "no_large_day_in_default_partitions")
 RUNWAY: Final = AssetCheckKey(PARTITIONS, "runway")
 SEALING: Final = AssetCheckKey(CHECKPOINT, "sealing")
 SEALING_LAG: Final = AssetCheckKey(CHECKPOINT, "sealing_lag")
 HEALTH: Final = (
     NO_DAY_TO_ARCHIVE_OVERDUE,
     NO_DAY_TO_PURGE_OVERDUE,
-    NOTHING_IN_DEFAULT_PARTITIONS,
+    NO_LARGE_DAY_IN_DEFAULT_PARTITIONS,
     RUNWAY,
     SEALING,
     SEALING_LAG,

@@ -6,13 +6,16 @@ Here: which days there are, and the order of the steps. Not here: the steps.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Final
 
 import psycopg
 from sqlalchemy.exc import DBAPIError
 
 from compliance_pipelines.archive.layout import PREFIX, parse_key
+from compliance_pipelines.audit_log.appending import start_of
+from compliance_pipelines.audit_log.partitions import existing_days
 from compliance_pipelines.database_errors import passing_errors_as_transient
 from compliance_pipelines.verification import sql
 from compliance_pipelines.verification.anchor import anchored_ledger
@@ -34,7 +37,6 @@ if TYPE_CHECKING:
     from compliance_pipelines.verification.findings import Report
 
 _SHOWN_IDS: Final = 5
-_LAST_DAY: Final = date(9999, 12, 31)
 
 
 def verify(
@@ -122,17 +124,35 @@ def _days_in_cold_store(services: Services, journal: Journal) -> Iterator[date]:
 
 
 def _days_with_rows(services: Services) -> Iterator[date]:
-    """Each in a transaction of its own, which holds no lock while the days are looked at."""
-    since = date.min
+    """All time, cut where partitions begin and end: a look that needs one of them locks and plans no other.
+
+    The catalogue says where to cut, and nothing else: what it hides or invents leaves no day out. Each look is a
+    transaction of its own, which holds no lock while the days are looked at.
+    """
+    with services.engine.connect() as connection:
+        tables = existing_days(connection)
+    cuts = {day.replace(day=1) for day in tables} | {_month_after(day) for day in tables}
+    cuts |= tables | {day + timedelta(days=1) for day in tables}
+    bounds = [date.min, *sorted(cuts - {date.min})]
+    for since, until in zip_longest(bounds, bounds[1:]):
+        last = datetime.max.replace(tzinfo=UTC) if until is None else start_of(until) - timedelta(microseconds=1)
+        yield from _days_with_rows_between(services, since, last)
+
+
+def _month_after(day: date) -> date:
+    return (day.replace(day=1) + timedelta(days=32)).replace(day=1)
+
+
+def _days_with_rows_between(services: Services, since: date, last: datetime) -> Iterator[date]:
     while True:
         with services.engine.connect() as connection:
-            day = connection.execute(
-                sql.NEXT_DAY_WITH_ENTRIES, {"since": datetime.combine(since, time(), UTC)}
+            day: date | None = connection.execute(
+                sql.NEXT_DAY_WITH_ENTRIES, {"since": start_of(since), "last": last}
             ).scalar_one()
         if day is None:
             return
         yield day
-        if day == _LAST_DAY:
+        if day == date.max:
             return
         since = day + timedelta(days=1)
 

@@ -13,10 +13,10 @@ from sqlalchemy import text
 PUBLICATIONS_UP_TO = text("SELECT size, object_key FROM ledger_publications WHERE size <= :last ORDER BY size")
 SEGMENTS_HELD_ON_DAY = text("SELECT segment_seq, part FROM archived_segments WHERE day = :day ORDER BY segment_seq")
 DAYS_OF_PARTS = text("SELECT DISTINCT day FROM archived_audit_logs ORDER BY day")
-# From day to day by the index on timestamp: partitions have names and bounds that an administrator chooses.
+# From day to day by the index on timestamp. The bounds leave out the partitions of other days.
 NEXT_DAY_WITH_ENTRIES = text("""
     SELECT (min("timestamp") AT TIME ZONE 'UTC')::date FROM audit_logs
-    WHERE "timestamp" >= :since AND "timestamp" < '10000-01-01+00'
+    WHERE "timestamp" >= :since AND "timestamp" <= :last
 """)
 ENTRIES_OUT_OF_TIME = text("""
     SELECT log_entry_id FROM audit_logs

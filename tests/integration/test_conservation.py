@@ -39,7 +39,7 @@ from compliance_pipelines.archive.restore import drop_restored, restore_day
 from compliance_pipelines.archive.sealed_rows import SealedRows
 from compliance_pipelines.audit_log.entry import COLUMNS, ENTRY_SCHEMA
 from compliance_pipelines.audit_log.log import AppendResult, AuditLog
-from compliance_pipelines.audit_log.partitions import create_ahead, ensure_days, move_strays
+from compliance_pipelines.audit_log.partitions import create_ahead, drop_empty, ensure_days
 from compliance_pipelines.clock import utc_day
 from compliance_pipelines.database import create_engine
 from compliance_pipelines.ledger.anchor import check_anchor
@@ -218,9 +218,10 @@ class Conservation(RuleBasedStateMachine):
 
     def upkeep(self) -> None:
         """What the daily job does with partitions."""
+        today = utc_day(datetime.now(UTC))
+        drop_empty(self.services.engine, today)
+        create_ahead(self.services.engine, today, 1)
         with self.services.engine.begin() as connection:
-            move_strays(connection, self.services.settings.audit_log_first_day)
-            create_ahead(connection, utc_day(datetime.now(UTC)), 1)
             ensure_days(connection, self.tracked)
 
     def purge(self, day: int) -> None:

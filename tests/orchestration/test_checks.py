@@ -6,15 +6,17 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from dagster import AssetCheckSeverity
 
 from compliance_pipelines.archive.readback import Damage, PartCheck, PartFinding, Question
+from compliance_pipelines.audit_log.partitions import existing_days
 from compliance_pipelines.orchestration import checks
 from compliance_pipelines.orchestration.backlog import Action
 from compliance_pipelines.orchestration.keys import (
     HEALTH,
     NO_DAY_TO_ARCHIVE_OVERDUE,
     NO_DAY_TO_PURGE_OVERDUE,
-    NOTHING_IN_DEFAULT_PARTITIONS,
+    NO_LARGE_DAY_IN_DEFAULT_PARTITIONS,
     ROWS_MATCH_LEDGER,
     RUNWAY,
     SEALING,
@@ -72,16 +74,30 @@ def test_a_checkpoint_that_left_the_cold_store_fails_the_check_of_sealing(projec
     assert "no longer at" in failing(health(project))[SEALING]
 
 
-def test_strays_and_a_short_runway_fail_until_the_upkeep_has_run(project: Project) -> None:
-    stray_day = project.today - timedelta(days=40)
-    project.log.append(entry(stray_day, 1))
-    found = failing(health(project))
-    assert found[NOTHING_IN_DEFAULT_PARTITIONS] == "audit_logs_default holds 1 entry"
-    assert "partition_upkeep" in found[RUNWAY]
+def test_a_short_runway_fails_until_the_upkeep_has_run(project: Project) -> None:
+    idle = project.append(days_ago=40, count=0)
+    assert "partition_upkeep" in failing(health(project))[RUNWAY]
     upkeep = project.run("partition_upkeep")
     [materialized] = upkeep.asset_materializations_for_node("audit__partitions")
-    assert materialized.metadata["strays moved"].value == 1
-    assert not {NOTHING_IN_DEFAULT_PARTITIONS, RUNWAY} & set(failing(health(project)))
+    assert materialized.metadata["days ahead"].value == 14
+    assert materialized.metadata["empty days dropped"].value == 1
+    with project.services.engine.connect() as connection:
+        assert idle not in existing_days(connection)
+    assert RUNWAY not in failing(health(project))
+
+
+def test_entries_in_a_default_partition_are_a_fact_and_a_warning_where_a_day_has_very_many(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    day = project.today - timedelta(days=40)
+    project.log.append(entry(day, 1))
+    shown = health(project)[NO_LARGE_DAY_IN_DEFAULT_PARTITIONS]
+    assert shown.passed
+    assert shown.metadata["audit_logs_default"].value == 1
+    monkeypatch.setattr(checks, "SLOW_PURGE_ENTRIES", 1)
+    warned = health(project)[NO_LARGE_DAY_IN_DEFAULT_PARTITIONS]
+    assert (warned.passed, warned.severity) == (False, AssetCheckSeverity.WARN)
+    assert str(warned.description).startswith(f"audit_logs_default holds 1 entry of {day}: purging such a day takes")
 
 
 def test_days_that_nobody_archives_or_purges_are_named(

@@ -17,6 +17,7 @@ from compliance_pipelines.archive.catalogue import DayState
 from compliance_pipelines.audit_log.log import AuditLog
 from compliance_pipelines.cli.running import run
 from compliance_pipelines.errors import ComplianceError
+from compliance_pipelines.orchestration import checks
 from compliance_pipelines.orchestration.in_process import RunnerBusyError, open_runner
 from compliance_pipelines.orchestration.keys import DATABASE_POOL, HOT_PURGE
 from compliance_pipelines.settings import ConfigurationError
@@ -104,14 +105,15 @@ def test_a_day_that_fails_is_reported_and_the_others_go_on(
     assert [project.state(day) for day in (altered, whole)] == [DayState.SEALED, DayState.VERIFIED]
 
 
-def test_a_check_that_fails_in_a_green_run_is_a_failure(project: Project) -> None:
-    """An entry before the first day came by a plain INSERT; it stays in a default partition, and has no Dagster day."""
+def test_a_check_that_fails_in_a_green_run_is_a_failure(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And so is a day that Dagster does not know: an entry before the first day came by a plain INSERT."""
+    monkeypatch.setattr(checks, "_RUNWAY_DAYS", 99)
     early = entry(project.services.settings.audit_log_first_day - timedelta(days=1), 1)
     assert AuditLog(project.services.engine, first_day=early.timestamp.date()).append(early)
     project.settle()
     finished = command()
     assert finished.exit_code == 1
-    assert "failed health_checks: audit/partitions, check nothing_in_default_partitions" in finished.stderr
+    assert "failed health_checks: audit/partitions, check runway" in finished.stderr
     assert "AUDIT_LOG_FIRST_DAY" in finished.stderr
 
 

@@ -17,8 +17,8 @@ from dagster import (
 from compliance_pipelines.archive.catalogue import day_summary, segments_of_day
 from compliance_pipelines.archive.layout import part_root
 from compliance_pipelines.archive.purge import purge_day
-from compliance_pipelines.audit_log.partitions import create_ahead, drop_empty_months, move_strays, runway
-from compliance_pipelines.clock import days_before, utc_day
+from compliance_pipelines.audit_log.partitions import create_ahead, drop_empty, lock_room, runway
+from compliance_pipelines.clock import utc_day
 from compliance_pipelines.orchestration.failures import RETRIES, domain_errors
 from compliance_pipelines.orchestration.keys import (
     AUDIT_LOGS,
@@ -57,20 +57,27 @@ audit_logs = AssetSpec(
     pool=DATABASE_POOL,
 )
 def partitions(services: ResourceParam[Services]) -> MaterializeResult[None]:
-    """The partitions of `audit_logs`, made ahead of time and dropped when their month is empty.
+    """The partitions of `audit_logs`: made ahead of time, and dropped when they are past and empty.
 
-    An entry whose day has no partition goes to a default partition, so that no append fails; here it is moved to its
-    day.
+    Each is made or dropped in a small step of its own, while appends go on. An entry whose day has no table of its own
+    is in a default partition, and stays there until its day is purged.
     """
-    settings = services.settings
     today = utc_day(services.clock())
-    with domain_errors(), services.engine.begin() as connection:
-        moved = move_strays(connection, settings.audit_log_first_day)
-        made = create_ahead(connection, today, settings.audit_log_days_ahead)
-        dropped = drop_empty_months(connection, days_before(today, settings.audit_log_retention_days))
-        ahead = runway(connection, today)
+    with domain_errors():
+        dropped = drop_empty(services.engine, today)
+        made = create_ahead(services.engine, today, services.settings.audit_log_days_ahead)
+        with services.engine.connect() as connection:
+            ahead, room = runway(connection, today), lock_room(connection)
     return MaterializeResult(
-        metadata={"days ahead": ahead, "days made": made, "strays moved": moved, "months dropped": dropped}
+        metadata={
+            "days ahead": ahead,
+            "days made": made,
+            "empty days dropped": dropped.days,
+            "empty months dropped": dropped.months,
+            "left because in use": dropped.busy,
+            "partitions": room.relations,
+            "room for partitions": room.most_relations,
+        }
     )
 
 
@@ -124,11 +131,12 @@ def hot_partition(context: AssetExecutionContext, services: ResourceParam[Servic
     pool=DATABASE_POOL,
 )
 def hot_purge(context: AssetExecutionContext, services: ResourceParam[Services]) -> MaterializeResult[None]:
-    """A day dropped from PostgreSQL, after the grace period.
+    """A day removed from PostgreSQL, after the grace period.
 
     In one transaction the rows and every part in the cold store are recomputed and compared with the ledger, then the
-    day's partition is dropped. No check of another run is trusted. A day that is not due, not verified, or of which
-    something cannot be told is left as it is, and the run fails without a retry.
+    day's table is dropped, or its rows are deleted from a default partition. No check of another run is trusted. A day
+    that is not due, not verified, or of which something cannot be told is left as it is, and the run fails without a
+    retry.
     """
     with domain_errors():
         purged = purge_day(services, day_of(context.partition_key))

@@ -16,7 +16,7 @@ from compliance_pipelines.archive.export import archive_day
 from compliance_pipelines.archive.lookup import ArchivedIds
 from compliance_pipelines.archive.purge import PurgeStep, purge_day
 from compliance_pipelines.audit_log.log import AuditLog
-from compliance_pipelines.audit_log.partitions import ensure_days, move_strays
+from compliance_pipelines.audit_log.partitions import ensure_days
 from compliance_pipelines.database_errors import LockBusyError
 from tests.integration.archive.days import entry
 
@@ -55,7 +55,6 @@ def yesterday(services: Services) -> date:
     """A day of live traffic, with its partition."""
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
     with services.engine.begin() as connection:
-        move_strays(connection, services.settings.audit_log_first_day)
         ensure_days(connection, [yesterday])
     return yesterday
 

@@ -255,7 +255,7 @@ def test_a_table_that_is_being_read_is_not_waited_for_long(
     table = restore_day(services, day).table
     with services.engine.connect() as reader:
         reader.execute(text(f"SELECT count(*) FROM {table}"))
-        with pytest.raises(TransientError, match=f"the restore of {day} had to stop: .*lock timeout"):
+        with pytest.raises(TransientError, match=f"the restore of {day} into .* had to stop: .*lock timeout"):
             restore_day(services, day)
         with pytest.raises(TransientError, match="dropping restored tables had to stop"):
             drop_restored(services)

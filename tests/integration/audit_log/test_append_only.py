@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from compliance_pipelines.audit_log.partitions import drop_empty_months, ensure_days, move_strays
+from compliance_pipelines.audit_log.partitions import Dropped, drop_empty, ensure_days
 from compliance_pipelines.database import create_engine
 from tests.integration.audit_log.entries import MOMENT, entry
 
@@ -36,11 +36,10 @@ WRITABLE = {
 
 @pytest.fixture
 def relations(log: AuditLog, engine: sqlalchemy.Engine, superuser_engine: sqlalchemy.Engine) -> list[str]:
-    """Every relation of the audit log: parent, month, days, defaults, among them what moved strays left behind."""
-    log.append(entry(1))
+    """Every relation of the audit log: parent, month, days, defaults."""
     with engine.begin() as connection:
-        assert move_strays(connection, DAY) == 1
-        ensure_days(connection, [DAY.replace(day=2)])
+        assert ensure_days(connection, [DAY, DAY.replace(day=2)]) == 2
+    log.append(entry(1))
     log.append(entry(2, timestamp=MOMENT.replace(day=5)))
     log.append(entry(3, timestamp=datetime(2024, 1, 1, tzinfo=UTC)))
     with superuser_engine.connect() as connection:
@@ -166,8 +165,10 @@ def test_a_reader_reads_and_does_nothing_else(relations: list[str], reader_datab
             "SELECT audit_create_day('2025-10-03')",
             "SELECT audit_drop_day('2025-10-01')",
             "SELECT audit_lock_day('2025-10-01')",
-            "SELECT audit_move_strays('2025-10-01')",
-            "SELECT audit_drop_empty_months('2026-10-01')",
+            "SELECT audit_remove_day('2025-10-01', 0)",
+            "SELECT audit_drop_empty_day('2025-10-01')",
+            "SELECT audit_drop_empty_month('2026-10-01')",
+            "SELECT audit_make_fence('2025-10-01')",
             "SELECT audit_adopt_cluster(5)",
         ):
             assert "permission denied" in refusal(connection, statement)
@@ -180,8 +181,10 @@ def test_a_writer_makes_and_drops_no_partition(writer: sqlalchemy.Engine) -> Non
             "SELECT audit_create_day('2025-10-03')",
             "SELECT audit_drop_day('2025-10-01')",
             "SELECT audit_lock_day('2025-10-01')",
-            "SELECT audit_move_strays('2025-10-01')",
-            "SELECT audit_drop_empty_months('2026-10-01')",
+            "SELECT audit_remove_day('2025-10-01', 0)",
+            "SELECT audit_drop_empty_day('2025-10-01')",
+            "SELECT audit_drop_empty_month('2026-10-01')",
+            "SELECT audit_make_fence('2025-10-01')",
         ):
             assert "permission denied for function" in refusal(connection, statement)
 
@@ -267,11 +270,18 @@ def test_the_functions_are_for_exactly_these_roles(superuser_engine: sqlalchemy.
         ).all()
     archiver = ["audit_archiver"]
     expected = {
+        "audit_close_fence": archiver,
         "audit_create_day": archiver,
+        "audit_day_fingerprint": archiver,
+        "audit_days_written": ["audit_archiver", "audit_reader", "audit_writer"],
         "audit_drop_day": archiver,
-        "audit_drop_empty_months": archiver,
+        "audit_drop_empty_day": archiver,
+        "audit_drop_empty_month": archiver,
+        "audit_drop_fence": archiver,
+        "audit_empty_days": archiver,
         "audit_lock_day": archiver,
-        "audit_move_strays": archiver,
+        "audit_make_fence": archiver,
+        "audit_remove_day": archiver,
         "audit_strays": ["audit_archiver", "audit_reader"],
     }
     assert {name: roles for name, roles in found if name in expected} == expected
@@ -297,7 +307,53 @@ def test_sequences_are_advanced_by_those_who_insert_and_set_by_nobody(superuser_
     ]
 
 
+@pytest.mark.parametrize(
+    "url_fixture", ["writer_database_url", "reader_database_url", "pipeline_database_url", "database_url"]
+)
+def test_naming_a_day_opens_no_door_to_its_entries(
+    relations: list[str], url_fixture: str, request: pytest.FixtureRequest
+) -> None:
+    """The setting by which audit_remove_day deletes is nothing in anybody else's hands."""
+    engine = create_engine(request.getfixturevalue(url_fixture), pool_size=1)
+    of_the_day = [relation for relation in relations if relation in "audit_logs_2025_10_01"]
+    assert len(of_the_day) == 3
+    with engine.connect() as connection:
+        connection.execute(text("SET compliance_pipelines.removed_day = '2025-10-01'"))
+        connection.commit()
+        for relation in of_the_day:
+            for statement in (f"DELETE FROM {relation}", f"UPDATE {relation} SET user_id = 'mallory'"):
+                reason = refusal(connection, f"""{statement} WHERE "timestamp" < '2025-10-02'""")
+                assert "append-only" in reason or "permission denied" in reason
+        assert connection.execute(text("SELECT count(*) FROM audit_logs")).scalar_one() == 3
+    engine.dispose()
+
+
+def test_the_owner_too_deletes_no_other_day_than_the_one_that_is_removed(
+    relations: list[str], owner: sqlalchemy.Connection
+) -> None:
+    owner.execute(text("SET compliance_pipelines.removed_day = '2025-10-02'"))
+    owner.commit()
+    assert "append-only" in refusal(owner, "DELETE FROM audit_logs_2025_10_01")
+    assert "append-only" in refusal(owner, "DELETE FROM audit_logs_default")
+    assert "append-only" in refusal(owner, "UPDATE audit_logs_2025_10_01 SET user_id = 'mallory'")
+    owner.execute(text("RESET compliance_pipelines.removed_day"))
+    owner.commit()
+
+
+def test_removing_a_day_leaves_no_door_open(
+    relations: list[str], engine: sqlalchemy.Engine, owner: sqlalchemy.Connection
+) -> None:
+    """Nor does it remove what no verified archive holds."""
+    with engine.connect() as connection:
+        for expected in (0, 1):
+            assert "not removed" in refusal(connection, f"SELECT audit_remove_day('2025-10-05', {expected})")
+        assert connection.execute(text("SELECT audit_remove_day('2025-10-06', 0)")).scalar_one() == 0
+        left = "SELECT coalesce(current_setting('compliance_pipelines.removed_day', true), '')"
+        assert connection.execute(text(left)).scalar_one() == ""
+        assert connection.execute(text("SELECT count(*) FROM audit_logs")).scalar_one() == 3
+
+
 def test_a_month_that_is_dropped_takes_no_entry_along(relations: list[str], engine: sqlalchemy.Engine) -> None:
-    with engine.begin() as connection:
-        assert drop_empty_months(connection, datetime(2026, 12, 1, tzinfo=UTC).date()) == 0
+    assert drop_empty(engine, datetime.now(UTC).date()) == Dropped(days=1, months=0, busy=0)
+    with engine.connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM audit_logs")).scalar_one() == 3

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from compliance_pipelines.services import Services
     from tests.integration.audit_log.command import Command
 
-NAMES = ["connectivity", "migrations", "privileges", "partition runway", "sealing lag"]
+NAMES = ["connectivity", "migrations", "privileges", "partitions", "partition runway", "sealing lag"]
 Findings = dict[str, tuple[str, str]]
 
 
@@ -38,8 +38,7 @@ def today() -> date:
 @pytest.fixture
 def _in_order(services: Services) -> None:
     """Partitions for the days to come."""
-    with services.engine.begin() as connection:
-        create_ahead(connection, today(), 14)
+    create_ahead(services.engine, today(), 14)
 
 
 def findings(engine: sqlalchemy.Engine, **changed: Any) -> Findings:  # noqa: ANN401
@@ -177,8 +176,7 @@ def test_a_runway_of_less_than_two_days_is_found(
     engine: sqlalchemy.Engine, ahead: int | None, message: str | None
 ) -> None:
     if ahead is not None:
-        with engine.begin() as connection:
-            create_ahead(connection, today(), ahead)
+        create_ahead(engine, today(), ahead)
     found = findings(engine)
     if message is None:
         assert found == {}
@@ -194,6 +192,14 @@ def written(services: Services, log_entry_id: str) -> datetime:
             text("SELECT created_at FROM audit_logs WHERE log_entry_id = :id"), {"id": log_entry_id}
         ).scalar_one()
     return moment
+
+
+def test_a_day_that_began_before_its_table_could_be_made_is_in_order(services: Services) -> None:
+    AuditLog(services.engine).append(entry(1, timestamp=datetime.now(UTC)))
+    create_ahead(services.engine, today(), 14)
+    assert findings(services.engine) == {}
+    later = datetime.now(UTC) + timedelta(days=13)
+    assert "partition runway" in findings(services.engine, now=later)
 
 
 @pytest.mark.usefixtures("_in_order")
@@ -260,8 +266,8 @@ def test_the_json_tells_what_fails(command: Command) -> None:
 
 def test_the_check_takes_the_lag_from_the_settings(command: Command, services: Services) -> None:
     AuditLog(services.engine).append(entry(1))
+    create_ahead(services.engine, today(), 14)
     with services.engine.begin() as connection:
-        create_ahead(connection, today(), 14)
         connection.execute(text("SELECT pg_sleep(1.1)"))
     command.set(LEDGER_SEAL_MAX_LAG_SECONDS="1")
     assert "(LEDGER_SEAL_MAX_LAG_SECONDS)" in command("db", "check").out

@@ -1,25 +1,26 @@
-"""Entries lie in the partition of their day, or wait in a default partition until they are moved there unchanged."""
+"""Entries lie in the table of their day where it has one, and in a default partition where it has none."""
 
 from __future__ import annotations
 
+import re
 import threading
+import time
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import sqlalchemy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
+from compliance_pipelines.audit_log.entry import InvalidEntryError
 from compliance_pipelines.audit_log.log import AuditLog
 from compliance_pipelines.audit_log.partitions import (
     PartitionBusyError,
     Strays,
     create_ahead,
-    drop_empty_months,
     ensure_days,
-    make_room,
-    move_strays,
     runway,
     strays,
 )
@@ -28,10 +29,7 @@ from tests.integration.audit_log.entries import MOMENT, entry
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import sqlalchemy
-
 DAY = MOMENT.date()
-FIRST_DAY = date(2015, 1, 1)
 ELEVEN = (
     'id, log_entry_id, "timestamp", user_id, action, resource_type, resource_id, result, metadata::text,'
     " created_at, tx_id"
@@ -82,11 +80,11 @@ def test_days_are_made_once(engine: sqlalchemy.Engine) -> None:
 
 def test_days_are_made_fourteen_ahead_of_today(engine: sqlalchemy.Engine) -> None:
     today = date(2025, 12, 25)
-    assert done(engine, create_ahead, today, 14) == 15
+    assert create_ahead(engine, today, 14) == 15
     assert done(engine, runway, today) == 14
     assert "audit_logs_2026_01_08" in leaves(engine)
     assert "audit_logs_2026_01_09" not in leaves(engine)
-    assert done(engine, create_ahead, today + timedelta(days=1), 14) == 1
+    assert create_ahead(engine, today + timedelta(days=1), 14) == 1
 
 
 def test_the_runway_counts_days_without_gap_from_today_on(engine: sqlalchemy.Engine) -> None:
@@ -125,196 +123,186 @@ def test_days_are_made_while_applications_append(engine: sqlalchemy.Engine, writ
 def test_a_day_that_cannot_be_made_now_is_not_waited_for(
     engine: sqlalchemy.Engine, superuser_engine: sqlalchemy.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("compliance_pipelines.audit_log.partitions.LOCK_TIMEOUT", "50ms")
+    monkeypatch.setattr("compliance_pipelines.audit_log.partitions._LOCK_PATIENCE", timedelta(milliseconds=20))
+    pauses: list[float] = []
     with superuser_engine.connect() as busy:
         busy.execute(text("LOCK TABLE audit_logs IN SHARE MODE"))
         for work in (
             lambda: done(engine, ensure_days, [DAY]),
-            lambda: done(engine, create_ahead, DAY, 3),
+            lambda: create_ahead(engine, DAY, 3, sleep=pauses.append),
         ):
             with pytest.raises(PartitionBusyError, match=r"making the partition of 2025-10-01: .* run it again"):
                 work()
+    assert pauses == [0.2, 0.5, 1.0]
     assert leaves(engine) == ["audit_logs_default"]
 
 
-@pytest.mark.parametrize("make", [ensure_days, lambda connection, days: make_room(connection, days, FIRST_DAY)])
-def test_processes_that_make_the_same_days_at_once_make_each_once(
-    engine: sqlalchemy.Engine, make: Callable[..., int]
-) -> None:
-    days = [DAY + timedelta(days=offset) for offset in range(10)]
+def test_processes_that_make_the_same_days_at_once_make_each_once(engine: sqlalchemy.Engine) -> None:
     made: list[int] = []
     barrier = threading.Barrier(3, timeout=900)
 
     def work() -> None:
-        with engine.begin() as connection:
-            connection.execute(text("SELECT 1"))
-            barrier.wait()
-            made.append(make(connection, days))
+        barrier.wait()
+        made.append(create_ahead(engine, DAY, 9, sleep=time.sleep))
 
     threads = [threading.Thread(target=work) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(30)
-    assert sorted(made) == [0, 0, 10]
+    assert sum(made) == 10
+    assert done(engine, runway, DAY) == 9
 
 
-# Strays
+# Entries without a table of their own
 
 
 def test_an_append_never_fails_for_want_of_a_partition(engine: sqlalchemy.Engine, log: AuditLog) -> None:
     done(engine, ensure_days, [DAY])
     assert log.append(entry(1, timestamp=MOMENT + timedelta(days=1)))
     assert log.append(entry(2, timestamp=MOMENT - timedelta(days=1)))
-    assert log.append(entry(3, timestamp=MOMENT - timedelta(days=2)))
+    assert log.append(entry(3, timestamp=MOMENT - timedelta(days=1)))
+    assert log.append(entry(4, timestamp=MOMENT - timedelta(days=2)))
     with engine.connect() as connection:
-        assert strays(connection) == [Strays("audit_logs_2025_10_default", 1), Strays("audit_logs_default", 2)]
+        assert strays(connection) == [
+            Strays("audit_logs_2025_10_default", 1, DAY + timedelta(days=1), 1),
+            Strays("audit_logs_default", 3, DAY - timedelta(days=1), 2),
+        ]
 
 
-def test_strays_are_moved_to_their_day_with_all_eleven_columns_unchanged(
+def test_a_day_whose_entries_are_in_a_default_partition_keeps_them_there(
     engine: sqlalchemy.Engine, log: AuditLog
 ) -> None:
     done(engine, ensure_days, [DAY])
-    log.append(entry(1))
-    log.append_many(
-        [
-            entry(2, timestamp=MOMENT + timedelta(days=1), resource_type=None, resource_id=None, metadata=None),
-            entry(3, timestamp=MOMENT - timedelta(days=70), user_id="Zoë\t\\", metadata={"n": [1.5, None, "\u2028"]}),
-        ]
-    )
-    log.append(entry(4, timestamp=MOMENT - timedelta(days=70)))
+    log.append(entry(1, timestamp=MOMENT + timedelta(days=1)))
     before = rows(engine)
-    assert len(before) == 4
-
-    assert done(engine, move_strays, FIRST_DAY) == 3
-
+    assert done(engine, ensure_days, [DAY + timedelta(days=offset) for offset in range(3)]) == 1
     assert rows(engine) == before
-    assert places(engine) == {
-        "entry-1": "audit_logs_2025_10_01",
-        "entry-2": "audit_logs_2025_10_02",
-        "entry-3": "audit_logs_2025_07_23",
-        "entry-4": "audit_logs_2025_07_23",
-    }
-    with engine.connect() as connection:
-        assert strays(connection) == []
-    assert done(engine, move_strays, FIRST_DAY) == 0
+    assert places(engine) == {"entry-1": "audit_logs_2025_10_default"}
+    assert log.append(entry(1, timestamp=MOMENT + timedelta(days=1))) is False
 
 
-def test_strays_from_before_the_first_day_stay_where_they_are(
-    engine: sqlalchemy.Engine, writer: sqlalchemy.Engine
+def test_a_month_that_began_without_tables_gets_them_from_the_day_after_its_last_entry(
+    engine: sqlalchemy.Engine, log: AuditLog
 ) -> None:
-    AuditLog(writer, first_day=date(1990, 1, 1)).append_many(
-        [
-            entry(1, timestamp=datetime(2014, 12, 31, 23, tzinfo=UTC)),
-            entry(2, timestamp=datetime(2015, 1, 1, tzinfo=UTC)),
-        ]
-    )
-    before = rows(engine)
-    assert done(engine, move_strays, FIRST_DAY) == 1
-    assert rows(engine) == before
-    assert places(engine) == {"entry-1": "audit_logs_default", "entry-2": "audit_logs_2015_01_01"}
-    assert done(engine, move_strays, FIRST_DAY) == 0
+    log.append(entry(1, timestamp=MOMENT + timedelta(days=9)))
+    days = [DAY + timedelta(days=offset) for offset in (8, 9, 10, 11)]
+    assert done(engine, ensure_days, days) == 2
+    for number, day in enumerate(days, start=2):
+        log.append(entry(number, timestamp=datetime(day.year, day.month, day.day, tzinfo=UTC)))
+    assert places(engine) == {
+        "entry-1": "audit_logs_default",
+        "entry-2": "audit_logs_default",
+        "entry-3": "audit_logs_default",
+        "entry-4": "audit_logs_2025_10_11",
+        "entry-5": "audit_logs_2025_10_12",
+    }
+    places_of_days = [place(engine, day) for day in (*days, DAY + timedelta(days=20), date(2025, 9, 1))]
+    assert places_of_days == ["default", "default", "table", "table", "month default", "default"]
 
 
-def test_moved_strays_still_make_repeats_of_their_entries(engine: sqlalchemy.Engine, log: AuditLog) -> None:
-    log.append(entry(1))
-    done(engine, move_strays, FIRST_DAY)
-    assert log.append(entry(1)) is False
-    assert log.append_many([entry(1), entry(2)]).repeated == 1
+def place(engine: sqlalchemy.Engine, day: date) -> str:
+    with engine.connect() as connection:
+        return str(connection.execute(text("SELECT audit_day_place(:day)"), {"day": day}).scalar_one())
 
 
 @settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     moments=st.lists(
-        st.datetimes(datetime(2015, 1, 1), datetime(2016, 12, 31, 23), timezones=st.just(UTC)),  # noqa: DTZ001
+        st.datetimes(datetime(2015, 1, 1), datetime(2015, 3, 31, 23), timezones=st.just(UTC)),  # noqa: DTZ001
         min_size=1,
         max_size=6,
         unique=True,
     ),
-    made=st.lists(st.dates(date(2015, 1, 1), date(2016, 12, 31)), max_size=2),
+    made=st.lists(st.dates(date(2015, 1, 1), date(2015, 3, 31)), max_size=4),
 )
-def test_wherever_entries_are_each_ends_in_the_partition_of_its_day(
+def test_whatever_tables_are_made_when_a_days_entries_are_in_one_place(
     engine: sqlalchemy.Engine, superuser_engine: sqlalchemy.Engine, moments: list[datetime], made: list[date]
 ) -> None:
     with superuser_engine.begin() as connection:
         connection.execute(text("SET LOCAL session_replication_role = replica"))
         connection.execute(text("DELETE FROM audit_logs"))
-    done(engine, make_room, made, FIRST_DAY)
-    entries = [entry(number, timestamp=moment) for number, moment in enumerate(moments)]
-    AuditLog(engine).append_many(entries)
-    before = rows(engine)
-
-    done(engine, move_strays, FIRST_DAY)
-
-    assert rows(engine) == before
-    assert places(engine) == {each.log_entry_id: f"audit_logs_{each.timestamp:%Y_%m_%d}" for each in entries}
-
-
-def test_strays_that_cannot_be_moved_now_stay_as_they_are(
-    engine: sqlalchemy.Engine, log: AuditLog, writer: sqlalchemy.Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("compliance_pipelines.audit_log.partitions.LOCK_TIMEOUT", "50ms")
-    log.append(entry(1))
-    before = rows(engine)
-    with writer.connect() as reading:
-        reading.execute(text("SELECT count(*) FROM audit_logs"))
-        with pytest.raises(PartitionBusyError, match=r"moving strays to their day: .* run it again"):
-            done(engine, move_strays, FIRST_DAY)
-        reading.rollback()
-    assert rows(engine) == before
-    assert places(engine) == {"entry-1": "audit_logs_default"}
-    assert done(engine, move_strays, FIRST_DAY) == 1
+    for number, moment in enumerate(moments):
+        done(engine, ensure_days, made[number : number + 1])
+        AuditLog(engine).append(entry(number, timestamp=moment))
+        done(engine, ensure_days, [moment.date()])
+    kinds: dict[date, set[str]] = {}
+    for number, found in places(engine).items():
+        kinds.setdefault(moments[int(number.removeprefix("entry-"))].date(), set()).add(found)
+    assert len(places(engine)) == len(moments)
+    names = {"table": r"\d{2}_\d{2}$", "month default": r"\d{2}_default$", "default": r"logs_default$"}
+    for day, found_places in kinds.items():
+        [only] = found_places
+        assert re.search(names[place(engine, day)], only)
 
 
-def test_a_day_with_strays_is_not_made_before_they_are_moved(engine: sqlalchemy.Engine, log: AuditLog) -> None:
-    log.append(entry(1))
-    with pytest.raises(PartitionBusyError, match="entries of that day stand in a default partition"):
-        done(engine, ensure_days, [DAY])
-    assert done(engine, make_room, [DAY, DAY + timedelta(days=1)], FIRST_DAY) == 1
-    assert places(engine) == {"entry-1": "audit_logs_2025_10_01"}
-    assert "audit_logs_2025_10_02" in leaves(engine)
-
-
-def test_room_that_is_there_moves_nothing(engine: sqlalchemy.Engine, log: AuditLog) -> None:
-    done(engine, ensure_days, [DAY])
-    log.append(entry(1, timestamp=MOMENT + timedelta(days=40)))
-    assert done(engine, make_room, [DAY], FIRST_DAY) == 0
-    assert places(engine) == {"entry-1": "audit_logs_default"}
-
-
-# Months
-
-
-def drop_day(superuser_engine: sqlalchemy.Engine, day: date) -> None:
-    with superuser_engine.begin() as connection:
-        connection.execute(text(f"DROP TABLE audit_logs_{day:%Y_%m_%d}"))
-
-
-def test_a_month_is_dropped_when_its_last_day_is_gone(
+def test_a_large_default_partition_is_not_read_under_a_lock(
     engine: sqlalchemy.Engine, superuser_engine: sqlalchemy.Engine
 ) -> None:
-    done(engine, ensure_days, [DAY, DAY + timedelta(days=1), date(2025, 11, 3)])
-    assert done(engine, drop_empty_months, date(2026, 1, 1)) == 0
-    drop_day(superuser_engine, DAY)
-    assert done(engine, drop_empty_months, date(2026, 1, 1)) == 0
-    drop_day(superuser_engine, DAY + timedelta(days=1))
-    assert done(engine, drop_empty_months, date(2026, 1, 1)) == 1
-    assert leaves(engine) == ["audit_logs_2025_11_03", "audit_logs_2025_11_default", "audit_logs_default"]
+    """A month to come is fenced off first; the day at hand stays in the default partition."""
+    today = datetime.now(UTC).date()
+    with superuser_engine.begin() as connection:
+        connection.execute(
+            text("""
+                INSERT INTO audit_logs (log_entry_id, "timestamp", user_id, action, result, metadata)
+                SELECT n::text, TIMESTAMPTZ '2020-01-01 00:00+00' + n * interval '1 second', 'u', 'a', 'r',
+                       (SELECT jsonb_agg(md5(n::text || piece)) FROM generate_series(1, 50) AS piece)
+                FROM generate_series(1, 10000) AS n
+            """)
+        )
+    notices: list[str] = []
+
+    @sqlalchemy.event.listens_for(engine, "connect")
+    def listen(connection: Any, _record: object) -> None:  # noqa: ANN401 - psycopg's own connection
+        connection.add_notice_handler(lambda notice: notices.append(notice.message_primary))
+        connection.execute("SET client_min_messages = debug1")
+        connection.commit()
+
+    engine.dispose()
+    assert done(engine, ensure_days, [today]) == 0
+    assert create_ahead(engine, today, 40) > 8
+    # Read once for each month, by the fence, and not again when the month is attached.
+    implied = 'updated partition constraint for default partition "audit_logs_default" is implied'
+    attached_unread = sum(implied in each for each in notices)
+    assert attached_unread > 0
+    assert sum('verifying table "audit_logs_default"' in each for each in notices) == attached_unread
+    assert f"audit_logs_{today + timedelta(days=40):%Y_%m_%d}" in leaves(engine)
+    with engine.connect() as connection:
+        assert (
+            connection.execute(text("SELECT count(*) FROM pg_constraint WHERE conname = 'audit_fence'")).scalar() == 0
+        )
 
 
-def test_a_month_is_kept_from_the_given_one_on(engine: sqlalchemy.Engine, superuser_engine: sqlalchemy.Engine) -> None:
-    done(engine, ensure_days, [DAY])
-    drop_day(superuser_engine, DAY)
-    assert done(engine, drop_empty_months, date(2025, 9, 30)) == 0
-    assert done(engine, drop_empty_months, date(2025, 10, 31)) == 0
-    assert done(engine, drop_empty_months, date(2025, 11, 1)) == 1
-
-
-def test_a_month_whose_default_holds_an_entry_is_kept(
-    engine: sqlalchemy.Engine, superuser_engine: sqlalchemy.Engine, log: AuditLog
+def test_a_fence_that_was_left_behind_opens_by_itself_before_its_range_begins(
+    engine: sqlalchemy.Engine, superuser_engine: sqlalchemy.Engine
 ) -> None:
-    done(engine, ensure_days, [DAY])
-    drop_day(superuser_engine, DAY)
-    log.append(entry(1))
-    assert done(engine, drop_empty_months, date(2026, 1, 1)) == 0
-    assert places(engine) == {"entry-1": "audit_logs_2025_10_default"}
+    """Whoever made it was killed: an hour later it refuses nothing, and nothing is attached because of it."""
+    day = date(2025, 10, 1)
+    fence = """ALTER TABLE audit_logs_default ADD CONSTRAINT audit_fence CHECK (
+        NOT ("timestamp" >= '2025-10-01 00:00+00' AND "timestamp" < '2025-11-01 00:00+00')
+        OR audit_fence_is_open(clock_timestamp() - interval '{age}'))"""
+    comment = """COMMENT ON CONSTRAINT audit_fence ON audit_logs_default IS '2025-10-01 2025-11-01 {made}'"""
+    made = datetime.now(UTC) - timedelta(minutes=61)
+    with superuser_engine.begin() as connection:
+        connection.execute(text(fence.format(age="59 minutes")))
+    with pytest.raises(InvalidEntryError, match="audit_fence"):
+        AuditLog(engine).append(entry(1))
+    with superuser_engine.begin() as connection:
+        connection.execute(text("ALTER TABLE audit_logs_default DROP CONSTRAINT audit_fence"))
+        connection.execute(text(fence.format(age="61 minutes")))
+        connection.execute(text(comment.format(made=made.isoformat())))
+        held = text("SELECT audit_is_fenced('audit_logs_default', '2025-10-01', '2025-11-01')")
+        assert connection.execute(held).scalar_one() is False
+    assert AuditLog(engine).append(entry(1))
+    assert done(engine, ensure_days, [day]) == 0
+    assert places(engine) == {"entry-1": "audit_logs_default"}
+
+
+def test_no_fence_is_made_where_entries_can_come(engine: sqlalchemy.Engine) -> None:
+    today = datetime.now(UTC).date()
+    with engine.connect() as connection:
+        made = [
+            connection.execute(text("SELECT audit_make_fence(:day)"), {"day": today + timedelta(days=offset)}).scalar()
+            for offset in (-40, 0, 1)
+        ]
+    assert made == [None, None, None]
