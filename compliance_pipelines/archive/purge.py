@@ -34,6 +34,7 @@ from compliance_pipelines.audit_log.partitions import (
     ensure_days,
     move_strays,
 )
+from compliance_pipelines.audit_log.quarantine import quarantined_on
 from compliance_pipelines.audit_log.reading import read_rows
 from compliance_pipelines.clock import days_before, utc_day
 from compliance_pipelines.database_errors import LockBusyError, passing_errors_as_transient
@@ -242,6 +243,7 @@ class _Purging:
                 connection.execute(sql.LOCK_DAY, {"day": self._day})
                 self._hook(PurgeStep.LOCKED)
                 self._refuse_held(connection)
+                self._refuse_quarantined(connection)
                 self._refuse_unsealed(connection)
                 if self._unpurged_parts(connection) != parts or self._segments(connection, parts) != segments:
                     raise TransientError(f"{self._day} was not purged: it changed while it was checked; run it again")
@@ -293,6 +295,15 @@ class _Purging:
         hold = hold_on_audit_day(connection, lock_holds(connection), self._day, subjects)
         if hold is not None:
             raise self._refuse(f"{hold}; it can be purged when `compliance hold release {hold.id}` was called")
+
+    def _refuse_quarantined(self, connection: sqlalchemy.Connection) -> None:
+        """Keep the day of an entry that is in no segment and in no archive: nothing else holds it."""
+        quarantined = quarantined_on(connection, self._day)
+        if quarantined.entries:
+            raise self._refuse(
+                f"it holds {quarantined}. No archive has what breaks a rule of the audit log, so that it would be "
+                f"lost; docs/operations.md says what to do"
+            )
 
     def _refuse_unsealed(self, connection: sqlalchemy.Connection) -> None:
         unsealed = int(connection.execute(sql.UNSEALED_OF_DAY, day_bounds(self._day)).scalar_one())

@@ -19,10 +19,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import chain
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from compliance_pipelines.audit_log import sql
-from compliance_pipelines.audit_log.appending import Acceptance, insert
+from compliance_pipelines.audit_log.appending import Acceptance, dated, insert
 from compliance_pipelines.audit_log.copying import copy_fields, copy_in, copy_value
 from compliance_pipelines.audit_log.entry import InvalidEntryError
 from compliance_pipelines.audit_log.errors import appending
@@ -149,7 +150,8 @@ class _Import:
         self._accept = accept
         self._progress = progress
         self._sleep = sleep
-        self._started: datetime = connection.execute(sql.TRANSACTION_TIME).scalar_one()
+        self._started: datetime = connection.execute(sql.MOMENT).scalar_one()
+        self._started_here = monotonic()
 
     def store(self, archive: ArchivedIdSource) -> ImportResult:
         self._connection.execute(sql.CREATE_IMPORT)
@@ -188,11 +190,8 @@ class _Import:
                 "first_day": None if result.first_day is None else result.first_day.isoformat(),
                 "last_day": None if result.last_day is None else result.last_day.isoformat(),
             },
-            # PostgreSQL dates what it writes by the transaction's start, and refuses what lies far after that: the end
-            # of a long import does.
-            timestamp=self._started,
         )
-        insert(self._connection, entry, self._accept)
+        insert(self._connection, dated(self._connection, entry), self._accept)
 
     def _stop_if_refused(self) -> None:
         if self._refusals.count and not self._keeps_refused:
@@ -213,18 +212,22 @@ class _Import:
         self._progress(ImportPhase.READ, self._source.bytes_read, self._source.size)
 
     def _rows(self) -> Iterator[str]:
-        source, latest = self._source, self._started + _TOLERANCE
+        source = self._source
         for line in source.lines():
             try:
                 text = self._decoded(line)
                 if not text.strip(" \t\r\n"):
                     continue
-                entry = entry_from_line(text, self._accept, latest)
+                entry = entry_from_line(text, self._accept, self._latest())
             except InvalidEntryError as error:
                 self._refusals.add(source.line_number, chain([line], source.rest_of_line()), str(error))
                 continue
             kept = copy_value(text if self._keeps_refused else None)
             yield f"{source.line_number}\t{copy_fields(entry)}\t{kept}\n"
+
+    def _latest(self) -> datetime:
+        """The newest time that is not in the future now; by the database's clock, which is asked once."""
+        return self._started + timedelta(seconds=monotonic() - self._started_here) + _TOLERANCE
 
     def _decoded(self, line: bytes) -> str:
         if self._source.line_too_long:

@@ -8,7 +8,7 @@ ADBC hands over PostgreSQL's binary COPY as Arrow; metadata travels as its exact
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, date, datetime, time, timedelta
 from threading import Lock
 from typing import TYPE_CHECKING, Final
@@ -18,11 +18,12 @@ import adbc_driver_manager
 import adbc_driver_postgresql
 import pyarrow as pa
 from adbc_driver_manager import AdbcConnection, AdbcDatabase, AdbcStatement
+from adbc_driver_manager._reader import AdbcRecordBatchReader
 from psycopg import sql
 
 from compliance_pipelines.audit_log.entry import ENTRY_SCHEMA
 from compliance_pipelines.database import libpq_uri
-from compliance_pipelines.errors import TransientError
+from compliance_pipelines.errors import ComplianceError, TransientError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,8 +35,15 @@ HOT_TABLE: Final = ("public", "audit_logs")
 _BATCH_BYTES: Final = 8 * 2**20
 _SELECT: Final = sql.SQL(
     'SELECT id, log_entry_id, "timestamp", user_id, action, resource_type, resource_id, result,'
-    " metadata::text AS metadata, created_at, tx_id FROM {table} WHERE {conditions} ORDER BY id"
+    ' metadata::text AS metadata, created_at, tx_id FROM {table} AS entry WHERE {conditions} ORDER BY id, "timestamp"'
 )
+# Of rows that break a rule of the table, no text is ever asked for: it may be larger than PostgreSQL can return.
+_NOT_QUARANTINED: Final = sql.SQL(
+    'NOT EXISTS (SELECT FROM public.audit_quarantine AS held WHERE held.id = entry.id AND held."timestamp" ='
+    ' entry."timestamp")'
+)
+# Classes of SQLSTATE: connection, rollback, resources, operator intervention; and a lock that was not to be had.
+_PASSING: Final = ("08", "40", "53", "57", "55P03")
 
 
 # What the driver knows of a database, the types of all its tables among it, takes it a tenth of a second to read where
@@ -48,12 +56,16 @@ class ReadingError(TransientError):
     """The rows could not be read to their end; nothing was changed, and reading again may succeed."""
 
 
+class UnreadableRowsError(ComplianceError):
+    """PostgreSQL cannot return the rows as they are, or refuses to: reading again ends the same way."""
+
+
 def rows_query(*, day: date | None, tx_from: int | None, tx_to: int | None, table: tuple[str, str] = HOT_TABLE) -> str:
-    """The query for the entries of a day whose transaction ids lie in [tx_from, tx_to).
+    """The query for the entries of a day whose transaction ids lie in [tx_from, tx_to), without quarantined ones.
 
     Bounds of the day are literals, so that PostgreSQL reads the day's partition alone.
     """
-    conditions: list[sql.Composable] = []
+    conditions: list[sql.Composable] = [_NOT_QUARANTINED] if table == HOT_TABLE else []
     if day is not None:
         midnight = datetime.combine(day, time(), UTC)
         for operator, moment in ((">=", midnight), ("<", midnight + timedelta(days=1))):
@@ -76,7 +88,9 @@ def read_rows(
     tx_to: int | None = None,
     table: tuple[str, str] = HOT_TABLE,
 ) -> Iterator[Iterator[pa.RecordBatch]]:
-    """Stream entries in ENTRY_SCHEMA and id order: one COPY, so one snapshot, on a connection of its own.
+    """Stream entries in ENTRY_SCHEMA, ordered by id and timestamp: one COPY, so one snapshot, on its own connection.
+
+    Two entries of a day have the same id where the sequence went back, as it may after a failover.
 
     Args:
         engine: names the database; its pool is not used.
@@ -87,6 +101,7 @@ def read_rows(
 
     Raises:
         ReadingError: the connection could not be made or was lost; raised while iterating, too.
+        UnreadableRowsError: the database refuses to return the rows; raised while iterating.
     """
     query = rows_query(day=day, tx_from=tx_from, tx_to=tx_to, table=table)
     where = "the audit log" if day is None else f"the entries of {day}"
@@ -111,10 +126,17 @@ def _database(engine: sqlalchemy.Engine) -> AdbcDatabase:
 def _batches(statement: AdbcStatement, where: str) -> Iterator[pa.RecordBatch]:
     try:
         stream, _ = statement.execute_query()
-        with pa.RecordBatchReader.from_stream(stream) as batches:
+        # Arrow's own reader drops the SQLSTATE of what ends the stream.
+        with closing(AdbcRecordBatchReader._import_from_c(stream.address)) as batches:  # noqa: SLF001
             for batch in batches:
                 yield pa.RecordBatch.from_arrays(batch.columns, schema=ENTRY_SCHEMA)
     except (adbc_driver_manager.Error, pa.ArrowException, OSError) as error:
+        sqlstate = getattr(error, "sqlstate", None)
+        if sqlstate is not None and not sqlstate.startswith(_PASSING):
+            raise UnreadableRowsError(
+                f"{where} cannot be read: {_first_line(error)}; it stays so until somebody mends it: `compliance db "
+                f"check` tells more"
+            ) from error
         raise ReadingError(f"reading {where} stopped half-way: {_first_line(error)}; run it again") from error
 
 

@@ -23,6 +23,8 @@ ENTRIES_IN_NO_SEGMENT = text("""
     SELECT entry.log_entry_id
     FROM audit_logs AS entry
     WHERE entry.tx_id < :horizon
+      AND NOT EXISTS (SELECT FROM audit_quarantine AS held
+                      WHERE held.id = entry.id AND held."timestamp" = entry."timestamp")
       AND NOT EXISTS (SELECT FROM ledger_segments AS segment
                       WHERE segment.day = (entry."timestamp" AT TIME ZONE 'UTC')::date
                         AND segment.tx_from <= entry.tx_id AND entry.tx_id < segment.tx_to
@@ -36,15 +38,19 @@ LOCK_OUT_WRITERS = text("LOCK TABLE ONLY audit_logs IN SHARE MODE")
 ADOPT_CLUSTER = text("SELECT audit_adopt_cluster(:tx_offset)")
 
 # Grouped by day, PostgreSQL would sort all the rows; all but default partitions hold one day, and no day is in two.
-UNSEALED_PER_PARTITION = text("""
+_TO_BE_SEALED = """
+    FROM audit_logs AS entry
+    WHERE tx_id >= :tx_from AND tx_id < :tx_to
+      AND NOT EXISTS (SELECT FROM audit_quarantine AS held
+                      WHERE held.id = entry.id AND held."timestamp" = entry."timestamp")
+"""
+UNSEALED_PER_PARTITION = text(f"""
     SELECT min("timestamp") AS first, max("timestamp") AS last, count(*) AS entries
-    FROM audit_logs WHERE tx_id >= :tx_from AND tx_id < :tx_to
-    GROUP BY tableoid ORDER BY 1
+    {_TO_BE_SEALED} GROUP BY entry.tableoid ORDER BY 1
 """)
-UNSEALED_PER_DAY = text("""
+UNSEALED_PER_DAY = text(f"""
     SELECT ("timestamp" AT TIME ZONE 'UTC')::date AS day, count(*) AS entries
-    FROM audit_logs WHERE tx_id >= :tx_from AND tx_id < :tx_to
-    GROUP BY 1 ORDER BY 1
+    {_TO_BE_SEALED} GROUP BY 1 ORDER BY 1
 """)
 OLDEST_UNSEALED = text("""
     SELECT min(created_at) FROM audit_logs

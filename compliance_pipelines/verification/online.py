@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from compliance_pipelines.verification.findings import Report
 
 _SHOWN_IDS: Final = 5
-_LAST_DAY: Final = date(9999, 12, 31)
+_LAST_DAY: Final = date(9999, 12, 30)
 
 
 def verify(
@@ -103,10 +103,11 @@ def _established(
 
 
 def _all_days(services: Services, index: SegmentIndex, journal: Journal) -> set[date]:
-    """The days that the ledger, the catalogue, the cold store or PostgreSQL's rows know of."""
+    """The days that the ledger, the catalogue, the cold store, the quarantine or PostgreSQL's rows know of."""
     days = {*index.days(Source.LEDGER), *_days_in_cold_store(services, journal)}
     with services.engine.connect() as connection:
         days.update(connection.execute(sql.DAYS_OF_PARTS).scalars())
+        days.update(connection.execute(sql.DAYS_OF_QUARANTINE).scalars())
     return days.union(_days_with_rows(services))
 
 
@@ -151,3 +152,8 @@ def _find_entries_of_no_day_or_time(services: Services, known: KnownLedger, jour
         if ids:
             message = f"in PostgreSQL, entries were inserted {what} ({', '.join(ids)})"
             journal.find(Finding(kind=Kind.ENTRY_INSERTED, message=message))
+    with services.engine.connect() as connection:
+        ids = list(connection.execute(sql.QUARANTINED_OUT_OF_TIME, {"most": _SHOWN_IDS}).scalars())
+    if ids:
+        message = f"entries are in quarantine because their timestamp is on no day ({', '.join(ids)})"
+        journal.note(Note(kind=NoteKind.ENTRY_QUARANTINED, message=message))
