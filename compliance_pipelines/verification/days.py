@@ -18,6 +18,7 @@ from compliance_pipelines.archive.catalogue import ArchivedPart, day_bounds, par
 from compliance_pipelines.archive.errors import ManifestError
 from compliance_pipelines.archive.readback import ColdArchive
 from compliance_pipelines.audit_log.quarantine import quarantined_on
+from compliance_pipelines.audit_log.reading import UnreadableRowsError
 from compliance_pipelines.clock import utc_day
 from compliance_pipelines.errors import TransientError
 from compliance_pipelines.object_store.port import ObjectMissingError, ObjectStoreError
@@ -343,14 +344,19 @@ class _DayReading:
     def _read_hot_rows(self) -> None:
         expected = [segment for seq, segment in self._segments.items() if seq not in self._seen.gone]
         gone = [segment for seq, segment in self._segments.items() if seq in self._seen.gone]
-        hot = check_hot_rows(
-            self._services.engine,
-            self._day,
-            expected=expected,
-            gone=gone,
-            tx_horizon=self._horizon,
-            on_rows=self._on_rows,
-        )
+        try:
+            hot = check_hot_rows(
+                self._services.engine,
+                self._day,
+                expected=expected,
+                gone=gone,
+                tx_horizon=self._horizon,
+                on_rows=self._on_rows,
+            )
+        except UnreadableRowsError as error:
+            # One row that nobody can read must not hide what is wrong with all other days.
+            self._seen.undecided.append(Undecided(f"its rows in PostgreSQL could not be read: {error}", day=self._day))
+            return
         self._seen.hot_entries = hot.rows
         if hot.rows or not self._segments:
             self._seen.findings += hot.findings

@@ -296,3 +296,23 @@ def test_rows_that_cannot_be_read_are_no_passing_failure(services: Services, int
     assert not isinstance(caught.value, TransientError)
     assert not is_passing(caught.value)
     assert "string buffer exceeds" in str(caught.value)
+
+
+def test_a_sealed_entry_that_becomes_unreadable_hides_no_other_day(
+    services: Services, days: Days, intruder: Intruder, day: date
+) -> None:
+    for one in (day, day + timedelta(days=1)):
+        days.append(one, 3)
+    intruder.drop_rules()
+    intruder.execute("ALTER TABLE audit_logs DISABLE TRIGGER ALL")
+    for one, change in ((day, f"metadata = '{GIGABYTES}'"), (day + timedelta(days=1), "result = 'forged'")):
+        leaf = f"audit_logs_{one:%Y_%m_%d}"
+        intruder.execute(f"ALTER TABLE {leaf} DISABLE TRIGGER ALL")
+        intruder.execute(f"UPDATE {leaf} SET {change} WHERE id = (SELECT min(id) FROM {leaf})")
+
+    report = verify(services)
+
+    assert [undecided.day for undecided in report.undecided] == [day]
+    assert [(finding.kind, finding.day) for finding in report.findings] == [
+        (Kind.ENTRY_ALTERED, day + timedelta(days=1))
+    ]
