@@ -60,7 +60,6 @@ _NUMBER: Final = re.compile(r"-?([0-9]+)(?:\.([0-9]+))?(?:[eE]([+-]?[0-9]+))?")
 # PostgreSQL writes Python's longest number with an exponent, -5e-324, with this many bytes, and two for a comma or a
 # colon.
 _MOST_FLOAT_BYTES: Final = 330
-_EXPONENT: Final = re.compile("[0-9]e[+-]")
 
 _NUL_ESCAPE = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
@@ -243,10 +242,12 @@ def _json_text(metadata: JsonValue) -> tuple[str | None, int]:
                 _utf8_bytes("metadata", _ENCODER.encode(parsed.value))
         else:
             text = _ENCODER.encode(metadata)
-            most_bytes = _utf8_bytes("metadata", text) * _MOST_FLOAT_BYTES
-            if most_bytes > MAX_ENTRY_BYTES:
-                exponents = len(_EXPONENT.findall(text))
-                most_bytes = len(text.encode()) + text.count(",") + text.count(":") + exponents * _MOST_FLOAT_BYTES
+            most_bytes = _utf8_bytes("metadata", text)
+            if most_bytes * _MOST_FLOAT_BYTES > MAX_ENTRY_BYTES:
+                exponents = text.count("e+") + text.count("e-")
+                most_bytes += text.count(",") + text.count(":") + exponents * _MOST_FLOAT_BYTES
+            else:
+                most_bytes *= _MOST_FLOAT_BYTES
     except (TypeError, ValueError, RecursionError) as error:
         raise _not_json(error) from error
     if "\\u0000" in text and _NUL_ESCAPE.search(text):
