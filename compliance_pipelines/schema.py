@@ -10,6 +10,7 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
+    Computed,
     Date,
     Double,
     ForeignKeyConstraint,
@@ -39,12 +40,25 @@ audit_logs = Table(
     Column("resource_id", Text),
     Column("result", Text, nullable=False),
     Column("metadata", JSONB),
-    Column("created_at", TIMESTAMP(timezone=True), nullable=False, server_default=text("now()")),
+    Column("created_at", TIMESTAMP(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
     Column("tx_id", BigInteger, nullable=False, server_default=text("audit_tx_id()")),
     PrimaryKeyConstraint("id", "timestamp", name="audit_logs_pkey"),
     UniqueConstraint("log_entry_id", "timestamp", name="audit_logs_log_entry_id_timestamp_key"),
     CheckConstraint('isfinite("timestamp")', name="audit_logs_timestamp_is_finite"),
-    CheckConstraint("\"timestamp\" >= '0001-01-01 00:00:00+00'", name="audit_logs_timestamp_has_a_day"),
+    CheckConstraint(
+        "\"timestamp\" >= '1000-01-01 00:00:00+00' AND \"timestamp\" < '9999-01-01 00:00:00+00'",
+        name="audit_logs_timestamp_has_four_digit_year",
+    ),
+    CheckConstraint("log_entry_id <> ''", name="audit_logs_log_entry_id_is_given"),
+    CheckConstraint(
+        "octet_length(log_entry_id) <= 2048 AND octet_length(user_id) <= 2048 AND octet_length(action) <= 2048",
+        name="audit_logs_indexed_texts_fit",
+    ),
+    CheckConstraint("NOT audit_json_is_too_deep(metadata)", name="audit_logs_metadata_is_not_too_deep"),
+    CheckConstraint(
+        "audit_entry_fits(log_entry_id, user_id, action, resource_type, resource_id, result, metadata)",
+        name="audit_logs_entry_fits",
+    ),
     CheckConstraint("\"timestamp\" <= created_at + interval '5 minutes'", name="audit_logs_timestamp_not_in_future"),
     Index("idx_audit_logs_user_id", "user_id"),
     Index("idx_audit_logs_timestamp", "timestamp"),
@@ -53,13 +67,27 @@ audit_logs = Table(
     postgresql_partition_by='RANGE ("timestamp")',
 )
 
+audit_quarantine = Table(
+    "audit_quarantine",
+    metadata,
+    Column("id", BigInteger, nullable=False),
+    Column("timestamp", TIMESTAMP(timezone=True), nullable=False),
+    Column("day", Date, Computed("((\"timestamp\" AT TIME ZONE 'UTC'::text))::date", persisted=True), nullable=False),
+    Column("tx_id", BigInteger, nullable=False),
+    Column("log_entry_id", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("quarantined_at", TIMESTAMP(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
+    PrimaryKeyConstraint("id", "timestamp", name="audit_quarantine_pkey"),
+    Index("idx_audit_quarantine_day", "day"),
+)
+
 ledger_clusters = Table(
     "ledger_clusters",
     metadata,
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("system_identifier", BigInteger, nullable=False),
     Column("tx_offset", BigInteger, nullable=False),
-    Column("adopted_at", TIMESTAMP(timezone=True), nullable=False, server_default=text("now()")),
+    Column("adopted_at", TIMESTAMP(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
     Column("adopted_by", Text, nullable=False, server_default=text("session_user")),
 )
 
@@ -98,7 +126,7 @@ ledger_publications = Table(
     metadata,
     Column("size", BigInteger, primary_key=True, autoincrement=False),
     Column("object_key", Text, nullable=False),
-    Column("published_at", TIMESTAMP(timezone=True), nullable=False, server_default=text("now()")),
+    Column("published_at", TIMESTAMP(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
     ForeignKeyConstraint(["size"], ["ledger_checkpoints.size"], name="ledger_publications_size_fkey"),
 )
 
@@ -119,7 +147,7 @@ archived_audit_logs = Table(
     Column("last_id", BigInteger, nullable=False),
     Column("root", LargeBinary, nullable=False),
     Column("encryption", JSONB),
-    Column("archived_at", TIMESTAMP(timezone=True), nullable=False, server_default=text("now()")),
+    Column("archived_at", TIMESTAMP(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
     Column("verified_at", TIMESTAMP(timezone=True)),
     Column("purged_at", TIMESTAMP(timezone=True)),
     Column("expired_at", TIMESTAMP(timezone=True)),
@@ -152,7 +180,7 @@ audit_purges = Table(
     Column("parts", ARRAY(Integer), nullable=False),
     Column("entry_count", BigInteger, nullable=False),
     Column("hot_bytes", BigInteger, nullable=False),
-    Column("purged_at", TIMESTAMP(timezone=True), nullable=False, server_default=text("now()")),
+    Column("purged_at", TIMESTAMP(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
     Index("idx_audit_purges_day", "day"),
 )
 
@@ -173,7 +201,7 @@ conversation_purges = Table(
     Column("threads_undated", BigInteger, nullable=False),
     Column("orphan_keys", BigInteger, nullable=False),
     Column("confirmed", BigInteger),
-    Column("planned_at", TIMESTAMP(timezone=True), nullable=False, server_default=text("now()")),
+    Column("planned_at", TIMESTAMP(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
     Index("idx_conversation_purges_day", "day"),
 )
 
@@ -196,7 +224,7 @@ conversation_purge_attempts = Table(
     metadata,
     Column("purge_id", BigInteger, nullable=False),
     Column("last_number", Integer, nullable=False),
-    Column("attempted_at", TIMESTAMP(timezone=True), nullable=False, server_default=text("now()")),
+    Column("attempted_at", TIMESTAMP(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
     PrimaryKeyConstraint("purge_id", "last_number", name="conversation_purge_attempts_pkey"),
     ForeignKeyConstraint(["purge_id"], ["conversation_purges.id"], name="conversation_purge_attempts_purge_id_fkey"),
 )
@@ -241,7 +269,7 @@ conversation_purged_sets = Table(
     Column("newest_activity", TIMESTAMP(timezone=True)),
     Column("seconds", Double, nullable=False),
     Column("log_entry_id", Text, nullable=False),
-    Column("recorded_at", TIMESTAMP(timezone=True), nullable=False, server_default=text("now()")),
+    Column("recorded_at", TIMESTAMP(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
     ForeignKeyConstraint(["purge_id"], ["conversation_purges.id"], name="conversation_purged_sets_purge_id_fkey"),
     Index("idx_conversation_purged_sets_day", "day"),
 )
@@ -256,7 +284,7 @@ legal_holds = Table(
     Column("last_day", Date),
     Column("reason", Text, nullable=False),
     Column("author", Text, nullable=False),
-    Column("added_at", TIMESTAMP(timezone=True), nullable=False, server_default=text("now()")),
+    Column("added_at", TIMESTAMP(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
 )
 
 legal_hold_releases = Table(
@@ -265,7 +293,7 @@ legal_hold_releases = Table(
     Column("hold_id", BigInteger, primary_key=True, autoincrement=False),
     Column("reason", Text, nullable=False),
     Column("author", Text, nullable=False),
-    Column("released_at", TIMESTAMP(timezone=True), nullable=False, server_default=text("now()")),
+    Column("released_at", TIMESTAMP(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
     ForeignKeyConstraint(["hold_id"], ["legal_holds.id"], name="legal_hold_releases_hold_id_fkey"),
 )
 
@@ -279,7 +307,7 @@ erasure_requests = Table(
     Column("received_at", TIMESTAMP(timezone=True), nullable=False),
     Column("deadline", Date, nullable=False),
     Column("replay_of", BigInteger),
-    Column("recorded_at", TIMESTAMP(timezone=True), nullable=False, server_default=text("now()")),
+    Column("recorded_at", TIMESTAMP(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
     ForeignKeyConstraint(["replay_of"], ["erasure_requests.id"], name="erasure_requests_replay_of_fkey"),
     Index("idx_erasure_requests_user_id", "user_id"),
 )
@@ -306,7 +334,7 @@ erasure_closures = Table(
     Column("log_entry_id", Text, nullable=False),
     Column("entry_timestamp", TIMESTAMP(timezone=True), nullable=False),
     Column("statement", Text, nullable=False),
-    Column("closed_at", TIMESTAMP(timezone=True), nullable=False, server_default=text("now()")),
+    Column("closed_at", TIMESTAMP(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
     ForeignKeyConstraint(["request_id"], ["erasure_requests.id"], name="erasure_closures_request_id_fkey"),
     UniqueConstraint("log_entry_id", name="erasure_closures_log_entry_id_key"),
 )

@@ -46,7 +46,9 @@ class Settings(BaseSettings):
         default=7, ge=0, description="Days between the verification of a day's archive and its purge from PostgreSQL."
     )
     audit_log_first_day: date = Field(
-        default=date(2015, 1, 1), description="First day whose entries are accepted; the first partition in Dagster."
+        default=date(2015, 1, 1),
+        ge=date(1000, 1, 1),
+        description="First day whose entries are accepted; the first partition in Dagster.",
     )
     audit_log_days_ahead: int = Field(
         default=14, ge=2, le=366, description="Day partitions that the daily job makes ahead of time."

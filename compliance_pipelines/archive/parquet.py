@@ -103,7 +103,7 @@ def _writer_options(entry_count: int) -> dict[str, Any]:
         "write_statistics": [name for name in ENTRY_SCHEMA.names if name != "metadata"],
         "write_page_index": True,
         "write_page_checksum": True,
-        "sorting_columns": [pq.SortingColumn(ENTRY_SCHEMA.get_field_index("id"))],
+        "sorting_columns": [pq.SortingColumn(ENTRY_SCHEMA.get_field_index(name)) for name in ("id", "timestamp")],
         "bloom_filter_options": {
             name: {"ndv": distinct, "fpp": _BLOOM_FILTER_FALSE_POSITIVES} for name in _BLOOM_FILTER_COLUMNS
         },
@@ -191,7 +191,7 @@ class PartWriter:
                 self._file.close()
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Add rows in ENTRY_SCHEMA; they follow the rows before in id order.
+        """Add rows in ENTRY_SCHEMA; they follow the rows before, ordered by id and timestamp.
 
         Raises:
             OSError: the file cannot be written.

@@ -32,6 +32,7 @@ from compliance_pipelines.archive.readback import ColdArchive, check_part
 from compliance_pipelines.archive.sealed_rows import SealedRows
 from compliance_pipelines.archive.self_audit import audit_log, purge_entry
 from compliance_pipelines.audit_log.partitions import drop_empty_months
+from compliance_pipelines.audit_log.quarantine import quarantined_on
 from compliance_pipelines.audit_log.reading import RowVersions, open_snapshot
 from compliance_pipelines.clock import utc_day
 from compliance_pipelines.database_errors import LockBusyError, passing_errors_as_transient
@@ -145,6 +146,7 @@ class _Purging:
                 if not parts:
                     return PurgeResult(self._day, (), 0, 0, 0, monotonic() - started)
                 self._refuse_if_not_due(parts)
+                self._refuse_quarantined(connection)
                 self._refuse_unsealed(connection)
                 segments = self._segments(connection, parts)
             # The store is read before any lock is taken: objects never change, so nothing is lost by being early.
@@ -235,6 +237,7 @@ class _Purging:
             connection.execute(sql.LOCK_DAY, {"day": self._day})
             self._hook(PurgeStep.LOCKED)
             self._refuse_held(connection)
+            self._refuse_quarantined(connection)
             self._refuse_changed(connection, parts, segments)
             self._hook(PurgeStep.CHECKED)
             hot_bytes = int(connection.execute(sql.DAY_TABLE_BYTES, self._table).scalar_one())
@@ -290,6 +293,15 @@ class _Purging:
         hold = hold_on_audit_day(connection, lock_holds(connection), self._day, subjects)
         if hold is not None:
             raise self._refuse(f"{hold}; it can be purged when `compliance hold release {hold.id}` was called")
+
+    def _refuse_quarantined(self, connection: sqlalchemy.Connection) -> None:
+        """Keep the day of an entry that is in no segment and in no archive: nothing else holds it."""
+        quarantined = quarantined_on(connection, self._day)
+        if quarantined.entries:
+            raise self._refuse(
+                f"it holds {quarantined}. No archive has what breaks a rule of the audit log, so that it would be "
+                f"lost; docs/operations.md says what to do"
+            )
 
     def _refuse_unsealed(self, connection: sqlalchemy.Connection) -> None:
         unsealed = int(connection.execute(sql.UNSEALED_OF_DAY, day_bounds(self._day)).scalar_one())

@@ -52,7 +52,7 @@ class SealedRows:
         self._hasher = SegmentHasher(segments)
 
     def feed(self, batch: pa.RecordBatch) -> None:
-        """Take the next rows, in ENTRY_SCHEMA and id order."""
+        """Take the next rows, in ENTRY_SCHEMA, ordered by id and timestamp."""
         self._hasher.feed(batch)
 
     @property

@@ -2,7 +2,7 @@
 
 Here: what they say. Not here: how they are appended (audit_log/log.py).
 
-Their timestamp is the real time, whatever the clock that decides what is due says.
+Their timestamp is the database's, taken when they are appended, whatever the clock that decides what is due says.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from compliance_pipelines.archive.catalogue import ArchivedPart
     from compliance_pipelines.archive.manifest import Manifest
-    from compliance_pipelines.audit_log.entry import AuditEntry, JsonValue
+    from compliance_pipelines.audit_log.entry import JsonValue, UndatedEntry
     from compliance_pipelines.services import Services
 
 _RESOURCE_TYPE: Final = "audit_day"
@@ -29,7 +29,7 @@ def audit_log(services: Services) -> AuditLog:
     return AuditLog(services.engine, first_day=services.settings.audit_log_first_day)
 
 
-def _entry(services: Services, action: str, day: date, metadata: JsonValue) -> AuditEntry:
+def _entry(services: Services, action: str, day: date, metadata: JsonValue) -> UndatedEntry:
     return system_entry(
         services.settings.audit_log_actor,
         action=action,
@@ -40,7 +40,7 @@ def _entry(services: Services, action: str, day: date, metadata: JsonValue) -> A
     )
 
 
-def archive_entry(services: Services, manifest: Manifest, *, adopted: bool) -> AuditEntry:
+def archive_entry(services: Services, manifest: Manifest, *, adopted: bool) -> UndatedEntry:
     """A part was committed and recorded."""
     return _entry(
         services,
@@ -58,7 +58,7 @@ def archive_entry(services: Services, manifest: Manifest, *, adopted: bool) -> A
     )
 
 
-def purge_entry(services: Services, day: date, parts: Sequence[ArchivedPart], *, hot_bytes: int) -> AuditEntry:
+def purge_entry(services: Services, day: date, parts: Sequence[ArchivedPart], *, hot_bytes: int) -> UndatedEntry:
     """The rows of these parts left PostgreSQL."""
     return _entry(
         services,
@@ -73,7 +73,7 @@ def purge_entry(services: Services, day: date, parts: Sequence[ArchivedPart], *,
     )
 
 
-def restore_entry(services: Services, day: date, parts: Sequence[ArchivedPart], *, table: str) -> AuditEntry:
+def restore_entry(services: Services, day: date, parts: Sequence[ArchivedPart], *, table: str) -> UndatedEntry:
     """The rows of these parts were loaded into a table."""
     return _entry(
         services,

@@ -56,7 +56,8 @@ INSERT_ARCHIVED_SEGMENTS = _statement("""
     SELECT seq, :day, :part FROM unnest(CAST(:seqs AS bigint[])) AS seq
 """)
 MARK_VERIFIED = _statement("""
-    UPDATE archived_audit_logs SET verified_at = now() WHERE day = :day AND part = :part AND verified_at IS NULL
+    UPDATE archived_audit_logs SET verified_at = clock_timestamp()
+    WHERE day = :day AND part = :part AND verified_at IS NULL
 """)
 
 SEGMENTS_PER_DAY = _statement("""
@@ -121,7 +122,7 @@ DAY_IS_WAITED_FOR = _statement("""
 """)
 REMOVE_DAY = _statement("SELECT audit_remove_day(:day, :entries, CAST(:fingerprint AS numeric))")
 MARK_PURGED = _statement("""
-    UPDATE archived_audit_logs SET purged_at = now()
+    UPDATE archived_audit_logs SET purged_at = (SELECT clock_timestamp())
     WHERE day = :day AND part = ANY(:parts) AND verified_at IS NOT NULL AND purged_at IS NULL AND expired_at IS NULL
 """)
 INSERT_PURGE = _statement("""

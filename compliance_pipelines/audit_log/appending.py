@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, Protocol, cast
 import psycopg
 
 from compliance_pipelines.audit_log import sql
-from compliance_pipelines.audit_log.entry import InvalidEntryError
+from compliance_pipelines.audit_log.entry import InvalidEntryError, UndatedEntry
 from compliance_pipelines.audit_log.errors import conflict, purged_days
 from compliance_pipelines.clock import utc_day
 
@@ -90,6 +90,23 @@ class Acceptance:
 def start_of(day: date) -> datetime:
     """The day's first moment, in UTC."""
     return datetime.combine(day, time(), UTC)
+
+
+def dated(connection: sqlalchemy.Connection, entry: AuditEntry | UndatedEntry) -> AuditEntry:
+    """The entry, with the time of the database's clock where it has none; to be appended at once.
+
+    Raises:
+        InvalidEntryError: it had no time, and a value of it cannot be stored.
+    """
+    if isinstance(entry, UndatedEntry):
+        return entry.at(connection.execute(sql.MOMENT).scalar_one())
+    return entry
+
+
+def dated_apart(connection: sqlalchemy.Connection, entry: AuditEntry | UndatedEntry) -> AuditEntry:
+    """The same in a transaction of its own, on a connection that has none open."""
+    with connection.begin():
+        return dated(connection, entry)
 
 
 def insert(connection: sqlalchemy.Connection, entry: AuditEntry, accept: Acceptance) -> bool:

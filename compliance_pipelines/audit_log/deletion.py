@@ -6,14 +6,16 @@ Here: its fields, as the requirement gives them. Not here: appending it (log.py)
 from __future__ import annotations
 
 import uuid
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NotRequired, TypedDict
 
-from compliance_pipelines.audit_log.entry import AuditEntry
+from compliance_pipelines.audit_log.entry import UndatedEntry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
     from typing import Unpack
+
+    from compliance_pipelines.audit_log.entry import AuditEntry
 
 ACTION: Final = "account_deletion"
 DEFAULT_REASON: Final = "gdpr_article_17_user_request"
@@ -29,7 +31,7 @@ class DeletionFacts(TypedDict):
         success: whether everything was deleted; the entry's result is `success`, else `partial`.
         errors: what could not be deleted, and why; default: nothing.
         reason: why it was deleted; default: DEFAULT_REASON.
-        timestamp: when, aware; default: now.
+        timestamp: when, aware; default: now, by the database's clock.
     """
 
     user_id: str
@@ -41,15 +43,21 @@ class DeletionFacts(TypedDict):
     timestamp: NotRequired[datetime | None]
 
 
-def deletion_entry(**facts: Unpack[DeletionFacts]) -> AuditEntry:
-    """The entry that says what of a person was deleted, under an id `gdpr_deletion_<uuid>`.
+def deletion_entry(**facts: Unpack[DeletionFacts]) -> AuditEntry | UndatedEntry:
+    """The entry that says what of a person was deleted, under an id `gdpr_deletion_<uuid>`; dated where the facts are.
 
     Raises:
-        InvalidEntryError: a value cannot be stored.
+        InvalidEntryError: it is dated, and a value cannot be stored.
     """
-    return AuditEntry(
+    timestamp = facts.get("timestamp")
+    entry = undated_deletion_entry(**facts)
+    return entry if timestamp is None else entry.at(timestamp)
+
+
+def undated_deletion_entry(**facts: Unpack[DeletionFacts]) -> UndatedEntry:
+    """The same without a time."""
+    return UndatedEntry(
         log_entry_id=f"gdpr_deletion_{uuid.uuid4()}",
-        timestamp=facts.get("timestamp") or datetime.now(UTC),
         user_id=facts["user_id"],
         action=ACTION,
         resource_type="user_account",

@@ -17,6 +17,8 @@ from sqlalchemy.exc import DBAPIError
 from compliance_pipelines.audit_log import sql
 from compliance_pipelines.audit_log.migrate import current_revision, head_revision, knows_revision
 from compliance_pipelines.audit_log.partitions import LEAST_RUNWAY_DAYS, began_without_table, lock_room, runway
+from compliance_pipelines.audit_log.quarantine import quarantine_total
+from compliance_pipelines.audit_log.sequence import sequence_went_back
 from compliance_pipelines.clock import utc_day
 
 if TYPE_CHECKING:
@@ -26,6 +28,15 @@ if TYPE_CHECKING:
     import sqlalchemy
 
 _NAMED: Final = 5
+_RULES: Final = (
+    "audit_logs_entry_fits",
+    "audit_logs_indexed_texts_fit",
+    "audit_logs_log_entry_id_is_given",
+    "audit_logs_metadata_is_not_too_deep",
+    "audit_logs_timestamp_has_four_digit_year",
+    "audit_logs_timestamp_is_finite",
+    "audit_logs_timestamp_not_in_future",
+)
 
 
 class SealingLag(Protocol):
@@ -67,12 +78,16 @@ def check_health(
         max_sealing_lag: the lag that is still in order (LEDGER_SEAL_MAX_LAG_SECONDS).
 
     Returns:
-        `connectivity`, `migrations`, `privileges`, `partitions`, `partition runway`, `sealing lag`.
+        `connectivity`, `migrations`, `privileges`, `entry rules`, `quarantine`, `id sequence`, `partitions`,
+        `partition runway`, `sealing lag`.
     """
     questions: dict[str, Callable[[sqlalchemy.Connection], HealthCheck]] = {
         "connectivity": _connectivity,
         "migrations": _migrations,
         "privileges": _privileges,
+        "entry rules": _rules,
+        "quarantine": _quarantine,
+        "id sequence": _sequence,
         "partitions": _partitions,
         "partition runway": lambda connection: _runway(connection, now),
         "sealing lag": lambda connection: _sealing_lag(sealing_lag(connection, now), max_sealing_lag),
@@ -160,6 +175,41 @@ def _excessive(connection: sqlalchemy.Connection) -> list[tuple[str, str]]:
             )
         )
     return findings
+
+
+def _rules(connection: sqlalchemy.Connection) -> HealthCheck:
+    rules = connection.execute(sql.RULES, {"names": list(_RULES)}).all()
+    missing = [rule.name for rule in rules if not rule.present]
+    if missing:
+        return HealthCheck(
+            "entry rules",
+            f"constraints of audit_logs are missing: {', '.join(missing)}",
+            "find out who dropped them, put them back as the migrations have them, and run `compliance verify --all`",
+        )
+    unvalidated = sum(not rule.validated for rule in rules)
+    if unvalidated:
+        return HealthCheck(
+            "entry rules", f"the table refuses what breaks a rule; {unvalidated} rules are younger than its entries"
+        )
+    return HealthCheck("entry rules", "the table refuses what breaks a rule, and holds no entry that does")
+
+
+def _quarantine(connection: sqlalchemy.Connection) -> HealthCheck:
+    found = quarantine_total(connection)
+    if found is None:
+        return HealthCheck("quarantine", "no entry is in quarantine")
+    return HealthCheck(
+        "quarantine",
+        f"there are {found}" if found.entries > 1 else f"there is {found}",
+        "see docs/operations.md: their days are never purged, and nothing but the table itself holds them",
+    )
+
+
+def _sequence(connection: sqlalchemy.Connection) -> HealthCheck:
+    found = sequence_went_back(connection)
+    if found is None:
+        return HealthCheck("id sequence", "new entries get ids that no sealed one has")
+    return HealthCheck("id sequence", str(found), found.remedy)
 
 
 def _partitions(connection: sqlalchemy.Connection) -> HealthCheck:

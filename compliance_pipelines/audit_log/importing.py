@@ -20,12 +20,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import chain
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
 from compliance_pipelines.audit_log import sql
-from compliance_pipelines.audit_log.appending import Acceptance, insert
+from compliance_pipelines.audit_log.appending import Acceptance, dated, insert
 from compliance_pipelines.audit_log.entry import InvalidEntryError
 from compliance_pipelines.audit_log.entry_batches import APPENDED_SCHEMA, JSONB_COLUMNS, EntryColumns
 from compliance_pipelines.audit_log.errors import appending
@@ -177,7 +178,8 @@ class _Import:
         self._accept = accept
         self._progress = progress
         self._sleep = sleep
-        self._started: datetime = connection.execute(sql.TRANSACTION_TIME).scalar_one()
+        self._started: datetime = connection.execute(sql.MOMENT).scalar_one()
+        self._started_here = monotonic()
 
     def store(self, archive: ArchivedIdSource) -> ImportResult:
         self._connection.execute(sql.CREATE_IMPORT)
@@ -216,11 +218,8 @@ class _Import:
                 "first_day": None if result.first_day is None else result.first_day.isoformat(),
                 "last_day": None if result.last_day is None else result.last_day.isoformat(),
             },
-            # PostgreSQL dates what it writes by the transaction's start, and refuses what lies far after that: the end
-            # of a long import does.
-            timestamp=self._started,
         )
-        insert(self._connection, entry, self._accept)
+        insert(self._connection, dated(self._connection, entry), self._accept)
 
     def _stop_if_refused(self) -> None:
         if self._refusals.count and not self._keeps_refused:
@@ -228,13 +227,13 @@ class _Import:
 
     def _pieces(self) -> Iterator[pa.RecordBatch]:
         """The valid lines as they are staged; the others are refused on the way."""
-        lines, source, latest = _Lines(), self._source, self._started + _TOLERANCE
+        lines, source = _Lines(), self._source
         for line in source.lines():
             try:
                 text = self._decoded(line)
                 if not text.strip(" \t\r\n"):
                     continue
-                entry = entry_from_line(text, self._accept, latest)
+                entry = entry_from_line(text, self._accept, self._latest())
             except InvalidEntryError as error:
                 self._refusals.add(source.line_number, chain([line], source.rest_of_line()), str(error))
                 continue
@@ -245,6 +244,10 @@ class _Import:
                 self._progress(ImportPhase.READ, source.bytes_read, source.size)
         yield lines.batch()
         self._progress(ImportPhase.READ, source.bytes_read, source.size)
+
+    def _latest(self) -> datetime:
+        """The newest time that is not in the future now; by the database's clock, which is asked once."""
+        return self._started + timedelta(seconds=monotonic() - self._started_here) + _TOLERANCE
 
     def _decoded(self, line: bytes) -> str:
         if self._source.line_too_long:

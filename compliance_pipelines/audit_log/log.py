@@ -11,7 +11,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from compliance_pipelines.audit_log.appending import FIRST_DAY, Acceptance, ArchivedIdSource, append_one, insert
+from compliance_pipelines.audit_log.appending import (
+    FIRST_DAY,
+    Acceptance,
+    ArchivedIdSource,
+    append_one,
+    dated,
+    dated_apart,
+    insert,
+)
 from compliance_pipelines.audit_log.batches import AppendResult, append_batch
 from compliance_pipelines.audit_log.deletion import DeletionFacts, deletion_entry
 from compliance_pipelines.audit_log.errors import appending
@@ -25,11 +33,26 @@ if TYPE_CHECKING:
     import sqlalchemy
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-    from compliance_pipelines.audit_log.entry import AuditEntry
+    from compliance_pipelines.audit_log.entry import AuditEntry, UndatedEntry
 
 __all__ = ["AppendResult", "ArchivedIdSource", "AsyncAuditLog", "AuditLog"]
 
 _APPEND = "the append"
+
+
+def _append_one(
+    connection: sqlalchemy.Connection, entry: AuditEntry | UndatedEntry, accept: Acceptance
+) -> tuple[bool, AuditEntry]:
+    of_now = dated_apart(connection, entry)
+    return append_one(connection, of_now, accept), of_now
+
+
+def _insert_dated(
+    connection: sqlalchemy.Connection, entry: AuditEntry | UndatedEntry, accept: Acceptance
+) -> AuditEntry:
+    of_now = dated(connection, entry)
+    insert(connection, of_now, accept)
+    return of_now
 
 
 class AuditLog:
@@ -55,7 +78,7 @@ class AuditLog:
         self._engine = engine
         self._accept = Acceptance(first_day, archived_ids)
 
-    def append(self, entry: AuditEntry) -> bool:
+    def append(self, entry: AuditEntry | UndatedEntry) -> bool:
         """Append one entry; it is durable when this returns.
 
         Returns:
@@ -67,8 +90,11 @@ class AuditLog:
             PurgedDayError: its day was purged, and there is no archive to ask.
             AppendInterruptedError: the database was lost or busy; append it again.
         """
+        return self._append(entry)[0]
+
+    def _append(self, entry: AuditEntry | UndatedEntry) -> tuple[bool, AuditEntry]:
         with appending(_APPEND, self._engine), self._engine.connect() as connection:
-            return append_one(connection, entry, self._accept)
+            return _append_one(connection, entry, self._accept)
 
     def append_many(self, entries: Iterable[AuditEntry]) -> AppendResult:
         """Append entries by COPY, all of them or none; they stream, so there may be any number.
@@ -85,13 +111,19 @@ class AuditLog:
         with appending(_APPEND, self._engine), self._engine.connect() as connection:
             return append_batch(connection, entries, self._accept)
 
-    def append_within(self, connection: sqlalchemy.Connection, entry: AuditEntry) -> None:
+    def append_within(self, connection: sqlalchemy.Connection, entry: AuditEntry | UndatedEntry) -> AuditEntry:
         """Append an entry of the present in the caller's transaction: it is there if the work that it tells of is.
+
+        The transaction may have begun long ago: an entry is judged by the clock of the moment, and takes its time from
+        there where it has none.
+
+        Returns:
+            The entry, dated.
 
         Raises:
             InvalidEntryError: its day is before the first one.
         """
-        insert(connection, entry, self._accept)
+        return _insert_dated(connection, entry, self._accept)
 
     def record_deletion(self, **facts: Unpack[DeletionFacts]) -> AuditEntry:
         """Append the record of a GDPR Article 17 deletion; :class:`~.deletion.DeletionFacts` gives the arguments.
@@ -103,15 +135,11 @@ class AuditLog:
             InvalidEntryError: a value cannot be stored.
             AppendInterruptedError: the database was lost or busy.
         """
-        entry = deletion_entry(**facts)
-        self.append(entry)
-        return entry
+        return self._append(deletion_entry(**facts))[1]
 
     def record_deletion_within(self, connection: sqlalchemy.Connection, **facts: Unpack[DeletionFacts]) -> AuditEntry:
         """The same as :meth:`record_deletion` in the caller's transaction."""
-        entry = deletion_entry(**facts)
-        self.append_within(connection, entry)
-        return entry
+        return self.append_within(connection, deletion_entry(**facts))
 
 
 class AsyncAuditLog:
@@ -130,11 +158,14 @@ class AsyncAuditLog:
         self._engine = engine
         self._accept = Acceptance(first_day, archived_ids)
 
-    async def append(self, entry: AuditEntry) -> bool:
+    async def append(self, entry: AuditEntry | UndatedEntry) -> bool:
         """See :meth:`AuditLog.append`."""
+        return (await self._append(entry))[0]
+
+    async def _append(self, entry: AuditEntry | UndatedEntry) -> tuple[bool, AuditEntry]:
         with appending(_APPEND, self._engine.sync_engine):
             async with self._engine.connect() as connection:
-                return await connection.run_sync(append_one, entry, self._accept)
+                return await connection.run_sync(_append_one, entry, self._accept)
 
     async def append_many(self, entries: Iterable[AuditEntry]) -> AppendResult:
         """See :meth:`AuditLog.append_many`."""
@@ -142,18 +173,14 @@ class AsyncAuditLog:
             async with self._engine.connect() as connection:
                 return await connection.run_sync(append_batch, entries, self._accept)
 
-    async def append_within(self, connection: AsyncConnection, entry: AuditEntry) -> None:
+    async def append_within(self, connection: AsyncConnection, entry: AuditEntry | UndatedEntry) -> AuditEntry:
         """See :meth:`AuditLog.append_within`."""
-        await connection.run_sync(insert, entry, self._accept)
+        return await connection.run_sync(_insert_dated, entry, self._accept)
 
     async def record_deletion(self, **facts: Unpack[DeletionFacts]) -> AuditEntry:
         """See :meth:`AuditLog.record_deletion`."""
-        entry = deletion_entry(**facts)
-        await self.append(entry)
-        return entry
+        return (await self._append(deletion_entry(**facts)))[1]
 
     async def record_deletion_within(self, connection: AsyncConnection, **facts: Unpack[DeletionFacts]) -> AuditEntry:
         """See :meth:`AuditLog.record_deletion_within`."""
-        entry = deletion_entry(**facts)
-        await self.append_within(connection, entry)
-        return entry
+        return await self.append_within(connection, deletion_entry(**facts))

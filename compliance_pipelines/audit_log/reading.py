@@ -11,8 +11,7 @@ and this session for the third, PostgreSQL could not see that nobody goes on.
 
 from __future__ import annotations
 
-import re
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from threading import Lock
@@ -23,11 +22,12 @@ import adbc_driver_manager
 import adbc_driver_postgresql
 import pyarrow as pa
 from adbc_driver_manager import AdbcConnection, AdbcDatabase, AdbcStatement
+from adbc_driver_manager._reader import AdbcRecordBatchReader
 from psycopg import sql
 
 from compliance_pipelines.audit_log.entry import ENTRY_SCHEMA
 from compliance_pipelines.database import session_uri
-from compliance_pipelines.database_errors import is_passing, is_passing_state
+from compliance_pipelines.database_errors import is_passing
 from compliance_pipelines.database_sessions import pin_session
 from compliance_pipelines.errors import ComplianceError, TransientError
 from compliance_pipelines.interruption import cancelled_by_signals
@@ -36,11 +36,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import sqlalchemy
+    from adbc_driver_manager import ArrowArrayStreamHandle
 
 HOT_TABLE: Final = ("public", "audit_logs")
 
 _BATCH_BYTES: Final = 8 * 2**20
-_SQLSTATE: Final = re.compile(r"SQLSTATE: ([0-9A-Z]{5})")
 _ONE_SNAPSHOT: Final = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 # Where a row stands, in which table, and which transaction wrote it there: another version has another of these.
 _ROW_VERSIONS: Final = sql.SQL("""
@@ -50,7 +50,12 @@ _ROW_VERSIONS: Final = sql.SQL("""
 """)
 _SELECT: Final = sql.SQL(
     'SELECT id, log_entry_id, "timestamp", user_id, action, resource_type, resource_id, result,'
-    " metadata::text AS metadata, created_at, tx_id FROM {table} WHERE {conditions} ORDER BY id"
+    ' metadata::text AS metadata, created_at, tx_id FROM {table} AS entry WHERE {conditions} ORDER BY id, "timestamp"'
+)
+# Of rows that break a rule of the table, no text is ever asked for: it may be larger than PostgreSQL can return.
+_NOT_QUARANTINED: Final = sql.SQL(
+    'NOT EXISTS (SELECT FROM public.audit_quarantine AS held WHERE held.id = entry.id AND held."timestamp" ='
+    ' entry."timestamp")'
 )
 
 
@@ -65,7 +70,7 @@ class ReadingError(TransientError):
 
 
 class UnreadableRowsError(ComplianceError):
-    """The rows cannot be read, now or later, until what the message names is mended; nothing was changed."""
+    """PostgreSQL cannot return the rows as they are, or refuses to: reading again ends the same way."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +93,8 @@ def _of_day(day: date) -> sql.Composable:
 
 
 def rows_query(*, day: date | None, tx_from: int | None, tx_to: int | None, table: tuple[str, str] = HOT_TABLE) -> str:
-    """The query for the entries of a day whose transaction ids lie in [tx_from, tx_to)."""
-    conditions: list[sql.Composable] = []
+    """The query for the entries of a day whose transaction ids lie in [tx_from, tx_to), without quarantined ones."""
+    conditions: list[sql.Composable] = [_NOT_QUARANTINED] if table == HOT_TABLE else []
     if day is not None:
         conditions.append(_of_day(day))
     if tx_from is not None:
@@ -116,7 +121,9 @@ class SnapshotReader:
         tx_to: int | None = None,
         table: tuple[str, str] = HOT_TABLE,
     ) -> Iterator[Iterator[pa.RecordBatch]]:
-        """Stream entries in ENTRY_SCHEMA and id order: one COPY.
+        """Stream entries in ENTRY_SCHEMA, ordered by id and timestamp: one COPY.
+
+        Two entries of a day have the same id where the sequence went back, as it may after a failover.
 
         Args:
             day: UTC day of the entries' timestamps; None for all.
@@ -210,15 +217,20 @@ def _only_row(connection: AdbcConnection, query: str) -> dict[str, str | None]:
         statement.set_options(**{"adbc.postgresql.use_copy": "false"})
         statement.set_sql_query(query)
         stream, _ = statement.execute_query()
-        with pa.RecordBatchReader.from_stream(stream) as reader:
+        with _reader(stream) as reader:
             (row,) = reader.read_all().to_pylist()
     return dict(row)
+
+
+def _reader(stream: ArrowArrayStreamHandle) -> closing[AdbcRecordBatchReader]:
+    """The batches of a stream; Arrow's own reader drops the SQLSTATE of what ends it."""
+    return closing(AdbcRecordBatchReader._import_from_c(stream.address))  # noqa: SLF001
 
 
 def _batches(statement: AdbcStatement, where: str) -> Iterator[pa.RecordBatch]:
     with _as_reading_errors(where):
         stream, _ = statement.execute_query()
-        with pa.RecordBatchReader.from_stream(stream) as batches:
+        with _reader(stream) as batches:
             for batch in batches:
                 yield pa.RecordBatch.from_arrays(batch.columns, schema=ENTRY_SCHEMA)
 
@@ -231,14 +243,13 @@ def _as_reading_errors(where: str) -> Iterator[None]:
     except adbc_driver_manager.Error as error:
         raise _reading_error(where, error, passing=is_passing(error)) from error
     except (pa.ArrowException, OSError) as error:
-        # Arrow has no place for a SQLSTATE but the text, and a lost connection has none.
-        state = _SQLSTATE.search(str(error))
-        passing = is_passing_state(state[1]) if state else isinstance(error, OSError)
-        raise _reading_error(where, error, passing=passing) from error
+        raise _reading_error(where, error, passing=isinstance(error, OSError)) from error
 
 
 def _reading_error(where: str, error: Exception, *, passing: bool) -> ComplianceError:
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     if passing:
         return ReadingError(f"{where} could not be read to the end: {reason}; run it again")
-    return UnreadableRowsError(f"{where} cannot be read: {reason}")
+    return UnreadableRowsError(
+        f"{where} cannot be read: {reason}; it stays so until somebody mends it: `compliance db check` tells more"
+    )

@@ -69,7 +69,7 @@ NEW_ENTRIES_AT_OTHER_TIMES = text("""
     LIMIT :most
 """)
 
-TRANSACTION_TIME = text("SELECT now()")
+MOMENT = text("SELECT clock_timestamp()")
 CREATE_IMPORT = text("""
     CREATE TEMPORARY TABLE audit_import (
         line BIGINT, log_entry_id TEXT, "timestamp" TIMESTAMPTZ, user_id TEXT, action TEXT, resource_type TEXT,
@@ -109,6 +109,41 @@ INSERT_IMPORTED = text(f"""
     INSERT INTO audit_logs ({_COLUMNS}) SELECT {_COLUMNS} FROM audit_import
     ON CONFLICT (log_entry_id, "timestamp") DO NOTHING
 """)  # noqa: S608 - constants only
+
+QUARANTINE_ENTRIES = text("SELECT day, entries, reasons, ids FROM audit_quarantine_entries(:tx_from, :tx_to)")
+# The rows themselves are judged again: what stands in the quarantine and breaks no rule was put there by a superuser.
+QUARANTINED_ON_DAY = text("""
+    SELECT count(*) AS entries,
+           (array_agg(held.id ORDER BY held.id))[1:5] AS ids,
+           array_agg(DISTINCT held.reason) AS reasons,
+           count(*) FILTER (WHERE entry.id IS NULL) AS removed,
+           count(*) FILTER (WHERE entry.id IS NOT NULL
+               AND audit_entry_flaw(entry.log_entry_id, entry."timestamp", entry.user_id, entry.action,
+                                    entry.resource_type, entry.resource_id, entry.result, entry.metadata,
+                                    entry.created_at) IS NULL) AS sound
+    FROM audit_quarantine AS held
+    LEFT JOIN audit_logs AS entry ON entry.id = held.id AND entry."timestamp" = held."timestamp"
+    WHERE held.day = :day
+""")
+QUARANTINED = text("""
+    SELECT count(*) AS entries, count(DISTINCT day) AS days, min(day)::text AS first_day, max(day)::text AS last_day,
+           (array_agg(id ORDER BY id))[1:5] AS ids
+    FROM audit_quarantine
+""")
+RULES = text("""
+    SELECT rule.name, bool_or(coalesce(convalidated, false)) AS validated, count(conname) AS present
+    FROM unnest(CAST(:names AS text[])) AS rule (name)
+    LEFT JOIN pg_constraint ON conname = rule.name AND conrelid = 'audit_logs'::regclass
+    GROUP BY rule.name ORDER BY rule.name
+""")
+# The newest segments hold the largest ids: no need to look at all of them. The sequence is read after the snapshot was
+# taken, so that it is never behind what is seen.
+ID_SEQUENCE = text("""
+    SELECT (SELECT max(last_id) FROM (SELECT last_id FROM ledger_segments ORDER BY seq DESC LIMIT 1000) AS newest)
+               AS sealed,
+           CASE WHEN has_sequence_privilege('audit_logs_id_seq', 'SELECT, USAGE')
+                THEN coalesce(pg_sequence_last_value('audit_logs_id_seq'), 0) END AS given
+""")
 
 CREATE_DAY = text("SELECT audit_create_day(:day)")
 MAKE_FENCE = text("SELECT audit_make_fence(:day)")

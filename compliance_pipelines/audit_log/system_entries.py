@@ -1,15 +1,15 @@
 """Entries that the project appends about its own work.
 
-Here: how such an entry is named and dated. Not here: what it says, which is the business of whoever did the work.
+Here: how such an entry is named. Not here: what it says, which is the business of whoever did the work; its time, which
+the database gives when it is appended.
 """
 
 from __future__ import annotations
 
 import uuid
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from compliance_pipelines.audit_log.entry import AuditEntry
+from compliance_pipelines.audit_log.entry import UndatedEntry
 
 if TYPE_CHECKING:
     from compliance_pipelines.audit_log.entry import JsonValue
@@ -23,9 +23,8 @@ def system_entry(  # noqa: PLR0913 - an entry's fields, each by its name
     resource_id: str,
     result: str,
     metadata: JsonValue,
-    timestamp: datetime | None = None,
-) -> AuditEntry:
-    """An entry of this moment by `actor`, under an id of its own.
+) -> UndatedEntry:
+    """An entry of the present by `actor`, under an id of its own.
 
     Args:
         actor: the `user_id`, as AUDIT_LOG_ACTOR gives it.
@@ -34,14 +33,9 @@ def system_entry(  # noqa: PLR0913 - an entry's fields, each by its name
         resource_id: the thing it was done to.
         result: how it ended.
         metadata: any JSON.
-        timestamp: aware; None is the real time, whatever clock decides what is due.
-
-    Raises:
-        InvalidEntryError: a value cannot be stored.
     """
-    return AuditEntry(
+    return UndatedEntry(
         log_entry_id=f"{action.replace('.', '_')}_{uuid.uuid4()}",
-        timestamp=timestamp or datetime.now(UTC),
         user_id=actor,
         action=action,
         result=result,

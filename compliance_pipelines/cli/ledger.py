@@ -32,6 +32,10 @@ def seal() -> None:
         while more:
             result = sealing.seal(services)
             click.echo(_in_words(result))
+            for day in result.quarantined:
+                click.echo(f"not sealed, because it breaks a rule: {day}", err=True)
+            if result.sequence is not None:
+                click.echo(f"{result.sequence}: {result.sequence.remedy}", err=True)
             more = result.more
 
 

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     import sqlalchemy
 
-    from compliance_pipelines.audit_log.entry import AuditEntry
+    from compliance_pipelines.audit_log.entry import UndatedEntry
     from compliance_pipelines.conversations.freezing import FrozenThread
     from compliance_pipelines.conversations.plan import Holds, PlannedThread
     from compliance_pipelines.conversations.record import OpenPurge, PurgedSet, WorkItem
@@ -380,7 +380,7 @@ class Retention:
         self.hook(PurgeStep.RECORDED)
         return recorded
 
-    def _entry(self, purge: OpenPurge, summed: dict[str, Any], resurrected: int) -> AuditEntry:
+    def _entry(self, purge: OpenPurge, summed: dict[str, Any], resurrected: int) -> UndatedEntry:
         return system_entry(
             self.services.settings.audit_log_actor,
             action=ACTION,

@@ -11,9 +11,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from compliance_pipelines.audit_log.deletion import deletion_entry
+from compliance_pipelines.audit_log.deletion import undated_deletion_entry
 from compliance_pipelines.audit_log.log import AuditLog
 from compliance_pipelines.erasure import sql
 from compliance_pipelines.erasure.record import Case, EventKind
@@ -21,11 +22,10 @@ from compliance_pipelines.pseudonyms import subjects_from_settings
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Mapping
 
     import sqlalchemy
 
-    from compliance_pipelines.audit_log.entry import AuditEntry
+    from compliance_pipelines.audit_log.entry import AuditEntry, JsonValue, UndatedEntry
     from compliance_pipelines.services import Services
 
 SUCCESS: Final = "success"
@@ -185,18 +185,18 @@ def close(services: Services, connection: sqlalchemy.Connection, case: Case) -> 
         ],
         more={"statement_sha256": statement_hash(statement)},
     )
-    _append(services, connection, entry)
+    appended = _append(services, connection, entry)
     connection.execute(
         sql.INSERT_CLOSURE,
         {
             "request_id": case.request.id,
             "result": result,
-            "log_entry_id": entry.log_entry_id,
-            "entry_timestamp": entry.timestamp,
+            "log_entry_id": appended.log_entry_id,
+            "entry_timestamp": appended.timestamp,
             "statement": statement,
         },
     )
-    return entry
+    return appended
 
 
 def record_partial(services: Services, connection: sqlalchemy.Connection, case: Case) -> AuditEntry | None:
@@ -213,8 +213,7 @@ def record_partial(services: Services, connection: sqlalchemy.Connection, case: 
     entry = _deletion_record(
         services, case, deleted, success=False, errors=_problems(case), more={"attempt": case.attempts}
     )
-    _append(services, connection, entry)
-    return entry
+    return _append(services, connection, entry)
 
 
 def _problems(case: Case) -> list[str]:
@@ -237,11 +236,11 @@ def _deletion_record(  # noqa: PLR0913 - what the requirement says the record ha
     success: bool,
     errors: list[str],
     more: Mapping[str, str | int],
-) -> AuditEntry:
+) -> UndatedEntry:
     """As AuditLog.record_deletion_within makes it, with the request's number, which the requirement does not forbid."""
     subjects = subjects_from_settings(services.settings)
     request = case.request
-    entry = deletion_entry(
+    entry = undated_deletion_entry(
         user_id=subjects.name(request.user_id),
         deleted_data_types=sorted(data_type for data_type, count in deleted.items() if count),
         deletion_count=deleted.total(),
@@ -249,9 +248,13 @@ def _deletion_record(  # noqa: PLR0913 - what the requirement says the record ha
         errors=[subjects.scrub(error, request.user_id) for error in errors],
         reason=subjects.scrub(request.reason, request.user_id),
     )
-    metadata = json.loads(entry.metadata_text or "{}")
-    return dataclasses.replace(entry, metadata={**metadata, "request_id": request.id, **more})
+    return dataclasses.replace(entry, metadata={**_members(entry.metadata), "request_id": request.id, **more})
 
 
-def _append(services: Services, connection: sqlalchemy.Connection, entry: AuditEntry) -> None:
-    AuditLog(services.engine, first_day=services.settings.audit_log_first_day).append_within(connection, entry)
+def _members(metadata: JsonValue) -> Mapping[str, JsonValue]:
+    return metadata if isinstance(metadata, Mapping) else {}
+
+
+def _append(services: Services, connection: sqlalchemy.Connection, entry: UndatedEntry) -> AuditEntry:
+    log = AuditLog(services.engine, first_day=services.settings.audit_log_first_day)
+    return log.append_within(connection, entry)

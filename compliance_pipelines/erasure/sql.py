@@ -56,6 +56,7 @@ DELETION_RECORDS = text("""
     SELECT log_entry_id, "timestamp", user_id, result, metadata::text AS metadata
     FROM audit_logs
     WHERE action = :action AND "timestamp" >= :since
+      AND audit_json_bytes(metadata) <= 1048576
       AND (CAST(:names AS text[]) IS NULL OR user_id = ANY(:names))
     ORDER BY "timestamp", id
 """)

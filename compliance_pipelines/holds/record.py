@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     import sqlalchemy
 
-    from compliance_pipelines.audit_log.entry import AuditEntry
+    from compliance_pipelines.audit_log.entry import UndatedEntry
     from compliance_pipelines.services import Services
 
 _RESOURCE_TYPE: Final = "legal_hold"
@@ -155,11 +155,11 @@ def all_holds(connection: sqlalchemy.Connection) -> list[RecordedHold]:
     ]
 
 
-def _append(services: Services, connection: sqlalchemy.Connection, entry: AuditEntry) -> None:
+def _append(services: Services, connection: sqlalchemy.Connection, entry: UndatedEntry) -> None:
     AuditLog(services.engine, first_day=services.settings.audit_log_first_day).append_within(connection, entry)
 
 
-def _entry(services: Services, action: str, hold: Hold, *, reason: str, author: str) -> AuditEntry:
+def _entry(services: Services, action: str, hold: Hold, *, reason: str, author: str) -> UndatedEntry:
     subjects = subjects_from_settings(services.settings)
     return system_entry(
         services.settings.audit_log_actor,

@@ -61,7 +61,9 @@ class _Tree:
 
 
 class SegmentHasher:
-    """One tree for each range of transaction ids, fed with rows in id order; memory grows with the ranges alone.
+    """One tree for each range of transaction ids, fed with rows ordered by id and timestamp.
+
+    Memory grows with the ranges alone.
 
     Args:
         ranges: disjoint, in any order.

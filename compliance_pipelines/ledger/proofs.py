@@ -62,7 +62,7 @@ class FoundEntry:
     Attributes:
         day: its UTC day.
         tx_id: its transaction id.
-        batches: the rows of the part that holds it, in ENTRY_SCHEMA and id order.
+        batches: the rows of the part that holds it, in ENTRY_SCHEMA, ordered by id and timestamp.
     """
 
     day: date

@@ -3,7 +3,8 @@
 Here: one pass, from the lock to the publication. Not here: the tree, the note, the objects in the cold store.
 
 A pass takes the entries between the last horizon and the oldest transaction that is still running, so that an entry
-whose transaction holds a low id and commits late is left for a later pass and never skipped.
+whose transaction holds a low id and commits late is left for a later pass and never skipped. Entries that break a rule
+of the table are put into quarantine, on record, and stop no others.
 """
 
 from __future__ import annotations
@@ -16,8 +17,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy.exc import IntegrityError
 
+from compliance_pipelines.audit_log import quarantine
 from compliance_pipelines.audit_log.appending import start_of
+from compliance_pipelines.audit_log.log import AuditLog
 from compliance_pipelines.audit_log.reading import read_rows
+from compliance_pipelines.audit_log.sequence import SequenceWentBack, sequence_went_back
+from compliance_pipelines.audit_log.system_entries import system_entry
 from compliance_pipelines.database_errors import LockBusyError
 from compliance_pipelines.database_locks import process_lock
 from compliance_pipelines.errors import ComplianceError
@@ -75,6 +80,8 @@ class SealResult:
         published: sizes of the checkpoints put into the cold store, those of an interrupted pass included.
         more: the pass was cut at its bound, so that entries are left for the next one.
         busy: another process was sealing, so that this one did nothing.
+        quarantined: the entries that break a rule and were therefore not sealed, by day.
+        sequence: says that new entries repeat ids; None where they do not.
     """
 
     segments: tuple[Segment, ...] = ()
@@ -82,6 +89,8 @@ class SealResult:
     published: tuple[int, ...] = ()
     more: bool = False
     busy: bool = False
+    quarantined: tuple[quarantine.Quarantined, ...] = ()
+    sequence: SequenceWentBack | None = None
 
     @property
     def entries(self) -> int:
@@ -102,6 +111,8 @@ class _Work:
     entries_per_day: Mapping[date, int]
     more: bool
     now: datetime
+    quarantined: tuple[quarantine.Quarantined, ...]
+    sequence: SequenceWentBack | None
 
 
 def _no_step(_name: str) -> None:
@@ -125,6 +136,7 @@ def seal(services: Services, *, max_entries: int | None = None, step: Callable[[
         SegmentsInTheWayError: somebody wrote segment records beside the sealing.
         ObjectStoreError: the cold store failed; a checkpoint that was committed is published by the next pass.
         ReadingError: the entries could not be read.
+        UnreadableRowsError: the database refuses to return them.
     """
     most = services.settings.ledger_seal_max_entries if max_entries is None else max_entries
     with services.engine.connect() as connection, ExitStack() as stack:
@@ -137,17 +149,24 @@ def seal(services: Services, *, max_entries: int | None = None, step: Callable[[
             anchored = check_anchor(services, connection)
         healed = publish_pending(services, connection, anchored, step)
         with connection.begin():
-            work = _work(connection, healed.head.tx_horizon, most)
+            work = _work(services, connection, healed.head.tx_horizon, most)
         if not work.entries_per_day:
-            return SealResult(published=healed.sizes)
+            return SealResult(published=healed.sizes, quarantined=work.quarantined, sequence=work.sequence)
         segments = _hash_days(services, work, first_seq=healed.head.size, step=step)
         checkpoint = _insert(services, connection, healed.head.extended(segments), segments, step)
         step(SealStep.COMMITTED)
         published = publish_pending(services, connection, healed.head, step)
-    return SealResult(tuple(segments), checkpoint, (*healed.sizes, *published.sizes), more=work.more)
+    return SealResult(
+        tuple(segments),
+        checkpoint,
+        (*healed.sizes, *published.sizes),
+        more=work.more,
+        quarantined=work.quarantined,
+        sequence=work.sequence,
+    )
 
 
-def _work(connection: sqlalchemy.Connection, tx_from: int, most: int) -> _Work:
+def _work(services: Services, connection: sqlalchemy.Connection, tx_from: int, most: int) -> _Work:
     """The entries from the last horizon on, cut between two transactions where they are too many."""
     horizon = connection.execute(sql.HORIZON).one()
     if horizon.horizon < tx_from:
@@ -157,13 +176,40 @@ def _work(connection: sqlalchemy.Connection, tx_from: int, most: int) -> _Work:
             "`compliance ledger adopt-cluster`"
         )
     span = _Range(tx_from, horizon.horizon)
+    quarantined = _quarantine(services, connection, span)
     per_day = _entries_per_day(connection, span)
     waiting = sum(per_day.values())
     if waiting > most:
         bounds = {"since": start_of(min(per_day)), "until": start_of(max(per_day) + timedelta(days=1))}
         span = _Range(tx_from, connection.execute(sql.CUT, {**span._asdict(), **bounds, "entries": most}).scalar_one())
         per_day = _entries_per_day(connection, span)
-    return _Work(span, per_day, more=waiting > sum(per_day.values()), now=horizon.now)
+    return _Work(
+        span,
+        per_day,
+        more=waiting > sum(per_day.values()),
+        now=horizon.now,
+        quarantined=quarantined,
+        sequence=sequence_went_back(connection),
+    )
+
+
+def _quarantine(
+    services: Services, connection: sqlalchemy.Connection, span: _Range
+) -> tuple[quarantine.Quarantined, ...]:
+    """Put aside what breaks a rule, each day with an entry that says so; the next pass seals these entries."""
+    found = quarantine.quarantine_broken(connection, span.tx_from, span.tx_to)
+    log = AuditLog(services.engine, first_day=services.settings.audit_log_first_day)
+    for day in found:
+        entry = system_entry(
+            services.settings.audit_log_actor,
+            action=quarantine.ACTION,
+            resource_type="audit_day",
+            resource_id=day.day,
+            result="success",
+            metadata={"entries": day.entries, "reasons": list(day.reasons), "ids": list(day.ids)},
+        )
+        log.append_within(connection, entry)
+    return found
 
 
 def _entries_per_day(connection: sqlalchemy.Connection, span: _Range) -> dict[date, int]:

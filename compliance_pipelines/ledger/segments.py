@@ -35,7 +35,7 @@ class MalformedSegmentError(ComplianceError):
 
 @dataclass(frozen=True)
 class Segment:
-    """The record of a segment: the entries of `day` whose transaction ids lie in [tx_from, tx_to), in id order.
+    """The record of a segment: entries of `day` with transaction ids in [tx_from, tx_to), ordered by id and timestamp.
 
     Attributes:
         seq: the record's index in the ledger, from 0.

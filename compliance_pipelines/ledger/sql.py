@@ -23,6 +23,8 @@ ENTRIES_IN_NO_SEGMENT = text("""
     SELECT entry.log_entry_id
     FROM audit_logs AS entry
     WHERE entry.tx_id < :horizon
+      AND NOT EXISTS (SELECT FROM audit_quarantine AS held
+                      WHERE held.id = entry.id AND held."timestamp" = entry."timestamp")
       AND NOT EXISTS (SELECT FROM ledger_segments AS segment
                       WHERE segment.day = (entry."timestamp" AT TIME ZONE 'UTC')::date
                         AND segment.tx_from <= entry.tx_id AND entry.tx_id < segment.tx_to

@@ -38,7 +38,9 @@ from compliance_pipelines.archive.catalogue import (
 from compliance_pipelines.archive.readback import ColdArchive, PartCheck, Question, check_part
 from compliance_pipelines.archive.sealed_rows import SealedRows
 from compliance_pipelines.audit_log.partitions import SLOW_PURGE_ENTRIES, began_without_table, runway, strays
+from compliance_pipelines.audit_log.quarantine import quarantine_total
 from compliance_pipelines.audit_log.reading import read_rows
+from compliance_pipelines.audit_log.sequence import sequence_went_back
 from compliance_pipelines.clock import utc_day
 from compliance_pipelines.errors import ComplianceError
 from compliance_pipelines.ledger.anchor import check_anchor
@@ -350,11 +352,17 @@ def _sealing(services: Services) -> Verdict:
         with services.engine.connect() as connection:
             check_cluster(connection)
             check_anchor(services, connection)
+            quarantined, sequence = quarantine_total(connection), sequence_went_back(connection)
     except ComplianceError as error:
         if is_passing(error):
             raise
         return Verdict(str(error), "")
-    return Verdict(None, "The database and the cold store tell the same story.")
+    problems = [str(problem) for problem in (quarantined, sequence) if problem is not None]
+    return Verdict(
+        "; ".join(problems) or None,
+        "The database and the cold store tell the same story.",
+        metadata={"quarantined entries": 0 if quarantined is None else quarantined.entries},
+    )
 
 
 def sealing_lag_verdict(services: Services) -> Verdict:

@@ -17,6 +17,8 @@ from compliance_pipelines.archive.adoption import stored_day
 from compliance_pipelines.archive.catalogue import ArchivedPart, day_bounds, parts_of_day
 from compliance_pipelines.archive.errors import ManifestError
 from compliance_pipelines.archive.readback import ColdArchive
+from compliance_pipelines.audit_log.quarantine import quarantined_on
+from compliance_pipelines.audit_log.reading import UnreadableRowsError
 from compliance_pipelines.clock import utc_day
 from compliance_pipelines.errors import TransientError
 from compliance_pipelines.object_store.port import ObjectMissingError, ObjectStoreError
@@ -78,6 +80,7 @@ class _Seen:
     parts: int = 0
     archived_entries: int = 0
     hot_entries: int = 0
+    quarantined_entries: int = 0
 
 
 class DayVerifier:
@@ -124,7 +127,7 @@ class DayVerifier:
             ).read()
             if self._catalogue(day).whereabouts == before.whereabouts:
                 self._tell(seen)
-                return bool(segments or seen.parts or seen.hot_entries or before.parts)
+                return bool(segments or seen.parts or seen.hot_entries or seen.quarantined_entries or before.parts)
         self._journal.cannot_tell(
             Undecided("its parts changed whenever it was looked at; run the verification again", day=day)
         )
@@ -178,6 +181,7 @@ class _DayReading:
         self._check_numbers()
         self._read_unrecorded()
         self._read_hot_rows()
+        self._read_quarantine()
         return self._seen
 
     def _find(self, kind: Kind, message: str, part: int | None = None, key: str | None = None) -> None:
@@ -316,17 +320,43 @@ class _DayReading:
             found = connection.execute(sql.ENTRIES_IN_RANGE_EXIST, {**day_bounds(self._day), **bounds})
             return bool(found.scalar_one())
 
+    def _read_quarantine(self) -> None:
+        """Name what is not sealed because it breaks a rule; whoever put something else there hides nothing by it."""
+        with self._services.engine.connect() as connection:
+            held = quarantined_on(connection, self._day)
+        if held.entries:
+            self._note(
+                NoteKind.ENTRY_QUARANTINED,
+                f"{held}. What breaks a rule of the audit log is in no segment and in no part: only PostgreSQL has it",
+            )
+        self._seen.quarantined_entries = held.entries
+        if held.sound:
+            self._find(
+                Kind.QUARANTINE_ALTERED,
+                f"in PostgreSQL, {held.sound:,} entries were put into quarantine that break no rule, so that they are "
+                f"kept out of the ledger",
+            )
+        if held.removed:
+            self._find(
+                Kind.QUARANTINE_ALTERED, f"in PostgreSQL, {held.removed:,} of the quarantined entries were deleted"
+            )
+
     def _read_hot_rows(self) -> None:
         expected = [segment for seq, segment in self._segments.items() if seq not in self._seen.gone]
         gone = [segment for seq, segment in self._segments.items() if seq in self._seen.gone]
-        hot = check_hot_rows(
-            self._services.engine,
-            self._day,
-            expected=expected,
-            gone=gone,
-            tx_horizon=self._horizon,
-            on_rows=self._on_rows,
-        )
+        try:
+            hot = check_hot_rows(
+                self._services.engine,
+                self._day,
+                expected=expected,
+                gone=gone,
+                tx_horizon=self._horizon,
+                on_rows=self._on_rows,
+            )
+        except UnreadableRowsError as error:
+            # One row that nobody can read must not hide what is wrong with all other days.
+            self._seen.undecided.append(Undecided(f"its rows in PostgreSQL could not be read: {error}", day=self._day))
+            return
         self._seen.hot_entries = hot.rows
         if hot.rows or not self._segments:
             self._seen.findings += hot.findings

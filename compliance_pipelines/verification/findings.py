@@ -29,6 +29,7 @@ class Kind(StrEnum):
     ENTRY_DELETED = "entry_deleted"
     ENTRY_INSERTED = "entry_inserted"
     DAY_MISSING = "day_missing"
+    QUARANTINE_ALTERED = "quarantine_altered"
 
     OBJECT_ALTERED = "object_altered"
     OBJECT_TRUNCATED = "object_truncated"
@@ -67,6 +68,7 @@ class NoteKind(StrEnum):
     OBJECT_UNKNOWN = "object_unknown"
     NOT_ARCHIVED = "not_archived"
     GAP = "gap"
+    ENTRY_QUARANTINED = "entry_quarantined"
 
 
 K = TypeVar("K", Kind, NoteKind)

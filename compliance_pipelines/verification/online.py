@@ -6,7 +6,7 @@ Here: which days there are, and the order of the steps. Not here: the steps.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Final
 
@@ -107,10 +107,11 @@ def _established(
 
 
 def _all_days(services: Services, index: SegmentIndex, journal: Journal) -> set[date]:
-    """The days that the ledger, the catalogue, the cold store or PostgreSQL's rows know of."""
+    """The days that the ledger, the catalogue, the cold store, the quarantine or PostgreSQL's rows know of."""
     days = {*index.days(Source.LEDGER), *_days_in_cold_store(services, journal)}
     with services.engine.connect() as connection:
         days.update(connection.execute(sql.DAYS_OF_PARTS).scalars())
+        days.update(connection.execute(sql.DAYS_OF_QUARANTINE).scalars())
     return days.union(_days_with_rows(services))
 
 
@@ -135,7 +136,7 @@ def _days_with_rows(services: Services) -> Iterator[date]:
     cuts |= tables | {day + timedelta(days=1) for day in tables}
     bounds = [date.min, *sorted(cuts - {date.min})]
     for since, until in zip_longest(bounds, bounds[1:]):
-        last = datetime.max.replace(tzinfo=UTC) if until is None else start_of(until) - timedelta(microseconds=1)
+        last = start_of(until or date.max) - timedelta(microseconds=1)
         yield from _days_with_rows_between(services, since, last)
 
 
@@ -152,8 +153,6 @@ def _days_with_rows_between(services: Services, since: date, last: datetime) -> 
         if day is None:
             return
         yield day
-        if day == date.max:
-            return
         since = day + timedelta(days=1)
 
 
@@ -173,3 +172,8 @@ def _find_entries_of_no_day_or_time(services: Services, known: KnownLedger, jour
         if ids:
             message = f"in PostgreSQL, entries were inserted {what} ({', '.join(ids)})"
             journal.find(Finding(kind=Kind.ENTRY_INSERTED, message=message))
+    with services.engine.connect() as connection:
+        ids = list(connection.execute(sql.QUARANTINED_OUT_OF_TIME, {"most": _SHOWN_IDS}).scalars())
+    if ids:
+        message = f"entries are in quarantine because their timestamp is on no day ({', '.join(ids)})"
+        journal.note(Note(kind=NoteKind.ENTRY_QUARANTINED, message=message))

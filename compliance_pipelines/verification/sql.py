@@ -19,9 +19,19 @@ NEXT_DAY_WITH_ENTRIES = text("""
     WHERE "timestamp" >= :since AND "timestamp" <= :last
 """)
 ENTRIES_OUT_OF_TIME = text("""
-    SELECT log_entry_id FROM audit_logs
-    WHERE "timestamp" < '0001-01-01+00' OR "timestamp" >= '10000-01-01+00' OR NOT isfinite("timestamp")
+    SELECT left(log_entry_id, 200) FROM audit_logs AS entry
+    WHERE ("timestamp" < '0001-01-01+00' OR "timestamp" >= '9999-12-31+00' OR NOT isfinite("timestamp"))
+      AND NOT EXISTS (SELECT FROM audit_quarantine AS held
+                      WHERE held.id = entry.id AND held."timestamp" = entry."timestamp")
     ORDER BY id LIMIT :most
+""")
+# The days that the look at each day passes over are named here; all others are looked at by their day.
+QUARANTINED_OUT_OF_TIME = text("""
+    SELECT left(log_entry_id, 200) FROM audit_quarantine
+    WHERE day < '0001-01-01' OR day >= '9999-12-31' OR NOT isfinite(day) ORDER BY id LIMIT :most
+""")
+DAYS_OF_QUARANTINE = text("""
+    SELECT DISTINCT day FROM audit_quarantine WHERE day >= '0001-01-01' AND day < '9999-12-31' ORDER BY day
 """)
 # A row that is visible was written by a transaction below the snapshot's end. One with a larger id would wait for its
 # sealing for ever. In another cluster than the adopted one, ids are not comparable.

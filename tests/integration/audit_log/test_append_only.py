@@ -218,6 +218,7 @@ def test_the_roles_have_exactly_these_privileges(superuser_engine: sqlalchemy.En
     readable = {
         "audit_logs",
         "audit_log_entries",
+        "audit_quarantine",
         "ledger_clusters",
         "ledger_segments",
         "ledger_checkpoints",

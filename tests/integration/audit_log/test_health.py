@@ -27,7 +27,17 @@ if TYPE_CHECKING:
     from compliance_pipelines.services import Services
     from tests.integration.audit_log.command import Command
 
-NAMES = ["connectivity", "migrations", "privileges", "partitions", "partition runway", "sealing lag"]
+NAMES = [
+    "connectivity",
+    "migrations",
+    "privileges",
+    "entry rules",
+    "quarantine",
+    "id sequence",
+    "partitions",
+    "partition runway",
+    "sealing lag",
+]
 Findings = dict[str, tuple[str, str]]
 
 

@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,7 +16,7 @@ from click.testing import CliRunner
 
 from compliance_pipelines.archive.export import archive_day
 from compliance_pipelines.archive.purge import purge_day
-from compliance_pipelines.audit_log.deletion import deletion_entry
+from compliance_pipelines.audit_log.log import AuditLog
 from compliance_pipelines.audit_log.partitions import ensure_days
 from compliance_pipelines.cli import compliance
 from compliance_pipelines.erasure import closing
@@ -154,7 +153,10 @@ def test_a_record_that_left_postgresql_for_the_archive_is_proven_from_there(
     day = moment.date()
     with services.engine.begin() as connection:
         ensure_days(connection, [day])
-    monkeypatch.setattr(closing, "deletion_entry", partial(deletion_entry, timestamp=moment))
+    log = AuditLog(services.engine)
+    monkeypatch.setattr(
+        closing, "_append", lambda _services, connection, entry: log.append_within(connection, entry.at(moment))
+    )
     number = closed(services)
     seal_all(services)
     archive_day(services, day)

@@ -31,7 +31,7 @@ _ENTRIES: Final = """
     LEFT JOIN ledger_segments AS segment
         ON segment.day = (entry."timestamp" AT TIME ZONE 'UTC')::date
         AND segment.tx_from <= entry.tx_id AND entry.tx_id < segment.tx_to
-    GROUP BY entry.*, entry.id, entry.log_entry_id, entry."timestamp" ORDER BY entry.id
+    GROUP BY entry.*, entry.id, entry.log_entry_id, entry."timestamp" ORDER BY entry.id, entry."timestamp"
 """
 
 

@@ -117,7 +117,7 @@ def test_a_database_of_an_earlier_version_is_migrated_as_far_as_the_repair_needs
     """A migration that locked every partition could not run before the repair."""
     downgrade(small_database_url, "0003")
     days = fill(small_superuser)
-    upgrade(small_database_url, "0005")
+    upgrade(small_database_url, "0004")
     assert drop_empty(small_services.engine, TODAY) == Dropped(len(days), MONTHS, 0)
     upgrade(small_database_url)
     assert count_all(small_superuser) == 0

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from compliance_pipelines.audit_log.entry import (
     MAX_ENTRY_BYTES,
     MAX_INDEXED_BYTES,
+    MAX_METADATA_DEPTH,
     AuditEntry,
     InvalidEntryError,
     JsonText,
@@ -111,7 +112,12 @@ def test_an_empty_id_is_refused() -> None:
     [
         (datetime(2025, 10, 1), "has no time zone"),  # noqa: DTZ001 - naive on purpose
         ("2025-10-01T00:00:00Z", "is str, not a datetime"),
-        (datetime.min.replace(tzinfo=timezone(timedelta(hours=1))), "outside the years 1 to 9999"),
+        (datetime.min.replace(tzinfo=timezone(timedelta(hours=1))), "outside the years 1000 to 9998"),
+        (datetime(1, 1, 1, tzinfo=UTC), "outside the years 1000 to 9998"),
+        (datetime(999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC), "outside the years 1000 to 9998"),
+        (datetime(1000, 1, 1, tzinfo=timezone(timedelta(minutes=1))), "outside the years 1000 to 9998"),
+        (datetime(9999, 1, 1, tzinfo=UTC), "outside the years 1000 to 9998"),
+        (datetime(9998, 12, 31, 23, 59, tzinfo=timezone(-timedelta(minutes=1))), "outside the years 1000 to 9998"),
     ],
 )
 def test_a_timestamp_that_is_no_moment_is_refused(timestamp: object, reason: str) -> None:
@@ -167,7 +173,7 @@ def test_what_only_looks_like_a_nul_or_a_surrogate_is_taken(metadata: JsonValue)
 
 def test_an_entry_of_one_mib_is_taken_and_of_a_byte_more_is_not() -> None:
     others = sum(len(value) for value in FIELDS.values() if isinstance(value, str))
-    room = MAX_ENTRY_BYTES - others - len('{"a":""}')
+    room = MAX_ENTRY_BYTES - others - len('{"a": ""}')
     largest = "é" * (room // 2) + "x" * (room % 2)
 
     assert entry(metadata={"a": largest}).metadata_text is not None
@@ -184,6 +190,34 @@ def test_a_number_counts_as_it_is_written_out_because_postgresql_does_so() -> No
         entry(metadata=JsonText(f"[{','.join(['1e131071'] * 9)}]"))
     with pytest.raises(InvalidEntryError, match="more than 1,048,576"):
         entry(metadata=JsonText(f"[{','.join(['1e-100'] * 12_000)}]"))
+
+
+def test_numbers_of_python_count_as_they_are_written_out_too() -> None:
+    assert entry(metadata=[1e308] * 3_000).metadata_text is not None
+    with pytest.raises(InvalidEntryError, match="more than 1,048,576"):
+        entry(metadata=[1e308] * 3_500)
+
+
+def test_metadata_counts_with_the_spaces_that_postgresql_puts_between_its_values() -> None:
+    assert entry(metadata=[1] * (MAX_ENTRY_BYTES // 3 - 100)).metadata_text is not None
+    with pytest.raises(InvalidEntryError, match="more than 1,048,576"):
+        entry(metadata=[1] * (MAX_ENTRY_BYTES // 3 + 1))
+
+
+def test_metadata_nests_to_a_depth_that_does_not_depend_on_anyones_stack() -> None:
+    deep: JsonValue = "innermost"
+    for number in range(MAX_METADATA_DEPTH):
+        deep = [deep] if number % 2 else {"in": deep}
+    assert entry(metadata=deep).metadata_text is not None
+    for deeper in ([deep], JsonText("[" * 129 + "1" + "]" * 129), {"a": [[], {"b": deep}]}):
+        with pytest.raises(InvalidEntryError, match="lies in more than 128 arrays and objects"):
+            entry(metadata=deeper)
+
+
+@pytest.mark.parametrize("metadata", [{1: "a", "1": "b"} | {"x": "y" * 2**20}, {1: [[]] * 200, "1": 2}])
+def test_members_that_become_the_same_are_a_flaw_and_no_crash(metadata: JsonValue) -> None:
+    with pytest.raises(InvalidEntryError):
+        entry(metadata=metadata)
 
 
 @pytest.mark.parametrize("name", ["log_entry_id", "user_id", "action"])

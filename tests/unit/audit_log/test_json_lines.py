@@ -179,7 +179,7 @@ def test_a_time_of_rfc_3339_is_taken(text: str, moment: datetime) -> None:
         ("2025-10-01T12:00:60Z", "is no moment"),
         ("2025-10-01T12:00:00+24:00", "is no moment"),
         ("0000-01-01T00:00:00Z", "is no moment"),
-        ("0001-01-01T00:00:00+01:00", "outside the years 1 to 9999"),
+        ("0001-01-01T00:00:00+01:00", "outside the years 1000 to 9998"),
     ],
 )
 def test_a_bad_time_is_refused(text: str, reason: str) -> None:

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import uuid
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
+import pytest
+
+from compliance_pipelines.audit_log.entry import InvalidEntryError
 from compliance_pipelines.audit_log.system_entries import system_entry
 
 
@@ -19,16 +22,21 @@ def test_an_entry_about_our_own_work_has_an_id_of_its_own_that_tells_the_action(
     prefix, _, identifier = one.log_entry_id.rpartition("_")
     assert prefix == "audit_archive"
     assert str(uuid.UUID(identifier)) == identifier
-    assert (one.user_id, one.metadata_text) == ("pipelines", '{"part":1}')
+    assert (one.user_id, one.metadata) == ("pipelines", {"part": 1})
     assert {name: getattr(one, name) for name in fields} == fields
 
 
-def test_it_is_of_this_moment_unless_another_is_given() -> None:
-    def made(timestamp: datetime | None) -> datetime:
-        return system_entry(
-            "x", action="a", resource_type="b", resource_id="c", result="d", metadata=None, timestamp=timestamp
-        ).timestamp
+def test_it_takes_its_time_when_it_is_appended() -> None:
+    undated = system_entry("x", action="a", resource_type="b", resource_id="c", result="d", metadata={"e": 1})
+    moment = datetime(2025, 10, 1, tzinfo=UTC)
 
-    before = datetime.now(UTC)
-    assert before <= made(None) < before + timedelta(seconds=10)
-    assert made(datetime(2025, 10, 1, tzinfo=UTC)) == datetime(2025, 10, 1, tzinfo=UTC)
+    entry = undated.at(moment)
+
+    assert entry.timestamp == moment
+    assert (entry.log_entry_id, entry.metadata_text) == (undated.log_entry_id, '{"e":1}')
+
+
+def test_a_value_that_cannot_be_stored_is_refused_then() -> None:
+    undated = system_entry("x", action="a", resource_type="b", resource_id="\0", result="d", metadata=None)
+    with pytest.raises(InvalidEntryError, match="NUL"):
+        undated.at(datetime.now(UTC))

@@ -77,6 +77,7 @@ HOT_ROWS: Final = [
         all_of(
             sql("ALTER TABLE audit_logs DROP CONSTRAINT audit_logs_timestamp_not_in_future"),
             sql("ALTER TABLE audit_logs DROP CONSTRAINT audit_logs_timestamp_is_finite"),
+            sql("ALTER TABLE audit_logs DROP CONSTRAINT audit_logs_timestamp_has_four_digit_year"),
             sql(f"UPDATE audit_logs SET \"timestamp\" = 'infinity' WHERE {first(HOT)}"),
         ),
         ["entry_deleted", "entry_inserted"],

@@ -1,6 +1,6 @@
 """A bounded number of partitions: entries may stay in a default partition, and what is empty is dropped step by step.
 
-Revision: 0005
+Revision: 0004
 Follows: 0003
 
 It replaces functions and touches no partition, so that it runs in a database that has thousands of them.
@@ -13,7 +13,7 @@ from typing import Final
 
 from alembic import op
 
-revision = "0005"
+revision = "0004"
 down_revision = "0003"
 branch_labels = None
 depends_on = None
