@@ -42,6 +42,7 @@ HOSTILE: Final = {
     "TimeZone": "Asia/Kathmandu",
     "array_nulls": "off",
     "bytea_output": "escape",
+    "client_connection_check_interval": "0",
     "client_encoding": "LATIN1",
     "default_transaction_deferrable": "on",
     "default_transaction_isolation": "serializable",

@@ -139,7 +139,7 @@ def test_a_day_that_is_purged_while_its_rows_are_read_raises_no_alarm(
 def test_a_deleted_row_is_named_by_the_check_of_the_rows(project: Project, superuser_engine: sqlalchemy.Engine) -> None:
     day = project.sealed(days_ago=5)
     with superuser_engine.begin() as connection:
-        connection.exec_driver_sql("SET session_replication_role = replica")
+        connection.exec_driver_sql("SET LOCAL session_replication_role = replica")
         connection.exec_driver_sql("DELETE FROM audit_logs WHERE id = (SELECT max(id) FROM audit_logs)")
     [evaluation] = project.run("daily_retention", day, checks=[ROWS_MATCH_LEDGER]).get_asset_check_evaluations()
     assert not evaluation.passed

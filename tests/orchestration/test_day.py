@@ -166,7 +166,7 @@ def test_an_altered_row_fails_its_check_and_stops_the_archive_in_the_same_run(
 
 def _alter_rows(engine: sqlalchemy.Engine, day: date) -> None:
     with engine.begin() as connection:
-        connection.exec_driver_sql("SET session_replication_role = replica")
+        connection.exec_driver_sql("SET LOCAL session_replication_role = replica")
         connection.exec_driver_sql(f"UPDATE audit_logs_{day:%Y_%m_%d} SET user_id = 'somebody else'")
 
 

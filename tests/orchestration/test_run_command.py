@@ -96,7 +96,7 @@ def test_a_day_that_fails_is_reported_and_the_others_go_on(
 ) -> None:
     altered, whole = project.sealed(days_ago=92), project.sealed(days_ago=91)
     with superuser_engine.begin() as connection:
-        connection.exec_driver_sql("SET session_replication_role = replica")
+        connection.exec_driver_sql("SET LOCAL session_replication_role = replica")
         connection.exec_driver_sql(f"UPDATE audit_logs_{altered:%Y_%m_%d} SET user_id = 'somebody else'")
     finished = command()
     assert (finished.exit_code, finished.stdout) == (1, "1 day archived, 0 days purged, 1 failure\n")

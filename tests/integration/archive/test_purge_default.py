@@ -73,10 +73,10 @@ def test_entries_are_appended_to_the_same_partition_at_every_step(services: Serv
 
 def test_a_late_entry_before_the_deletion_stops_it(services: Services, days: Days, day: date) -> None:
     def append(step: PurgeStep) -> None:
-        if step is PurgeStep.COMPARED:
+        if step is PurgeStep.CHECKED:
             AuditLog(services.engine).append(entry(day, 77))
 
-    with pytest.raises(TransientError, match=r"it changed while it was checked .*11 entries in a default partition"):
+    with pytest.raises(TransientError, match="it changed while it was checked"):
         purge_day(services, day, hook=append, sleep=no_pause)
     assert len(days.hot_rows(day)) == 11
 

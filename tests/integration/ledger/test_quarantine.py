@@ -209,8 +209,7 @@ def test_a_quarantined_entry_that_is_deleted_is_missed(
     intruder.insert(day, log_entry_id="")
     seal_all(services)
     seal_all(services)
-    intruder.execute("SET session_replication_role = replica; DELETE FROM audit_logs WHERE log_entry_id = ''")
-    intruder.execute("SET session_replication_role = origin")
+    intruder.execute("SET LOCAL session_replication_role = replica; DELETE FROM audit_logs WHERE log_entry_id = ''")
     for report in (verify(services), verify(services, [day])):
         assert [finding.kind for finding in report.findings] == [Kind.QUARANTINE_ALTERED]
 
