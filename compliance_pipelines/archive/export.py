@@ -31,6 +31,7 @@ from compliance_pipelines.archive.recording import put_manifest, record_part
 from compliance_pipelines.archive.sealed_rows import SealedRows
 from compliance_pipelines.archive.staging import staging_file
 from compliance_pipelines.audit_log.reading import read_rows
+from compliance_pipelines.ledger.store_identity import check_identity
 from compliance_pipelines.object_store.port import ObjectExistsError
 from compliance_pipelines.streaming import run_ahead
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import date
     from pathlib import Path
+    from uuid import UUID
 
     import pyarrow as pa
 
@@ -115,6 +117,7 @@ def archive_day(
             instead of raising OrphanObjectError.
 
     Raises:
+        LedgerError: the store is not the database's; nothing was put.
         SealedRowsDifferError: the rows in PostgreSQL are not those that were sealed; nothing was put.
         OrphanObjectError: an object without a manifest is in the way.
         AdoptionError: the store holds a committed part that does not fit the ledger.
@@ -126,6 +129,7 @@ def archive_day(
     started = monotonic()
     with lock_day(services.engine, day) as lock:
         archiving = _Archiving(services, lock, day, progress, hook)
+        archiving.establish()
         archiving.adopt_committed()
         archiving.adopt_orphans(beside_damaged=beside_damaged)
         archiving.archive_pending()
@@ -143,6 +147,7 @@ class _Archiving:
         self._day = day
         self._progress = progress
         self._hook = hook
+        self._store_id: UUID | None = None
         self._new_parts: list[int] = []
         self._adopted = False
         self._last_part = 0
@@ -151,6 +156,11 @@ class _Archiving:
         parts = parts_of_day(self._connection, self._day)
         self._connection.commit()
         return parts
+
+    def establish(self) -> None:
+        """Make sure of the store."""
+        self._store_id = check_identity(self._services, self._connection).store_id
+        self._connection.commit()
 
     def _pending(self) -> list[Segment]:
         segments = segments_of_day(self._connection, self._day)
@@ -239,7 +249,7 @@ class _Archiving:
     def verify_parts(self) -> None:
         """Read back every part that is not verified yet, from the store, and record that it is whole."""
         for part in self._parts():
-            if part.verified_at is not None:
+            if part.purged_at is not None or (part.verified_at is not None and part.verified_store == self._store_id):
                 continue
             if part.part not in self._new_parts:
                 self._adopted = True
@@ -247,7 +257,10 @@ class _Archiving:
             self._connection.commit()
             check_part(ColdArchive.of(self._services), part, segments, progress=self._progress).raise_if_damaged()
             with self._connection.begin():
-                self._connection.execute(sql.MARK_VERIFIED, {"day": part.day, "part": part.part})
+                store = check_identity(self._services, self._connection)
+                self._connection.execute(
+                    sql.MARK_VERIFIED, {"day": part.day, "part": part.part, "store_id": store.store_id}
+                )
             self._hook(ArchiveStep.VERIFIED)
 
     def result(self, started: float) -> ArchiveResult:

@@ -40,12 +40,14 @@ from compliance_pipelines.database_errors import LockBusyError, passing_errors_a
 from compliance_pipelines.errors import TransientError
 from compliance_pipelines.holds import lock_holds
 from compliance_pipelines.holds.audit_days import hold_on_audit_day
+from compliance_pipelines.ledger.store_identity import check_identity
 from compliance_pipelines.pseudonyms import subjects_from_settings
 from compliance_pipelines.streaming import run_ahead
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from datetime import date
+    from datetime import date, datetime
+    from uuid import UUID
 
     import sqlalchemy
 
@@ -121,6 +123,7 @@ def purge_day(
         sleep: waits between attempts to get the table's locks, in seconds.
 
     Raises:
+        LedgerError: the store is not the database's.
         PurgeRefusedError: not due, not verified, something differs, or something cannot be told. Nothing was dropped.
         PartDamagedError: a part is not what was committed. Nothing was dropped.
         ObjectStoreError: the store failed. Nothing was dropped.
@@ -129,6 +132,10 @@ def purge_day(
             run sees whether the day is purged.
     """
     return _Purging(services, day, progress, hook).run(sleep)
+
+
+def _named(store_id: UUID | None) -> str:
+    return "a store that nobody named" if store_id is None else f"store {store_id}"
 
 
 class _Purging:
@@ -144,10 +151,11 @@ class _Purging:
         started = monotonic()
         with passing_errors_as_transient(f"the purge of {self._day}"):
             with self._services.engine.connect() as connection:
+                store_id = check_identity(self._services, connection).store_id
                 parts = self._unpurged_parts(connection)
                 if not parts:
                     return PurgeResult(self._day, (), 0, 0, 0, monotonic() - started)
-                self._refuse_if_not_due(parts)
+                self._refuse_if_not_due(parts, self._services.clock(), store_id)
                 segments = self._segments(connection, parts)
             # The store is read before any lock is taken: objects never change, so nothing is lost by being early.
             self._check_parts(parts, segments)
@@ -175,8 +183,8 @@ class _Purging:
             raise self._refuse("nothing is known of it: it has neither entries nor archives")
         return []
 
-    def _refuse_if_not_due(self, parts: Sequence[ArchivedPart]) -> None:
-        services, now = self._services, self._services.clock()
+    def _refuse_if_not_due(self, parts: Sequence[ArchivedPart], now: datetime, store_id: UUID) -> None:
+        services = self._services
         if archive_due_at(services, self._day) > now:
             raise self._refuse(
                 f"its entries stay in PostgreSQL for {services.settings.audit_log_retention_days} days "
@@ -186,6 +194,12 @@ class _Purging:
             if part.verified_at is None:
                 raise self._refuse(
                     f"part {part.part} was never verified; run `compliance archive {self._day}`, which does it"
+                )
+            if part.verified_store != store_id:
+                raise self._refuse(
+                    f"part {part.part} was verified in {_named(part.verified_store)}, and the cold store at "
+                    f"{services.store.uri} is {_named(store_id)}; run `compliance archive {self._day}`, which verifies "
+                    "it there"
                 )
             due_at = purge_due_at(services, self._day, part.verified_at)
             if due_at > now:
@@ -243,6 +257,7 @@ class _Purging:
                 self._hook(PurgeStep.LOCKED)
                 self._refuse_held(connection)
                 self._refuse_unsealed(connection)
+                check_identity(self._services, connection)
                 if self._unpurged_parts(connection) != parts or self._segments(connection, parts) != segments:
                     raise TransientError(f"{self._day} was not purged: it changed while it was checked; run it again")
                 rows = self._compare_rows([segment for part in parts for segment in segments[part.part]])

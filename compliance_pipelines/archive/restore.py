@@ -25,6 +25,7 @@ from compliance_pipelines.archive.readback import ColdArchive, check_part
 from compliance_pipelines.archive.self_audit import audit_log, restore_entry
 from compliance_pipelines.audit_log.entry import COLUMNS
 from compliance_pipelines.database_errors import passing_errors_as_transient
+from compliance_pipelines.ledger.store_identity import check_identity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,6 +72,7 @@ def restore_day(
         progress: told of rows loaded.
 
     Raises:
+        LedgerError: the key, the database and the cold store do not belong together.
         RestoreError: nothing of the day is in the cold store any more, or the table cannot be made.
         PartDamagedError: a part is not what was committed; nothing was loaded.
         ObjectStoreError: the store failed; nothing was loaded.
@@ -83,6 +85,7 @@ def restore_day(
         _refusals_as_restore_errors(table),
         services.engine.begin() as connection,
     ):
+        check_identity(services, connection)
         parts = _parts(connection, day)
         connection.execute(sql.SET_LOCAL_LOCK_TIMEOUT, {"timeout": LOCK_TIMEOUT})
         connection.execute(sql.LOCK_RESTORED_TABLE, {"name": table})

@@ -166,3 +166,6 @@ RELATIONS_WITHOUT_TRIGGERS = text("""
              AND tgname IN ('audit_logs_append_only', 'audit_logs_no_truncate')) < 2
     ORDER BY 1
 """)
+
+ENVIRONMENT = text("SELECT environment_id FROM audit_environment")
+MAKE_ENVIRONMENT = text("INSERT INTO audit_environment (number) VALUES (1) ON CONFLICT (number) DO NOTHING")

@@ -21,6 +21,7 @@ from compliance_pipelines.archive.restore import drop_restored, restore_day
 from compliance_pipelines.archive.sql import RESTORED_SCHEMA
 from compliance_pipelines.cli.summary import human_bytes, show_summary
 from compliance_pipelines.errors import ComplianceError
+from compliance_pipelines.ledger.store_identity import check_identity
 from compliance_pipelines.services import open_services
 from compliance_pipelines.settings import load_settings
 
@@ -56,9 +57,12 @@ def _each_day(days: Sequence[datetime], work: Callable[[Services, date, Progress
 
     Raises:
         SystemExit: with 1, where a day failed.
+        LedgerError: key, database and cold store do not belong together; no day was touched.
     """
     failed = False
     with open_services(load_settings(), signs=signs) as services:
+        with services.engine.connect() as connection:
+            check_identity(services, connection)  # once, and not once a day
         for day in dict.fromkeys(day.date() for day in days):
             try:
                 with _bars(day) as progress:

@@ -89,6 +89,9 @@ INSERT_PUBLICATION = text("""
     ON CONFLICT (size) DO NOTHING
 """)
 
+STORE_BINDING = text("SELECT store_id, ledger_key FROM audit_store")
+BIND_STORE = text("INSERT INTO audit_store (store_id, ledger_key, location) VALUES (:store_id, :ledger_key, :location)")
+
 FIND_ENTRY = text("""
     SELECT ("timestamp" AT TIME ZONE 'UTC')::date AS day, tx_id
     FROM audit_logs WHERE log_entry_id = :log_entry_id ORDER BY "timestamp"

@@ -37,6 +37,7 @@ from compliance_pipelines.archive.lookup import ArchivedIds
 from compliance_pipelines.archive.purge import PurgeStep, purge_day
 from compliance_pipelines.archive.restore import drop_restored, restore_day
 from compliance_pipelines.archive.sealed_rows import SealedRows
+from compliance_pipelines.archive.store_init import init_store
 from compliance_pipelines.audit_log.entry import COLUMNS, ENTRY_SCHEMA
 from compliance_pipelines.audit_log.log import AppendResult, AuditLog
 from compliance_pipelines.audit_log.partitions import create_ahead, ensure_days, move_strays
@@ -105,6 +106,7 @@ class Stores:
             audit_cold_storage_provider="local",
             audit_cold_storage_path=self._cold,
             ledger_signing_key=key.to_note_string(),
+            compliance_local_stack=True,
         )
         self.clock = MovableClock(datetime.now(UTC))
         self.services = Services(
@@ -114,6 +116,7 @@ class Stores:
             keys=Keyring.of(key),
             clock=self.clock,
         )
+        init_store(self.services)
         self.days = Days(self.services, create_engine(url, pool_size=2))
 
     def close(self) -> None:
