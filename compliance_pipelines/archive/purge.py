@@ -25,7 +25,7 @@ from compliance_pipelines.archive.catalogue import (
 from compliance_pipelines.archive.errors import PurgeRefusedError
 from compliance_pipelines.archive.locking import LOCK_TIMEOUT
 from compliance_pipelines.archive.progress import Phase, Progress, silent
-from compliance_pipelines.archive.readback import ColdArchive, check_part
+from compliance_pipelines.archive.readback import ColdArchive, check_part, read_manifest
 from compliance_pipelines.archive.sealed_rows import SealedRows
 from compliance_pipelines.archive.self_audit import audit_log, purge_entry
 from compliance_pipelines.audit_log.partitions import (
@@ -40,6 +40,7 @@ from compliance_pipelines.database_errors import LockBusyError, passing_errors_a
 from compliance_pipelines.errors import TransientError
 from compliance_pipelines.holds import lock_holds
 from compliance_pipelines.holds.audit_days import hold_on_audit_day
+from compliance_pipelines.ledger.anchored import check_anchored
 from compliance_pipelines.ledger.store_identity import check_identity
 from compliance_pipelines.pseudonyms import subjects_from_settings
 from compliance_pipelines.streaming import run_ahead
@@ -123,7 +124,7 @@ def purge_day(
         sleep: waits between attempts to get the table's locks, in seconds.
 
     Raises:
-        LedgerError: the store is not the database's.
+        LedgerError: the store is not the database's, or its segments are not those of the signed ledger.
         PurgeRefusedError: not due, not verified, something differs, or something cannot be told. Nothing was dropped.
         PartDamagedError: a part is not what was committed. Nothing was dropped.
         ObjectStoreError: the store failed. Nothing was dropped.
@@ -157,6 +158,7 @@ class _Purging:
                     return PurgeResult(self._day, (), 0, 0, 0, monotonic() - started)
                 self._refuse_if_not_due(parts, self._services.clock(), store_id)
                 segments = self._segments(connection, parts)
+                self._check_anchored(connection, segments)
             # The store is read before any lock is taken: objects never change, so nothing is lost by being early.
             self._check_parts(parts, segments)
             self._hook(PurgeStep.ARCHIVES_READ)
@@ -210,15 +212,19 @@ class _Purging:
                 )
 
     def _segments(self, connection: sqlalchemy.Connection, parts: Sequence[ArchivedPart]) -> dict[int, list[Segment]]:
-        """The ledger's segments by part."""
-        by_part: dict[int, list[Segment]] = {part.part: [] for part in parts}
+        """The ledger's segments by part, those of purged parts included."""
+        by_part: dict[int, list[Segment]] = {part.part: [] for part in parts_of_day(connection, self._day)}
         for segment, number in segments_of_day(connection, self._day):
             if number is None:
                 raise self._refuse(
                     f"segment {segment.seq} is sealed but not archived; run `compliance archive {self._day}`"
                 )
-            if number in by_part:
-                by_part[number].append(segment)
+            if number not in by_part:
+                raise self._refuse(
+                    f"segment {segment.seq} is recorded in a part {number} that the day does not have; run `compliance "
+                    f"verify {self._day}`"
+                )
+            by_part[number].append(segment)
         for part in parts:
             sealed = sum(segment.entry_count for segment in by_part[part.part])
             if sealed != part.entry_count:
@@ -227,6 +233,20 @@ class _Purging:
                     f"`compliance verify {self._day}`"
                 )
         return by_part
+
+    def _check_anchored(self, connection: sqlalchemy.Connection, segments: dict[int, list[Segment]]) -> None:
+        """Let the segments pass if the signed ledger has them, and if the parts that were purged before hold theirs."""
+        of_day = sorted((segment for each in segments.values() for segment in each), key=lambda each: each.seq)
+        check_anchored(self._services, connection, self._day, of_day)
+        for part in parts_of_day(connection, self._day):
+            if part.purged_at is None or part.expired_at is not None:
+                continue
+            manifest, _ = read_manifest(ColdArchive.of(self._services), part.manifest_key)
+            if list(manifest.segments) != segments[part.part]:
+                raise self._refuse(
+                    f"part {part.part}, which was purged before, does not hold the segments that are recorded as its "
+                    f"own; run `compliance verify {self._day}`"
+                )
 
     def _check_parts(self, parts: Sequence[ArchivedPart], segments: dict[int, list[Segment]]) -> None:
         for part in parts:

@@ -47,7 +47,7 @@ from compliance_pipelines.ledger.anchor import check_anchor
 from compliance_pipelines.ledger.checkpoint import SigningKey
 from compliance_pipelines.ledger.keyring import Keyring
 from compliance_pipelines.ledger.sealing import SealStep, seal
-from compliance_pipelines.ledger.store import last_checkpoint
+from compliance_pipelines.ledger.store import last_checkpoint, unpublished_checkpoints
 from compliance_pipelines.object_store.local import LocalObjectStore
 from compliance_pipelines.services import Services
 from compliance_pipelines.settings import Settings
@@ -288,6 +288,11 @@ class Conservation(RuleBasedStateMachine):
         elif state is DayState.OPEN:
             self.work(Order("seal"), list(SealStep), ending, after)
         elif state in {DayState.SEALED, DayState.ARCHIVED}:
+            with self.services.engine.connect() as connection:
+                unpublished = unpublished_checkpoints(connection)
+            if unpublished:
+                # Nothing is archived that the ledger in the cold store does not have yet; the next pass heals that.
+                seal(self.services)
             self.work(Order("archive", str(this_day)), list(ArchiveStep), ending, after)
         elif this_day in catalogue.due(self.services).purge:
             if self.open is None:
