@@ -31,6 +31,7 @@ from compliance_pipelines.archive.recording import put_manifest, record_part
 from compliance_pipelines.archive.sealed_rows import SealedRows
 from compliance_pipelines.archive.staging import staging_file
 from compliance_pipelines.audit_log.reading import read_rows
+from compliance_pipelines.audit_log.visibility import refuse_hidden_rows
 from compliance_pipelines.ledger.anchored import SegmentNotAnchoredError, check_anchored
 from compliance_pipelines.ledger.store_identity import check_identity
 from compliance_pipelines.object_store.port import ObjectExistsError
@@ -163,6 +164,7 @@ class _Archiving:
     def establish(self) -> None:
         """Make sure of the store, and that the day's segments in the database are those of the signed ledger."""
         self._store_id = check_identity(self._services, self._connection).store_id
+        refuse_hidden_rows(self._connection)
         segments = [segment for segment, _ in segments_of_day(self._connection, self._day)]
         check_anchored(self._services, self._connection, self._day, segments)
         self._connection.commit()

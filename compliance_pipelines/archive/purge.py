@@ -13,6 +13,7 @@ from enum import StrEnum
 from time import monotonic
 from typing import TYPE_CHECKING, Final, Protocol
 
+from compliance_pipelines.agreed_time import agreed_time
 from compliance_pipelines.archive import sql
 from compliance_pipelines.archive.catalogue import (
     ArchivedPart,
@@ -35,6 +36,7 @@ from compliance_pipelines.audit_log.partitions import (
     move_strays,
 )
 from compliance_pipelines.audit_log.reading import read_rows
+from compliance_pipelines.audit_log.visibility import refuse_hidden_rows
 from compliance_pipelines.clock import days_before, utc_day
 from compliance_pipelines.database_errors import LockBusyError, passing_errors_as_transient
 from compliance_pipelines.errors import TransientError
@@ -125,6 +127,8 @@ def purge_day(
 
     Raises:
         LedgerError: the store is not the database's, or its segments are not those of the signed ledger.
+        ClocksDisagreeError: worker, database and store do not agree on the time.
+        RowsHiddenError: PostgreSQL may not show every row.
         PurgeRefusedError: not due, not verified, something differs, or something cannot be told. Nothing was dropped.
         PartDamagedError: a part is not what was committed. Nothing was dropped.
         ObjectStoreError: the store failed. Nothing was dropped.
@@ -153,10 +157,11 @@ class _Purging:
         with passing_errors_as_transient(f"the purge of {self._day}"):
             with self._services.engine.connect() as connection:
                 store_id = check_identity(self._services, connection).store_id
+                refuse_hidden_rows(connection)
                 parts = self._unpurged_parts(connection)
                 if not parts:
                     return PurgeResult(self._day, (), 0, 0, 0, monotonic() - started)
-                self._refuse_if_not_due(parts, self._services.clock(), store_id)
+                self._refuse_if_not_due(parts, self._agreed_time(connection), store_id)
                 segments = self._segments(connection, parts)
                 self._check_anchored(connection, segments)
             # The store is read before any lock is taken: objects never change, so nothing is lost by being early.
@@ -184,6 +189,10 @@ class _Purging:
         if not parts:
             raise self._refuse("nothing is known of it: it has neither entries nor archives")
         return []
+
+    def _agreed_time(self, connection: sqlalchemy.Connection) -> datetime:
+        store = self._services.store
+        return agreed_time(self._services, connection, store="the cold store", store_time=store.now)
 
     def _refuse_if_not_due(self, parts: Sequence[ArchivedPart], now: datetime, store_id: UUID) -> None:
         services = self._services
@@ -277,6 +286,7 @@ class _Purging:
                 self._hook(PurgeStep.LOCKED)
                 self._refuse_held(connection)
                 self._refuse_unsealed(connection)
+                refuse_hidden_rows(connection)
                 check_identity(self._services, connection)
                 if self._unpurged_parts(connection) != parts or self._segments(connection, parts) != segments:
                     raise TransientError(f"{self._day} was not purged: it changed while it was checked; run it again")

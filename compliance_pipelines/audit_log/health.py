@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from compliance_pipelines.audit_log import sql
 from compliance_pipelines.audit_log.migrate import current_revision, head_revision, knows_revision
 from compliance_pipelines.audit_log.partitions import LEAST_RUNWAY_DAYS, runway
+from compliance_pipelines.audit_log.visibility import hiding_relations
 from compliance_pipelines.clock import utc_day
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def _migrations(connection: sqlalchemy.Connection) -> HealthCheck:
 
 
 def _privileges(connection: sqlalchemy.Connection) -> HealthCheck:
-    findings = [*_lacking(connection), *_excessive(connection)]
+    findings = [*_lacking(connection), *_excessive(connection), *_hidden(connection)]
     if not findings:
         return HealthCheck(
             "privileges", "the login may append and archive; nobody may change or remove entries, triggers included"
@@ -159,6 +160,13 @@ def _excessive(connection: sqlalchemy.Connection) -> list[tuple[str, str]]:
             )
         )
     return findings
+
+
+def _hidden(connection: sqlalchemy.Connection) -> list[tuple[str, str]]:
+    """What may hide rows from the login, with its remedy."""
+    hiding = hiding_relations(connection)
+    remedy = "ALTER TABLE ... DISABLE ROW LEVEL SECURITY, and find out who turned it on; nothing is purged until then"
+    return [(f"rows may be hidden from the login: {', '.join(hiding[:_NAMED])}", remedy)] if hiding else []
 
 
 def _runway(connection: sqlalchemy.Connection, now: datetime) -> HealthCheck:
