@@ -14,6 +14,7 @@ from sqlalchemy.engine import make_url
 from compliance_pipelines.archive.store_init import init_store
 from compliance_pipelines.audit_log.migrate import upgrade
 from compliance_pipelines.database import create_engine
+from compliance_pipelines.erasure.redis_binding import bind_redis
 from compliance_pipelines.ledger.keys import write_new_key
 from compliance_pipelines.local_stack.stack import COMPLIANCE_DATABASE, LocalStack
 from compliance_pipelines.services import open_services
@@ -44,6 +45,7 @@ def prepare(state_dir: Path) -> LocalStack:
     with open_services(load_settings()) as services:
         # A stack of an earlier version has a store without an identity; both are this stack's own.
         init_store(services, adopt_existing=True)
+        bind_redis(services)
     return stack
 
 
