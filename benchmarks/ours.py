@@ -16,6 +16,7 @@ from sqlalchemy import text
 from benchmarks.data import DAY, entries
 from compliance_pipelines.archive.export import ArchiveStep, archive_day
 from compliance_pipelines.archive.restore import restore_day
+from compliance_pipelines.archive.store_init import init_store
 from compliance_pipelines.audit_log.log import AuditLog
 from compliance_pipelines.clock import system_clock
 from compliance_pipelines.database import create_engine
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 _EVERYTHING: Final = 1_000_000_000
 _LEDGER_TABLES: Final = (
-    "ledger_publications, ledger_checkpoints, archived_segments, archived_audit_logs, ledger_segments"
+    "ledger_publications, ledger_checkpoints, archived_segments, archived_audit_logs, ledger_segments, audit_store"
 )
 
 
@@ -46,13 +47,15 @@ def open_services(url: str, key: str, store: Path) -> Services:
         ledger_seal_max_entries=_EVERYTHING,
         archive_staging_path=store.parent / "staging",
     )
-    return Services(
+    services = Services(
         settings=settings,
         engine=create_engine(url, pool_size=4),
         store=LocalObjectStore(store),
         keys=Keyring.of(SigningKey.from_note_string(key)),
         clock=system_clock,
     )
+    init_store(services)
+    return services
 
 
 def forget(services: Services, *tables: str) -> None:
@@ -73,6 +76,7 @@ def time_sealing(services: Services, watch: Stopwatch) -> None:
     """Seal the day from nothing."""
     forget(services)
     remove_store(services)
+    init_store(services)
     with watch.lap("seal"):
         seal(services)
 

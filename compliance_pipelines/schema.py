@@ -22,6 +22,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    Uuid,
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
@@ -151,6 +152,7 @@ archived_audit_logs = Table(
     Column("verified_at", TIMESTAMP(timezone=True)),
     Column("purged_at", TIMESTAMP(timezone=True)),
     Column("expired_at", TIMESTAMP(timezone=True)),
+    Column("verified_store", Uuid),
     PrimaryKeyConstraint("day", "part", name="archived_audit_logs_pkey"),
     UniqueConstraint("object_key", name="archived_audit_logs_object_key_key"),
     UniqueConstraint("manifest_key", name="archived_audit_logs_manifest_key_key"),
@@ -337,4 +339,26 @@ erasure_closures = Table(
     Column("closed_at", TIMESTAMP(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
     ForeignKeyConstraint(["request_id"], ["erasure_requests.id"], name="erasure_closures_request_id_fkey"),
     UniqueConstraint("log_entry_id", name="erasure_closures_log_entry_id_key"),
+)
+
+audit_environment = Table(
+    "audit_environment",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False, server_default=text("1")),
+    Column("environment_id", Uuid, nullable=False, server_default=text("gen_random_uuid()")),
+    Column("made_at", TIMESTAMP(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
+    Column("made_by", Text, nullable=False, server_default=text("session_user")),
+    CheckConstraint("number = 1", name="audit_environment_is_one"),
+)
+
+audit_store = Table(
+    "audit_store",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False, server_default=text("1")),
+    Column("store_id", Uuid, nullable=False),
+    Column("ledger_key", Text, nullable=False),
+    Column("location", Text, nullable=False),
+    Column("bound_at", TIMESTAMP(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
+    Column("bound_by", Text, nullable=False, server_default=text("session_user")),
+    CheckConstraint("number = 1", name="audit_store_is_one"),
 )

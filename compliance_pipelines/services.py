@@ -13,6 +13,7 @@ from compliance_pipelines.clock import system_clock
 from compliance_pipelines.database import engine_from_settings
 from compliance_pipelines.ledger.keyring import Keyring
 from compliance_pipelines.object_store import open_object_store
+from compliance_pipelines.settings import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,8 +70,14 @@ def open_services(settings: Settings, *, clock: Clock = system_clock, signs: boo
             wrong one is found before the work and not after it; else they are left alone until somebody asks.
 
     Raises:
-        ConfigurationError: a setting is missing or cannot be used.
+        ConfigurationError: a setting is missing or cannot be used, or the clock is not the machine's although this is
+            not the embedded stack.
     """
+    if clock is not system_clock and not settings.compliance_local_stack:
+        raise ConfigurationError(
+            "the clock that decides what is due can be moved on the embedded stack only, which sets "
+            "COMPLIANCE_LOCAL_STACK"
+        )
     store = open_object_store(settings)
     services = Services(settings, engine_from_settings(settings), store, Keyring.from_settings(settings), clock)
     try:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
+from compliance_pipelines.archive.store_init import init_store
 from compliance_pipelines.database import create_engine
 from compliance_pipelines.ledger.checkpoint import SigningKey
 from compliance_pipelines.ledger.keyring import Keyring
@@ -92,8 +93,10 @@ def signing_key() -> SigningKey:
 
 @pytest.fixture
 def object_store(tmp_path: Path) -> LocalObjectStore:
-    """An empty cold store."""
-    return LocalObjectStore(tmp_path / "cold")
+    """A cold store that holds nothing yet; `services` binds it."""
+    store = LocalObjectStore(tmp_path / "cold")
+    store.create()
+    return store
 
 
 @pytest.fixture
@@ -118,5 +121,7 @@ def services(
     signing_key: SigningKey,
     clock: MovableClock,
 ) -> Services:
-    """Everything opened, as the domain gets it."""
-    return Services(settings=settings, engine=engine, store=object_store, keys=Keyring.of(signing_key), clock=clock)
+    """Everything opened, as the domain gets it; the store is made and bound."""
+    services = Services(settings=settings, engine=engine, store=object_store, keys=Keyring.of(signing_key), clock=clock)
+    init_store(services)
+    return services

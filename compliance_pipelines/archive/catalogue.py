@@ -19,6 +19,7 @@ from compliance_pipelines.ledger.store import segment_of_row
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
+    from uuid import UUID
 
     import sqlalchemy
 
@@ -39,7 +40,10 @@ class DayState(StrEnum):
 
 @dataclass(frozen=True)
 class ArchivedPart:
-    """A committed part, as the catalogue has it. Hashes of files are hex, `root` is 32 bytes, times are UTC."""
+    """A committed part, as the catalogue has it. Hashes of files are hex, `root` is 32 bytes, times are UTC.
+
+    `verified_store` is the id of the cold store that was read when it was verified.
+    """
 
     day: date
     part: int
@@ -59,6 +63,7 @@ class ArchivedPart:
     verified_at: datetime | None
     purged_at: datetime | None
     expired_at: datetime | None
+    verified_store: UUID | None = None
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,9 @@
 Here: the order of the steps, each of which may be the last before a kill, and the stream of rows into the file. Not
 here: how a leftover is judged (adoption.py), how a part is read back (readback.py).
 
-The order: rows are checked against the ledger while they are exported to a staging file; the object is put; the
-manifest is put, which commits the part; the catalogue gets its row; the part is read back from the store; its
-verification is recorded. The next run finishes whatever was begun.
+The order: the day's segments are proven to be in the signed ledger; rows are checked against them while they are
+exported to a staging file; the object is put; the manifest is put, which commits the part; the catalogue gets its row;
+the part is read back from the store; its verification is recorded. The next run finishes whatever was begun.
 """
 
 from __future__ import annotations
@@ -31,13 +31,17 @@ from compliance_pipelines.archive.recording import put_manifest, record_part
 from compliance_pipelines.archive.sealed_rows import SealedRows
 from compliance_pipelines.archive.staging import staging_file
 from compliance_pipelines.audit_log.reading import read_rows
+from compliance_pipelines.audit_log.visibility import refuse_hidden_rows
+from compliance_pipelines.ledger.anchored import SegmentNotAnchoredError, check_anchored
+from compliance_pipelines.ledger.store_identity import check_identity
 from compliance_pipelines.object_store.port import ObjectExistsError
 from compliance_pipelines.streaming import run_ahead
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from datetime import date
     from pathlib import Path
+    from uuid import UUID
 
     import pyarrow as pa
 
@@ -115,6 +119,8 @@ def archive_day(
             instead of raising OrphanObjectError.
 
     Raises:
+        LedgerError: the store is not the database's, or its segments are not those of the signed ledger; nothing was
+            put.
         SealedRowsDifferError: the rows in PostgreSQL are not those that were sealed; nothing was put.
         OrphanObjectError: an object without a manifest is in the way.
         AdoptionError: the store holds a committed part that does not fit the ledger.
@@ -126,6 +132,7 @@ def archive_day(
     started = monotonic()
     with lock_day(services.engine, day) as lock:
         archiving = _Archiving(services, lock, day, progress, hook)
+        archiving.establish()
         archiving.adopt_committed()
         archiving.adopt_orphans(beside_damaged=beside_damaged)
         archiving.archive_pending()
@@ -143,6 +150,8 @@ class _Archiving:
         self._day = day
         self._progress = progress
         self._hook = hook
+        self._anchored: dict[int, Segment] = {}
+        self._store_id: UUID | None = None
         self._new_parts: list[int] = []
         self._adopted = False
         self._last_part = 0
@@ -152,10 +161,30 @@ class _Archiving:
         self._connection.commit()
         return parts
 
+    def establish(self) -> None:
+        """Make sure of the store, and that the day's segments in the database are those of the signed ledger."""
+        self._store_id = check_identity(self._services, self._connection).store_id
+        refuse_hidden_rows(self._connection)
+        segments = [segment for segment, _ in segments_of_day(self._connection, self._day)]
+        check_anchored(self._services, self._connection, self._day, segments)
+        self._connection.commit()
+        self._anchored = {segment.seq: segment for segment in segments}
+
     def _pending(self) -> list[Segment]:
         segments = segments_of_day(self._connection, self._day)
         self._connection.commit()
-        return [segment for segment, part in segments if part is None]
+        return self._as_anchored(segment for segment, part in segments if part is None)
+
+    def _as_anchored(self, segments: Iterable[Segment]) -> list[Segment]:
+        """Those that were proven to be in the signed ledger; what was sealed since then is for the next run."""
+        known = [segment for segment in segments if segment.seq in self._anchored]
+        for segment in known:
+            if segment != self._anchored[segment.seq]:
+                raise SegmentNotAnchoredError(
+                    f"{self._day}: segment {segment.seq} was changed in the database while the day was archived: find "
+                    "out who did, and run `compliance verify --all`"
+                )
+        return known
 
     def adopt_committed(self) -> None:
         """Record the parts that were committed in the store before their run could record them."""
@@ -239,15 +268,18 @@ class _Archiving:
     def verify_parts(self) -> None:
         """Read back every part that is not verified yet, from the store, and record that it is whole."""
         for part in self._parts():
-            if part.verified_at is not None:
+            if part.purged_at is not None or (part.verified_at is not None and part.verified_store == self._store_id):
                 continue
             if part.part not in self._new_parts:
                 self._adopted = True
-            segments = segments_of_part(self._connection, part)
+            segments = self._as_anchored(segments_of_part(self._connection, part))
             self._connection.commit()
             check_part(ColdArchive.of(self._services), part, segments, progress=self._progress).raise_if_damaged()
             with self._connection.begin():
-                self._connection.execute(sql.MARK_VERIFIED, {"day": part.day, "part": part.part})
+                store = check_identity(self._services, self._connection)
+                self._connection.execute(
+                    sql.MARK_VERIFIED, {"day": part.day, "part": part.part, "store_id": store.store_id}
+                )
             self._hook(ArchiveStep.VERIFIED)
 
     def result(self, started: float) -> ArchiveResult:

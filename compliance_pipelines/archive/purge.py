@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import psycopg.errors
 from sqlalchemy.exc import DBAPIError
 
+from compliance_pipelines.agreed_time import agreed_time
 from compliance_pipelines.archive import sql
 from compliance_pipelines.archive.catalogue import (
     ArchivedPart,
@@ -28,24 +29,28 @@ from compliance_pipelines.archive.catalogue import (
 from compliance_pipelines.archive.errors import PurgeRefusedError
 from compliance_pipelines.archive.locking import LOCK_NAME
 from compliance_pipelines.archive.progress import Phase, Progress, silent
-from compliance_pipelines.archive.readback import ColdArchive, check_part
+from compliance_pipelines.archive.readback import ColdArchive, check_part, read_manifest
 from compliance_pipelines.archive.sealed_rows import SealedRows
 from compliance_pipelines.archive.self_audit import audit_log, purge_entry
 from compliance_pipelines.audit_log.partitions import drop_empty_months
 from compliance_pipelines.audit_log.quarantine import quarantined_on
 from compliance_pipelines.audit_log.reading import RowVersions, open_snapshot
+from compliance_pipelines.audit_log.visibility import refuse_hidden_rows
 from compliance_pipelines.clock import utc_day
 from compliance_pipelines.database_errors import LockBusyError, passing_errors_as_transient
 from compliance_pipelines.database_locks import BRIEF, bound_waits, retry_while_busy, transaction_lock
 from compliance_pipelines.errors import TransientError
 from compliance_pipelines.holds import lock_holds
 from compliance_pipelines.holds.audit_days import hold_on_audit_day
+from compliance_pipelines.ledger.anchored import check_anchored
+from compliance_pipelines.ledger.store_identity import check_identity
 from compliance_pipelines.pseudonyms import subjects_from_settings
 from compliance_pipelines.streaming import run_ahead
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from datetime import date
+    from datetime import date, datetime
+    from uuid import UUID
 
     import sqlalchemy
 
@@ -118,6 +123,9 @@ def purge_day(
         sleep: waits between attempts to get the table's locks, in seconds.
 
     Raises:
+        LedgerError: the store is not the database's, or its segments are not those of the signed ledger.
+        ClocksDisagreeError: worker, database and store do not agree on the time.
+        RowsHiddenError: PostgreSQL may not show every row.
         PurgeRefusedError: not due, not verified, something differs, or something cannot be told. Nothing was dropped.
         PartDamagedError: a part is not what was committed. Nothing was dropped.
         ObjectStoreError: the store failed. Nothing was dropped.
@@ -126,6 +134,10 @@ def purge_day(
             run sees whether the day is purged.
     """
     return _Purging(services, day, progress, hook).run(sleep)
+
+
+def _named(store_id: UUID | None) -> str:
+    return "a store that nobody named" if store_id is None else f"store {store_id}"
 
 
 class _Purging:
@@ -142,13 +154,16 @@ class _Purging:
         started = monotonic()
         with passing_errors_as_transient(f"the purge of {self._day}", self._services.engine):
             with self._services.engine.connect() as connection:
+                store_id = check_identity(self._services, connection).store_id
+                refuse_hidden_rows(connection)
                 parts = self._unpurged_parts(connection)
                 if not parts:
                     return PurgeResult(self._day, (), 0, 0, 0, monotonic() - started)
-                self._refuse_if_not_due(parts)
+                self._refuse_if_not_due(parts, self._agreed_time(connection), store_id)
                 self._refuse_quarantined(connection)
                 self._refuse_unsealed(connection)
                 segments = self._segments(connection, parts)
+                self._check_anchored(connection, segments)
             # The store is read before any lock is taken: objects never change, so nothing is lost by being early.
             self._check_parts(parts, segments)
             self._hook(PurgeStep.ARCHIVES_READ)
@@ -177,8 +192,12 @@ class _Purging:
             raise self._refuse("nothing is known of it: it has neither entries nor archives")
         return []
 
-    def _refuse_if_not_due(self, parts: Sequence[ArchivedPart]) -> None:
-        services, now = self._services, self._services.clock()
+    def _agreed_time(self, connection: sqlalchemy.Connection) -> datetime:
+        store = self._services.store
+        return agreed_time(self._services, connection, store="the cold store", store_time=store.now)
+
+    def _refuse_if_not_due(self, parts: Sequence[ArchivedPart], now: datetime, store_id: UUID) -> None:
+        services = self._services
         if archive_due_at(services, self._day) > now:
             raise self._refuse(
                 f"its entries stay in PostgreSQL for {services.settings.audit_log_retention_days} days "
@@ -189,6 +208,12 @@ class _Purging:
                 raise self._refuse(
                     f"part {part.part} was never verified; run `compliance archive {self._day}`, which does it"
                 )
+            if part.verified_store != store_id:
+                raise self._refuse(
+                    f"part {part.part} was verified in {_named(part.verified_store)}, and the cold store at "
+                    f"{services.store.uri} is {_named(store_id)}; run `compliance archive {self._day}`, which verifies "
+                    "it there"
+                )
             due_at = purge_due_at(services, self._day, part.verified_at)
             if due_at > now:
                 raise self._refuse(
@@ -198,15 +223,19 @@ class _Purging:
                 )
 
     def _segments(self, connection: sqlalchemy.Connection, parts: Sequence[ArchivedPart]) -> dict[int, list[Segment]]:
-        """The ledger's segments by part."""
-        by_part: dict[int, list[Segment]] = {part.part: [] for part in parts}
+        """The ledger's segments by part, those of purged parts included."""
+        by_part: dict[int, list[Segment]] = {part.part: [] for part in parts_of_day(connection, self._day)}
         for segment, number in segments_of_day(connection, self._day):
             if number is None:
                 raise self._refuse(
                     f"segment {segment.seq} is sealed but not archived; run `compliance archive {self._day}`"
                 )
-            if number in by_part:
-                by_part[number].append(segment)
+            if number not in by_part:
+                raise self._refuse(
+                    f"segment {segment.seq} is recorded in a part {number} that the day does not have; run `compliance "
+                    f"verify {self._day}`"
+                )
+            by_part[number].append(segment)
         for part in parts:
             sealed = sum(segment.entry_count for segment in by_part[part.part])
             if sealed != part.entry_count:
@@ -215,6 +244,20 @@ class _Purging:
                     f"`compliance verify {self._day}`"
                 )
         return by_part
+
+    def _check_anchored(self, connection: sqlalchemy.Connection, segments: dict[int, list[Segment]]) -> None:
+        """Let the segments pass if the signed ledger has them, and if the parts that were purged before hold theirs."""
+        of_day = sorted((segment for each in segments.values() for segment in each), key=lambda each: each.seq)
+        check_anchored(self._services, connection, self._day, of_day)
+        for part in parts_of_day(connection, self._day):
+            if part.purged_at is None or part.expired_at is not None:
+                continue
+            manifest, _ = read_manifest(ColdArchive.of(self._services), part.manifest_key)
+            if list(manifest.segments) != segments[part.part]:
+                raise self._refuse(
+                    f"part {part.part}, which was purged before, does not hold the segments that are recorded as its "
+                    f"own; run `compliance verify {self._day}`"
+                )
 
     def _check_parts(self, parts: Sequence[ArchivedPart], segments: dict[int, list[Segment]]) -> None:
         for part in parts:
@@ -232,6 +275,8 @@ class _Purging:
             self._services.engine.begin() as connection,
         ):
             transaction_lock(connection, LOCK_NAME, self._day.isoformat(), doing=doing, patience=BRIEF)
+            check_identity(self._services, connection)
+            refuse_hidden_rows(connection)
             # The table before its day, as everybody does who alters it: they cannot come in between.
             connection.execute(sql.LOCK_TABLE_TO_READ)
             connection.execute(sql.LOCK_DAY, {"day": self._day})

@@ -48,6 +48,7 @@ from compliance_pipelines.audit_log.entry_batches import JSONB_COLUMNS
 from compliance_pipelines.audit_log.reading import read_rows
 from compliance_pipelines.database_errors import passing_errors_as_transient
 from compliance_pipelines.database_locks import BRIEF, bound_waits, process_lock
+from compliance_pipelines.ledger.store_identity import check_identity
 from compliance_pipelines.postgres.copying import CopyTarget, copy_in
 from compliance_pipelines.streaming import run_ahead
 
@@ -130,6 +131,7 @@ def restore_day(
         hook: called after each step.
 
     Raises:
+        LedgerError: the key, the database and the cold store do not belong together.
         RestoreError: nothing of the day is in the cold store any more, the table cannot be made, or what an earlier run
             had loaded is not what was sealed: then the working table is dropped.
         PartDamagedError: a part is not what was committed; nothing is left of what was loaded.
@@ -196,6 +198,7 @@ class _Restoring:
         """See what there is to load and what of it is in; make the working table where there is none."""
         with self.connection.begin():
             self._limit_waits()
+            check_identity(self.services, self.connection)
             parts = self._parts()
             self.segments = {part.part: segments_of_part(self.connection, part) for part in parts}
             refuse_if_not_ours(self.connection, self.table)

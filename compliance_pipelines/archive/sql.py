@@ -39,7 +39,8 @@ SEGMENTS_OF_DAY = _statement("""
 
 _PART_COLUMNS: Final = """
     day, part, archive_location, object_key, object_sha256, object_bytes, manifest_key, manifest_sha256, entry_count,
-    canonical_bytes, first_id, last_id, root, encryption, archived_at, verified_at, purged_at, expired_at
+    canonical_bytes, first_id, last_id, root, encryption, archived_at, verified_at, purged_at, expired_at,
+    verified_store
 """
 PARTS_OF_DAY = _statement(f"SELECT {_PART_COLUMNS} FROM archived_audit_logs WHERE day = :day ORDER BY part")  # noqa: S608 - constants only
 ALL_PARTS = _statement(f"SELECT {_PART_COLUMNS} FROM archived_audit_logs ORDER BY day, part")  # noqa: S608 - constants only
@@ -56,9 +57,11 @@ INSERT_ARCHIVED_SEGMENTS = _statement("""
     SELECT seq, :day, :part FROM unnest(CAST(:seqs AS bigint[])) AS seq
 """)
 MARK_VERIFIED = _statement("""
-    UPDATE archived_audit_logs SET verified_at = clock_timestamp()
-    WHERE day = :day AND part = :part AND verified_at IS NULL
+    UPDATE archived_audit_logs SET verified_at = clock_timestamp(), verified_store = :store_id
+    WHERE day = :day AND part = :part AND purged_at IS NULL
+      AND (verified_at IS NULL OR verified_store IS DISTINCT FROM :store_id)
 """)
+FORGET_VERIFICATIONS = _statement("UPDATE archived_audit_logs SET verified_at = NULL WHERE purged_at IS NULL")
 
 SEGMENTS_PER_DAY = _statement("""
     SELECT segment.day,

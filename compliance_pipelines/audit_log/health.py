@@ -19,6 +19,7 @@ from compliance_pipelines.audit_log.migrate import current_revision, head_revisi
 from compliance_pipelines.audit_log.partitions import LEAST_RUNWAY_DAYS, began_without_table, lock_room, runway
 from compliance_pipelines.audit_log.quarantine import quarantine_total
 from compliance_pipelines.audit_log.sequence import sequence_went_back
+from compliance_pipelines.audit_log.visibility import hiding_relations
 from compliance_pipelines.clock import utc_day
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ def _migrations(connection: sqlalchemy.Connection) -> HealthCheck:
 
 
 def _privileges(connection: sqlalchemy.Connection) -> HealthCheck:
-    findings = [*_lacking(connection), *_excessive(connection)]
+    findings = [*_lacking(connection), *_excessive(connection), *_hidden(connection)]
     if not findings:
         return HealthCheck(
             "privileges", "the login may append and archive; nobody may change or remove entries, triggers included"
@@ -175,6 +176,13 @@ def _excessive(connection: sqlalchemy.Connection) -> list[tuple[str, str]]:
             )
         )
     return findings
+
+
+def _hidden(connection: sqlalchemy.Connection) -> list[tuple[str, str]]:
+    """What may hide rows from the login, with its remedy."""
+    hiding = hiding_relations(connection)
+    remedy = "ALTER TABLE ... DISABLE ROW LEVEL SECURITY, and find out who turned it on; nothing is purged until then"
+    return [(f"rows may be hidden from the login: {', '.join(hiding[:_NAMED])}", remedy)] if hiding else []
 
 
 def _rules(connection: sqlalchemy.Connection) -> HealthCheck:

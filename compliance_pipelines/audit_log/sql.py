@@ -201,3 +201,27 @@ RELATIONS_WITHOUT_TRIGGERS = text("""
              AND tgname IN ('audit_logs_append_only', 'audit_logs_no_truncate')) < 2
     ORDER BY 1
 """)
+
+ENVIRONMENT = text("SELECT environment_id FROM audit_environment")
+MAKE_ENVIRONMENT = text("INSERT INTO audit_environment (number) VALUES (1) ON CONFLICT (number) DO NOTHING")
+
+# From the catalogue, without locks. Partitions are two levels deep.
+HIDING_RELATIONS = text("""
+    WITH RECURSIVE partitions AS (
+        SELECT to_regclass('public.audit_logs')::oid AS oid
+        UNION ALL
+        SELECT link.inhrelid FROM partitions JOIN pg_inherits AS link ON link.inhparent = partitions.oid
+    ), ours AS (
+        SELECT oid, true AS partitioned FROM partitions
+        UNION ALL
+        SELECT to_regclass('public.' || name)::oid, false
+        FROM unnest(ARRAY['ledger_clusters', 'ledger_segments', 'ledger_checkpoints', 'ledger_publications',
+                          'archived_audit_logs', 'archived_segments', 'audit_purges', 'audit_environment',
+                          'audit_store', 'legal_holds', 'legal_hold_releases']) AS name
+    )
+    SELECT relation.oid::regclass::text AS relation,
+           CASE WHEN relation.relrowsecurity THEN 'has row security on' ELSE 'is no table' END AS reason
+    FROM ours JOIN pg_class AS relation ON relation.oid = ours.oid
+    WHERE relation.relrowsecurity OR NOT (relation.relkind = 'r' OR partitioned AND relation.relkind = 'p')
+    ORDER BY 1
+""")

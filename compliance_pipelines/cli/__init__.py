@@ -33,6 +33,7 @@ _MODULES: Final = {
     "seal": "ledger",
     "settings": "settings",
     "status": "archive",
+    "store": "store",
     "verify": "verification",
     "verify-proof": "ledger",
 }

@@ -23,6 +23,7 @@ from compliance_pipelines.archive.sql import RESTORED_SCHEMA
 from compliance_pipelines.cli.summary import human_bytes, show_summary
 from compliance_pipelines.errors import ComplianceError
 from compliance_pipelines.interruption import check_stopped, doing
+from compliance_pipelines.ledger.store_identity import check_identity
 from compliance_pipelines.services import open_services
 from compliance_pipelines.settings import load_settings
 
@@ -60,10 +61,13 @@ def _each_day(
 
     Raises:
         SystemExit: with 1, where a day failed.
+        LedgerError: key, database and cold store do not belong together; no day was touched.
     """
     failed = False
     distinct = list(dict.fromkeys(day.date() for day in days))
     with open_services(load_settings(), signs=signs) as services:
+        with services.engine.connect() as connection:
+            check_identity(services, connection)  # once, and not once a day
         for number, day in enumerate(distinct):
             try:
                 with doing(f"{verb} {day}: {number} of {len(distinct)} days done"), _bars(day) as progress:

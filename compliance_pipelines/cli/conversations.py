@@ -18,6 +18,7 @@ from compliance_pipelines.conversations.plan import Selection
 from compliance_pipelines.conversations.purge import Retention
 from compliance_pipelines.conversations.store import open_store
 from compliance_pipelines.conversations.threads import Ownership
+from compliance_pipelines.erasure.redis_binding import bind_redis
 from compliance_pipelines.services import open_services
 from compliance_pipelines.settings import load_settings
 
@@ -157,6 +158,18 @@ def status(*, user: str | None, older_than: int | None, as_json: bool) -> None:
         click.echo(f"{len(unfinished)} purges were interrupted; the next purge finishes them")
     for purged in sets:
         click.echo(_set_line(purged))
+
+
+@conversations.command("bind")
+def bind() -> None:
+    """Bind every Redis of the settings to this database's environment.
+
+    Retention and erasure remove nothing from a Redis that is another environment's or does not say. After it was
+    flushed or replaced, call this again. One that is another environment's is left as it is.
+    """
+    with open_services(load_settings(), signs=False) as services:
+        for setting, new in bind_redis(services).items():
+            click.echo(f"the Redis of {setting} {'is' if new else 'was already'} bound to this database's environment")
 
 
 def _print_json(content: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from compliance_pipelines.definitions import build_definitions
 from compliance_pipelines.erasure.record import due_cases
 from compliance_pipelines.interruption import doing
+from compliance_pipelines.ledger.store_identity import check_identity
 from compliance_pipelines.orchestration.backlog import Action, due_steps
 from compliance_pipelines.orchestration.conversations import conversation_retention, wanted_days
 from compliance_pipelines.orchestration.erasures import gdpr_erasure
@@ -125,6 +126,8 @@ def run(as_of: datetime | None) -> None:
     clock = clock_as_of(settings, None if as_of is None else as_of.date())
     console = Console(stderr=True)
     with open_runner() as runner, open_services(settings) as services:
+        with services.engine.connect() as connection:
+            check_identity(services, connection)  # once, and not once a day
         work = _Work(runner, services, dataclasses.replace(services, clock=clock), console)
         work.run()
     click.echo(

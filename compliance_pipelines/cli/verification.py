@@ -19,7 +19,7 @@ from compliance_pipelines.errors import ComplianceError
 from compliance_pipelines.ledger.public_key import load_verifier_key, read_verifier_key
 from compliance_pipelines.services import open_services
 from compliance_pipelines.settings import load_settings
-from compliance_pipelines.verification.offline import verify_copy
+from compliance_pipelines.verification.offline import identity_of_copy, verify_copy
 from compliance_pipelines.verification.online import verify as verify_everything
 
 if TYPE_CHECKING:
@@ -112,6 +112,9 @@ def _online(days: Sequence[date], public_key: str | None, found: _Found) -> Repo
 
 def _offline(directory: Path, public_key: str, archived_through: date | None, found: _Found) -> Report:
     key = read_verifier_key(public_key)
+    identity = identity_of_copy(directory, key)
+    if identity is not None:
+        click.echo(f"{directory} is {identity}, made at {identity.created_at:%Y-%m-%d %H:%M:%S} UTC", err=True)
     with _bars() as bars:
         return verify_copy(
             directory, key, archived_through=archived_through, progress=bars, on_finding=found.findings.append

@@ -15,11 +15,14 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from compliance_pipelines.agreed_time import agreed_time
+from compliance_pipelines.audit_log.environment import environment_of
 from compliance_pipelines.audit_log.log import AuditLog
 from compliance_pipelines.audit_log.system_entries import system_entry
 from compliance_pipelines.clock import utc_day
 from compliance_pipelines.conversations import record
 from compliance_pipelines.conversations.documents import microseconds, moment_of
+from compliance_pipelines.conversations.environment import check_environment, redis_time
 from compliance_pipelines.conversations.errors import ConversationError
 from compliance_pipelines.conversations.freezing import freeze_orphan, freeze_threads
 from compliance_pipelines.conversations.keys import KeyLayout
@@ -190,26 +193,27 @@ class Retention:
 
         Args:
             day: the day that the set counts for; None: today.
-            now: the moment that counts; None: the clock's. It must not be after the clock's.
+            now: the moment that counts; None: the present. It must not be in the future.
             selection: what to limit the plan to.
             confirmed: how many conversations a person agreed to lose at most; None: the settings' limits hold.
 
         Raises:
             PlanTooLargeError: more is due than may go without consent. Nothing was removed.
             TransientError: Redis or PostgreSQL does not answer, or another purge is under way; run it again.
+            RedisEnvironmentError: the Redis is not of the database's environment.
+            ClocksDisagreeError: worker, database and Redis do not agree on the time.
             ConversationError: Redis refuses, or the moment is in the future.
         """
-        clock = self.services.clock()
-        moment = clock if now is None else now
-        if moment > clock:
-            raise ConversationError(
-                f"conversations cannot be judged as of {moment:%Y-%m-%d %H:%M} UTC, which is in the future: they would "
-                "go before their time"
-            )
         if self.policy.dry_run or not self.policy.enabled:
             # Nothing goes, not even what an interrupted purge had begun with.
-            return PurgeReport(self.plan(selection, now=moment), None)
+            return PurgeReport(self.plan(selection, now=_not_after(self.services.clock(), now)), None)
         with passing_errors_as_transient(_DOING, self.services.engine), _lock(self.services.engine) as connection:
+            self.require_environment(connection)
+            clock = agreed_time(
+                self.services, connection, store="Redis", store_time=lambda: redis_time(self.store.client)
+            )
+            connection.commit()
+            moment = _not_after(clock, now)
             finished = tuple(self._carry_out(purge) for purge in record.open_purges(connection))
             connection.commit()
             plan = self.plan(selection, now=moment)
@@ -217,6 +221,15 @@ class Retention:
             purge, moved = self._freeze(plan, day or utc_day(clock), confirmed)
             self.hook(PurgeStep.FROZEN)
             return PurgeReport(plan, self._carry_out(purge), finished, moved)
+
+    def require_environment(self, connection: sqlalchemy.Connection) -> None:
+        """Let only a Redis of the database's environment pass.
+
+        Raises:
+            RedisEnvironmentError: it is another environment's, or does not say.
+            TransientError: Redis does not answer.
+        """
+        check_environment(self.store.client, environment_of(connection), setting="CHECKPOINT_REDIS_URL")
 
     def resurrected(self, survey: Survey) -> list[str]:
         """Thread ids of conversations with activity from before retention removed them: they came back.
@@ -329,6 +342,8 @@ class Retention:
     def _remove_batch(self, purge: OpenPurge, remover: Remover, items: Sequence[WorkItem], attempted: int) -> set[str]:
         """Remove some items, record what became of them, and return the thread ids of those that are gone."""
         engine = self.services.engine
+        with engine.connect() as connection:
+            self.require_environment(connection)
         begun = [(item.number, item.frozen) for item in items if item.number <= attempted]
         recovered = remover.recover(begun) if begun else {}
         with engine.begin() as connection:
@@ -400,6 +415,21 @@ class Retention:
                 "bytes_freed": summed["bytes_freed"],
             },
         )
+
+
+def _not_after(clock: datetime, now: datetime | None) -> datetime:
+    """The moment that counts.
+
+    Raises:
+        ConversationError: it is in the future.
+    """
+    moment = clock if now is None else now
+    if moment > clock:
+        raise ConversationError(
+            f"conversations cannot be judged as of {moment:%Y-%m-%d %H:%M} UTC, which is in the future: they would "
+            "go before their time"
+        )
+    return moment
 
 
 def _is_held(item: WorkItem, holds: Holds) -> bool:

@@ -11,10 +11,14 @@ from typing import TYPE_CHECKING, Final
 from psycopg import sql
 from sqlalchemy.engine import make_url
 
+from compliance_pipelines.archive.store_init import init_store
 from compliance_pipelines.audit_log.migrate import upgrade
 from compliance_pipelines.database import create_engine
+from compliance_pipelines.erasure.redis_binding import bind_redis
 from compliance_pipelines.ledger.keys import write_new_key
 from compliance_pipelines.local_stack.stack import COMPLIANCE_DATABASE, LocalStack
+from compliance_pipelines.services import open_services
+from compliance_pipelines.settings import load_settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,6 +32,7 @@ def prepare(state_dir: Path) -> LocalStack:
     Raises:
         EmbeddedServerError: a server did not start.
         ConfigurationError: the signing key cannot be written.
+        ComplianceError: the cold store cannot be made, or is not this stack's.
     """
     stack = LocalStack(state_dir)
     stack.up(redis=True)
@@ -37,6 +42,10 @@ def prepare(state_dir: Path) -> LocalStack:
     if not stack.signing_key_file.exists():
         write_new_key(stack.signing_key_file, _LEDGER_ORIGIN)
     os.environ.update(stack.environment())
+    with open_services(load_settings()) as services:
+        # A stack of an earlier version has a store without an identity; both are this stack's own.
+        init_store(services, adopt_existing=True)
+        bind_redis(services)
     return stack
 
 

@@ -24,6 +24,7 @@ from compliance_pipelines.archive.readback import (
 from compliance_pipelines.audit_log.deletion import ACTION
 from compliance_pipelines.clock import utc_day
 from compliance_pipelines.erasure import sql
+from compliance_pipelines.ledger.store_identity import check_identity
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -72,12 +73,14 @@ def deletion_records(
         names: only those of people called so; None for all.
 
     Raises:
+        LedgerError: the key, the database and the cold store do not belong together.
         UnreadableParquetError: an archive is damaged.
         PartDamagedError: one that the database does not know is not what its manifest says.
         ManifestError: a manifest that the database does not know is not ours.
         ObjectStoreError: the store failed, or an archive is missing.
     """
     with services.engine.connect() as connection:
+        check_identity(services, connection)
         rows = connection.execute(
             sql.DELETION_RECORDS,
             {"action": ACTION, "since": since, "names": None if names is None else sorted(names)},

@@ -14,6 +14,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from compliance_pipelines.conversations.environment import check_environment
 from compliance_pipelines.erasure.errors import TargetError
 from compliance_pipelines.erasure.redis_scan import (
     by_type,
@@ -29,6 +30,7 @@ from compliance_pipelines.erasure.targets import Findings, Item, Reported
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from uuid import UUID
 
     from compliance_pipelines.conversations.connection import Client
     from compliance_pipelines.settings import Settings
@@ -145,6 +147,15 @@ class MemoryTarget:
         rules = NamespaceRules.from_json(settings.gdpr_store_namespaces)
         prefixes = (settings.gdpr_store_prefix, settings.gdpr_store_vector_prefix)
         return cls(open_redis(setting, url, settings), location_of(url), rules, prefixes)
+
+    def require_environment(self, environment: UUID | None) -> None:
+        """Let only a Redis of this environment pass.
+
+        Raises:
+            ConversationError: it is another environment's, or does not say.
+            TransientError: Redis did not answer.
+        """
+        check_environment(self._client, environment, setting="GDPR_STORE_REDIS_URL")
 
     def find(self, user_id: str) -> Findings:
         """The memories, and their vectors, in namespaces of this person.

@@ -13,12 +13,13 @@ from contextlib import ExitStack
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from compliance_pipelines.audit_log.environment import environment_of
 from compliance_pipelines.database_errors import LockBusyError
 from compliance_pipelines.database_locks import process_lock
 from compliance_pipelines.erasure import closing
 from compliance_pipelines.erasure.errors import RequestBusyError, TargetError
 from compliance_pipelines.erasure.record import Case, EventKind, add_event, due_cases, load
-from compliance_pipelines.erasure.targets import check_names
+from compliance_pipelines.erasure.targets import EnvironmentBound, check_names
 from compliance_pipelines.holds import active_holds, holds_locked
 
 if TYPE_CHECKING:
@@ -180,7 +181,15 @@ class _Attempt:
         except Exception as error:  # noqa: BLE001 - see above
             self._put(EventKind.FAILED, target=target.name, location=target.location, error=_described(error))
 
+    def _require_environment(self, target: ErasureTarget) -> None:
+        """Another environment's place has nothing of the person, and its emptiness would close the request."""
+        if isinstance(target, EnvironmentBound):
+            with self._services.engine.connect() as connection:
+                environment = environment_of(connection)
+            target.require_environment(environment)
+
     def _erase_under_holds(self, target: ErasureTarget) -> None:
+        self._require_environment(target)
         findings = target.find(self._user_id)
         found = _counted(findings.items)
         # What an interrupted attempt had found and is no longer there is what it deleted.
@@ -194,6 +203,7 @@ class _Attempt:
         self._hook(RunStep.FOUND, target.name)
         # Until the deletion is done no hold that covers something of it can come into force.
         with self._services.engine.connect() as guard, holds_locked(guard) as holds:
+            self._require_environment(target)
             free, held = _split(findings.items, holds, self._user_id)
             deleted = dict(target.delete(self._user_id, free)) if free else {}
             self._hook(RunStep.ERASED, target.name)
@@ -214,6 +224,7 @@ class _Attempt:
     def _rescan(self, target: ErasureTarget) -> bool:
         where = {"target": target.name, "location": target.location}
         try:
+            self._require_environment(target)
             findings = target.rescan(self._user_id)
         except Exception as error:  # noqa: BLE001 - as in _erase
             self._put(EventKind.FAILED, **where, error=_described(error))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from compliance_pipelines.conversations.environment import check_environment
 from compliance_pipelines.erasure.redis_scan import (
     by_type,
     day_of_iso,
@@ -25,6 +26,7 @@ from compliance_pipelines.erasure.targets import Findings, Item, Reported
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from uuid import UUID
 
     from compliance_pipelines.conversations.connection import Client
     from compliance_pipelines.settings import Settings
@@ -60,6 +62,15 @@ class SessionTarget:
             return None
         url = settings.gdpr_session_redis_url.get_secret_value()
         return cls(open_redis("GDPR_SESSION_REDIS_URL", url, settings), location_of(url))
+
+    def require_environment(self, environment: UUID | None) -> None:
+        """Let only a Redis of this environment pass.
+
+        Raises:
+            ConversationError: it is another environment's, or does not say.
+            TransientError: Redis did not answer.
+        """
+        check_environment(self._client, environment, setting="GDPR_SESSION_REDIS_URL")
 
     def find(self, user_id: str) -> Findings:
         """The sessions whose `user_id` this is, and the person's list.

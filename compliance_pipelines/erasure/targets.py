@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from compliance_pipelines.erasure.errors import TargetError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import date
+    from uuid import UUID
 
     from compliance_pipelines.settings import Settings
 
@@ -97,6 +98,18 @@ class ErasureTarget(Protocol):
 
     def rescan(self, user_id: str) -> Findings:
         """What is left, looked for anew after everything was deleted; a target without a cache just finds again."""
+
+
+@runtime_checkable
+class EnvironmentBound(Protocol):
+    """A target that can tell whether what it leads to is of the database's environment."""
+
+    def require_environment(self, environment: UUID | None) -> None:
+        """Let only a place of this environment pass: in another one there is nothing to find, and much to destroy.
+
+        Args:
+            environment: the id that the database has; None where nothing was bound to it yet.
+        """
 
 
 def installed_targets(settings: Settings) -> list[ErasureTarget]:

@@ -14,6 +14,7 @@ import re
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
+from compliance_pipelines.conversations.environment import check_environment
 from compliance_pipelines.conversations.errors import redis_errors
 from compliance_pipelines.conversations.keys import KeyKind, KeyLayout
 from compliance_pipelines.conversations.store import CheckpointStore, open_store
@@ -25,6 +26,7 @@ from compliance_pipelines.erasure.targets import Findings, Item, Reported
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
+    from uuid import UUID
 
     from compliance_pipelines.conversations.threads import ThreadFacts
     from compliance_pipelines.settings import Settings
@@ -64,6 +66,16 @@ class ThreadTarget:
     def from_settings(cls, settings: Settings) -> ThreadTarget | None:
         """The conversations of CHECKPOINT_REDIS_URL; None where it is not set."""
         return None if settings.checkpoint_redis_url is None else cls(settings)
+
+    def require_environment(self, environment: UUID | None) -> None:
+        """Let only a Redis of this environment pass.
+
+        Raises:
+            ConversationError: it is another environment's, or does not say.
+            TransientError: Redis did not answer.
+        """
+        with open_store(self._settings) as store:
+            check_environment(store.client, environment, setting="CHECKPOINT_REDIS_URL")
 
     def find(self, user_id: str) -> Findings:
         """The person's threads; shared ones, those that nobody owns, and `default` are reported.

@@ -65,12 +65,13 @@ def check_anchor(services: Services, connection: sqlalchemy.Connection) -> Ledge
         ObjectStoreError: the store failed; then it cannot be told.
     """
     published = store.last_published_size(connection) or 0
-    pending = {checkpoint.size for checkpoint in store.unpublished_checkpoints(connection)}
     for size, key in published_keys(services.store, after_size=published):
-        if size not in pending:
+        # Asked after the listing: another process may seal meanwhile, and commits before it publishes.
+        if store.checkpoint_of_size(connection, size) is None:
+            last = store.last_checkpoint(connection)
             raise DatabaseRolledBackError(
                 f"the cold store holds checkpoint {size} ({services.store.locate(key)}), the database ends at "
-                f"{max(pending, default=published)}: the database was restored to an older state, or another "
+                f"{0 if last is None else last.size}: the database was restored to an older state, or another "
                 "database seals into this store; recover the newer database, or restore the entries from the archives "
                 "into a new database with a cold store of its own"
             )

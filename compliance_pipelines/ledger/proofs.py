@@ -20,6 +20,7 @@ from compliance_pipelines.errors import ComplianceError
 from compliance_pipelines.ledger import sql, store
 from compliance_pipelines.ledger.merkle import inclusion_path, merkle_root
 from compliance_pipelines.ledger.proof_document import InvalidProofError, proof_document, verify_proof
+from compliance_pipelines.ledger.store_identity import check_identity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -94,6 +95,7 @@ def prove(services: Services, log_entry_id: str, *, finder: EntryFinder, day: da
         day: UTC day of the entry, where the id stands on several days or to search one day alone.
 
     Raises:
+        LedgerError: the key, the database and the cold store do not belong together.
         EntryNotFoundError: neither store holds it.
         AmbiguousEntryError: it stands on several days of one store, or twice on a day.
         EntryNotSealedError: it was appended a moment ago.
@@ -130,6 +132,7 @@ class _Place:
 def _hot_place(services: Services, log_entry_id: str, day: date | None) -> _Place | None:
     """Where an entry of the hot store is sealed; None where the hot store does not hold it."""
     with services.engine.connect() as connection:
+        check_identity(services, connection)
         places = connection.execute(sql.FIND_ENTRY, {"log_entry_id": log_entry_id}).all()
         days = [place.day for place in places if day is None or place.day == day]
         if len(days) > 1:

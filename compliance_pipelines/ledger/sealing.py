@@ -32,6 +32,7 @@ from compliance_pipelines.ledger.checkpoint import Checkpoint, sign_checkpoint
 from compliance_pipelines.ledger.clusters import check_cluster
 from compliance_pipelines.ledger.hashing import SegmentHasher
 from compliance_pipelines.ledger.segments import Segment
+from compliance_pipelines.ledger.store_identity import check_identity
 from compliance_pipelines.streaming import run_ahead
 
 if TYPE_CHECKING:
@@ -146,6 +147,7 @@ def seal(services: Services, *, max_entries: int | None = None, step: Callable[[
             return SealResult(busy=True)
         with connection.begin():
             check_cluster(connection)
+            check_identity(services, connection)
             anchored = check_anchor(services, connection)
         healed = publish_pending(services, connection, anchored, step)
         with connection.begin():

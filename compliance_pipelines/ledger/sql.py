@@ -85,6 +85,17 @@ INSERT_PUBLICATION = text("""
     ON CONFLICT (size) DO NOTHING
 """)
 
+# The largest checkpoint after which a segment comes that was sealed before a moment. Backwards from the newest one.
+LAST_SIZE_SEALED_BEFORE = text("""
+    SELECT checkpoint.size FROM ledger_checkpoints AS checkpoint
+    JOIN ledger_segments AS next ON next.seq = checkpoint.size
+    WHERE checkpoint.size <= :most AND next.sealed_at < :before
+    ORDER BY checkpoint.size DESC LIMIT 1
+""")
+
+STORE_BINDING = text("SELECT store_id, ledger_key FROM audit_store")
+BIND_STORE = text("INSERT INTO audit_store (store_id, ledger_key, location) VALUES (:store_id, :ledger_key, :location)")
+
 FIND_ENTRY = text("""
     SELECT ("timestamp" AT TIME ZONE 'UTC')::date AS day, tx_id
     FROM audit_logs WHERE log_entry_id = :log_entry_id ORDER BY "timestamp"

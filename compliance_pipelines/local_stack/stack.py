@@ -74,7 +74,6 @@ class LocalStack:
         self.postgres.set_default(DAGSTER_DATABASE, "synchronous_commit", "off")
         if redis:
             self.redis.start()
-        self.cold_dir.mkdir(exist_ok=True)
         self._make_dagster_home()
         return self.environment()
 

@@ -29,7 +29,7 @@ class ColdStorageSettings(Protocol):
 
 
 def open_object_store(settings: ColdStorageSettings) -> ObjectStore:
-    """The store of AUDIT_COLD_STORAGE_PROVIDER. Nothing is written by opening it.
+    """The store of AUDIT_COLD_STORAGE_PROVIDER. Nothing is made or written by opening it.
 
     Raises:
         ConfigurationError: the provider has no adapter in this version, or the local one has no directory.

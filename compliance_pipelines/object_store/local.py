@@ -20,6 +20,7 @@ import errno
 import os
 import stat
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from compliance_pipelines.object_store.keys import RESERVED_SEGMENT, check_key, check_prefix
@@ -39,6 +40,7 @@ from compliance_pipelines.object_store.port import (
     ObjectInfo,
     ObjectMissingError,
     ObjectStoreError,
+    StoreMissingError,
 )
 
 if TYPE_CHECKING:
@@ -54,16 +56,18 @@ _REMEDIES: Final = {
     errno.EACCES: "give the user that runs this access to the directory",
     errno.EPERM: "the file system must permit hard links and changes of mode",
 }
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ABSENT: Final = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
 
 
 class LocalObjectStore:
     """An `ObjectStore` in a directory, for any number of threads and processes of one host.
 
-    Nothing is made before the first put; reading needs no right to write, so that a copy on a read-only medium will do.
+    Reading needs no right to write, so that a copy on a read-only medium will do. A missing root is an error of every
+    method but `create`: it is a mistyped path or a volume that is not mounted, and never a store without objects.
 
     Args:
-        root: the directory; made, with its parents, at the first put.
+        root: the directory, which `create` makes.
 
     Raises:
         ObjectStoreError: there is something else than a directory.
@@ -90,15 +94,32 @@ class LocalObjectStore:
         """`file:///` and the absolute path of the object."""
         return self._path(key).as_uri()
 
+    def create(self) -> None:
+        """Make the root and its missing parents."""
+        with self._naming("cannot make the directory of the cold store for", ""):
+            make_directories(self._root)
+
+    def now(self) -> datetime:
+        """The time that the file system gives a file that is written now; a server's own where it is another host's."""
+        self._require_root()
+        with self._naming("cannot ask for the time by writing", RESERVED_SEGMENT), self._staging.new_file() as probe:
+            probe.file.write(b"\n")
+            probe.file.flush()
+            os.fsync(probe.file.fileno())
+            nanoseconds = os.fstat(probe.file.fileno()).st_mtime_ns
+        return _EPOCH + timedelta(microseconds=nanoseconds // 1_000)
+
     def put_file(self, key: str, path: Path) -> ObjectInfo:
         """See `ObjectStore.put_file`. The bytes are copied: changing the file later does not change the object."""
         target = self._path(key)
+        self._require_root()
         with self._naming(f"{path} cannot be stored as", key), path.open("rb", buffering=0) as source:
             return self._put(key, target, chunks(source))
 
     def put_bytes(self, key: str, data: bytes) -> ObjectInfo:
         """See `ObjectStore.put_bytes`."""
         target = self._path(key)
+        self._require_root()
         with self._naming("cannot store", key):
             return self._put(key, target, iter([memoryview(data)]))
 
@@ -128,6 +149,7 @@ class LocalObjectStore:
     def open(self, key: str) -> io.BufferedReader:
         """See `ObjectStore.open`."""
         target = self._path(key)
+        self._require_root()
         with self._naming("cannot open", key):
             if self._obstacle(target) is not None:
                 raise self._missing(key)
@@ -146,6 +168,7 @@ class LocalObjectStore:
     def stat(self, key: str) -> ObjectInfo | None:
         """See `ObjectStore.stat`."""
         target = self._path(key)
+        self._require_root()
         with self._naming("cannot look at", key):
             size = self._size(target)
         return None if size is None else ObjectInfo(key, size, self._checksums.read(key))
@@ -159,6 +182,7 @@ class LocalObjectStore:
     def delete(self, key: str) -> None:
         """See `ObjectStore.delete`. Directories that become empty are removed."""
         target = self._path(key)
+        self._require_root()
         with self._naming("cannot delete", key):
             if self._size(target) is None and not self._checksums.path(key).exists():
                 return
@@ -171,6 +195,7 @@ class LocalObjectStore:
                     remove_empty_directories(target.parent, self._root)
 
     def _list(self, prefix: str, start_after: str) -> Iterator[ObjectInfo]:
+        self._require_root()
         objects = objects_in_order(os.fsencode(self._root), prefix.encode(), start_after.encode())
         while True:
             with self._naming("cannot list", prefix):
@@ -254,6 +279,20 @@ class LocalObjectStore:
         """
         check_key(key)
         return self._root / os.fsdecode(key.encode())
+
+    def _require_root(self) -> None:
+        """Let what exists pass.
+
+        Raises:
+            StoreMissingError: the root is no directory.
+        """
+        with self._naming("cannot look for", ""):
+            status = _status(self._root)
+        if status is None or not stat.S_ISDIR(status.st_mode):
+            raise StoreMissingError(
+                f"the directory of the cold store, {self._root}, is not there: AUDIT_COLD_STORAGE_PATH is mistyped, or "
+                "its volume is not mounted. Correct that; a new store is made by `compliance store init` alone"
+            )
 
     def _check_size(self, key: str, size: int, received: int) -> None:
         if received != size:

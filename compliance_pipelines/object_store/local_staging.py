@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
-from compliance_pipelines.object_store.local_files import make_directories
+from compliance_pipelines.object_store.local_files import make_directories, sync_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +37,7 @@ class StagingArea:
     """The staging files and the lock of one store.
 
     Args:
-        directory: the store's reserved directory; made at the first use.
+        directory: the store's reserved directory; made at the first use, where the store is there.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -47,6 +47,10 @@ class StagingArea:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the store's lock, which one thread of one process has at a time."""
+        if not self._directory.is_dir():
+            # Without its parents: a store whose root is gone must not come back as an empty one.
+            self._directory.mkdir(exist_ok=True)
+            sync_directory(self._directory.parent)
         make_directories(self._files)
         descriptor = os.open(self._directory / "lock", os.O_RDWR | os.O_CREAT, 0o666)
         try:

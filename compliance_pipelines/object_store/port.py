@@ -13,6 +13,7 @@ from compliance_pipelines.errors import ComplianceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
     from pathlib import Path
 
 
@@ -26,6 +27,13 @@ class ObjectExistsError(ObjectStoreError):
 
 class ObjectMissingError(ObjectStoreError):
     """The key has no object."""
+
+
+class StoreMissingError(ObjectStoreError):
+    """There is no store where the settings say: a mistyped place, or a volume that is not mounted.
+
+    Never the same as a store without the object that is asked for.
+    """
 
 
 class InvalidKeyError(ObjectStoreError):
@@ -53,7 +61,8 @@ class ObjectStore(Protocol):
     """Write-once storage of whole objects under '/'-separated keys.
 
     Every method that takes a key raises InvalidKeyError for one that breaks the rules of keys.py, and ObjectStoreError
-    when the store fails or cannot tell: a failure is never reported as absence.
+    when the store fails or cannot tell: a failure is never reported as absence. Where there is no store at all, the
+    latter is a StoreMissingError; no method but `create` makes one.
 
     A store may refuse, with ObjectStoreError, a key that continues another object's key after a '/', or that another
     object's key continues so ('a' beside 'a/b'). None loses an object over it.
@@ -64,6 +73,20 @@ class ObjectStore(Protocol):
     @property
     def uri(self) -> str:
         """Where the store is, without a slash at the end: `file:///...`, `s3://bucket/prefix`, `gs://bucket/prefix`."""
+
+    def create(self) -> None:
+        """Make the place where objects will be, durably, unless it is there. Only a person's explicit act calls this.
+
+        Raises:
+            ObjectStoreError: it cannot be made.
+        """
+
+    def now(self) -> datetime:
+        """The time of the store's own clock, aware. It may write something that is no object and is gone at once.
+
+        Raises:
+            ObjectStoreError: the store fails, or cannot be written to.
+        """
 
     def put_file(self, key: str, path: Path) -> ObjectInfo:
         """Store a copy of a file, unless the key has an object.

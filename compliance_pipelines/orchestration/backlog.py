@@ -16,6 +16,7 @@ from dagster import AssetCheckKey, AssetKey, DagsterRunStatus, RunRequest, RunsF
 
 from compliance_pipelines.archive import catalogue
 from compliance_pipelines.clock import utc_day
+from compliance_pipelines.ledger.store_identity import check_identity
 from compliance_pipelines.orchestration.keys import (
     COLD_ARCHIVE,
     HOT_PARTITION,
@@ -88,7 +89,13 @@ class Step:
 
 
 def due_steps(services: Services) -> list[Step]:
-    """Everything that is due now, oldest day first, days before the first partition included."""
+    """Everything that is due now, oldest day first, days before the first partition included.
+
+    Raises:
+        LedgerError: key, database and cold store do not belong together: one failure, and not one for each day.
+    """
+    with services.engine.connect() as connection:
+        check_identity(services, connection)
     due = catalogue.due(services)
     return sorted(
         [

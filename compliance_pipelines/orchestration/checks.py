@@ -48,6 +48,7 @@ from compliance_pipelines.ledger.clusters import check_cluster
 from compliance_pipelines.ledger.lag import sealing_lag
 from compliance_pipelines.ledger.segments import Segment
 from compliance_pipelines.ledger.store import last_checkpoint
+from compliance_pipelines.ledger.store_identity import check_identity
 from compliance_pipelines.orchestration.backlog import Action, overdue_days
 from compliance_pipelines.orchestration.failures import RETRIES, domain_errors, is_passing
 from compliance_pipelines.orchestration.keys import (
@@ -232,6 +233,7 @@ _QUESTIONS: Final = {
 
 def _cold_verdicts(services: Services, day: date) -> Mapping[AssetCheckKey, Verdict]:
     with services.engine.connect() as connection:
+        check_identity(services, connection)
         facts = facts_of_day(connection, day)
         parts = [part for part in parts_of_day(connection, day) if part.expired_at is None]
         segments = {part.part: segments_of_part(connection, part) for part in parts}
@@ -351,6 +353,7 @@ def _sealing(services: Services) -> Verdict:
     try:
         with services.engine.connect() as connection:
             check_cluster(connection)
+            check_identity(services, connection)
             check_anchor(services, connection)
             quarantined, sequence = quarantine_total(connection), sequence_went_back(connection)
     except ComplianceError as error:

@@ -71,6 +71,9 @@ def conversation_checks(
     with domain_errors(), open_store(services.settings) as store:
         retention = Retention(services, store)
         start_of_day = datetime.combine(utc_day(services.clock()), time(), UTC)
+        with services.engine.connect() as connection:
+            # Nothing is overdue in the wrong Redis.
+            retention.require_environment(connection)
         survey = retention.survey()
         with services.engine.connect() as connection:
             holds = active_holds(connection)

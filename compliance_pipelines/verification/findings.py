@@ -54,6 +54,7 @@ class Kind(StrEnum):
     CHECKPOINT_OF_ANOTHER_LEDGER = "checkpoint_of_another_ledger"
     CHECKPOINT_UNVERIFIABLE = "checkpoint_unverifiable"
     DATABASE_ROLLED_BACK = "database_rolled_back"
+    STORE_IDENTITY_ALTERED = "store_identity_altered"
 
 
 class NoteKind(StrEnum):
@@ -69,6 +70,7 @@ class NoteKind(StrEnum):
     NOT_ARCHIVED = "not_archived"
     GAP = "gap"
     ENTRY_QUARANTINED = "entry_quarantined"
+    STORE_IDENTITY_MISSING = "store_identity_missing"
 
 
 K = TypeVar("K", Kind, NoteKind)

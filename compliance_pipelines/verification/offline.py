@@ -10,12 +10,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from compliance_pipelines.errors import ComplianceError
+from compliance_pipelines.ledger.store_identity import (
+    IDENTITY_KEY,
+    StoreIdentityAlteredError,
+    read_identity,
+)
 from compliance_pipelines.object_store.local import LocalObjectStore
 from compliance_pipelines.verification.bucket_ledger import check_bucket_ledger
 from compliance_pipelines.verification.bucket_parts import BucketParts
 from compliance_pipelines.verification.coverage import check_coverage, compare_parts
 from compliance_pipelines.verification.errors import VerificationError
-from compliance_pipelines.verification.findings import Finding, Journal
+from compliance_pipelines.verification.findings import Finding, Journal, Kind, Note, NoteKind
 from compliance_pipelines.verification.progress import Progress, silent
 from compliance_pipelines.verification.segment_index import SegmentIndex
 
@@ -25,6 +31,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from compliance_pipelines.ledger.checkpoint import VerifierKey
+    from compliance_pipelines.ledger.store_identity import StoreIdentity
+    from compliance_pipelines.object_store.port import ObjectStore
     from compliance_pipelines.verification.findings import Report
 
 
@@ -48,6 +56,7 @@ def verify_copy(
 
     Raises:
         VerificationError: the directory is none, or holds nothing of an audit log.
+        StoreIdentityError: it is a store of another ledger than the key's.
         ObjectStoreError: the directory cannot be listed.
         TransientError: the disk is full.
     """
@@ -55,6 +64,7 @@ def verify_copy(
         raise VerificationError(f"{directory} is not a directory: give the directory of a copy of the bucket")
     store = LocalObjectStore(directory)
     journal = Journal(on_finding)
+    says = _says(store, key, journal)
     with SegmentIndex.open(None) as index:
         parts = BucketParts(store, key, index, journal, progress)
         parts.read_manifests()
@@ -64,7 +74,27 @@ def verify_copy(
                 f"{directory} holds neither checkpoints nor archives, so that nothing can be verified: it must be the "
                 "directory that holds audit-ledger/ and audit-archives/"
             )
+        if not says:
+            message = f"{IDENTITY_KEY}, which says what store this is, is not there: the copy is not whole"
+            journal.note(Note(kind=NoteKind.STORE_IDENTITY_MISSING, key=IDENTITY_KEY, message=message))
         parts.check_objects()
         compare_parts(index, size, journal)
         check_coverage(index, parts.unclear_days, archived_through, journal)
     return journal.report()
+
+
+def _says(store: ObjectStore, key: VerifierKey, journal: Journal) -> bool:
+    """Whether the copy says what store it is, altered or not."""
+    try:
+        return read_identity(store, key) is not None
+    except StoreIdentityAlteredError as error:
+        journal.find(Finding(kind=Kind.STORE_IDENTITY_ALTERED, key=IDENTITY_KEY, message=str(error)))
+        return True
+
+
+def identity_of_copy(directory: Path, key: VerifierKey) -> StoreIdentity | None:
+    """Which store a directory is a copy of; None where it does not say, or not under this key."""
+    try:
+        return read_identity(LocalObjectStore(directory), key)
+    except ComplianceError:
+        return None

@@ -17,6 +17,7 @@ from compliance_pipelines.archive.layout import PREFIX, parse_key
 from compliance_pipelines.audit_log.appending import start_of
 from compliance_pipelines.audit_log.partitions import existing_days
 from compliance_pipelines.database_errors import passing_errors_as_transient
+from compliance_pipelines.ledger.store_identity import check_identity
 from compliance_pipelines.verification import sql
 from compliance_pipelines.verification.anchor import anchored_ledger
 from compliance_pipelines.verification.bucket_ledger import note_unknown
@@ -59,12 +60,15 @@ def verify(
         on_finding: told each finding at once, so that those made before a failure are not lost.
 
     Raises:
+        LedgerError: the key, the database and the cold store do not belong together.
         ObjectStoreError: the store cannot be listed.
         TransientError: the database went away.
         VerificationError: the database holds something that cannot even be read.
     """
     journal = Journal(on_finding)
     with _named_failures(services.engine), SegmentIndex.open(services.settings.archive_staging_path) as index:
+        with services.engine.connect() as connection:
+            check_identity(services, connection)
         known = _established(services, days, index, journal, progress)
         wanted = sorted(set(days) if days is not None else _all_days(services, index, journal))
         if days is None:

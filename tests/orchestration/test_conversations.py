@@ -19,6 +19,8 @@ from redis import Redis
 from sqlalchemy import text
 
 from compliance_pipelines.conversations import record
+from compliance_pipelines.conversations.environment import ENVIRONMENT_KEY
+from compliance_pipelines.erasure.redis_binding import bind_redis
 from compliance_pipelines.orchestration import conversations as retention
 from compliance_pipelines.orchestration.assets import conversations as assets
 from compliance_pipelines.orchestration.resources import SERVICES
@@ -45,10 +47,14 @@ def client(redis_server: EmbeddedRedis) -> Iterator[Redis]:
 
 
 @pytest.fixture
-def services(services: Services, settings: Settings, redis_server: EmbeddedRedis, clock: MovableClock) -> Services:
+def services(
+    services: Services, settings: Settings, client: Redis, redis_server: EmbeddedRedis, clock: MovableClock
+) -> Services:
     clock.moment = datetime.combine(TODAY, time(5), UTC)
     changed = settings.model_copy(update={"checkpoint_redis_url": SecretStr(redis_server.url())})
-    return Services(changed, services.engine, services.store, services.keys, clock)
+    services = Services(changed, services.engine, services.store, services.keys, clock)
+    bind_redis(services)
+    return services
 
 
 @pytest.fixture
@@ -156,14 +162,14 @@ def test_a_plan_that_is_too_large_fails_with_its_numbers_until_a_person_confirms
     assert failure.user_failure_data.metadata["conversations seen"].value == 3
     assert set(client.scan_iter()) == before
     assert run(definitions, instance, confirm=3).success
-    assert not set(client.scan_iter())
+    assert set(client.scan_iter()) == {ENVIRONMENT_KEY.encode()}
 
 
 def test_checks_see_what_is_overdue_orphaned_undated_and_resurrected(
     definitions: Definitions, instance: DagsterInstance, writer: Writer, client: Redis
 ) -> None:
     writer.say("comes-back", at=noon(100))
-    saved = {key: client.dump(key) for key in client.scan_iter()}
+    saved = {key: client.dump(key) for key in client.scan_iter("*comes-back*")}
     assert run(definitions, instance).success
     for key, value in saved.items():
         client.restore(key, 0, value)
@@ -226,3 +232,10 @@ def test_pages_of_dagster_show_no_thread_and_no_user(
     assert result.success
     shown = str(metadata_of(result)) + "".join(str(check) for check in checks(result).values())
     assert "secret" not in shown
+
+
+def test_the_checks_do_not_take_the_redis_of_another_environment_for_a_clean_one(
+    definitions: Definitions, instance: DagsterInstance, client: Redis
+) -> None:
+    client.set(ENVIRONMENT_KEY, "6f1b2a3c-0000-4000-8000-000000000000")
+    assert not run(definitions, instance, None, "conversation_health").success

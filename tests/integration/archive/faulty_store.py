@@ -9,6 +9,7 @@ from compliance_pipelines.object_store.port import ObjectStoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from datetime import datetime
     from pathlib import Path
     from typing import BinaryIO
 
@@ -61,6 +62,12 @@ class FaultyStore:
     @property
     def uri(self) -> str:
         return self._store.uri
+
+    def create(self) -> None:
+        self._call("create", self._store.create)
+
+    def now(self) -> datetime:
+        return self._call("now", self._store.now)
 
     def locate(self, key: str) -> str:
         return self._store.locate(key)

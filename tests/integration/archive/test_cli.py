@@ -48,7 +48,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 
 
 @pytest.fixture
-def run(command: Run, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+def run(command: Run, services: Services, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     """The same with the test's database, store and key, and no days of grace."""
     assert settings.ledger_signing_key is not None
     for name, value in {
@@ -344,3 +344,15 @@ def test_a_missing_object_stops_a_purge_with_one_line(services: Services, days: 
     assert (status, out) == (1, "")
     assert err.startswith(f"compliance: part 1 of {day} is damaged in the cold store")
     assert len(days.hot_rows(day)) == 1
+
+
+def test_a_store_that_is_not_there_is_one_line_for_many_days(
+    days: Days, day: date, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    days.append(day, 2)
+    monkeypatch.setenv("AUDIT_COLD_STORAGE_PATH", str(tmp_path / "clod"))
+    for command in ("archive", "purge"):
+        status, out, err = run(command, *(day + timedelta(days=number) for number in range(49)))
+        assert (status, out, len(err.splitlines())) == (1, "", 1)
+        assert "AUDIT_COLD_STORAGE_PATH is mistyped" in err
+    assert not (tmp_path / "clod").exists()

@@ -209,8 +209,10 @@ def test_a_part_that_somebody_invented_in_the_catalogue_drops_nothing(
     ((root,),) = days.execute("SELECT root FROM ledger_segments")
     days.execute(
         """INSERT INTO archived_audit_logs (day, part, archive_location, object_key, object_sha256, object_bytes,
-               manifest_key, manifest_sha256, entry_count, canonical_bytes, first_id, last_id, root, verified_at)
-           VALUES (:day, 1, 'x', 'x', 'x', 1, 'y', 'y', 2, 1, 1, 2, :root, now() - interval '30 days')""",
+               manifest_key, manifest_sha256, entry_count, canonical_bytes, first_id, last_id, root, verified_at,
+               verified_store)
+           VALUES (:day, 1, 'x', 'x', 'x', 1, 'y', 'y', 2, 1, 1, 2, :root, now() - interval '30 days',
+                   (SELECT store_id FROM audit_store))""",
         day=day,
         root=root,
     )

@@ -80,6 +80,7 @@ class Worker:
                 "audit_cold_storage_provider": "local",
                 "audit_cold_storage_path": str(settings.audit_cold_storage_path),
                 "ledger_signing_key": settings.ledger_signing_key.get_secret_value(),
+                "compliance_local_stack": settings.compliance_local_stack,
                 "archive_staging_path": str(settings.archive_staging_path) if settings.archive_staging_path else None,
             },
         }

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 from redis import Redis
 
+from compliance_pipelines.audit_log.environment import ensure_environment
 from compliance_pipelines.conversations.connection import connect_url
+from compliance_pipelines.conversations.environment import ENVIRONMENT_KEY, bind_environment
 from compliance_pipelines.conversations.purge import Retention
 from compliance_pipelines.conversations.store import CheckpointStore
 from compliance_pipelines.settings import Settings
@@ -73,8 +75,8 @@ class World:
         return Retention(services, self.store, **options)  # type: ignore[arg-type]
 
     def names(self) -> set[bytes]:
-        """The names of all keys."""
-        return set(self.client.scan_iter(count=1000))
+        """The names of all keys, without the one that says which environment the Redis is of."""
+        return set(self.client.scan_iter(count=1000)) - {ENVIRONMENT_KEY.encode()}
 
     def names_of(self, thread_id: str) -> set[bytes]:
         """Names that hold a thread id, for ids that are no part of another."""
@@ -83,4 +85,12 @@ class World:
 
 @pytest.fixture
 def world(services: Services, store: CheckpointStore, redis_client: Redis, redis_url: str) -> World:
+    bind(services, store)
     return World(services, store, redis_client, redis_url)
+
+
+def bind(services: Services, store: CheckpointStore) -> None:
+    """Let a Redis say that it is of the services' environment, as `compliance conversations bind` does."""
+    with services.engine.begin() as connection:
+        environment = ensure_environment(connection)
+    bind_environment(store.client, environment, setting="CHECKPOINT_REDIS_URL")

@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from compliance_pipelines.conversations.keys import EMPTY_ID
+from tests.integration.conversations.conftest import bind
 
 if TYPE_CHECKING:
     from tests.integration.conversations.conftest import World
@@ -26,6 +27,7 @@ IDS = st.one_of(
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_exactly_what_is_due_goes(world: World, conversations: dict[str, tuple[bool, str]]) -> None:
     world.client.flushall()
+    bind(world.services, world.store)
     for thread_id, (is_due, kind) in conversations.items():
         world.writer(kind).say(thread_id, at=world.ago(100 if is_due else 10))
     before = len(world.names())

@@ -15,12 +15,14 @@ from redis import Redis, RedisCluster
 from redis.connection import SSLConnection
 
 from compliance_pipelines.conversations.connection import connect_url
+from compliance_pipelines.conversations.environment import ENVIRONMENT_KEY
 from compliance_pipelines.conversations.errors import ConversationError
 from compliance_pipelines.conversations.purge import PurgeStep, Retention
 from compliance_pipelines.conversations.store import CheckpointStore
 from compliance_pipelines.database import create_engine
 from compliance_pipelines.errors import TransientError
 from compliance_pipelines.settings import ConfigurationError
+from tests.integration.conversations.conftest import bind
 from tests.integration.conversations.savers import Writer
 from tests.integration.conversations.servers import (
     free_port,
@@ -71,6 +73,7 @@ class Cluster:
             client.flushall(target_nodes=node)
         # The savers cannot read RediSearch's answers from a cluster in the newer protocol.
         savers = RedisCluster.from_url(url.replace("+cluster", ""), protocol=2)
+        bind(services, CheckpointStore(client))
         self.writers = {kind: Writer(savers, url, kind) for kind in ("full", "shallow")}
 
     @property
@@ -82,7 +85,7 @@ class Cluster:
         return Retention(self.services, store) if hook is None else Retention(self.services, store, hook)
 
     def names(self) -> set[bytes]:
-        return set(self.client.scan_iter(count=1000))
+        return set(self.client.scan_iter(count=1000)) - {ENVIRONMENT_KEY.encode()}
 
 
 @pytest.fixture
@@ -288,13 +291,15 @@ def test_another_database_has_no_index_and_needs_none(world: World, redis_server
             world.client.copy(key.decode(), key.decode(), destination_db=3)
         before = world.names()
         store = CheckpointStore(connect_url(redis_server.url(3)))
+        bind(world.services, store)
 
         report = Retention(world.services, store).purge()
 
         store.close()
         assert report.purged is not None
         assert report.purged.threads_deleted == 1
-        assert elsewhere.dbsize() == 0
+        assert elsewhere.keys() == [ENVIRONMENT_KEY.encode()]
+        elsewhere.flushdb()
     assert world.names() == before
 
 

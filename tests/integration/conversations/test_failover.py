@@ -16,7 +16,7 @@ from compliance_pipelines.conversations.connection import connect_url
 from compliance_pipelines.conversations.purge import PurgeStep, Retention
 from compliance_pipelines.conversations.store import CheckpointStore
 from compliance_pipelines.errors import TransientError
-from tests.integration.conversations.conftest import World
+from tests.integration.conversations.conftest import World, bind
 from tests.integration.conversations.servers import running_replicated, wait_until
 from tests.integration.conversations.test_faults import fill, purge_in_a_process_that_dies
 
@@ -41,6 +41,7 @@ def behind(services: Services, pair: ReplicatedMaster) -> Iterator[World]:
     store = CheckpointStore(connect_url(pair.url))
     client = connect_url(pair.url)
     assert isinstance(client, Redis)
+    bind(services, store)
     yield World(services, store, client, pair.url)
     store.close()
     client.close()

@@ -11,6 +11,7 @@ from pydantic import SecretStr
 from redis import Redis
 
 from compliance_pipelines.database import create_engine
+from compliance_pipelines.erasure.redis_binding import bind_redis
 from tests.integration.erasure.application import Application
 
 if TYPE_CHECKING:
@@ -83,6 +84,13 @@ def settings(settings: Settings, redis_server: EmbeddedRedis, empty_database_url
             "gdpr_sql_targets": SecretStr(json.dumps(tables)),
         }
     )
+
+
+@pytest.fixture
+def services(services: Services, redis: Redis) -> Services:
+    """The services, with the application's Redis bound to their environment."""
+    bind_redis(services)
+    return services
 
 
 @pytest.fixture

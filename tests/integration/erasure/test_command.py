@@ -42,7 +42,7 @@ class Erase(Command):
 
 
 @pytest.fixture
-def erase(settings: Settings) -> Erase:
+def erase(services: Services, settings: Settings) -> Erase:
     return Erase(settings)
 
 

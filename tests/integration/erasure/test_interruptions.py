@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -12,6 +13,7 @@ from sqlalchemy import text
 
 from compliance_pipelines.erasure.configured import configured_targets
 from compliance_pipelines.erasure.record import NewRequest, State, load, record_request
+from compliance_pipelines.erasure.redis_binding import bind_redis
 from compliance_pipelines.erasure.runner import RunStep, run_request
 from compliance_pipelines.holds import HoldScope
 from compliance_pipelines.holds.record import NewHold, add_hold
@@ -126,7 +128,9 @@ def test_a_redis_that_restarts_in_the_middle_leaves_a_request_that_the_next_atte
     application.meet(ALICE)
     url = SecretStr(own_redis.url())
     names = ("gdpr_session_redis_url", "gdpr_store_redis_url", "checkpoint_redis_url")
-    targets = configured_targets(services.settings.model_copy(update=dict.fromkeys(names, url)))
+    settings = services.settings.model_copy(update=dict.fromkeys(names, url))
+    bind_redis(replace(services, settings=settings))
+    targets = configured_targets(settings)
     case, _ = record_request(services, NewRequest(ALICE, "asked", "support"))
 
     def stop(step: RunStep, target: str | None, /) -> None:

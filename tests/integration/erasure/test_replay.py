@@ -11,7 +11,6 @@ from urllib.parse import unquote, urlparse
 import pytest
 from sqlalchemy import text
 
-from compliance_pipelines.archive.errors import ManifestError
 from compliance_pipelines.archive.export import archive_day
 from compliance_pipelines.archive.purge import purge_day
 from compliance_pipelines.archive.readback import PartDamagedError
@@ -25,6 +24,7 @@ from compliance_pipelines.erasure.replay import REASON, plan_replay, request_rep
 from compliance_pipelines.erasure.runner import run_request
 from compliance_pipelines.ledger.checkpoint import SigningKey
 from compliance_pipelines.ledger.keyring import Keyring
+from compliance_pipelines.ledger.store_identity import LedgerIdentityError
 from compliance_pipelines.pseudonyms import pseudonym
 from tests.integration.archive.days import overwrite
 from tests.integration.erasure.conftest import PSEUDONYM_KEY
@@ -190,7 +190,7 @@ def test_an_archive_that_is_not_what_was_signed_is_not_believed(
 ) -> None:
     since = clock() - timedelta(days=120)
     stranger = replace(restored, keys=Keyring.of(SigningKey.generate(signing_key.name)))
-    with pytest.raises(ManifestError):
+    with pytest.raises(LedgerIdentityError):
         plan_replay(stranger, since)
     (path,) = Path(unquote(urlparse(restored.store.uri).path)).rglob("*.parquet")
     overwrite(path, path.read_bytes().replace(b"user:bob", b"user:eve"))

@@ -21,6 +21,7 @@ from compliance_pipelines.ledger.publication import (
     read_publication,
 )
 from compliance_pipelines.ledger.sealing import SealStep, seal
+from compliance_pipelines.ledger.store_identity import LedgerIdentityError
 from compliance_pipelines.object_store.port import ObjectStoreError
 from tests.integration.archive.days import overwrite, remove
 from tests.integration.ledger.moves import seal_without_publishing
@@ -149,7 +150,7 @@ def test_a_checkpoint_signed_by_another_key_stops_sealing(
 
 def test_a_signing_key_that_was_changed_stops_sealing(services: Services, sealed: Days, inspector: Inspector) -> None:
     changed = dataclasses.replace(services, keys=Keyring.of(SigningKey.generate(services.signing_key.name)))
-    assert_refused(changed, inspector, ForeignCheckpointError, "not signed by")
+    assert_refused(changed, inspector, LedgerIdentityError, "the key in use is of ledger .* the database is of ledger")
     assert seal_all(services).entries == 1
 
 

@@ -29,6 +29,7 @@ from compliance_pipelines.ledger.proofs import (
     EntryNotSealedError,
     prove,
 )
+from compliance_pipelines.ledger.store_identity import LedgerIdentityError
 from tests.integration.archive.days import entry, overwrite
 from tests.integration.ledger.moves import seal_without_publishing
 from tests.sealing import seal_all
@@ -277,7 +278,7 @@ def test_nothing_is_proved_from_a_ledger_that_is_not_what_was_signed(
 def test_nothing_is_proved_under_a_key_that_did_not_sign(services: Services, days: Days, day: date) -> None:
     (proved,) = days.append(day, 1)
     changed = dataclasses.replace(services, keys=Keyring.of(SigningKey.generate("tests.example/audit")))
-    with pytest.raises(EntryDiffersError, match="the signing key is not the ledger's"):
+    with pytest.raises(LedgerIdentityError, match=r"the key in use is of ledger .* the database is of ledger"):
         prove(changed, proved.log_entry_id, finder=ArchiveEntryFinder(changed))
 
 

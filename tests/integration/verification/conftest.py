@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from compliance_pipelines.archive.store_init import init_store
 from compliance_pipelines.database import create_engine
 from compliance_pipelines.ledger.keyring import Keyring
 from compliance_pipelines.object_store.local import LocalObjectStore
@@ -48,7 +49,9 @@ def _opened(url: str, cold: Path, superuser_url: str = "") -> Iterator[World]:
 
 def _opened_database(superuser_url: str, cold: Path) -> Iterator[World]:
     """The system as the pipelines' own login sees it."""
-    yield from _opened(login_url(superuser_url, "test_pipeline"), cold, superuser_url)
+    for world in _opened(login_url(superuser_url, "test_pipeline"), cold, superuser_url):
+        init_store(world.services)
+        yield world
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from compliance_pipelines.object_store.port import ObjectInfo, ObjectStoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from datetime import datetime
     from pathlib import Path
 
     from compliance_pipelines.object_store.port import ObjectStore
@@ -22,6 +23,12 @@ class StoreBetween:
     @property
     def uri(self) -> str:
         return self._store.uri
+
+    def create(self) -> None:
+        self._store.create()
+
+    def now(self) -> datetime:
+        return self._store.now()
 
     def locate(self, key: str) -> str:
         return self._store.locate(key)

@@ -97,8 +97,10 @@ def test_nothing_at_all_is_never_taken_for_a_clean_bucket(empty_world: World, tm
     (tmp_path / "empty").mkdir()
     with pytest.raises(VerificationError, match="holds neither checkpoints nor archives"):
         verify_copy(tmp_path / "empty", KEY.verifier_key())
-    with pytest.raises(VerificationError, match="is not a directory"):
+    with pytest.raises(VerificationError, match="holds neither checkpoints nor archives"):
         empty_world.verify_offline()
+    with pytest.raises(VerificationError, match="is not a directory"):
+        verify_copy(tmp_path / "unmounted", KEY.verifier_key())
 
 
 def test_a_day_of_which_nothing_is_known_is_said_to_be_unknown(world: World) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from compliance_pipelines.errors import ComplianceError
 from compliance_pipelines.ledger.checkpoint import SigningKey
+from compliance_pipelines.ledger.store_identity import IDENTITY_KEY, StoreIdentityError
 from compliance_pipelines.verification.offline import verify_copy
 from tests.integration.archive.days import overwrite
 from tests.integration.verification.world import ARCHIVED, KEY, OTHER_ARCHIVED, PURGED, SIZES, kinds
@@ -217,7 +218,16 @@ def test_an_object_that_no_manifest_ever_knew_is_a_note(bucket: World) -> None:
     ]
 
 
-def test_the_wrong_public_key_is_one_finding_for_all_checkpoints_and_one_for_each_manifest(bucket: World) -> None:
+def test_the_wrong_public_key_is_told_apart_once_by_the_names_of_both_ledgers(bucket: World) -> None:
+    other = SigningKey.generate("auditor.example/key").verifier_key()
+    with pytest.raises(StoreIdentityError, match=f"of ledger {KEY.name}, and the key in use is of ledger {other.name}"):
+        verify_copy(bucket.cold, other)
+
+
+def test_without_an_identity_the_wrong_public_key_is_one_finding_for_all_checkpoints_and_one_for_each_manifest(
+    bucket: World,
+) -> None:
+    bucket.remove(bucket.cold / IDENTITY_KEY)
     report = verify_copy(bucket.cold, SigningKey.generate("auditor.example/key").verifier_key())
     assert kinds(report) == ["checkpoint_of_another_key", *["manifest_altered"] * 4]
     run = next(finding for finding in report.findings if finding.kind == "checkpoint_of_another_key")
@@ -229,15 +239,19 @@ def test_every_altered_byte_anywhere_in_the_bucket_is_found_in_both_ways(world: 
     """Not a byte of the bucket can be changed unnoticed: a sample of them, spread over every object."""
     chance = random.Random(20261124)  # noqa: S311 - which bytes are tried is no secret
     paths = sorted(path for path in world.cold.rglob("audit-*/**/*") if path.is_file())
-    assert len(paths) == len(SIZES) + 2 * 4
+    assert len(paths) == len(SIZES) + 2 * 4 + 1
     for path in paths:
         original = path.read_bytes()
         for number, position in enumerate(chance.sample(range(len(original)), 3)):
             altered = bytearray(original)
             altered[position] ^= 1 << chance.randrange(8)
             overwrite(path, bytes(altered))
-            reports = [world.verify_offline(), *([] if number else [world.verify()])]
-            for report in reports:
+            for verified in (world.verify_offline, *([] if number else [world.verify])):
+                try:
+                    report = verified()
+                except StoreIdentityError:
+                    assert path == world.cold / IDENTITY_KEY
+                    continue
                 assert not report.ok, (path.name, position)
                 _assert_harmless(report)
         overwrite(path, original)
@@ -245,16 +259,23 @@ def test_every_altered_byte_anywhere_in_the_bucket_is_found_in_both_ways(world: 
 
 
 def test_every_missing_object_is_found_in_both_ways(world: World) -> None:
-    """Only the newest checkpoint can be taken from a copy unnoticed, and only from whoever has nothing but the copy."""
+    """Only the newest checkpoint can be taken from a copy unnoticed, and only from whoever has nothing but the copy.
+
+    A copy without its identity gets a note: the entries are what they were.
+    """
     unnoticed = []
     for path in sorted(path for path in world.cold.rglob("audit-*/**/*") if path.is_file()):
         original = path.read_bytes()
         path.unlink()
-        assert not world.verify().ok, path.name
+        if path == world.cold / IDENTITY_KEY:
+            with pytest.raises(StoreIdentityError, match="has no identity"):
+                world.verify()
+        else:
+            assert not world.verify().ok, path.name
         if world.verify_offline().ok:
             unnoticed.append(path)
         path.write_bytes(original)
-    assert unnoticed == [world.checkpoint_path(SIZES[-1])]
+    assert unnoticed == [world.checkpoint_path(SIZES[-1]), world.cold / IDENTITY_KEY]
 
 
 def test_a_copy_that_cannot_be_listed_is_a_clear_error(tmp_path: Path) -> None:

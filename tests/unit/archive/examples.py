@@ -129,6 +129,7 @@ def stored_part(directory: Path, *, number: int = 1, day: date = DAY, count: int
     segments = sealed_segments(rows, day=day)
     root = part_root(segments)
     store, key = LocalObjectStore(directory / "cold"), SigningKey.generate("tests.example/audit")
+    store.create()
     written = write_part(directory / "staged", rows, PartLabel.of(day, number, root))
     hasher = SegmentHasher(segments)
     hasher.feed(batch_of(rows))

@@ -20,7 +20,9 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(root: Path) -> LocalObjectStore:
-    return LocalObjectStore(root)
+    store = LocalObjectStore(root)
+    store.create()
+    return store
 
 
 @pytest.fixture

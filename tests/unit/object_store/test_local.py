@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from compliance_pipelines.object_store.port import (
     ObjectInfo,
     ObjectMissingError,
     ObjectStoreError,
+    StoreMissingError,
 )
 from tests.unit.object_store.contract import KEY, SEVERAL_BUFFERS, ObjectStoreContract, digest, keys_of
 from tests.unit.object_store.key_strategies import KEY_SETS, in_byte_order, key_beginnings
@@ -30,7 +32,9 @@ if TYPE_CHECKING:
 class TestLocalObjectStore(ObjectStoreContract):
     @pytest.fixture
     def store(self, tmp_path: Path) -> LocalObjectStore:
-        return LocalObjectStore(tmp_path / "cold")
+        store = LocalObjectStore(tmp_path / "cold")
+        store.create()
+        return store
 
 
 class TestTheDirectory:
@@ -57,12 +61,61 @@ class TestTheDirectory:
         assert store.get_bytes("é/🂡") == b"data"
         assert Path(os.fsdecode(os.fsencode(root) + b"/\xc3\xa9/\xf0\x9f\x82\xa1")).read_bytes() == b"data"
 
-    def test_nothing_is_made_before_the_first_put(self, store: LocalObjectStore, root: Path) -> None:
+    def test_looking_writes_nothing(self, store: LocalObjectStore, root: Path) -> None:
         assert store.stat(KEY) is None
         assert keys_of(store) == []
         store.delete(KEY)
 
-        assert not root.exists()
+        assert list(root.iterdir()) == []
+
+    @pytest.mark.parametrize(
+        "ask",
+        [
+            lambda store, _source: store.put_bytes(KEY, b"data"),
+            lambda store, source: store.put_file(KEY, source),
+            lambda store, _source: store.get_bytes(KEY),
+            lambda store, source: store.download(KEY, source),
+            lambda store, _source: store.open(KEY),
+            lambda store, _source: store.stat(KEY),
+            lambda store, _source: list(store.list("")),
+            lambda store, _source: store.delete(KEY),
+            lambda store, _source: store.now(),
+        ],
+        ids=["put_bytes", "put_file", "get_bytes", "download", "open", "stat", "list", "delete", "now"],
+    )
+    @pytest.mark.parametrize("state", ["never made", "unmounted", "replaced by a file"])
+    def test_a_store_that_is_not_there_is_an_error_and_never_an_empty_one(
+        self, tmp_path: Path, source: Path, ask: Callable[[LocalObjectStore, Path], object], state: str
+    ) -> None:
+        root = tmp_path / "mnt" / "cold"
+        store = LocalObjectStore(root)
+        if state != "never made":
+            store.create()
+            root.rmdir()
+        if state == "replaced by a file":
+            root.touch()
+
+        with pytest.raises(StoreMissingError, match=r"AUDIT_COLD_STORAGE_PATH .*`compliance store init`"):
+            ask(store, source)
+
+        assert not root.is_dir()
+
+    def test_a_store_is_made_with_its_parents_and_making_it_again_changes_nothing(self, tmp_path: Path) -> None:
+        store = LocalObjectStore(tmp_path / "a" / "b")
+        store.create()
+        store.put_bytes(KEY, b"data")
+        store.create()
+
+        assert store.get_bytes(KEY) == b"data"
+
+    def test_the_time_is_the_file_systems_and_leaves_nothing(self, store: LocalObjectStore, root: Path) -> None:
+        before = datetime.now(UTC)
+        found = store.now()
+
+        # A file system may keep its time in coarser steps than the machine.
+        assert before - timedelta(seconds=2) < found < datetime.now(UTC) + timedelta(seconds=2)
+        assert keys_of(store) == []
+        assert list((root / ".object-store" / "staging").iterdir()) == []
 
     def test_a_second_opening_finds_what_the_first_one_put(self, store: LocalObjectStore, root: Path) -> None:
         info = store.put_bytes(KEY, b"data")
@@ -76,6 +129,7 @@ class TestTheDirectory:
         monkeypatch.chdir(tmp_path)
         store = LocalObjectStore(Path("cold"))
         monkeypatch.chdir("/")
+        store.create()
 
         store.put_bytes(KEY, b"data")
 
@@ -87,11 +141,11 @@ class TestTheDirectory:
         with pytest.raises(ObjectStoreError, match="is not a directory"):
             LocalObjectStore(tmp_path / "file")
 
-    def test_a_root_below_a_file_is_refused_at_the_first_put(self, tmp_path: Path) -> None:
+    def test_a_root_below_a_file_cannot_be_made(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
 
-        with pytest.raises(ObjectStoreError, match=KEY):
-            LocalObjectStore(tmp_path / "file" / "cold").put_bytes(KEY, b"data")
+        with pytest.raises(ObjectStoreError, match="cannot make the directory of the cold store"):
+            LocalObjectStore(tmp_path / "file" / "cold").create()
 
     def test_deleting_removes_the_directories_that_become_empty(self, store: LocalObjectStore, root: Path) -> None:
         store.put_bytes("a/b/c/d", b"data")
@@ -132,6 +186,7 @@ class TestPermissions:
         longest_path = 4095
         root = f"{tmp_path}/{'/'.join(['y' * 100] * 50)}"[: longest_path - 10] + "y"
         store = LocalObjectStore(Path(root))
+        store.create()
 
         with pytest.raises(ObjectStoreError, match="File name too long"):
             store.stat(KEY)

@@ -97,6 +97,7 @@ class TestKilled:
 
 
 class TestDiskFull:
+    @pytest.mark.usefixtures("store")
     def test_a_write_that_fails_says_why_and_leaves_nothing_behind(self, root: Path, source: Path) -> None:
         limited = run_writer("put_with_limit", root, KEY, source, 1_500_000)
 
@@ -213,13 +214,20 @@ class TestDurability:
         return paths
 
     @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
+    def test_making_a_store_forces_its_directory_and_the_missing_ones_above_it_to_disk(
+        self, tmp_path: Path, synced: list[Path]
+    ) -> None:
+        LocalObjectStore(tmp_path / "above" / "cold").create()
+
+        assert synced == [tmp_path, tmp_path / "above"]
+
+    @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
     def test_a_put_forces_data_directories_and_their_parents_to_disk(
         self, store: LocalObjectStore, root: Path, synced: list[Path]
     ) -> None:
         store.put_bytes("a/b/c", b"data")
 
         assert synced[-3:] == [root / "a" / "b", root / "a", root]
-        assert root.parent in synced
         assert [path.parent for path in synced].count(root / ".object-store" / "staging") == 2
 
     @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")

@@ -54,6 +54,7 @@ def put_killed_everywhere(roots: str, key: str, source: str) -> None:
     """
     for number in itertools.count(1):
         store = LocalObjectStore(Path(roots) / str(number))
+        store.create()
         if not _killed(number, partial(store.put_file, key, Path(source))):
             print(number - 1)  # noqa: T201  # the answer to the test
             return
@@ -63,6 +64,7 @@ def delete_killed_everywhere(roots: str, key: str, content: str) -> None:
     """Delete an object from ROOTS/1, ROOTS/2, ..., each of which gets it first, and die as above."""
     for number in itertools.count(1):
         store = LocalObjectStore(Path(roots) / str(number))
+        store.create()
         store.put_bytes(key, content.encode())
         if not _killed(number, partial(store.delete, key)):
             print(number - 1)  # noqa: T201  # the answer to the test

@@ -68,6 +68,7 @@ def test_entries_of_another_day_are_found_although_everything_else_fits(
     tmp_path: Path, times: list[datetime], outside: int
 ) -> None:
     store = LocalObjectStore(tmp_path / "cold")
+    store.create()
     manifest = _committed(store, tmp_path / "file", times)
     rows: list[int] = []
     outcome = check_committed(ColdArchive(store, KEY.verifier_key()), manifest, rows.append)
