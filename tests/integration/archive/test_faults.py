@@ -33,7 +33,7 @@ def test_whichever_call_of_the_store_fails_the_next_run_finishes_the_archive(
     days.append(day, 3)
     healthy = FaultyStore(services.store)
     archive_day(replace(services, store=healthy), day)
-    assert healthy.calls == ["list", "list", "put_file", "put_bytes", "get_bytes", "open"]
+    assert healthy.calls == ["list", "list", "put_file", "put_bytes", "open", "stat", "open"]
 
     for number in range(1, len(healthy.calls) + 1):
         for done in (False, True):
@@ -80,7 +80,7 @@ def test_a_restore_whose_store_fails_leaves_the_table_as_it_was(services: Servic
     table = restore_day(services, day).table
     days.append(day, 2)
     archive_day(services, day)
-    for method, call in (("get_bytes", 1), ("get_bytes", 2), ("open", 1), ("open", 2)):
+    for method, call in (("open", 1), ("stat", 1), ("open", 2), ("open", 3), ("stat", 2), ("open", 4)):
         store = FaultyStore(services.store, Fault(method, call))
         with pytest.raises(ComplianceError, match="does not answer"):
             restore_day(replace(services, store=store), day)
