@@ -14,6 +14,7 @@ import click
 import sqlalchemy.exc
 
 from compliance_pipelines.errors import ComplianceError
+from compliance_pipelines.printable import printable
 
 # The module that has each command: imported only when it is used, so that small commands start fast.
 _MODULES: Final = {
@@ -68,7 +69,7 @@ def main() -> None:
     try:
         compliance.main(standalone_mode=True)
     except ComplianceError as error:
-        click.echo(f"compliance: {error}", err=True)
+        click.echo(f"compliance: {printable(str(error))}", err=True)
         sys.exit(1)
     except sqlalchemy.exc.OperationalError as error:
         reason = " ".join(str(error.orig).split())

@@ -18,6 +18,7 @@ from compliance_pipelines.verification.errors import VerificationError
 from compliance_pipelines.verification.findings import Finding, Journal
 from compliance_pipelines.verification.progress import Progress, silent
 from compliance_pipelines.verification.segment_index import SegmentIndex
+from compliance_pipelines.verification.strays import note_strays
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,6 +65,7 @@ def verify_copy(
                 f"{directory} holds neither checkpoints nor archives, so that nothing can be verified: it must be the "
                 "directory that holds audit-ledger/ and audit-archives/"
             )
+        note_strays(store, journal)
         parts.check_objects()
         compare_parts(index, size, journal)
         check_coverage(index, parts.unclear_days, archived_through, journal)
