@@ -9,10 +9,11 @@ BIN := $(VENV)/bin
 STATE ?= .local
 EVENTS ?=
 PORT ?= 3000
+COUNT ?= 100000
 PYTEST_WORKERS ?= auto
 READY := $(VENV)/.ready
 
-.PHONY: help setup run ui status test check format bench lock down clean
+.PHONY: help setup run ui status test fuzz check format bench lock down clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -39,6 +40,9 @@ status: $(READY) ## What the embedded stack holds
 
 test: $(READY) ## All tests, on servers that they start themselves
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS)
+
+fuzz: $(READY) ## 100,000 mutated files of each kind against everything that reads one; COUNT=...
+	@$(BIN)/python -m tests.fuzz --count '$(COUNT)'
 
 check: $(READY) ## Style, types, layers, and Dagster's own validation
 	$(BIN)/ruff format --check .

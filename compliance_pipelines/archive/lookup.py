@@ -3,19 +3,21 @@
 Here: which ids a day's parts hold, and one entry with the rows of its segment. Not here: proofs and appends, which ask
 through ports of their own.
 
-Pages are read with their checksums, but an object's hash is not computed for a look-up: a look-up is no verification.
+An object is copied and its hash compared before anything of it is parsed: a stranger's file finds nothing.
 """
 
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from compliance_pipelines.archive.catalogue import ArchivedPart, all_parts, parts_of_day, segments_of_part
 from compliance_pipelines.archive.parquet import PartReader, UnreadableParquetError, open_part
+from compliance_pipelines.archive.readback import copy_hashed
+from compliance_pipelines.archive.staging import staging_file
 from compliance_pipelines.ledger.proofs import AmbiguousEntryError, FoundEntry
 from compliance_pipelines.object_store.port import ObjectStoreError
 
@@ -73,18 +75,22 @@ class _PurgedParts:
 
 @contextmanager
 def open_stored(services: Services, part: ArchivedPart) -> Iterator[PartReader]:
-    """Open a part's object where it is, to read some of it."""
-    with services.store.open(part.object_key) as file, open_part(file, name=part.object_key) as reader:
-        yield reader
+    """Open a copy of a part's object, to read some of it.
 
-
-def _ranges(reader: PartReader, column: str) -> list[tuple[Any, Any] | None]:
-    """Smallest and largest value of a column in each row group; None where the file does not say."""
-    index = reader.schema.get_field_index(column)
-    found = (
-        reader.metadata.row_group(group).column(index).statistics for group in range(reader.metadata.num_row_groups)
-    )
-    return [(each.min, each.max) if each is not None and each.has_min_max else None for each in found]
+    Raises:
+        UnreadableParquetError: it is not the object that was committed.
+        ObjectStoreError: the store failed, or the object is missing.
+        TransientError: it could not be copied.
+    """
+    with staging_file(services.settings.archive_staging_path, ".lookup") as path:
+        _, sha256 = copy_hashed(services.store, part.object_key, path, part.object_bytes)
+        if sha256 != part.object_sha256:
+            raise UnreadableParquetError(
+                f"{part.object_key} is not the object that was committed, which has {part.object_bytes:,} bytes and "
+                f"the SHA-256 {part.object_sha256}; nothing is read from it. Run `compliance verify {part.day}`"
+            )
+        with open_part(path, name=part.object_key) as reader:
+            yield reader
 
 
 def _row_groups(reader: PartReader, wanted: pa.Array) -> list[int]:
@@ -96,7 +102,7 @@ def _row_groups(reader: PartReader, wanted: pa.Array) -> list[int]:
         inside = pc.and_(pc.greater_equal(wanted, bounds[0]), pc.less_equal(wanted, bounds[1]))
         return bool(pc.any(inside).as_py())
 
-    return [group for group, bounds in enumerate(_ranges(reader, _ID)) if may_hold(bounds)]
+    return [group for group, bounds in enumerate(reader.ranges(_ID)) if may_hold(bounds)]
 
 
 class ArchiveEntryFinder:
@@ -153,7 +159,7 @@ class ArchiveEntryFinder:
             segment = next((each for each in segments_of_part(connection, part) if each.covers(tx_id)), None)
         if segment is None:
             return None
-        ranges = _ranges(reader, _TX_ID)
+        ranges = reader.ranges(_TX_ID)
         return [
             group
             for group, bounds in enumerate(ranges)

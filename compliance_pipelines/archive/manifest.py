@@ -22,6 +22,7 @@ from compliance_pipelines.archive.parquet import COMPRESSION
 from compliance_pipelines.audit_log.entry import ENTRY_SCHEMA
 from compliance_pipelines.ledger.checkpoint import NoteError, open_note, sign_note
 from compliance_pipelines.ledger.segments import MalformedSegmentError, Segment
+from compliance_pipelines.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,12 +32,20 @@ if TYPE_CHECKING:
     from compliance_pipelines.ledger.checkpoint import SigningKey, VerifierKey
 
 VERSION: Final = 1
+MOST_BYTES: Final = 64 * 2**20
+"""No manifest is larger: a record takes about 250 bytes, so that this is a day that was sealed three times a second."""
 
 # The first line of the signed text: no checkpoint begins with it, so no signature can be used for the other.
 _PURPOSE: Final = "audit-archive-manifest/1"
 _SOFTWARE: Final = "compliance-pipelines"
 _HEX_SHA256: Final = r"^[0-9a-f]{64}$"
 _BODY_START: Final = b'{"body":'
+_SIGNATURE_START: Final = b',"signature":'
+_END: Final = b"}\n"
+# A stranger's document takes up to thirty times its size in memory when it is parsed: what is larger must be signed
+# first.
+_MOST_UNSIGNED_BYTES: Final = 2**20
+_MOST_SAID: Final = 500
 
 
 class _Column(BaseModel):
@@ -173,7 +182,23 @@ def _signed_text(key_of_object: str, body: bytes) -> str:
 
 
 def _file_bytes(body: bytes, signature: str) -> bytes:
-    return _BODY_START + body + b',"signature":' + _canonical_json(signature) + b"}\n"
+    return _BODY_START + body + _SIGNATURE_START + _canonical_json(signature) + _END
+
+
+def _refuse_large_unless_signed(data: bytes, key: VerifierKey, name: str) -> None:
+    """Check the signature of the bytes alone, without parsing them.
+
+    Raises:
+        ManifestError: the key did not sign this body.
+    """
+    body, _, signature = data.removeprefix(_BODY_START).rpartition(_SIGNATURE_START)
+    try:
+        note = json.loads(signature.removesuffix(_END)) if len(signature) <= _MOST_UNSIGNED_BYTES else None
+        text = open_note(note, key) if isinstance(note, str) else ""
+    except (NoteError, ValueError, RecursionError) as error:
+        raise ManifestError(f"{name} is not validly signed by {key.name}: {_one_line(error)}") from error
+    if not text.endswith(f"\nsha256:{hashlib.sha256(body).hexdigest()}\n"):
+        raise ManifestError(f"{name} is no manifest that {key.name} signed")
 
 
 def parse_manifest(data: bytes, key: VerifierKey, *, name: str) -> Manifest:
@@ -188,6 +213,10 @@ def parse_manifest(data: bytes, key: VerifierKey, *, name: str) -> Manifest:
         ManifestError: it is malformed, has other bytes than its content is written in, contradicts itself, or is not
             signed by `key`.
     """
+    if len(data) > MOST_BYTES:
+        raise ManifestError(f"{name} has {len(data):,} bytes, and no manifest has more than {MOST_BYTES:,}")
+    if len(data) > _MOST_UNSIGNED_BYTES:
+        _refuse_large_unless_signed(data, key, name)
     try:
         body = _File.model_validate_json(data).body
         raw = json.loads(data)
@@ -210,11 +239,12 @@ def parse_manifest(data: bytes, key: VerifierKey, *, name: str) -> Manifest:
 
 def _one_line(error: Exception) -> str:
     if isinstance(error, ValidationError):
-        return "; ".join(
+        said = "; ".join(
             f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
             for problem in error.errors(include_input=False, include_url=False)[:3]
         )
-    return " ".join(str(error).split())
+        return printable(said, _MOST_SAID)
+    return printable(" ".join(str(error).split()), _MOST_SAID)
 
 
 def _from_body(body: _Body, segments: list[dict[str, Any]]) -> Manifest:

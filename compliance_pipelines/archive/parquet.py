@@ -7,7 +7,7 @@ Here: encodings, row groups, the file's own key-value metadata; the one place wh
 from __future__ import annotations
 
 import hashlib
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from compliance_pipelines.archive.errors import ArchiveError
 from compliance_pipelines.audit_log.entry import ENTRY_SCHEMA
+from compliance_pipelines.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -47,8 +48,26 @@ _BLOOM_FILTER_FALSE_POSITIVES: Final = 0.05
 ROW_GROUP_ROWS: Final = 131_072
 _ROW_GROUP_BYTES: Final = 64 * 2**20
 _READ_BATCH_ROWS: Final = 32_768
+# What the writer's bounds lead to at most, with room: a reader refuses more before it decompresses anything.
+_MOST_GROUP_BYTES: Final = 256 * 2**20
+
+_MAGIC: Final = b"PAR1"
+# Whatever a damaged file makes of pyarrow: its own errors, and those of Python that leave it for names that are no
+# UTF-8, numbers that fit nowhere, memory that is not there.
+_DECODING_ERRORS: Final = (
+    pa.ArrowException,
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    RuntimeError,
+    MemoryError,
+)
 
 _KEY_PREFIX: Final = "compliance_pipelines."
+_SHOWN: Final = 300
 
 
 class UnreadableParquetError(ArchiveError):
@@ -225,32 +244,85 @@ class PartWriter:
         return WrittenFile(self._rows, self._file.size, self._file.sha256)
 
 
+@contextmanager
+def decoding(name: str) -> Iterator[None]:
+    """Raise UnreadableParquetError for whatever a damaged file makes of pyarrow, one line without control characters.
+
+    Args:
+        name: how the message calls the file.
+    """
+    try:
+        yield
+    except UnreadableParquetError:
+        raise
+    except _DECODING_ERRORS as error:
+        reason = printable(" ".join(str(error).split()), _SHOWN) or type(error).__name__
+        raise UnreadableParquetError(f"{name} cannot be decoded: {reason}") from error
+
+
+def has_no_end(path: Path) -> bool:
+    """Whether a file begins as a Parquet file does, as far as it goes, and does not end as one: it was cut off."""
+    with path.open("rb") as file:
+        begin = file.read(len(_MAGIC))
+        size = file.seek(0, 2)
+        if begin != _MAGIC[: len(begin)]:
+            return False
+        if size <= 2 * len(_MAGIC):
+            return True
+        file.seek(-len(_MAGIC), 2)
+        return file.read() != _MAGIC
+
+
 class PartReader:
-    """Reads one part's file. What it says is only worth something where the file's hash was checked before."""
+    """Reads one part's file. What it says is only worth something where the file's hash was checked before.
+
+    Attributes:
+        label: what the file says about itself; None where it says nothing of this format.
+        schema: the columns, their types, and whether they can be null.
+        num_rows: how many rows the footer says there are.
+        metadata: the footer.
+    """
 
     def __init__(self, file: pq.ParquetFile, name: str) -> None:
         self._file = file
         self._name = name
+        self.metadata: pq.FileMetaData = file.metadata
+        self.label = PartLabel.from_metadata(file.metadata.metadata)
+        self.schema: pa.Schema = file.schema_arrow.remove_metadata()
+        self.num_rows = int(file.metadata.num_rows)
+        self._groups = file.num_row_groups
+        self._refuse_beyond_the_format()
 
-    @property
-    def label(self) -> PartLabel | None:
-        """What the file says about itself."""
-        return PartLabel.from_metadata(self._file.metadata.metadata)
+    def _refuse_beyond_the_format(self) -> None:
+        """Refuse what takes more memory than a row group of this format, before anything is decompressed.
 
-    @property
-    def schema(self) -> pa.Schema:
-        """The columns, their types, and whether they can be null."""
-        return self._file.schema_arrow.remove_metadata()
+        Of the groups alone: asking pyarrow about a column ends the whole process where its statistics are damaged.
+        """
+        rows = 0
+        for number in range(self._groups):
+            group = self.metadata.row_group(number)
+            size = group.total_byte_size
+            if not (0 <= group.num_rows <= ROW_GROUP_ROWS and 0 <= size <= _MOST_GROUP_BYTES):
+                raise UnreadableParquetError(
+                    f"{self._name} is no part: its row group {number} has {group.num_rows:,} rows in {size:,} bytes, "
+                    f"and none has more than {ROW_GROUP_ROWS:,} in {_MOST_GROUP_BYTES:,}"
+                )
+            rows += group.num_rows
+        if rows != self.num_rows:
+            raise UnreadableParquetError(
+                f"{self._name} contradicts itself: it has {rows:,} rows in row groups and {self.num_rows:,} in all"
+            )
 
-    @property
-    def num_rows(self) -> int:
-        """How many rows the footer says there are."""
-        return int(self._file.metadata.num_rows)
+    def ranges(self, column: str) -> list[tuple[Any, Any] | None]:
+        """Smallest and largest value of a column in each row group; None where the file does not say.
 
-    @property
-    def metadata(self) -> pq.FileMetaData:
-        """The footer."""
-        return self._file.metadata
+        Raises:
+            UnreadableParquetError: the file has no such column, or its statistics cannot be decoded.
+        """
+        with decoding(self._name):
+            index = self.schema.get_field_index(column)
+            found = (self.metadata.row_group(group).column(index).statistics for group in range(self._groups))
+            return [(each.min, each.max) if each is not None and each.has_min_max else None for each in found]
 
     def batches(
         self, *, row_groups: Sequence[int] | None = None, columns: list[str] | None = None
@@ -260,20 +332,22 @@ class PartReader:
         Raises:
             UnreadableParquetError: a page cannot be decoded or its checksum does not match.
         """
-        groups = range(self._file.num_row_groups) if row_groups is None else row_groups
-        try:
+        groups = range(self._groups) if row_groups is None else row_groups
+        with decoding(self._name):
             for group in groups:
                 # Decoding a row group in one thread is faster than Arrow's pool where the consumer is busy as well.
-                yield from self._file.iter_batches(
+                for batch in self._file.iter_batches(
                     _READ_BATCH_ROWS, row_groups=[group], columns=columns, use_threads=False
-                )
-        except (pa.ArrowException, OSError) as error:
-            raise UnreadableParquetError(f"{self._name} cannot be decoded: {error}") from error
+                ):
+                    batch.validate(full=True)
+                    yield batch
 
 
 @contextmanager
 def open_part(source: object, *, name: str, decryption_properties: object = None) -> Iterator[PartReader]:
     """Open the Parquet file of a part.
+
+    A file whose hash is not the committed one is opened in a process of its own only (examiner.py).
 
     Args:
         source: a path or a seekable binary file.
@@ -281,18 +355,19 @@ def open_part(source: object, *, name: str, decryption_properties: object = None
         decryption_properties: pyarrow's file decryption properties; None reads plain Parquet.
 
     Raises:
-        UnreadableParquetError: it is no Parquet file, or its footer is damaged.
+        UnreadableParquetError: it is no Parquet file, its footer is damaged, or it is beyond the bounds of a part.
     """
-    try:
-        file = pq.ParquetFile(
-            source,
-            memory_map=False,
-            page_checksum_verification=True,
-            decryption_properties=decryption_properties,
-        )
-    except (pa.ArrowException, OSError) as error:
-        raise UnreadableParquetError(f"{name} is no readable Parquet file: {error}") from error
-    try:
-        yield PartReader(file, name)
-    finally:
-        file.close(force=True)
+    with ExitStack() as opened:
+        try:
+            file = pq.ParquetFile(
+                source,
+                memory_map=False,
+                page_checksum_verification=True,
+                decryption_properties=decryption_properties,
+            )
+            opened.callback(file.close, force=True)
+            reader = PartReader(file, name)
+        except _DECODING_ERRORS as error:
+            reason = printable(" ".join(str(error).split()), _SHOWN) or type(error).__name__
+            raise UnreadableParquetError(f"{name} is no readable Parquet file: {reason}") from error
+        yield reader

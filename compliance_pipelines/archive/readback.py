@@ -7,19 +7,24 @@ archive, the purge, the restore and the verification use. Not here: what follows
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+import shutil
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from compliance_pipelines.archive.errors import ArchiveError, ManifestError
-from compliance_pipelines.archive.manifest import Manifest, parse_manifest
-from compliance_pipelines.archive.parquet import PartLabel, PartReader, UnreadableParquetError, open_part
+from compliance_pipelines.archive.examiner import ExaminationsExceededError, Examiner
+from compliance_pipelines.archive.layout import parse_key
+from compliance_pipelines.archive.manifest import MOST_BYTES, Manifest, parse_manifest
+from compliance_pipelines.archive.parquet import PartLabel, PartReader, UnreadableParquetError, has_no_end, open_part
 from compliance_pipelines.archive.progress import Phase, Progress, silent
 from compliance_pipelines.archive.sealed_rows import SealedRows
-from compliance_pipelines.archive.staging import staging_file
+from compliance_pipelines.archive.staging import staging_directory, staging_file
 from compliance_pipelines.audit_log.entry import ENTRY_SCHEMA
 from compliance_pipelines.errors import TransientError
+from compliance_pipelines.object_store.bounded import OversizedObjectError, read_bounded
 from compliance_pipelines.object_store.port import ObjectMissingError
+from compliance_pipelines.printable import printable
 from compliance_pipelines.streaming import run_ahead
 
 if TYPE_CHECKING:
@@ -30,6 +35,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from compliance_pipelines.archive.catalogue import ArchivedPart
+    from compliance_pipelines.archive.examination import Examination
     from compliance_pipelines.ledger.checkpoint import VerifierKey
     from compliance_pipelines.ledger.segments import Segment
     from compliance_pipelines.object_store.port import ObjectStore
@@ -37,6 +43,9 @@ if TYPE_CHECKING:
 
 _CHUNK_BYTES: Final = 4 * 2**20
 _BATCHES_AHEAD: Final = 4
+# How much larger than the committed one a file may be to be copied: a rewritten one with some more entries.
+_ROOM_BYTES: Final = 16 * 2**20
+_MOST_SAID: Final = 200
 
 
 class Damage(StrEnum):
@@ -65,6 +74,11 @@ class Question(StrEnum):
     CONTENT = "content"
 
 
+def _nobodys(sha256: str) -> str | None:
+    del sha256
+    return None
+
+
 @dataclass(frozen=True)
 class ColdArchive:
     """Where parts are read from.
@@ -73,11 +87,16 @@ class ColdArchive:
         store: the cold store.
         verifier_key: the key that must have signed the manifests.
         staging: directory for copies of objects; None is one of the system's.
+        object_with: the key of the object that was committed with a SHA-256 (hex); None where it is no part's. So that
+            a file in the wrong place is named by what it is, not by what it says.
+        examiner: looks into files that are not those that were committed.
     """
 
     store: ObjectStore
     verifier_key: VerifierKey
     staging: Path | None = None
+    object_with: Callable[[str], str | None] = _nobodys
+    examiner: Examiner = field(default_factory=Examiner)
 
     @classmethod
     def of(cls, services: Services) -> ColdArchive:
@@ -138,7 +157,12 @@ class PartCheck:
 
 @dataclass(frozen=True)
 class ExpectedObject:
-    """What an object must be. `object_sha256` is None for one that no manifest commits yet: its rows decide."""
+    """What an object must be. `object_sha256` is None for one that no manifest commits yet: its rows decide.
+
+    Attributes:
+        canonical_bytes: of its rows, as the witness says; None where there is none.
+        witness: what says so: where it is wrong, that is what was altered.
+    """
 
     day: date
     part: int
@@ -147,6 +171,8 @@ class ExpectedObject:
     object_bytes: int | None
     root: bytes
     segments: tuple[Segment, ...]
+    canonical_bytes: int | None = None
+    witness: Damage = Damage.MANIFEST_ALTERED
 
     @classmethod
     def of_manifest(cls, manifest: Manifest) -> ExpectedObject:
@@ -159,6 +185,7 @@ class ExpectedObject:
             manifest.object_bytes,
             manifest.root,
             manifest.segments,
+            manifest.canonical_bytes,
         )
 
     @classmethod
@@ -172,6 +199,8 @@ class ExpectedObject:
             part.object_bytes,
             part.root,
             tuple(segments),
+            part.canonical_bytes,
+            Damage.CATALOGUE_ALTERED,
         )
 
     @property
@@ -187,17 +216,37 @@ class ExpectedObject:
 
 @dataclass(frozen=True)
 class ObjectCheck:
-    """The result of reading an object: findings, the size and SHA-256 (hex) of what was read, rows, canonical bytes."""
+    """The result of reading an object.
+
+    Attributes:
+        findings: what is wrong.
+        object_sha256: hex, of the bytes that were read.
+        object_bytes: how many there were.
+        entry_count: rows that were hashed.
+        canonical_bytes: length of their canonical encodings.
+        outside_day: rows of another day, in an object that no manifest commits; the caller sees those of others.
+    """
 
     findings: tuple[PartFinding, ...]
     object_sha256: str = ""
     object_bytes: int = 0
     entry_count: int = 0
     canonical_bytes: int = 0
+    outside_day: int = 0
 
 
-def _copy_hashed(store: ObjectStore, key: str, path: Path) -> tuple[int, str]:
-    """Copy an object to a file; the hash is that of the very bytes that are parsed afterwards."""
+def copy_hashed(store: ObjectStore, key: str, path: Path, most: int) -> tuple[int, str]:
+    """Copy an object to a file of ours; the hash is that of the very bytes that are parsed afterwards.
+
+    Returns:
+        size and SHA-256 (hex) of what was copied; of an object that has more than `most` bytes a little more than these
+        and no hash.
+
+    Raises:
+        ObjectMissingError: it is not there.
+        ObjectStoreError: the store failed.
+        TransientError: it could not be copied.
+    """
     digest = hashlib.sha256()
     size = 0
     try:
@@ -205,6 +254,8 @@ def _copy_hashed(store: ObjectStore, key: str, path: Path) -> tuple[int, str]:
             while chunk := source.read(_CHUNK_BYTES):
                 digest.update(chunk)
                 size += target.write(chunk)
+                if size > most:
+                    return size, ""
     except OSError as error:
         raise TransientError(f"{store.locate(key)} could not be copied to {path}: {error}; run it again") from error
     return size, digest.hexdigest()
@@ -215,10 +266,12 @@ class _ObjectReading:
 
     def __init__(
         self,
+        archive: ColdArchive,
         expected: ExpectedObject,
         on_batch: Callable[[pa.RecordBatch], None] | None,
         progress: Progress,
     ) -> None:
+        self._archive = archive
         self._expected = expected
         self._on_batch = on_batch
         self._progress = progress
@@ -232,62 +285,124 @@ class _ObjectReading:
             )
         )
 
-    def missing(self) -> ObjectCheck:
+    def read(self) -> ObjectCheck:
+        """Copy the object, unless it is larger than can be the committed one or a copy of it, and check the copy."""
+        expected, archive = self._expected, self._archive
+        info = archive.store.stat(expected.object_key)
+        if info is None:
+            return self._missing()
+        most = self._most_bytes()
+        if info.size > most:
+            if expected.object_bytes is None:
+                raise TransientError(
+                    f"{expected.object_key}: it has {info.size:,} bytes, and {2 * most:,} are free for copies: free "
+                    "more and run it again"
+                )
+            self._find(Damage.OBJECT_ALTERED, Question.CHECKSUM, self._how_altered(info.size))
+            return ObjectCheck(tuple(self._findings), object_bytes=info.size)
+        with staging_file(archive.staging, ".readback") as path:
+            try:
+                size, sha256 = copy_hashed(archive.store, expected.object_key, path, most)
+            except ObjectMissingError:
+                return self._missing()
+            if not sha256:
+                raise TransientError(f"{expected.object_key} grew while it was read; run it again")
+            if expected.object_sha256 is None:
+                return self._examine_uncommitted(path, size, sha256)
+            if expected.object_sha256 != sha256:
+                self._name_other_content(path, size, sha256)
+                return ObjectCheck(tuple(self._findings), sha256, size)
+            return self._check_committed(path, size, sha256)
+
+    def _most_bytes(self) -> int:
+        """How much is copied of it at most: what would fill half of what is free on the disk is not."""
+        room = shutil.disk_usage(staging_directory(self._archive.staging)).free // 2
+        committed = self._expected.object_bytes
+        return room if committed is None else committed + min(room, committed + _ROOM_BYTES)
+
+    def _missing(self) -> ObjectCheck:
         self._find(Damage.OBJECT_MISSING, Question.CHECKSUM, "is missing from the cold store")
         return ObjectCheck(tuple(self._findings))
 
-    def check(self, path: Path, size: int, sha256: str) -> ObjectCheck:
+    def _how_altered(self, size: int) -> str:
+        committed = self._expected.object_bytes
+        if committed is None or committed == size:
+            return "was altered: its bytes do not have the SHA-256 that was committed"
+        return f"was altered: it has {size:,} bytes, committed are {committed:,}"
+
+    def _check_committed(self, path: Path, size: int, sha256: str) -> ObjectCheck:
+        """The very bytes that were committed: they are ours, and are parsed here."""
         expected = self._expected
         rows = SealedRows(expected.segments)
-        if expected.object_sha256 not in {None, sha256}:
-            self._name_other_content(path, size)
-        else:
-            asking = Question.SCHEMA
-            try:
-                with open_part(path, name=expected.object_key) as part:
-                    self._check_footer(part)
-                    if not self._findings:
-                        asking = Question.CONTENT
-                        self._check_rows(part, rows)
-            except UnreadableParquetError as error:
-                kind = Damage.OBJECT_TRUNCATED if expected.object_sha256 is None else Damage.OBJECT_ALTERED
-                self._find(kind, asking, f"cannot be read: {error}")
-        return ObjectCheck(tuple(self._findings), sha256, size, rows.rows, rows.canonical_bytes)
-
-    def _name_other_content(self, path: Path, size: int) -> None:
-        """The bytes are not those that were committed: another part's, fewer, or changed ones."""
-        expected = self._expected
-        label = None
+        asking = Question.SCHEMA
         try:
             with open_part(path, name=expected.object_key) as part:
-                label = part.label
-        except UnreadableParquetError:
-            pass
-        if label is not None and label != expected.label:
+                self._check_footer(part)
+                if not self._findings:
+                    asking = Question.CONTENT
+                    self._check_rows(part, rows)
+        except UnreadableParquetError as error:
+            self._find(Damage.OBJECT_ALTERED, asking, f"cannot be read: {error}")
+        return ObjectCheck(tuple(self._findings), sha256, size, rows.rows, rows.canonical_bytes)
+
+    def _examine_uncommitted(self, path: Path, size: int, sha256: str) -> ObjectCheck:
+        """No manifest vouches for the bytes: they are looked into apart, and the rows decide."""
+        seen = self._examined(path)
+        if seen.unreadable:
+            kind = Damage.OBJECT_TRUNCATED if has_no_end(path) else Damage.OBJECT_ALTERED
+            self._find(kind, Question.SCHEMA, f"cannot be read: {seen.unreadable}")
+        elif not seen.columns_fit:
+            self._find(Damage.OBJECT_ALTERED, Question.SCHEMA, "has other columns than an audit archive")
+        else:
+            if not seen.label_fits:
+                self._find(Damage.OBJECT_ALTERED, Question.CONTENT, "does not bear the label of its part")
+            for difference in seen.differences:
+                self._find(Damage.OBJECT_ALTERED, Question.CONTENT, f"does not hold what was sealed: {difference}")
+        return ObjectCheck(
+            tuple(self._findings), sha256, size, seen.rows, seen.canonical_bytes, outside_day=seen.outside_day
+        )
+
+    def _name_other_content(self, path: Path, size: int, sha256: str) -> None:
+        """The bytes are not those that were committed: another part's, fewer, or changed ones.
+
+        Nothing that they say of themselves is believed: whose they are, the SHA-256 tells, and what they hold, their
+        rows, which are looked into apart.
+        """
+        expected = self._expected
+        owner = self._archive.object_with(sha256)
+        if owner is not None and owner != expected.object_key:
             self._find(
                 Damage.OBJECT_SWAPPED,
                 Question.CHECKSUM,
-                f"holds part {label.part} of {label.day} instead of its own content",
+                f"holds {_named(owner)} instead of its own content: it has the SHA-256 that was committed for {owner}",
             )
-        elif expected.object_bytes is not None and size < expected.object_bytes:
+            return
+        if expected.object_bytes is not None and size < expected.object_bytes and has_no_end(path):
             self._find(
                 Damage.OBJECT_TRUNCATED,
                 Question.CHECKSUM,
-                f"was truncated: {size} of {expected.object_bytes} bytes are left",
+                f"was truncated: {size} of {expected.object_bytes} bytes are left, and the end of a Parquet file is "
+                "not among them",
             )
-        else:
-            self._find(
-                Damage.OBJECT_ALTERED,
-                Question.CHECKSUM,
-                "was altered: its bytes do not have the SHA-256 that was committed",
-            )
+            return
+        try:
+            content = _content(self._examined(path))
+        except ExaminationsExceededError:
+            content = ""
+        self._find(Damage.OBJECT_ALTERED, Question.CHECKSUM, f"{content}{self._how_altered(size)}")
+
+    def _examined(self, path: Path) -> Examination:
+        expected = self._expected
+        return self._archive.examiner.examine(path, label=expected.label, day=expected.day, segments=expected.segments)
 
     def _check_footer(self, part: PartReader) -> None:
         expected = self._expected
         label = part.label
         if label != expected.label:
             says = "nothing" if label is None else f"part {label.part} of {label.day} with root {label.root}"
-            self._find(Damage.OBJECT_SWAPPED, Question.CONTENT, f"says of itself that it is {says}")
+            self._find(
+                Damage.OBJECT_SWAPPED, Question.CONTENT, f"says of itself that it is {printable(says, _MOST_SAID)}"
+            )
         if not part.schema.equals(ENTRY_SCHEMA):
             self._find(Damage.OBJECT_ALTERED, Question.SCHEMA, "has other columns than an audit archive")
         if part.num_rows != expected.entry_count:
@@ -305,8 +420,33 @@ class _ObjectReading:
                 if self._on_batch is not None:
                     self._on_batch(batch)
                 self._progress(Phase.VERIFY, rows.rows, expected.entry_count)
-        for difference in rows.differences():
+        differences = rows.differences()
+        for difference in differences:
             self._find(Damage.OBJECT_ALTERED, Question.CONTENT, f"does not hold what was sealed: {difference.message}")
+        if not differences and expected.canonical_bytes not in {None, rows.canonical_bytes}:
+            says = "manifest" if expected.witness is Damage.MANIFEST_ALTERED else "catalogue"
+            self._find(
+                expected.witness,
+                Question.CONTENT,
+                f"holds {rows.canonical_bytes:,} canonical bytes, and its {says} says {expected.canonical_bytes:,}",
+            )
+
+
+def _named(owner: str) -> str:
+    """Which part an object is, by its key."""
+    key = parse_key(owner)
+    return "another object" if key is None else f"part {key.part} of {key.day}"
+
+
+def _content(seen: Examination) -> str:
+    """What is said about the content of an object that is not the committed one."""
+    if seen.unreadable:
+        return ""
+    if not seen.columns_fit:
+        return "has other columns than an audit archive, and "
+    if seen.is_as_sealed:
+        return "holds every entry as it was sealed in another file than was committed, and "
+    return f"does not hold what was sealed ({'; '.join(seen.differences)}), and "
 
 
 def check_object(
@@ -319,26 +459,21 @@ def check_object(
     """Read an object from the store and compare it with what it must be.
 
     Its bytes are copied and hashed first, and parsed only where the hash is the committed one; then label, schema,
-    count, and the root of every segment are checked. Memory is bounded whatever its size.
+    count, and the root of every segment are checked. What has another hash, or none that was committed, is looked into
+    in a process of its own, with bounded memory and time. Memory is bounded whatever the size.
 
     Args:
         archive: where it is.
         expected: what it must be.
-        on_batch: gets the rows as they are read, before the last root is known: an error found later must undo
-            what it did.
+        on_batch: gets the rows of a committed object as they are read, before the last root is known: an error found
+            later must undo what it did.
         progress: told of rows read.
 
     Raises:
         ObjectStoreError: the store failed; that says nothing about the object.
-        TransientError: reading broke off.
+        TransientError: reading broke off, or an object that no manifest commits is too large to be copied.
     """
-    reading = _ObjectReading(expected, on_batch, progress)
-    with staging_file(archive.staging, ".readback") as path:
-        try:
-            size, sha256 = _copy_hashed(archive.store, expected.object_key, path)
-        except ObjectMissingError:
-            return reading.missing()
-        return reading.check(path, size, sha256)
+    return _ObjectReading(archive, expected, on_batch, progress).read()
 
 
 def read_manifest(archive: ColdArchive, key: str) -> tuple[Manifest, bytes]:
@@ -348,7 +483,10 @@ def read_manifest(archive: ColdArchive, key: str) -> tuple[Manifest, bytes]:
         ObjectMissingError: it is not there.
         ManifestError: it is malformed, contradicts itself or its key, or is not signed by the verifier key.
     """
-    data = archive.store.get_bytes(key)
+    try:
+        data = read_bounded(archive.store, key, MOST_BYTES)
+    except OversizedObjectError as error:
+        raise ManifestError(f"{key} is no manifest: {error}") from error
     manifest = parse_manifest(data, archive.verifier_key, name=key)
     if manifest.manifest_key != key:
         raise ManifestError(f"{key} was altered: it is the manifest of {manifest.object_key}")

@@ -15,6 +15,7 @@ import sqlalchemy.exc
 
 from compliance_pipelines.errors import ComplianceError
 from compliance_pipelines.interruption import doing, stopping_on_signals
+from compliance_pipelines.printable import printable
 
 # The module that has each command: imported only when it is used, so that small commands start fast.
 _MODULES: Final = {
@@ -79,7 +80,7 @@ def main() -> None:
         with stopping_on_signals():
             compliance.main(standalone_mode=True)
     except ComplianceError as error:
-        click.echo(f"compliance: {error}", err=True)
+        click.echo(f"compliance: {printable(str(error))}", err=True)
         sys.exit(1)
     except sqlalchemy.exc.OperationalError as error:
         reason = " ".join(str(error.orig).split())

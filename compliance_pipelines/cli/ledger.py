@@ -81,7 +81,8 @@ def verify_proof(file: Path, public_key: str) -> None:
     """
     key = read_verifier_key(public_key)
     try:
-        data = file.read_bytes()
+        with file.open("rb") as opened:
+            data = opened.read(proof_document.MOST_BYTES + 1)
     except OSError as error:
         raise ComplianceError(f"{file} cannot be read: {error.strerror}") from error
     document = proof_document.proof_from_bytes(data)

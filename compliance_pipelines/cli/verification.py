@@ -17,8 +17,10 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from compliance_pipelines.errors import ComplianceError
 from compliance_pipelines.ledger.public_key import load_verifier_key, read_verifier_key
+from compliance_pipelines.printable import printable
 from compliance_pipelines.services import open_services
 from compliance_pipelines.settings import load_settings
+from compliance_pipelines.verification.errors import VerificationError
 from compliance_pipelines.verification.offline import identity_of_copy, verify_copy
 from compliance_pipelines.verification.online import verify as verify_everything
 
@@ -121,6 +123,14 @@ def _offline(directory: Path, public_key: str, archived_through: date | None, fo
         )
 
 
+def _why_stopped(error: BaseException) -> str:
+    if isinstance(error, ComplianceError):
+        return printable(str(error))
+    if isinstance(error, KeyboardInterrupt):
+        return "it was interrupted before it came to its end"
+    return f"the verification had to stop, by a fault of this program: {type(error).__name__}: {printable(str(error))}"
+
+
 def _refuse_odd_usage(
     days: Sequence[datetime],
     offline: Path | None,
@@ -187,13 +197,15 @@ def verify(  # noqa: PLR0913 - one parameter an option
             report = _offline(offline, public_key, through, found)
         else:
             report = _online([day.date() for day in days], public_key, found)
-    except ComplianceError as error:
+    except (Exception, KeyboardInterrupt) as error:
         if as_json:
             findings = [finding.to_json() for finding in found.findings]
-            click.echo(json.dumps({"ok": False, "error": str(error), "findings": findings}))
+            click.echo(json.dumps({"ok": False, "error": _why_stopped(error), "findings": findings}))
         else:
             found.print()
-        raise
+        if isinstance(error, (ComplianceError, KeyboardInterrupt)):
+            raise
+        raise VerificationError(_why_stopped(error)) from error
     if as_json:
         click.echo(json.dumps(report.to_json()))
     else:

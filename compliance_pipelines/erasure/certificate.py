@@ -98,33 +98,50 @@ def verify_certificate(document: object, key: VerifierKey) -> ProvenErasure:
     entry, statement = proven.entry, document["statement"]
     record = document["deletion_record"]
     timestamp = entry["timestamp"].isoformat()
+    # Quoted, because nothing is known of the characters in them.
+    named = f"the deletion record {entry['log_entry_id']!r}"
     if record != {"log_entry_id": entry["log_entry_id"], "timestamp": timestamp} or entry["action"] != ACTION:
         raise InvalidCertificateError(
-            f"the certificate names another deletion record than the {entry['action']} entry {entry['log_entry_id']} "
-            "that its proof is of"
+            f"the certificate names another deletion record than the {entry['action']!r} entry "
+            f"{entry['log_entry_id']!r} that its proof is of"
         )
-    metadata = json.loads(entry["metadata"] or "{}")
+    metadata = _metadata(entry["metadata"])
     if not isinstance(statement, dict) or metadata.get("statement_sha256") != _hash_of(statement):
-        raise InvalidCertificateError(
-            f"the statement is not the one that the deletion record {entry['log_entry_id']} binds: something in it was "
-            "changed"
-        )
-    expected = {
-        "request_id": statement["request"]["id"],
+        raise InvalidCertificateError(f"the statement is not the one that {named} binds: something in it was changed")
+    try:
+        said = _said_of(statement)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InvalidCertificateError(f"the statement that {named} binds is none of an erasure") from error
+    if {name: metadata.get(name) for name in said} != said or (entry["result"] == SUCCESS) != (
+        statement.get("result") == SUCCESS
+    ):
+        raise InvalidCertificateError(f"{named} and its statement do not say the same")
+    return ProvenErasure(statement, proven, document["proof"])
+
+
+def _metadata(text: str | None) -> dict[str, Any]:
+    """What a proven entry says; any application may have appended it, so that it need not be a deletion record's."""
+    try:
+        values = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def _said_of(statement: dict[str, Any]) -> dict[str, Any]:
+    """What the record must say, too; that the person is named is a part of it."""
+    request = statement["request"]
+    if not isinstance(request["user_id"], str):
+        raise TypeError("the person is no text")
+    return {
+        "request_id": request["id"],
         "deletion_count": statement["deletion_count"],
         "deleted_data_types": sorted({each["data_type"] for each in statement["deleted"]}),
     }
-    if {name: metadata.get(name) for name in expected} != expected or (entry["result"] == SUCCESS) != (
-        statement["result"] == SUCCESS
-    ):
-        raise InvalidCertificateError(
-            f"the deletion record {entry['log_entry_id']} and its statement do not say the same"
-        )
-    return ProvenErasure(statement, proven, document["proof"])
 
 
 def _hash_of(statement: dict[str, Any]) -> str | None:
     try:
         return statement_hash(canonical_json(statement))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         return None

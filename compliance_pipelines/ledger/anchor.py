@@ -26,6 +26,7 @@ from compliance_pipelines.ledger.publication import (
     published_keys,
     read_publication,
 )
+from compliance_pipelines.object_store.bounded import OversizedObjectError, read_bounded
 from compliance_pipelines.object_store.port import ObjectExistsError
 
 if TYPE_CHECKING:
@@ -172,12 +173,19 @@ def _check_stored(checkpoint: StoredCheckpoint, head: LedgerHead) -> None:
         )
 
 
+def _holds(cold: ObjectStore, key: str, data: bytes) -> bool:
+    try:
+        return read_bounded(cold, key, len(data)) == data
+    except OversizedObjectError:
+        return False
+
+
 def _put(cold: ObjectStore, publication: Publication) -> None:
     key, data = publication_key(publication.size), publication.to_bytes()
     try:
         cold.put_bytes(key, data)
     except ObjectExistsError:
-        if cold.get_bytes(key) != data:
+        if not _holds(cold, key, data):
             raise LedgerForkError(
                 f"{cold.locate(key)} holds another checkpoint of {publication.size} segments: two databases seal into "
                 "this store, or the object was changed; run `compliance verify --all`"

@@ -18,6 +18,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from compliance_pipelines.errors import ComplianceError
+from compliance_pipelines.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,6 +37,10 @@ _ROOT_BYTES: Final = 32
 _MOST_LEAVES: Final = 2**64 - 1
 _TREE_SIZE: Final = re.compile(r"0|[1-9][0-9]{0,19}")
 _LINES_OF_A_CHECKPOINT: Final = 3
+
+# Of a text that may have no end, as much as tells it apart in a message.
+_SHOWN: Final = 100
+_SHOWN_SIGNERS: Final = 5
 
 
 class NoteError(ComplianceError):
@@ -204,7 +209,9 @@ class Checkpoint:
 
     def __post_init__(self) -> None:
         if not self.origin or not _is_note_text(self.origin) or "\n" in self.origin:
-            raise MalformedNoteError(f"{self.origin!r} is no origin of a checkpoint: it must be one line, not empty")
+            raise MalformedNoteError(
+                f"{self.origin[:_SHOWN]!r} is no origin of a checkpoint: it must be one line, not empty"
+            )
         if not 0 <= self.size <= _MOST_LEAVES:
             raise MalformedNoteError(f"{self.size} is no tree size")
         if len(self.root) != _ROOT_BYTES:
@@ -226,10 +233,14 @@ class Checkpoint:
             raise MalformedNoteError("a checkpoint has three lines or more, none empty, each ended by a newline")
         origin, size, root = lines[:_LINES_OF_A_CHECKPOINT]
         if not _TREE_SIZE.fullmatch(size):
-            raise MalformedNoteError(f"the checkpoint of {origin!r} has {size!r} in place of a tree size")
+            raise MalformedNoteError(
+                f"the checkpoint of {origin[:_SHOWN]!r} has {size[:_SHOWN]!r} in place of a tree size"
+            )
         decoded = _from_base64(root)
         if decoded is None:
-            raise MalformedNoteError(f"the checkpoint of {origin!r} has {root!r} in place of a root in base64")
+            raise MalformedNoteError(
+                f"the checkpoint of {origin[:_SHOWN]!r} has {root[:_SHOWN]!r} in place of a root in base64"
+            )
         return cls(origin, int(size), decoded)
 
 
@@ -267,7 +278,9 @@ def open_note(note: str, key: VerifierKey) -> str:
     signatures = list(_parsed_signatures(signature_lines))
     by_key = [each for each in signatures if (each.name, each.key_hash) == (key.name, key.key_hash)]
     if not by_key:
-        signers = ", ".join(f"{each.name}+{each.key_hash.hex()}" for each in signatures)
+        signers = ", ".join(
+            f"{printable(each.name, _SHOWN)}+{each.key_hash.hex()}" for each in signatures[:_SHOWN_SIGNERS]
+        )
         raise SignatureByAnotherKeyError(f"the note is not signed by {key}, but by {signers}")
     if not all(key.verify(text, each.signature) for each in by_key):
         raise BadSignatureError(f"the signature of {key} does not fit: the note or the signature was altered")
@@ -290,7 +303,9 @@ def open_checkpoint(note: str, key: VerifierKey) -> Checkpoint:
     """
     checkpoint = Checkpoint.from_text(open_note(note, key))
     if checkpoint.origin != key.name:
-        raise CheckpointOfAnotherLedgerError(f"the checkpoint is of {checkpoint.origin!r}, and {key} is another's key")
+        raise CheckpointOfAnotherLedgerError(
+            f"the checkpoint is of {checkpoint.origin[:_SHOWN]!r}, and {key} is another's key"
+        )
     return checkpoint
 
 
@@ -307,7 +322,7 @@ def _parsed_signatures(lines: str) -> Iterator[_Signature]:
         match = _SIGNATURE_LINE.fullmatch(line)
         signature = match and _from_base64(match["signature"])
         if not match or not signature or len(signature) <= _KEY_HASH_BYTES or not _is_key_name(match["name"]):
-            raise MalformedNoteError(f"{line!r} is no signature line of a note")
+            raise MalformedNoteError(f"{line[:_SHOWN]!r} is no signature line of a note")
         yield _Signature(match["name"], signature[:_KEY_HASH_BYTES], signature[_KEY_HASH_BYTES:])
 
 

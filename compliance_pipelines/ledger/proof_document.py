@@ -20,6 +20,8 @@ from compliance_pipelines.errors import ComplianceError
 from compliance_pipelines.ledger.checkpoint import Checkpoint, NoteError, open_checkpoint
 from compliance_pipelines.ledger.merkle import ProofError, verify_inclusion
 from compliance_pipelines.ledger.segments import MalformedSegmentError, Segment
+from compliance_pipelines.printable import printable
+from compliance_pipelines.strict_json import MalformedJsonError, parse_strictly
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,6 +29,11 @@ if TYPE_CHECKING:
     from compliance_pipelines.ledger.checkpoint import VerifierKey
 
 FORMAT: Final = "compliance-pipelines/proof/v1"
+MOST_BYTES: Final = 64 * 2**20
+"""No proof is larger, and no certificate of an erasure, which holds one."""
+
+_MOST_VALUES: Final = 1_000_000
+_MOST_SAID: Final = 500
 _JSON_TYPES: Final = {
     "format": str,
     "entry": dict,
@@ -93,12 +100,13 @@ def proof_from_bytes(data: bytes) -> object:
     """Parse a proof's file; :func:`verify_proof` judges what is in it.
 
     Raises:
-        InvalidProofError: it is no JSON in UTF-8, or gives a name twice, so that readers could take different values.
+        InvalidProofError: it is larger than any proof or certificate, no JSON in UTF-8, or gives a name twice, so that
+            readers could take different values.
     """
     try:
-        return json.loads(data.decode(), object_pairs_hook=_without_repeated_names)
-    except (ValueError, RecursionError) as error:
-        raise InvalidProofError(f"this is no proof: {error}") from error
+        return parse_strictly(data, most_bytes=MOST_BYTES, most_values=_MOST_VALUES)
+    except MalformedJsonError as error:
+        raise InvalidProofError(f"this is no proof: {printable(str(error), _MOST_SAID)}") from error
 
 
 def verify_proof(document: object, key: VerifierKey) -> ProvenEntry:
@@ -118,7 +126,7 @@ def verify_proof(document: object, key: VerifierKey) -> ProvenEntry:
     try:
         return _verify(document, key)
     except (NoteError, ProofError, MalformedSegmentError, CanonicalEncodingError) as error:
-        raise InvalidProofError(str(error)) from error
+        raise InvalidProofError(printable(str(error), _MOST_SAID)) from error
 
 
 def _verify(document: Mapping[str, Any], key: VerifierKey) -> ProvenEntry:
@@ -155,7 +163,7 @@ def _entry_from_json(values: Mapping[str, Any]) -> dict[str, Any]:
         entry = {**values, **{name: datetime.fromisoformat(values[name]) for name in _TIMES}}
         exact = _entry_to_json(entry) == values
     except (ValueError, OverflowError) as error:
-        raise InvalidProofError(f"the entry's times are no times: {error}") from error
+        raise InvalidProofError(f"the entry's times are no times: {printable(str(error), _MOST_SAID)}") from error
     if not exact:
         raise InvalidProofError("the entry's times are not written in UTC with microseconds")
     return entry
@@ -165,14 +173,9 @@ def _path(document: Mapping[str, Any], name: str) -> list[bytes]:
     try:
         path = [bytes.fromhex(node) for node in document[name]]
     except (TypeError, ValueError) as error:
-        raise InvalidProofError(f"{name} holds something that is no hash: {error}") from error
+        raise InvalidProofError(
+            f"{name} holds something that is no hash: {printable(str(error), _MOST_SAID)}"
+        ) from error
     if [node.hex() for node in path] != document[name]:
         raise InvalidProofError(f"{name} is not written in lower-case hex digits")
     return path
-
-
-def _without_repeated_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) != len(pairs):
-        raise ValueError("a name is given twice")
-    return values

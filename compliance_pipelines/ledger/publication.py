@@ -16,7 +16,10 @@ from typing import TYPE_CHECKING, Final
 from compliance_pipelines.errors import ComplianceError
 from compliance_pipelines.ledger.checkpoint import Checkpoint, MalformedNoteError, NoteError, open_checkpoint
 from compliance_pipelines.ledger.segments import MalformedSegmentError, Segment
+from compliance_pipelines.object_store.bounded import OversizedObjectError, read_bounded
 from compliance_pipelines.object_store.port import ObjectMissingError
+from compliance_pipelines.printable import printable
+from compliance_pipelines.strict_json import parse_strictly
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,6 +28,11 @@ if TYPE_CHECKING:
     from compliance_pipelines.object_store.port import ObjectStore
 
 PREFIX: Final = "audit-ledger/checkpoints/"
+MOST_BYTES: Final = 16 * 2**20
+"""No checkpoint object is larger: a record takes about 250 bytes, and a pass adds one for each day."""
+
+_MOST_VALUES: Final = 1_000_000
+_MOST_SAID: Final = 500
 _SIZE_DIGITS: Final = 20
 _KEY: Final = re.compile(rf"{PREFIX}([0-9]{{{_SIZE_DIGITS}}})\.json")
 _JSON_TYPES: Final = {"checkpoint": str, "previous_size": int, "segments": list}
@@ -76,7 +84,7 @@ class Publication:
             MalformedPublicationError: it is not written exactly as :meth:`to_bytes` writes it.
         """
         try:
-            document = json.loads(data)
+            document = parse_strictly(data, most_bytes=MOST_BYTES, most_values=_MOST_VALUES)
             if not isinstance(document, dict) or {key: type(value) for key, value in document.items()} != _JSON_TYPES:
                 raise MalformedPublicationError(f"it is no checkpoint object, which has {', '.join(_JSON_TYPES)}")
             publication = cls(
@@ -86,7 +94,9 @@ class Publication:
             )
             exact = publication.to_bytes() == data
         except (ValueError, RecursionError, MalformedSegmentError) as error:
-            raise MalformedPublicationError(f"it is no checkpoint object: {error}") from error
+            raise MalformedPublicationError(
+                f"it is no checkpoint object: {printable(str(error), _MOST_SAID)}"
+            ) from error
         positions = list(range(publication.previous_size, publication.size))
         if not exact or not positions or positions != [segment.seq for segment in publication.segments]:
             raise MalformedPublicationError("it is not written as the format of checkpoint objects wants it")
@@ -126,7 +136,9 @@ def read_publication(cold: ObjectStore, size: int) -> Publication:
     """
     key = publication_key(size)
     try:
-        publication = Publication.from_bytes(cold.get_bytes(key))
+        publication = Publication.from_bytes(read_bounded(cold, key, MOST_BYTES))
+    except OversizedObjectError as error:
+        raise MalformedPublicationError(f"{cold.locate(key)} was altered: {error}") from error
     except ObjectMissingError:
         raise CheckpointMissingError(
             f"checkpoint {size} was published and is no longer at {cold.locate(key)}: restore the object (versions of "

@@ -33,7 +33,7 @@ from compliance_pipelines.object_store.local_files import (
     sync_path,
     write_hashed,
 )
-from compliance_pipelines.object_store.local_listing import objects_in_order
+from compliance_pipelines.object_store.local_listing import objects_in_order, strangers_below
 from compliance_pipelines.object_store.local_staging import StagingArea, StagingFile
 from compliance_pipelines.object_store.port import (
     ObjectExistsError,
@@ -178,6 +178,25 @@ class LocalObjectStore:
         check_prefix(prefix)
         check_prefix(start_after or "")
         return self._list(prefix, start_after or "")
+
+    def strangers(self, directory: str) -> Iterator[tuple[str, str]]:
+        """Name and nature, in words, of everything below a directory that is neither an object nor leads to one.
+
+        Bytes of a name that are no UTF-8 come as lone surrogates (PEP 383).
+
+        Args:
+            directory: its path below the root, without a slash at the end.
+
+        Raises:
+            ObjectStoreError: a directory cannot be read.
+        """
+        found = strangers_below(os.fsencode(self._root), directory.encode())
+        while True:
+            with self._naming("cannot list", directory):
+                name, nature = next(found, (b"", ""))
+            if not name:
+                return
+            yield os.fsdecode(name), nature
 
     def delete(self, key: str) -> None:
         """See `ObjectStore.delete`. Directories that become empty are removed."""

@@ -58,6 +58,59 @@ def objects_in_order(top: bytes, prefix: bytes, start_after: bytes) -> Iterator[
             yield path.decode(), status.st_size
 
 
+def strangers_below(top: bytes, directory: bytes) -> Iterator[tuple[bytes, str]]:
+    """Path and nature of everything below a directory that is neither an object nor leads to one.
+
+    Nothing is opened and no link is followed. What a name that is no key hides is not looked at.
+
+    Args:
+        top: the directory of the store.
+        directory: below it, without a slash at the end; it may be missing, or be something else itself.
+
+    Raises:
+        OSError: a directory cannot be read.
+    """
+    try:
+        status = os.lstat(os.path.join(top, directory))  # noqa: PTH118  # as above
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    if not stat.S_ISDIR(status.st_mode):
+        yield directory, _nature(status.st_mode)
+        return
+    waiting = [directory]
+    while waiting:
+        path = waiting.pop()
+        empty = True
+        try:
+            entries = os.scandir(os.path.join(top, path))  # noqa: PTH118  # as above
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        with entries:
+            for entry in entries:
+                empty = False
+                name = path + b"/" + entry.name
+                if entry.is_dir(follow_symlinks=False) and _is_key(name):
+                    waiting.append(name)
+                elif not _is_key(name):
+                    yield name, "a name that no object can have"
+                elif not entry.is_file(follow_symlinks=False):
+                    yield name, _nature(entry.stat(follow_symlinks=False).st_mode)
+        if empty:
+            yield path, "an empty directory"
+
+
+def _nature(mode: int) -> str:
+    natures = {
+        stat.S_IFLNK: "a symbolic link",
+        stat.S_IFIFO: "a pipe",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFBLK: "a device",
+        stat.S_IFCHR: "a device",
+        stat.S_IFREG: "a file in the place of a directory",
+    }
+    return natures.get(stat.S_IFMT(mode), "something unknown")
+
+
 def _is_real_directory(top: bytes, directory: bytes) -> bool:
     path = top
     for segment in directory.split(b"/")[:-1]:

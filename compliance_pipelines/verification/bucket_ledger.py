@@ -11,6 +11,7 @@ from compliance_pipelines.streaming import run_ahead
 from compliance_pipelines.verification.chain import Chain, Store
 from compliance_pipelines.verification.checkpoints import UnknownObject, cold_checkpoints
 from compliance_pipelines.verification.findings import Note, NoteKind, Undecided
+from compliance_pipelines.verification.guard import reason_of
 from compliance_pipelines.verification.progress import Stage
 from compliance_pipelines.verification.runs import CheckpointRuns
 from compliance_pipelines.verification.segment_index import Source
@@ -65,7 +66,9 @@ def check_bucket_ledger(
 def report_problem(journal: Journal, runs: CheckpointRuns, checkpoint: ColdCheckpoint) -> None:
     """Say what is wrong with a checkpoint object by itself, or that nothing can be told about it."""
     if checkpoint.failure is not None:
-        journal.cannot_tell(Undecided(f"checkpoint {checkpoint.size} could not be read: {checkpoint.failure}"))
+        journal.cannot_tell(
+            Undecided(f"checkpoint {checkpoint.size} could not be read: {reason_of(checkpoint.failure)}")
+        )
     if checkpoint.problem is not None:
         runs.add(checkpoint.problem.kind, Store.COLD, checkpoint.size, checkpoint.problem.message, checkpoint.key)
 

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Final
 from compliance_pipelines.archive.errors import ManifestError
 from compliance_pipelines.archive.layout import PREFIX, PartKey, parse_key
 from compliance_pipelines.archive.readback import ColdArchive
-from compliance_pipelines.errors import TransientError
-from compliance_pipelines.object_store.port import ObjectMissingError, ObjectStoreError
+from compliance_pipelines.object_store.port import ObjectMissingError
 from compliance_pipelines.verification.bucket_ledger import note_unknown
 from compliance_pipelines.verification.findings import Finding, Kind, Note, NoteKind, Undecided
+from compliance_pipelines.verification.guard import guarded, reason_of
 from compliance_pipelines.verification.parts import (
     bounded_manifest,
     check_committed,
@@ -72,7 +72,7 @@ class BucketParts:
         self, store: ObjectStore, key: VerifierKey, index: SegmentIndex, journal: Journal, progress: Progress
     ) -> None:
         self._store = store
-        self._archive = ColdArchive(store, key)
+        self._archive = ColdArchive(store, key, object_with=index.object_with)
         self._index = index
         self._journal = journal
         self._progress = progress
@@ -95,7 +95,7 @@ class BucketParts:
                 self._cannot_vouch(_Unvouched(key, key.is_manifest))
             else:
                 self._index.add(Source.MANIFESTS, manifest.segments)
-                self._index.add_part(key, manifest.segments)
+                self._index.add_part(key, manifest.segments, manifest.object_sha256)
             self._progress(Stage.MANIFESTS, self.listed, None)
 
     def _note_unknown(self, key: str) -> None:
@@ -122,17 +122,17 @@ class BucketParts:
 
     def _readable(self, key: PartKey) -> Manifest | None:
         """The manifest, or None after saying what is wrong with it."""
-        try:
-            manifest = bounded_manifest(self._archive, key.manifest_key)
-        except ManifestError as error:
-            self._find(Kind.MANIFEST_ALTERED, key, str(error))
-        except ObjectMissingError:
-            self._find(Kind.MANIFEST_MISSING, key, f"{key.manifest_key} is no longer there")
-        except ObjectStoreError as error:
-            self._journal.cannot_tell(Undecided(f"{key.manifest_key} could not be read: {error}", day=key.day))
-        else:
-            return manifest
+        with guarded(lambda error: self._cannot_tell(key, key.manifest_key, error)):
+            try:
+                return bounded_manifest(self._archive, key.manifest_key)
+            except ManifestError as error:
+                self._find(Kind.MANIFEST_ALTERED, key, str(error))
+            except ObjectMissingError:
+                self._find(Kind.MANIFEST_MISSING, key, f"{key.manifest_key} is no longer there")
         return None
+
+    def _cannot_tell(self, key: PartKey, name: str, error: Exception) -> None:
+        self._journal.cannot_tell(Undecided(f"{name} could not be read: {reason_of(error)}", day=key.day))
 
     def _find(self, kind: Kind, key: PartKey, message: str) -> None:
         """Something is wrong with a manifest."""
@@ -162,16 +162,13 @@ class BucketParts:
         return check_committed(self._archive, manifest, self._on_rows)
 
     def _check(self, key: PartKey, check: Callable[[PartKey], PartOutcome]) -> None:
-        try:
+        with guarded(lambda error: self._cannot_tell(key, key.object_key, error)):
             outcome = check(key)
-        except (ObjectStoreError, ManifestError, TransientError) as error:
-            self._journal.cannot_tell(Undecided(f"{key.object_key} could not be read: {error}", day=key.day))
-            return
-        for finding in outcome.findings:
-            self._journal.find(finding)
-        self._journal.checked.parts += 1
-        self._journal.checked.archived_entries += outcome.entries
-        self._days.add(key.day)
+            for finding in outcome.findings:
+                self._journal.find(finding)
+            self._journal.checked.parts += 1
+            self._journal.checked.archived_entries += outcome.entries
+            self._days.add(key.day)
 
     def _judge_unvouched(self, part: _Unvouched) -> None:
         key = part.key

@@ -19,13 +19,15 @@ from compliance_pipelines.ledger.checkpoint import (
 )
 from compliance_pipelines.ledger.merkle import CompactRange, FrontierError
 from compliance_pipelines.ledger.publication import (
+    MOST_BYTES,
     PREFIX,
     MalformedPublicationError,
     Publication,
     publication_key,
     size_of_key,
 )
-from compliance_pipelines.object_store.port import ObjectMissingError, ObjectStoreError
+from compliance_pipelines.object_store.bounded import OversizedObjectError, read_bounded
+from compliance_pipelines.object_store.port import ObjectMissingError
 from compliance_pipelines.verification.findings import Kind
 from compliance_pipelines.verification.segment_index import fits_index
 
@@ -36,8 +38,7 @@ if TYPE_CHECKING:
     from compliance_pipelines.ledger.store import StoredCheckpoint
     from compliance_pipelines.object_store.port import ObjectInfo, ObjectStore
 
-# A record has about 250 bytes, and a pass adds one for each day: this is more than a hundred years in one pass.
-_MOST_BYTES: Final = 16 * 2**20
+_MOST_BYTES: Final = MOST_BYTES
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class ColdCheckpoint:
         publication: its content; None where it cannot be read as one of this size.
         signed: what the key in use signed; None where there is no such signature.
         problem: what is wrong with it, if anything.
-        failure: why the store did not give it; then nothing is known about it.
+        failure: why it could not be read; then nothing is known about it.
     """
 
     size: int
@@ -65,7 +66,7 @@ class ColdCheckpoint:
     publication: Publication | None = None
     signed: Checkpoint | None = None
     problem: Problem | None = None
-    failure: ObjectStoreError | None = None
+    failure: Exception | None = None
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def cold_checkpoints(
             yield _read(store, info, size, key)
         except ObjectMissingError:
             continue
-        except ObjectStoreError as error:
+        except Exception as error:  # noqa: BLE001 - whatever an object makes of a library, the others are looked at
             yield ColdCheckpoint(size, info.key, failure=error)
 
 
@@ -135,8 +136,8 @@ def _read(store: ObjectStore, info: ObjectInfo, size: int, key: VerifierKey) -> 
     if info.size > _MOST_BYTES:
         return _unusable(info, size, f"has {info.size:,} bytes, and no checkpoint has more than {_MOST_BYTES:,}")
     try:
-        publication = Publication.from_bytes(store.get_bytes(info.key))
-    except MalformedPublicationError as error:
+        publication = Publication.from_bytes(read_bounded(store, info.key, _MOST_BYTES))
+    except (MalformedPublicationError, OversizedObjectError) as error:
         return _unusable(info, size, f"was altered: {error}")
     if publication.size != size:
         return _unusable(info, size, f"was altered: it holds the checkpoint of {publication.size} segments")

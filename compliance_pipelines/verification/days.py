@@ -9,8 +9,10 @@ does not belong together, and the day is looked at again.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from compliance_pipelines.archive.adoption import stored_day
@@ -20,10 +22,10 @@ from compliance_pipelines.archive.readback import ColdArchive
 from compliance_pipelines.audit_log.quarantine import quarantined_on
 from compliance_pipelines.audit_log.reading import UnreadableRowsError
 from compliance_pipelines.clock import utc_day
-from compliance_pipelines.errors import TransientError
-from compliance_pipelines.object_store.port import ObjectMissingError, ObjectStoreError
+from compliance_pipelines.object_store.port import ObjectMissingError
 from compliance_pipelines.verification import sql
 from compliance_pipelines.verification.findings import Finding, Kind, Note, NoteKind, Undecided
+from compliance_pipelines.verification.guard import guarded, reason_of
 from compliance_pipelines.verification.hot import check_hot_rows
 from compliance_pipelines.verification.parts import RecordedPart, bounded_manifest, check_committed, contradictions
 from compliance_pipelines.verification.segment_index import Source
@@ -103,6 +105,7 @@ class DayVerifier:
         on_rows: Callable[[int], None],
     ) -> None:
         self._services = services
+        self._archive = replace(ColdArchive.of(services), object_with=self._object_with)
         self._index = index
         self._ledger = ledger
         self._journal = journal
@@ -123,7 +126,13 @@ class DayVerifier:
             before = self._catalogue(day)
             segments = self._index.of_day(Source.LEDGER, day)
             seen = _DayReading(
-                self._services, self._ledger, day, segments=segments, catalogue=before, on_rows=self._on_rows
+                self._services,
+                self._archive,
+                self._ledger,
+                day,
+                segments=segments,
+                catalogue=before,
+                on_rows=self._on_rows,
             ).read()
             if self._catalogue(day).whereabouts == before.whereabouts:
                 self._tell(seen)
@@ -132,6 +141,10 @@ class DayVerifier:
             Undecided("its parts changed whenever it was looked at; run the verification again", day=day)
         )
         return True
+
+    def _object_with(self, sha256: str) -> str | None:
+        with self._services.engine.connect() as connection:
+            return connection.execute(sql.OBJECT_WITH_SHA256, {"sha256": sha256}).scalar()
 
     def _catalogue(self, day: date) -> _Catalogue:
         with self._services.engine.connect() as connection:
@@ -158,6 +171,7 @@ class _DayReading:
     def __init__(  # noqa: PLR0913 - a day, all that is known of it, and who is told
         self,
         services: Services,
+        archive: ColdArchive,
         ledger: KnownLedger,
         day: date,
         *,
@@ -166,7 +180,7 @@ class _DayReading:
         on_rows: Callable[[int], None],
     ) -> None:
         self._services = services
-        self._archive = ColdArchive.of(services)
+        self._archive = archive
         self._horizon = ledger.tx_horizon
         self._day = day
         self._segments = {segment.seq: segment for segment in segments}
@@ -195,12 +209,8 @@ class _DayReading:
         if part.expired_at is not None:
             self._judge_expiry(part)
         else:
-            try:
+            with guarded(lambda error: self._cannot_tell_part(part, error)):
                 outcome = RecordedPart(self._archive, part, held, self._segments).check(self._on_rows)
-            except (ObjectStoreError, TransientError) as error:
-                self._seen.undecided.append(Undecided(f"part {part.part} could not be read: {error}", day=self._day))
-                self._seen.in_cold_store = True
-            else:
                 held = outcome.held
                 self._seen.findings += outcome.findings
                 self._seen.in_cold_store |= outcome.object_is_there
@@ -209,6 +219,13 @@ class _DayReading:
         self._hold(part.part, held)
         if part.purged_at is not None or part.expired_at is not None:
             self._seen.gone.update(held)
+
+    def _cannot_tell_part(self, part: ArchivedPart, error: Exception) -> None:
+        self._cannot_tell(f"part {part.part}", error)
+        self._seen.in_cold_store = True
+
+    def _cannot_tell(self, what: str, error: Exception) -> None:
+        self._seen.undecided.append(Undecided(f"{what} could not be read: {reason_of(error)}", day=self._day))
 
     def _hold(self, part: int, held: Collection[int]) -> None:
         twice = sorted(seq for seq in held if seq in self._seen.held)
@@ -246,12 +263,8 @@ class _DayReading:
         """Look at what lies in the cold store without being in the catalogue."""
         stored = stored_day(self._archive.store, self._day, self._catalogue.parts)
         for key in stored.committed:
-            try:
+            with guarded(partial(self._cannot_tell, key.manifest_key)), suppress(ObjectMissingError):
                 self._read_committed(key)
-            except ObjectMissingError:
-                continue
-            except (ObjectStoreError, TransientError) as error:
-                self._seen.undecided.append(Undecided(f"{key.manifest_key} could not be read: {error}", day=self._day))
         for key in stored.orphans:
             self._note(
                 NoteKind.OBJECT_UNCOMMITTED,

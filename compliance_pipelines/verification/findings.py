@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
+from compliance_pipelines.printable import printable
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import date
@@ -97,13 +99,13 @@ class _Remark(Generic[K]):
     checkpoint: int | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "message", printable(self.message))
+        object.__setattr__(self, "message", printable(self.message, _MOST_CHARACTERS))
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values; every field is there, null where it does not apply."""
         return asdict(self) | {
             "day": None if self.day is None else self.day.isoformat(),
-            "key": None if self.key is None else printable(self.key),
+            "key": None if self.key is None else printable(self.key, _MOST_CHARACTERS),
         }
 
 
@@ -122,9 +124,12 @@ class Undecided:
     message: str
     day: date | None = None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", printable(self.message, _MOST_CHARACTERS))
+
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
-        return {"day": None if self.day is None else self.day.isoformat(), "message": printable(self.message)}
+        return {"day": None if self.day is None else self.day.isoformat(), "message": self.message}
 
 
 @dataclass
@@ -232,12 +237,3 @@ class Journal:
             undecided=tuple(self._undecided),
             omitted={kind: seen - _MOST_OF_A_KIND for kind, seen in self._seen.items() if seen > _MOST_OF_A_KIND},
         )
-
-
-def printable(text: str) -> str:
-    """A text that does nothing to a terminal and has no end of characters."""
-    shortened = text if len(text) <= _MOST_CHARACTERS else text[:_MOST_CHARACTERS] + "..."
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape", "backslashreplace").decode("ascii")
-        for character in shortened
-    )

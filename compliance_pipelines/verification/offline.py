@@ -24,6 +24,7 @@ from compliance_pipelines.verification.errors import VerificationError
 from compliance_pipelines.verification.findings import Finding, Journal, Kind, Note, NoteKind
 from compliance_pipelines.verification.progress import Progress, silent
 from compliance_pipelines.verification.segment_index import SegmentIndex
+from compliance_pipelines.verification.strays import note_strays
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,6 +78,7 @@ def verify_copy(
         if not says:
             message = f"{IDENTITY_KEY}, which says what store this is, is not there: the copy is not whole"
             journal.note(Note(kind=NoteKind.STORE_IDENTITY_MISSING, key=IDENTITY_KEY, message=message))
+        note_strays(store, journal)
         parts.check_objects()
         compare_parts(index, size, journal)
         check_coverage(index, parts.unclear_days, archived_through, journal)

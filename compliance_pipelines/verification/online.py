@@ -27,6 +27,7 @@ from compliance_pipelines.verification.errors import VerificationError
 from compliance_pipelines.verification.findings import Finding, Journal, Kind, Note, NoteKind
 from compliance_pipelines.verification.progress import Progress, RowCount, Stage, silent
 from compliance_pipelines.verification.segment_index import SegmentIndex, Source
+from compliance_pipelines.verification.strays import note_strays
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -72,6 +73,7 @@ def verify(
         known = _established(services, days, index, journal, progress)
         wanted = sorted(set(days) if days is not None else _all_days(services, index, journal))
         if days is None:
+            note_strays(services.store, journal)
             _find_entries_of_no_day_or_time(services, known, journal)
         rows = RowCount(progress)
         verifier = DayVerifier(services, index, known, journal, rows)

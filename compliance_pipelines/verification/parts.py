@@ -6,17 +6,13 @@ manifest and an object is found and named by the archive's own read-back. Not he
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING, Final
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from compliance_pipelines.archive.errors import ManifestError
+from compliance_pipelines.archive.examination import DayBounds
 from compliance_pipelines.archive.layout import PartKey, part_root
-from compliance_pipelines.archive.parquet import PartLabel, UnreadableParquetError, open_part
+from compliance_pipelines.archive.manifest import MOST_BYTES
 from compliance_pipelines.archive.readback import (
     Damage,
     ExpectedObject,
@@ -26,8 +22,6 @@ from compliance_pipelines.archive.readback import (
     check_part,
     read_manifest,
 )
-from compliance_pipelines.archive.staging import staging_directory
-from compliance_pipelines.errors import TransientError
 from compliance_pipelines.ledger.merkle import CompactRange
 from compliance_pipelines.object_store.port import ObjectMissingError
 from compliance_pipelines.verification.findings import Finding, Kind
@@ -37,6 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
     from datetime import date
 
+    import pyarrow as pa
+
     from compliance_pipelines.archive.catalogue import ArchivedPart
     from compliance_pipelines.archive.manifest import Manifest
     from compliance_pipelines.archive.readback import ColdArchive
@@ -44,11 +40,8 @@ if TYPE_CHECKING:
 
     OnRows = Callable[[int], None]
 
-# A record takes about 250 bytes: this is a day that was sealed three times a second.
-_MOST_MANIFEST_BYTES: Final = 64 * 2**20
-_MOST_FOOTER_BYTES: Final = 64 * 2**20
+_MOST_MANIFEST_BYTES: Final = MOST_BYTES
 _MOST_SEGMENTS_TRIED: Final = 1_500
-_FOOTER_END: Final = 8
 _SHOWN: Final = 10
 
 
@@ -68,34 +61,20 @@ class PartOutcome:
     findings: tuple[Finding, ...]
 
 
-class _DayBounds:
-    """Counts entries of another day than the part's, which no honest sealing puts there."""
-
-    def __init__(self, day: date) -> None:
-        start = datetime.combine(day, time(), UTC)
-        kind = pa.timestamp("us", tz="UTC")
-        self._first, self._after = pa.scalar(start, kind), pa.scalar(start + timedelta(days=1), kind)
-        self.outside = 0
-
-    def feed(self, batch: pa.RecordBatch) -> None:
-        times = batch.column("timestamp")
-        outside = pc.or_(pc.less(times, self._first), pc.greater_equal(times, self._after))
-        self.outside += pc.sum(outside).as_py() or 0
-
-
 class _Rows:
     """Passes on how many rows were read, and looks at their times."""
 
     def __init__(self, day: date, on_rows: OnRows) -> None:
-        self._bounds = _DayBounds(day)
+        self._bounds = DayBounds(day)
         self._on_rows = on_rows
 
     def on_batch(self, batch: pa.RecordBatch) -> None:
         self._bounds.feed(batch)
         self._on_rows(batch.num_rows)
 
-    def findings(self, day: date, part: int, key: str) -> list[Finding]:
-        outside = self._bounds.outside
+    def findings(self, day: date, part: int, key: str, outside: int = 0) -> list[Finding]:
+        """The finding that there are entries of another day, `outside` among those that were not passed on."""
+        outside += self._bounds.outside
         if not outside:
             return []
         message = f"{key} holds {outside:,} entries whose timestamp is not of {day}"
@@ -261,39 +240,26 @@ def run_leading_to(
 def check_uncommitted(archive: ColdArchive, key: PartKey, segments: Sequence[Segment], on_rows: OnRows) -> PartOutcome:
     """Check an object that no manifest vouches for against the segments that its key names.
 
-    Nothing says how large it must be, so that one which would fill half of what is free on the disk is not copied.
-
     Raises:
         ObjectStoreError: the store failed.
         TransientError: reading broke off, or the object is too large to be copied.
     """
-    info = archive.store.stat(key.object_key)
-    free = shutil.disk_usage(staging_directory(archive.staging)).free
-    if info is not None and info.size > free // 2:
-        raise TransientError(
-            f"it has {info.size:,} bytes, and {free:,} are free for copies: free more and run it again"
-        )
     root = part_root(segments)
     rows = _Rows(key.day, on_rows)
     expected = ExpectedObject(key.day, key.part, key.object_key, None, None, root, tuple(segments))
-    checked = check_object(archive, expected, on_batch=rows.on_batch)
+    checked = check_object(archive, expected)
+    on_rows(checked.entry_count)
     return _outcome(expected, checked, rows)
 
 
 def check_committed(archive: ColdArchive, manifest: Manifest, on_rows: OnRows) -> PartOutcome:
     """Check the object of a manifest that was read, with nothing but the bucket.
 
-    An object that is larger than the committed one is not copied: a stranger's may be larger than the disk.
-
     Raises:
         ObjectStoreError: the store failed.
         TransientError: reading broke off.
     """
     expected = ExpectedObject.of_manifest(manifest)
-    held = frozenset(segment.seq for segment in manifest.segments)
-    info = archive.store.stat(manifest.object_key)
-    if info is not None and info.size > manifest.object_bytes:
-        return PartOutcome(held, object_is_there=True, entries=0, findings=(_oversized(archive, expected, info.size),))
     rows = _Rows(manifest.day, on_rows)
     checked = check_object(archive, expected, on_batch=rows.on_batch)
     return _outcome(expected, checked, rows)
@@ -301,30 +267,7 @@ def check_committed(archive: ColdArchive, manifest: Manifest, on_rows: OnRows) -
 
 def _outcome(expected: ExpectedObject, checked: ObjectCheck, rows: _Rows) -> PartOutcome:
     held = frozenset(segment.seq for segment in expected.segments)
-    findings = (*map(_converted, checked.findings), *rows.findings(expected.day, expected.part, expected.object_key))
+    outside = rows.findings(expected.day, expected.part, expected.object_key, checked.outside_day)
+    findings = (*map(_converted, checked.findings), *outside)
     there = all(found.kind is not Damage.OBJECT_MISSING for found in checked.findings)
     return PartOutcome(held, there, checked.entry_count, findings)
-
-
-def _oversized(archive: ColdArchive, expected: ExpectedObject, size: int) -> Finding:
-    label = _label(archive, expected.object_key)
-    if label is not None and label != expected.label:
-        kind, what = Kind.OBJECT_SWAPPED, f"holds part {label.part} of {label.day} instead of its own content"
-    else:
-        kind, what = Kind.OBJECT_ALTERED, f"was altered: it has {size:,} bytes, committed are {expected.object_bytes:,}"
-    key = expected.object_key
-    return Finding(kind=kind, day=expected.day, part=expected.part, key=key, message=f"{key} {what}")
-
-
-def _label(archive: ColdArchive, key: str) -> PartLabel | None:
-    """What a file that is not the committed one says about itself; None where it says nothing or too much."""
-    try:
-        with archive.store.open(key) as file:
-            file.seek(-_FOOTER_END, 2)
-            if int.from_bytes(file.read(_FOOTER_END // 2), "little") > _MOST_FOOTER_BYTES:
-                return None
-            file.seek(0)
-            with open_part(file, name=key) as part:
-                return part.label
-    except (UnreadableParquetError, OSError):
-        return None

@@ -158,11 +158,16 @@ class SegmentIndex:
         for seq, day in self._connection.execute(sql.SEGMENTS_OF_ONE_ONLY, bounds):
             yield seq, date.fromordinal(day)
 
-    def add_part(self, key: PartKey, segments: Iterable[Segment]) -> None:
-        """A committed part holds these segments."""
-        part = (key.day.toordinal(), _bound(key.part), key.object_key)
+    def add_part(self, key: PartKey, segments: Iterable[Segment], object_sha256: str | None = None) -> None:
+        """A part holds these segments; its object has this SHA-256 (hex), where a manifest commits it."""
+        part = (key.day.toordinal(), _bound(key.part), key.object_key, object_sha256)
         part_id = self._connection.execute(sql.ADD_PART, part).lastrowid
         self._connection.executemany(sql.ADD_HELD, ((segment.seq, part_id) for segment in segments))
+
+    def object_with(self, sha256: str) -> str | None:
+        """The key of the object that a manifest commits with this SHA-256 (hex); None where none does."""
+        found = self._connection.execute(sql.KEY_WITH_SHA256, (sha256,)).fetchone()
+        return None if found is None else str(found[0])
 
     def held_among(self, segments: Sequence[Segment]) -> set[int]:
         """Those of the segments that are in some part, by seq."""

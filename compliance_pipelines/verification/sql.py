@@ -12,6 +12,7 @@ from sqlalchemy import text
 
 PUBLICATIONS_UP_TO = text("SELECT size, object_key FROM ledger_publications WHERE size <= :last ORDER BY size")
 SEGMENTS_HELD_ON_DAY = text("SELECT segment_seq, part FROM archived_segments WHERE day = :day ORDER BY segment_seq")
+OBJECT_WITH_SHA256 = text("SELECT object_key FROM archived_audit_logs WHERE object_sha256 = :sha256 LIMIT 1")
 DAYS_OF_PARTS = text("SELECT DISTINCT day FROM archived_audit_logs ORDER BY day")
 # From day to day by the index on timestamp. The bounds leave out the partitions of other days.
 NEXT_DAY_WITH_ENTRIES = text("""
@@ -67,7 +68,7 @@ CREATE_INDEX: Final = (
     ) WITHOUT ROWID
     """,
     "CREATE INDEX segments_of_day ON segments (source, day, seq)",
-    "CREATE TABLE parts (part_id INTEGER PRIMARY KEY, day INTEGER, part INTEGER, key TEXT)",
+    "CREATE TABLE parts (part_id INTEGER PRIMARY KEY, day INTEGER, part INTEGER, key TEXT, sha256 TEXT)",
     "CREATE TABLE held (seq INTEGER, part_id INTEGER, PRIMARY KEY (seq, part_id)) WITHOUT ROWID",
     "CREATE INDEX parts_of_day ON parts (day)",
     "CREATE INDEX held_by_part ON held (part_id, seq)",
@@ -94,7 +95,8 @@ SEGMENTS_OF_ONE_ONLY: Final = """
       AND NOT EXISTS (SELECT 1 FROM segments AS b WHERE b.source = ? AND b.seq = a.seq)
     ORDER BY a.seq
 """
-ADD_PART: Final = "INSERT INTO parts (day, part, key) VALUES (?, ?, ?)"
+ADD_PART: Final = "INSERT INTO parts (day, part, key, sha256) VALUES (?, ?, ?, ?)"
+KEY_WITH_SHA256: Final = "SELECT key FROM parts WHERE sha256 = ? LIMIT 1"
 ADD_HELD: Final = "INSERT OR IGNORE INTO held VALUES (?, ?)"
 SEGMENTS_HELD_TWICE: Final = """
     SELECT held.seq, min(parts.day), group_concat(parts.key, ' and ')

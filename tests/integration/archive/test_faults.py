@@ -34,7 +34,7 @@ def test_whichever_call_of_the_store_fails_the_next_run_finishes_the_archive(
     healthy = FaultyStore(services.store)
     archive_day(replace(services, store=healthy), day)
     identity, anchored = ["stat", "get_bytes"], ["list", "get_bytes"]
-    written = ["list", "list", "put_file", "put_bytes", "get_bytes", "open"]
+    written = ["list", "list", "put_file", "put_bytes", "open", "stat", "open"]
     assert healthy.calls == [*identity, *anchored, *written, *identity]
 
     for number in range(1, len(healthy.calls) + 1):
@@ -82,7 +82,7 @@ def test_a_restore_whose_store_fails_leaves_the_table_as_it_was(services: Servic
     table = restore_day(services, day).table
     days.append(day, 2)
     archive_day(services, day)
-    for method, call in (("get_bytes", 1), ("get_bytes", 2), ("open", 1), ("open", 2)):
+    for method, call in (("open", 1), ("stat", 1), ("open", 2), ("open", 3), ("stat", 2), ("open", 4)):
         store = FaultyStore(services.store, Fault(method, call))
         with pytest.raises(ComplianceError, match="does not answer"):
             restore_day(replace(services, store=store), day)

@@ -232,7 +232,7 @@ def test_a_part_with_another_count_than_the_ledger_drops_nothing(services: Servi
 @pytest.mark.usefixtures("purgeable")
 def test_a_store_that_does_not_answer_means_that_it_cannot_be_told(services: Services, days: Days, day: date) -> None:
     before = everything(days, day)
-    for method in ("get_bytes", "open"):
+    for method in ("stat", "open"):
         store = FaultyStore(services.store, Fault(method))
         with pytest.raises(ObjectStoreError, match="does not answer"):
             purge_day(replace(services, store=store), day)

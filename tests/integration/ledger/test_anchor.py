@@ -199,7 +199,7 @@ def test_a_cold_store_that_does_not_answer_stops_sealing(
     def fail(*_arguments: object, **_options: object) -> bytes:
         raise ObjectStoreError("the store does not answer")
 
-    monkeypatch.setattr(services.store, "get_bytes", fail)
+    monkeypatch.setattr(services.store, "open", fail)
     assert_refused(services, inspector, ObjectStoreError, "does not answer")
 
 

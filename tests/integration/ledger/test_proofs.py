@@ -294,7 +294,7 @@ def test_nothing_is_proved_from_an_archive_that_was_altered(
     path.chmod(stat.S_IRUSR | stat.S_IWUSR)
     pq.write_table(forged, path)
 
-    assert_not_proved(days, entries[0].log_entry_id, EntryDiffersError, "segment 0 are not those that were sealed")
+    assert_not_proved(days, entries[0].log_entry_id, UnreadableParquetError, "is not the object that was committed")
 
 
 def test_nothing_is_proved_from_an_archive_that_cannot_be_read(

@@ -224,3 +224,23 @@ def test_what_cannot_be_told_is_exit_status_1_and_no_ok(
     status, report = configured.json()
     assert (status, report["ok"], report["findings"]) == (1, False, [])
     assert "the verification had to stop" in report["error"]
+
+
+@pytest.mark.parametrize("failure", [ZeroDivisionError("division by \x1b[31mzero"), MemoryError()])
+def test_the_json_is_whole_and_the_error_one_line_also_where_the_program_is_at_fault(
+    configured: Command, world: World, monkeypatch: pytest.MonkeyPatch, failure: Exception
+) -> None:
+    world.remove(world.checkpoint_path(5))
+
+    def fail(*_: object) -> None:
+        raise failure
+
+    monkeypatch.setattr("compliance_pipelines.verification.days.DayVerifier.verify", fail)
+    status, report = configured.json()
+    assert (status, report["ok"]) == (1, False)
+    assert [finding["kind"] for finding in report["findings"]] == ["checkpoint_missing"]
+    assert f"by a fault of this program: {type(failure).__name__}" in report["error"]
+    status, out, err = configured.run()
+    assert (status, out.splitlines()[0][:18]) == (1, "checkpoint_missing")
+    assert err.strip().isprintable()
+    assert err.strip().startswith("compliance: the verification had to stop")

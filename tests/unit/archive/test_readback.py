@@ -111,8 +111,7 @@ def test_any_changed_bit_of_the_object_is_found(stored: StoredPart, data: st.Dat
     damaged[position] ^= 1 << data.draw(st.integers(0, 7))
     try:
         stored.overwrite(stored.part.object_key, bytes(damaged))
-        # A bit of the label makes the file call itself another part.
-        assert only_finding(check(stored)).kind in {Damage.OBJECT_ALTERED, Damage.OBJECT_SWAPPED}
+        assert only_finding(check(stored)).kind is Damage.OBJECT_ALTERED
     finally:
         stored.overwrite(stored.part.object_key, whole)
 
@@ -171,12 +170,11 @@ def test_other_columns_under_a_good_file(stored: StoredPart) -> None:
 
 
 @pytest.mark.parametrize("label", [(BEFORE, 1), (DAY, 2)], ids=["another day", "another part"])
-def test_a_swapped_object(stored: StoredPart, tmp_path: Path, label: tuple[Any, int]) -> None:
+def test_an_object_with_the_label_of_another_part(stored: StoredPart, tmp_path: Path, label: tuple[Any, int]) -> None:
     day, number = label
     sha256 = changed(stored, tmp_path, stored.rows, PartLabel.of(day, number, bytes(32)))
-    finding = only_finding(check(stored))
-    assert finding.kind is Damage.OBJECT_SWAPPED
-    assert f"holds part {number} of {day} instead of its own content" in finding.message
+    # What a file says about itself is not believed unless it was committed so.
+    assert only_finding(check(stored)).kind is Damage.OBJECT_ALTERED
     (finding,) = findings_whatever_the_hash(stored, sha256)
     assert finding.kind is Damage.OBJECT_SWAPPED
 
@@ -271,7 +269,7 @@ def test_several_damages_are_all_named(stored: StoredPart) -> None:
     stored.path(stored.part.manifest_key).unlink()
     stored.overwrite(stored.part.object_key, b"x")
     found = check(stored)
-    assert [finding.kind for finding in found.findings] == [Damage.MANIFEST_MISSING, Damage.OBJECT_TRUNCATED]
+    assert [finding.kind for finding in found.findings] == [Damage.MANIFEST_MISSING, Damage.OBJECT_ALTERED]
     with pytest.raises(PartDamagedError) as caught:
         found.raise_if_damaged()
     assert caught.value.findings == found.findings
@@ -311,7 +309,7 @@ def test_an_object_that_could_not_be_read_to_its_end_is_no_finding(
         check(stored)
 
 
-@pytest.mark.parametrize("method", ["get_bytes", "open"])
+@pytest.mark.parametrize("method", ["stat", "open"])
 def test_a_store_that_fails_is_no_finding(stored: StoredPart, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
     def fail(_key: str) -> None:
         raise ObjectStoreError("the store does not answer")

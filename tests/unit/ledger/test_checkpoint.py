@@ -296,3 +296,13 @@ def test_what_is_no_checkpoint_is_named_so_even_when_it_is_signed(text: str) -> 
 def test_a_checkpoint_that_could_not_be_read_again_is_not_made(origin: str, size: int, root: bytes) -> None:
     with pytest.raises(MalformedNoteError):
         Checkpoint(origin, size, root)
+
+
+def test_the_name_of_another_signer_does_nothing_to_a_terminal() -> None:
+    ours = SigningKey("example.org/audit", bytes(32))
+    theirs = SigningKey("example\ufeff.org/\u202eaudit" + "x" * 5_000, bytes(32))
+    note = sign_checkpoint(Checkpoint(theirs.name, 1, bytes(32)), theirs)
+    with pytest.raises(SignatureByAnotherKeyError) as refused:
+        open_checkpoint(note, ours.verifier_key())
+    assert str(refused.value).isprintable()
+    assert len(str(refused.value)) < 500

@@ -1,0 +1,229 @@
+"""What is fuzzed: for each kind of file a whole one, and what reads it, with the errors that it may end in."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from compliance_pipelines.archive.errors import ManifestError
+from compliance_pipelines.archive.examination import Examination, examine
+from compliance_pipelines.archive.layout import object_key, part_root
+from compliance_pipelines.archive.manifest import Manifest, parse_manifest
+from compliance_pipelines.archive.parquet import PartLabel
+from compliance_pipelines.audit_log.appending import Acceptance
+from compliance_pipelines.audit_log.canonical import leaf_hash
+from compliance_pipelines.audit_log.deletion import ACTION
+from compliance_pipelines.audit_log.entry import InvalidEntryError
+from compliance_pipelines.audit_log.import_source import ImportFileError, open_source
+from compliance_pipelines.audit_log.json_lines import MAX_LINE_BYTES, InvalidLineError, entry_from_line
+from compliance_pipelines.erasure.certificate import FORMAT, verify_certificate
+from compliance_pipelines.erasure.closing import canonical_json, statement_hash
+from compliance_pipelines.erasure.errors import InvalidCertificateError
+from compliance_pipelines.ledger.checkpoint import Checkpoint, NoteError, SigningKey, open_checkpoint, sign_checkpoint
+from compliance_pipelines.ledger.head import LedgerHead
+from compliance_pipelines.ledger.merkle import inclusion_path, merkle_root
+from compliance_pipelines.ledger.proof_document import (
+    InvalidProofError,
+    proof_document,
+    proof_from_bytes,
+    proof_to_text,
+    verify_proof,
+)
+from compliance_pipelines.ledger.publication import LedgerError, Publication, open_published
+from compliance_pipelines.ledger.segments import Segment
+from tests.unit.archive.examples import DAY, row, sealed_segments, write_part
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+KEY: Final = SigningKey("fuzz.example/audit", bytes(range(32)))
+_VERIFIER: Final = KEY.verifier_key()
+_NOW: Final = datetime(2026, 11, 27, tzinfo=UTC)
+_ROWS: Final = [row(number) for number in range(1, 41)]
+_SEGMENTS: Final = sealed_segments(_ROWS)
+_LABEL: Final = PartLabel.of(DAY, 1, part_root(_SEGMENTS))
+
+
+@dataclass(frozen=True)
+class Target:
+    """One kind of file.
+
+    Attributes:
+        seeds: whole files.
+        read: reads one in a directory for files of its own; what it may raise is in `refusals`.
+        start: of a seed, where changes begin.
+        says_so: whether every change must be refused.
+    """
+
+    seeds: tuple[bytes, ...]
+    read: Callable[[bytes, Path], object]
+    refusals: tuple[type[Exception], ...]
+    start: Callable[[bytes], int] = lambda _: 0
+    says_so: bool = False
+
+
+def _part(directory: Path) -> bytes:
+    write_part(directory / "seed", _ROWS, _LABEL)
+    return (directory / "seed").read_bytes()
+
+
+def _footer_start(data: bytes) -> int:
+    return len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+
+
+def _read_part(data: bytes, directory: Path) -> object:
+    path = directory / "part"
+    path.write_bytes(data)
+    seen = examine(path, label=_LABEL, day=DAY, segments=_SEGMENTS)
+    assert Examination.from_json(json.loads(json.dumps(seen.to_json()))) == seen
+    return seen
+
+
+def _manifest() -> bytes:
+    root = part_root(_SEGMENTS)
+    return Manifest(
+        day=DAY,
+        part=1,
+        object_key=object_key(DAY, 1, root),
+        object_sha256="ab" * 32,
+        object_bytes=10_000,
+        entry_count=len(_ROWS),
+        canonical_bytes=5_000,
+        first_id=1,
+        last_id=len(_ROWS),
+        root=root,
+        segments=tuple(_SEGMENTS),
+        created_at=_NOW,
+    ).to_bytes(KEY)
+
+
+def _note(segments: list[Segment]) -> str:
+    head = LedgerHead().extended(segments)
+    return sign_checkpoint(Checkpoint(KEY.name, head.size, head.root), KEY)
+
+
+def _publication() -> bytes:
+    return Publication(_note(_SEGMENTS), 0, tuple(_SEGMENTS)).to_bytes()
+
+
+def _read_publication(data: bytes, _: Path) -> object:
+    return open_published(Publication.from_bytes(data), _VERIFIER, "it")
+
+
+def _proof(entry: Mapping[str, Any]) -> dict[str, Any]:
+    leaves = [leaf_hash(entry), bytes(32), bytes(range(32))]
+    segment = Segment(0, DAY, 0, 2**40, 1, 3, 3, merkle_root(leaves), _NOW)
+    return proof_document(
+        entry=entry,
+        entry_index=0,
+        entry_path=inclusion_path(leaves, 0),
+        segment=segment,
+        ledger_path=[],
+        note=_note([segment]),
+    )
+
+
+def _certificate() -> bytes:
+    statement = {
+        "request": {"id": 7, "user_id": "ann\u00e9"},
+        "deletion_count": 2,
+        "deleted": [{"data_type": "conversations"}],
+        "result": "success",
+    }
+    said = {
+        "statement_sha256": statement_hash(canonical_json(statement)),
+        "request_id": 7,
+        "deletion_count": 2,
+        "deleted_data_types": ["conversations"],
+    }
+    entry = row(1, action=ACTION, metadata=json.dumps(said))
+    timestamp = entry["timestamp"]
+    assert isinstance(timestamp, datetime)
+    document = {
+        "format": FORMAT,
+        "statement": statement,
+        "closed_at": _NOW.isoformat(),
+        "deletion_record": {"log_entry_id": entry["log_entry_id"], "timestamp": timestamp.isoformat()},
+        "proof": _proof(entry),
+    }
+    verify_certificate(json.loads(json.dumps(document)), _VERIFIER)
+    return json.dumps(document).encode()
+
+
+def _import_file() -> bytes:
+    lines = [
+        {
+            "log_entry_id": f"entry-{number}",
+            "timestamp": "2026-10-01T12:00:00.123456+02:00",
+            "user_id": "user\u00e9-1",
+            "action": "message.send",
+            "result": "success",
+            "resource_id": None,
+            "metadata": {"a": [1, 2.5e3, True, None, {"b": "\u2028"}]},
+        }
+        for number in range(3)
+    ]
+    return "".join(json.dumps(line, ensure_ascii=number % 2 == 0) + "\n" for number, line in enumerate(lines)).encode()
+
+
+def _read_import(data: bytes, directory: Path) -> object:
+    path = directory / "import"
+    path.write_bytes(data)
+    accept = Acceptance(date(2020, 1, 1), None)
+    taken = 0
+    with open_source(path, max_line_bytes=MAX_LINE_BYTES) as source:
+        for line in source.lines():
+            try:
+                entry_from_line(_decoded(line), accept, _NOW + timedelta(minutes=5))
+            except InvalidEntryError:
+                continue
+            taken += 1
+    return taken
+
+
+def _decoded(line: bytes) -> str:
+    try:
+        return line.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidLineError("it is not UTF-8") from error
+
+
+def targets(directory: Path) -> dict[str, Target]:
+    """All kinds by name.
+
+    Args:
+        directory: for the files that the seeds are made in.
+    """
+    part = _part(directory)
+    proof = proof_to_text(_proof(row(1))).encode()
+    lines = _import_file()
+    return {
+        "footer": Target((part,), _read_part, (), start=_footer_start),
+        "part": Target((part,), _read_part, ()),
+        "manifest": Target(
+            (_manifest(),),
+            lambda data, _: parse_manifest(data, _VERIFIER, name="it"),
+            (ManifestError,),
+            says_so=True,
+        ),
+        "publication": Target((_publication(),), _read_publication, (LedgerError,)),
+        "note": Target(
+            (_note(_SEGMENTS).encode(),),
+            lambda data, _: open_checkpoint(data.decode("utf-8", "surrogateescape"), _VERIFIER),
+            (NoteError,),
+            says_so=True,
+        ),
+        "proof": Target(
+            (proof,), lambda data, _: verify_proof(proof_from_bytes(data), _VERIFIER), (InvalidProofError,)
+        ),
+        "certificate": Target(
+            (_certificate(),),
+            lambda data, _: verify_certificate(proof_from_bytes(data), _VERIFIER),
+            (InvalidProofError, InvalidCertificateError),
+        ),
+        "import": Target((lines, gzip.compress(lines, mtime=0)), _read_import, (ImportFileError,)),
+    }
