@@ -275,12 +275,12 @@ class _Purging:
             self._services.engine.begin() as connection,
         ):
             transaction_lock(connection, LOCK_NAME, self._day.isoformat(), doing=doing, patience=BRIEF)
-            check_identity(self._services, connection)
-            refuse_hidden_rows(connection)
             # The table before its day, as everybody does who alters it: they cannot come in between.
             connection.execute(sql.LOCK_TABLE_TO_READ)
             connection.execute(sql.LOCK_DAY, {"day": self._day})
             self._hook(PurgeStep.LOCKED)
+            check_identity(self._services, connection)
+            refuse_hidden_rows(connection)
             self._refuse_held(connection)
             self._refuse_quarantined(connection)
             self._refuse_changed(connection, parts, segments)

@@ -247,7 +247,8 @@ def _as_reading_errors(where: str) -> Iterator[None]:
 
 
 def _reading_error(where: str, error: Exception, *, passing: bool) -> ComplianceError:
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    # The driver's text begins with the whole statement.
+    reason = " ".join(str(error).rpartition("ERROR:")[2].split()) or type(error).__name__
     if passing:
         return ReadingError(f"{where} could not be read to the end: {reason}; run it again")
     return UnreadableRowsError(

@@ -190,7 +190,7 @@ def test_a_store_that_fails_half_way_costs_only_the_rest(
     services: Services, days: Days, day: date, archived: list[Row]
 ) -> None:
     with pytest.raises(ObjectStoreError):
-        restore_day(replace(services, store=FaultyStore(services.store, Fault("open", 2))), day)
+        restore_day(replace(services, store=FaultyStore(services.store, Fault("open", 3))), day)
     result = restore_day(services, day)
     assert (result.resumed_entries, days.table_rows(result.table, day)) == (10, archived)
 

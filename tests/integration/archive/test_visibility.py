@@ -10,6 +10,7 @@ import pytest
 from compliance_pipelines.archive.export import archive_day
 from compliance_pipelines.archive.purge import PurgeStep, purge_day
 from compliance_pipelines.audit_log.health import check_health
+from compliance_pipelines.audit_log.reading import UnreadableRowsError
 from compliance_pipelines.audit_log.visibility import RowsHiddenError
 from compliance_pipelines.clock import system_clock
 from compliance_pipelines.ledger.lag import sealing_lag
@@ -64,18 +65,19 @@ def test_rows_that_row_security_may_hide_are_neither_archived_nor_dropped(
     assert (found.ok, "has row security on" in found.message) == (False, True)
 
 
+@pytest.mark.parametrize("moment", [PurgeStep.ARCHIVES_READ, PurgeStep.COMPARED])
 def test_row_security_that_is_switched_on_during_a_purge_stops_it(
-    services: Services, days: Days, day: date, clock: MovableClock
+    services: Services, days: Days, day: date, clock: MovableClock, moment: PurgeStep
 ) -> None:
     days.append(day, 3)
     archive_day(services, day)
     clock.advance(days=8)
 
     def switch_on(step: PurgeStep) -> None:
-        if step is PurgeStep.ARCHIVES_READ:
+        if step is moment:
             hide(days, day, HIDDEN[0])
 
-    with pytest.raises(RowsHiddenError):
+    with pytest.raises((RowsHiddenError, UnreadableRowsError), match=r"row.level security|row security"):
         purge_day(services, day, hook=switch_on)
     assert len(days.hot_rows(day)) == 3
 

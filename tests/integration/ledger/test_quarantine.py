@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import nullcontext
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from compliance_pipelines.archive.errors import PurgeRefusedError
 from compliance_pipelines.archive.export import archive_day
 from compliance_pipelines.archive.purge import purge_day
+from compliance_pipelines.archive.store_init import init_store
 from compliance_pipelines.audit_log.health import check_health
 from compliance_pipelines.audit_log.log import AuditLog
 from compliance_pipelines.audit_log.migrate import downgrade, upgrade
@@ -24,6 +26,7 @@ from compliance_pipelines.errors import TransientError
 from compliance_pipelines.ledger import sealing
 from compliance_pipelines.ledger.lag import sealing_lag
 from compliance_pipelines.ledger.sealing import SealStep
+from compliance_pipelines.object_store.local import LocalObjectStore
 from compliance_pipelines.orchestration.failures import is_passing
 from compliance_pipelines.verification.findings import Kind, NoteKind
 from compliance_pipelines.verification.online import verify
@@ -31,6 +34,8 @@ from tests.integration.archive.days import entry
 from tests.sealing import seal_all
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import sqlalchemy
 
     from compliance_pipelines.services import Services
@@ -142,7 +147,7 @@ def test_whatever_rule_an_entry_breaks_the_others_are_sealed(
 
 
 def test_entries_that_are_older_than_the_rules_are_put_aside_when_they_are_sealed(
-    services: Services, database_url: str, intruder: Intruder, day: date
+    services: Services, database_url: str, intruder: Intruder, day: date, tmp_path: Path
 ) -> None:
     downgrade(database_url, "0003", destroy_audit_trail=False)
     intruder.insert(day, metadata=GIGABYTES)
@@ -152,7 +157,9 @@ def test_entries_that_are_older_than_the_rules_are_put_aside_when_they_are_seale
     with pytest.raises(DBAPIError, match="audit_logs_entry_fits"):
         intruder.insert(day, metadata=GIGABYTES)
 
-    result = seal_all(services)
+    upgraded = replace(services, store=LocalObjectStore(tmp_path / "store of the upgraded database"))
+    init_store(upgraded)
+    result = seal_all(upgraded)
 
     assert [(segment.day, segment.entry_count) for segment in result.segments] == [(day, 1)]
     assert [found.entries for found in result.quarantined] == [2]

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from compliance_pipelines.archive.store_init import init_store
 from compliance_pipelines.database import create_engine
+from compliance_pipelines.object_store.local import LocalObjectStore
 from compliance_pipelines.services import Services
 from tests.integration.audit_log.command import Command
 from tests.logins import login_url, make_logins
@@ -44,14 +46,20 @@ def small_superuser(small_database_url: str) -> Iterator[sqlalchemy.Engine]:
 
 
 @pytest.fixture
-def small_services(services: Services, small_database_url: str) -> Iterator[Services]:
+def small_services(services: Services, small_database_url: str, tmp_path: Path) -> Iterator[Services]:
     """Everything opened, on that database."""
     url = login_url(small_database_url, "test_pipeline")
     settings: Settings = services.settings.model_copy(
-        update={"audit_log_database_url": type(services.settings.audit_log_database_url)(url)}
+        update={
+            "audit_log_database_url": type(services.settings.audit_log_database_url)(url),
+            "audit_cold_storage_path": tmp_path / "small-cold",
+        }
     )
     engine = create_engine(url, pool_size=5)
-    yield Services(settings=settings, engine=engine, store=services.store, keys=services.keys, clock=services.clock)
+    store = LocalObjectStore(tmp_path / "small-cold")
+    opened = Services(settings=settings, engine=engine, store=store, keys=services.keys, clock=services.clock)
+    init_store(opened)
+    yield opened
     engine.dispose()
 
 
