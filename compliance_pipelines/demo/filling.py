@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Final
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from compliance_pipelines.archive.catalogue import facts_of_days
 from compliance_pipelines.archive.lookup import ArchivedIds
 from compliance_pipelines.audit_log.log import AuditLog
+from compliance_pipelines.audit_log.partitions import ensure_days
 from compliance_pipelines.clock import days_before, system_clock, utc_day
 from compliance_pipelines.conversations import record as conversation_record
 from compliance_pipelines.demo.sample import DAYS, deliveries
@@ -49,6 +51,7 @@ def seal_everything(services: Services) -> None:
 def append_sample(console: Console, services: Services) -> None:
     """Append the sample entries; those that are there already stay as they are."""
     console.rule(f"Append {DAYS} days of sample entries up to {_yesterday()}")
+    _make_tables(services)
     log = AuditLog(services.engine, first_day=services.settings.audit_log_first_day, archived_ids=ArchivedIds(services))
     with _progress(console) as progress:
         new = log.append_many(_advancing(progress, progress.add_task("on time", total=DAYS), late=False)).new
@@ -56,6 +59,14 @@ def append_sample(console: Console, services: Services) -> None:
         seal_everything(services)
         new += log.append_many(_advancing(progress, progress.add_task("late", total=DAYS), late=True)).new
     console.print(f"{new:,} entries appended" if new else "all of them are there already")
+
+
+def _make_tables(services: Services) -> None:
+    """Give each new day its table, as the daily job has done ahead of time where entries come as they happen."""
+    with services.engine.begin() as connection:
+        known = facts_of_days(connection)
+        days = (days_before(_yesterday(), number) for number in range(DAYS))
+        ensure_days(connection, [day for day in days if day not in known])
 
 
 def _advancing(progress: Progress, task: TaskID, *, late: bool) -> Iterator[AuditEntry]:

@@ -247,8 +247,6 @@ def test_the_roles_have_exactly_these_privileges(superuser_engine: sqlalchemy.En
             ("audit_archiver", "archived_audit_logs", "UPDATE", column)
             for column in ("verified_at", "verified_store", "purged_at", "expired_at")
         ),
-        ("audit_archiver", "audit_environment", "INSERT", "number"),
-        *(("audit_archiver", "audit_store", "INSERT", column) for column in ("store_id", "ledger_key", "location")),
     }
     assert [tuple(row) for row in roles] == [
         (role, False) for role in ("audit_archiver", "audit_owner", "audit_reader", "audit_writer")
