@@ -1,4 +1,4 @@
-"""Importing a file of entries, in one transaction.
+"""Importing a file of entries, all of which are stored in one transaction.
 
 Here: the order of the steps, from the file to the commit. Not here: what a valid line is (json_lines.py), reading
 (import_source.py), what is refused beside invalid lines (import_staging.py), keeping refused lines (refusals.py,
@@ -24,6 +24,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
+from sqlalchemy.exc import DBAPIError
 
 from compliance_pipelines.audit_log import sql
 from compliance_pipelines.audit_log.appending import Acceptance, dated, insert
@@ -139,6 +140,7 @@ def import_file(  # noqa: PLR0913 - what an import needs, each by its name
         kept = None if rejects is None else stack.enter_context(open_rejects(rejects))
         stack.enter_context(appending(f"the import of {file}", engine))
         connection = stack.enter_context(engine.connect())
+        stack.callback(_drop_staging, connection)
         try:
             run = _Import(engine, connection, file, source, kept, Acceptance(first_day, archived_ids), progress, sleep)
             result = run.store(archived_ids)
@@ -155,8 +157,18 @@ def import_file(  # noqa: PLR0913 - what an import needs, each by its name
         return result
 
 
+def _drop_staging(connection: sqlalchemy.Connection) -> None:
+    """Give the session back to the pool without the table; one that is lost has none."""
+    try:
+        connection.rollback()
+        connection.execute(sql.DROP_IMPORT)
+        connection.commit()
+    except DBAPIError:
+        connection.invalidate()
+
+
 class _Import:
-    """One file's import, in a transaction that the caller ends."""
+    """One file's import, whose last transaction the caller ends."""
 
     def __init__(  # noqa: PLR0913, PLR0917 - made in one place
         self,
@@ -193,6 +205,8 @@ class _Import:
         staged.refuse_conflicts_in_file()
         self._stop_if_refused()
         days = staged.days()
+        # Nothing of the hot store is changed yet, and no lock of this session may be in the way of the next one's.
+        self._connection.commit()
         make_room(self._engine, days, sleep=self._sleep)
         self._progress(ImportPhase.STORE, 0, None)
         while (new := staged.insert()) is None:

@@ -74,8 +74,9 @@ CREATE_IMPORT = text("""
     CREATE TEMPORARY TABLE audit_import (
         line BIGINT, log_entry_id TEXT, "timestamp" TIMESTAMPTZ, user_id TEXT, action TEXT, resource_type TEXT,
         resource_id TEXT, result TEXT, metadata JSONB, raw TEXT
-    ) ON COMMIT DROP
+    )
 """)
+DROP_IMPORT = text("DROP TABLE IF EXISTS pg_temp.audit_import")
 ANALYZE_IMPORT = text("""ANALYZE audit_import (line, log_entry_id, "timestamp")""")
 IMPORTED_DAYS = text("""
     SELECT ("timestamp" AT TIME ZONE 'UTC')::date AS day, count(*) AS entries FROM audit_import GROUP BY 1 ORDER BY 1

@@ -14,6 +14,7 @@ from compliance_pipelines import database_sessions
 from compliance_pipelines.archive.export import archive_day
 from compliance_pipelines.archive.lookup import ArchivedIds, ArchiveEntryFinder
 from compliance_pipelines.archive.purge import PurgeStep, purge_day
+from compliance_pipelines.audit_log import importing, partitions
 from compliance_pipelines.audit_log.errors import AppendInterruptedError
 from compliance_pipelines.audit_log.log import AuditLog
 from compliance_pipelines.audit_log.migrate import MigrationError, upgrade
@@ -22,9 +23,11 @@ from compliance_pipelines.database import create_engine, database_url
 from compliance_pipelines.ledger import proofs
 from tests.integration.archive.days import Days
 from tests.integration.audit_log.entries import entry
+from tests.integration.audit_log.import_files import lines, write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     import sqlalchemy
 
@@ -50,15 +53,16 @@ def day(clock: MovableClock) -> date:
 class Alteration:
     """Somebody who alters the table, from a session of his own: everybody who comes later queues behind him."""
 
-    def __init__(self, administrator: sqlalchemy.Engine) -> None:
+    def __init__(self, administrator: sqlalchemy.Engine, tables: str = "audit_logs") -> None:
         self._administrator = administrator
+        self._tables = tables
         self._thread = threading.Thread(target=self._alter, daemon=True)
         self.done = threading.Event()
 
     def _alter(self) -> None:
         with self._administrator.begin() as connection:
             connection.execute(text("SET LOCAL lock_timeout = 0"))
-            connection.execute(text("LOCK TABLE audit_logs IN ACCESS EXCLUSIVE MODE"))
+            connection.execute(text(f"LOCK TABLE {self._tables} IN ACCESS EXCLUSIVE MODE"))
         self.done.set()
 
     def arrive(self) -> None:
@@ -100,6 +104,22 @@ def test_a_proof_ends_although_somebody_alters_the_table_before_its_rows_are_rea
 
     monkeypatch.setattr(proofs, "read_rows", alter_first)
     proofs.prove(services, proved.log_entry_id, finder=ArchiveEntryFinder(services))
+
+
+def test_an_import_keeps_no_transaction_open_while_tables_are_made_for_its_days(
+    services: Services, days: Days, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def alter_first(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - those of make_room
+        alteration = Alteration(days.superuser, "archived_audit_logs, audit_logs")
+        alteration.arrive()
+        assert alteration.done.is_set(), "the import keeps a transaction open while it makes room"
+        return partitions.make_room(*arguments, **options)
+
+    monkeypatch.setattr(importing, "make_room", alter_first)
+    monkeypatch.setattr(partitions, "DENSE_DAY_ENTRIES", 2)
+    file = write(tmp_path / "events", lines(range(3)))
+    options = {"actor": "tests", "first_day": date(2015, 1, 1), "archived_ids": ArchivedIds(services)}
+    assert [importing.import_file(services.engine, file, **options).new for _ in range(2)] == [3, 0]
 
 
 @contextmanager

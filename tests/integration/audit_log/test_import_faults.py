@@ -120,8 +120,13 @@ def test_a_connection_that_is_lost_leaves_nothing_and_is_said_so(
 def test_rejects_stay_when_nobody_knows_whether_the_import_was_committed(
     services: Services, superuser_engine: sqlalchemy.Engine, file: Path, tmp_path: Path
 ) -> None:
+    commits = 0
+
     def cut_off(_connection: object) -> None:
-        terminate_others(superuser_engine)
+        nonlocal commits
+        commits += 1
+        if commits == len(("staged", "stored")):
+            terminate_others(superuser_engine)
 
     event.listen(services.engine, "commit", cut_off)
     with pytest.raises(AppendInterruptedError, match="run it again"):
