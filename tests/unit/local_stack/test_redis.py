@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 def test_it_holds_json_and_searches_it(redis_of_test: EmbeddedRedis) -> None:
     redis_of_test.start()
     with redis.Redis.from_url(redis_of_test.url(), decode_responses=True) as client:
-        client.json().set("thread:1", "$", {"user": "alice", "step": 3})
+        # Before the document: what is there already is indexed in the background, at some time.
         schema = ("$.user", "AS", "user", "TAG", "$.step", "AS", "step", "NUMERIC")
         client.execute_command("FT.CREATE", "threads", "ON", "JSON", "PREFIX", "1", "thread:", "SCHEMA", *schema)
+        client.json().set("thread:1", "$", {"user": "alice", "step": 3})
         assert client.json().get("thread:1", "$.step") == [3]
         found = client.ft("threads").search("@user:{alice} @step:[3 3]")
     assert "thread:1" in str(found)
