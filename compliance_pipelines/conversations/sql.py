@@ -9,8 +9,6 @@ from typing import Final
 
 from sqlalchemy import text
 
-PING = text("SELECT 1")
-
 INSERT_PURGE = text("""
     INSERT INTO conversation_purges
         (day, judged_at, cutoff, selection, policy, keys_seen, threads_seen, threads_due, threads_held, threads_exempt,
