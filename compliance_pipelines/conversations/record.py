@@ -10,21 +10,58 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
 
-import psycopg
+import pyarrow as pa
 
 from compliance_pipelines.conversations import sql
 from compliance_pipelines.conversations.freezing import FrozenThread, pack, unpack
 from compliance_pipelines.conversations.removal import Outcome, Removal
+from compliance_pipelines.postgres.copying import CopyTarget, copy_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from datetime import date, datetime
 
     import sqlalchemy
 
     from compliance_pipelines.conversations.plan import Plan
+
+_TIME: Final = pa.timestamp("us", tz="UTC")
+_WORK: Final = CopyTarget(
+    ("conversation_purge_work",),
+    pa.schema(
+        {
+            "purge_id": pa.int64(),
+            "number": pa.int32(),
+            "thread_hash": pa.string(),
+            "user_hashes": pa.list_(pa.string()),
+            "oldest_activity": _TIME,
+            "newest_activity": _TIME,
+            "content": pa.binary(),
+        }
+    ),
+)
+_PURGED_THREADS: Final = CopyTarget(
+    ("conversation_purged_threads",),
+    pa.schema(
+        {
+            "purge_id": pa.int64(),
+            "number": pa.int32(),
+            "thread_hash": pa.string(),
+            "user_hashes": pa.list_(pa.string()),
+            "outcome": pa.string(),
+            "key_counts": pa.string(),
+            "bytes_freed": pa.int64(),
+            "oldest_activity": _TIME,
+            "newest_activity": _TIME,
+        }
+    ),
+    frozenset({"key_counts"}),
+)
+# A work item names every key of a conversation: a few thousand bytes, seldom more than a mebibyte.
+_ROWS_AT_ONCE: Final = 64
 
 
 @dataclass(frozen=True)
@@ -158,6 +195,12 @@ class PurgedSet:
         }
 
 
+def _batches(rows: Iterable[dict[str, Any]], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    remaining = iter(rows)
+    while some := list(islice(remaining, _ROWS_AT_ONCE)):
+        yield pa.RecordBatch.from_pylist(some, schema)
+
+
 # Frozen plans
 
 
@@ -194,19 +237,19 @@ def insert_purge(
 
 def insert_work(connection: sqlalchemy.Connection, purge_id: int, items: Iterable[WorkItem]) -> None:
     """Write what a frozen plan removes."""
-    with _driver(connection).cursor() as cursor, cursor.copy(sql.COPY_WORK) as copy:
-        for item in items:
-            copy.write_row(
-                (
-                    purge_id,
-                    item.number,
-                    item.thread_hash,
-                    item.user_hashes,
-                    item.oldest,
-                    item.newest,
-                    item.content(),
-                )
-            )
+    rows = (
+        {
+            "purge_id": purge_id,
+            "number": item.number,
+            "thread_hash": item.thread_hash,
+            "user_hashes": item.user_hashes,
+            "oldest_activity": item.oldest,
+            "newest_activity": item.newest,
+            "content": item.content(),
+        }
+        for item in items
+    )
+    copy_in(connection, _WORK, _batches(rows, _WORK.schema))
 
 
 def open_purges(connection: sqlalchemy.Connection) -> list[OpenPurge]:
@@ -237,21 +280,21 @@ def insert_outcomes(
     connection: sqlalchemy.Connection, purge_id: int, outcomes: Sequence[tuple[WorkItem, Removal]]
 ) -> None:
     """Record what became of some items."""
-    with _driver(connection).cursor() as cursor, cursor.copy(sql.COPY_PURGED_THREADS) as copy:
-        for item, removal in outcomes:
-            copy.write_row(
-                (
-                    purge_id,
-                    item.number,
-                    item.thread_hash,
-                    item.user_hashes,
-                    removal.outcome.value,
-                    json.dumps({kind.label: count for kind, count in removal.counts.items()}),
-                    removal.bytes_freed,
-                    item.oldest,
-                    item.newest,
-                )
-            )
+    rows = (
+        {
+            "purge_id": purge_id,
+            "number": item.number,
+            "thread_hash": item.thread_hash,
+            "user_hashes": item.user_hashes,
+            "outcome": removal.outcome.value,
+            "key_counts": json.dumps({kind.label: count for kind, count in removal.counts.items()}),
+            "bytes_freed": removal.bytes_freed,
+            "oldest_activity": item.oldest,
+            "newest_activity": item.newest,
+        }
+        for item, removal in outcomes
+    )
+    copy_in(connection, _PURGED_THREADS, _batches(rows, _PURGED_THREADS.schema))
 
 
 def deleted_threads(connection: sqlalchemy.Connection, purge_id: int) -> set[str]:
@@ -372,10 +415,3 @@ def history_of_thread(connection: sqlalchemy.Connection, thread_hash: str) -> li
     """What the record says of a conversation, by its hash."""
     rows = connection.execute(sql.THREAD_HISTORY, {"thread_hash": thread_hash})
     return [HistoryEntry(row.purge_id, row.day, Outcome(row.outcome), row.key_counts, row.removed_at) for row in rows]
-
-
-def _driver(connection: sqlalchemy.Connection) -> psycopg.Connection[Any]:
-    driver = connection.connection.driver_connection
-    if not isinstance(driver, psycopg.Connection):
-        raise TypeError(f"the engine's driver is {type(driver).__name__} where psycopg's is needed")
-    return driver

@@ -17,10 +17,6 @@ INSERT_PURGE = text("""
             :threads_due, :threads_held, :threads_exempt, :threads_undated, :orphan_keys, :confirmed)
     RETURNING id
 """)
-COPY_WORK: Final = """
-    COPY conversation_purge_work (purge_id, number, thread_hash, user_hashes, oldest_activity, newest_activity, content)
-    FROM STDIN
-"""
 OPEN_PURGES = text("""
     SELECT purge.id, purge.day, purge.cutoff, purge.threads_due, purge.planned_at
     FROM conversation_purges AS purge
@@ -42,11 +38,6 @@ INSERT_ATTEMPT = text("""
     INSERT INTO conversation_purge_attempts (purge_id, last_number) VALUES (:purge_id, :last_number)
     ON CONFLICT DO NOTHING
 """)
-COPY_PURGED_THREADS: Final = """
-    COPY conversation_purged_threads
-        (purge_id, number, thread_hash, user_hashes, outcome, key_counts, bytes_freed, oldest_activity, newest_activity)
-    FROM STDIN
-"""
 DELETED_WORK = text("""
     SELECT work.number, work.content
     FROM conversation_purge_work AS work

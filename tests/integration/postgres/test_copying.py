@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 import psycopg.errors
@@ -22,6 +23,21 @@ if TYPE_CHECKING:
     import sqlalchemy
 
 _TARGET = CopyTarget(("audit_restored", "copied"), ENTRY_SCHEMA, frozenset({"metadata"}))
+_EVERY_TYPE = CopyTarget(
+    ("audit_restored", "every_type"),
+    pa.schema(
+        {
+            "large": pa.int64(),
+            "small": pa.int32(),
+            "moment": pa.timestamp("us", tz="UTC"),
+            "label": pa.string(),
+            "raw": pa.binary(),
+            "labels": pa.list_(pa.string()),
+            "document": pa.string(),
+        }
+    ),
+    frozenset({"document"}),
+)
 _CHARACTERS = st.characters(exclude_characters="\0", exclude_categories=("Cs",))
 _JSON = st.recursive(
     st.none()
@@ -121,3 +137,51 @@ def test_no_batches_are_no_rows(copied: sqlalchemy.Engine) -> None:
     with copied.begin() as connection:
         assert copy_in(connection, _TARGET, []) == 0
         assert copy_in(connection, _TARGET, [batch_of([])]) == 0
+
+
+_ANY_TEXT = st.text(_CHARACTERS, max_size=6)
+_ANY_VALUES = st.fixed_dictionaries(
+    {
+        "large": st.none() | st.integers(-(2**63), 2**63 - 1),
+        "small": st.none() | st.integers(-(2**31), 2**31 - 1),
+        "moment": st.none() | st.datetimes(timezones=st.just(UTC)),
+        "label": st.none() | _ANY_TEXT,
+        "raw": st.none() | st.binary(max_size=6),
+        "labels": st.none() | st.lists(_ANY_TEXT, max_size=4),
+        "document": st.none() | st.integers(0, 9).map(str),
+    }
+)
+
+
+@pytest.fixture
+def every_type(engine: sqlalchemy.Engine) -> sqlalchemy.Engine:
+    """The database with an empty table that has a column of each type that can be copied."""
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "CREATE TABLE audit_restored.every_type (place integer GENERATED ALWAYS AS IDENTITY, large bigint,"
+                " small integer, moment timestamptz, label text, raw bytea, labels text[], document jsonb)"
+            )
+        )
+    return engine
+
+
+@given(st.lists(_ANY_VALUES, max_size=6), st.integers(0, 2))
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_every_type_and_every_null_stands_as_it_was_sent(
+    every_type: sqlalchemy.Engine, rows: list[dict[str, Any]], start: int
+) -> None:
+    with every_type.begin() as connection:
+        connection.execute(text("TRUNCATE audit_restored.every_type"))
+        batch = pa.RecordBatch.from_pylist(rows, _EVERY_TYPE.schema).slice(start)
+        assert copy_in(connection, _EVERY_TYPE, [batch]) == batch.num_rows
+        found = connection.execute(
+            text(
+                "SELECT large, small, moment, label, raw, labels, document::text AS document"
+                " FROM audit_restored.every_type ORDER BY place"
+            )
+        )
+        stands = [dict(each) for each in found.mappings()]
+    assert stands == [
+        {**each, "moment": None if each["moment"] is None else each["moment"].astimezone(UTC)} for each in rows[start:]
+    ]
