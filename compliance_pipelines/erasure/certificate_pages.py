@@ -90,8 +90,11 @@ def _deleted(statement: dict[str, Any]) -> Section:
 def _verified(statement: dict[str, Any]) -> Section:
     return Section(
         "Where was looked again, and nothing that could be deleted was left",
-        ("Target", "Where", "When"),
-        tuple((each["target"], each["location"], each["at"]) for each in statement["verified"]),
+        ("Target", "Where", "When", "Note"),
+        tuple(
+            (each["target"], each["location"], each["at"], "; ".join(each.get("notes", ())))
+            for each in statement["verified"]
+        ),
     )
 
 

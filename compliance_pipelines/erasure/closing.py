@@ -82,7 +82,12 @@ def statement_of(case: Case, *, subject: str) -> dict[str, Any]:
         "deleted": _deleted(case),
         "deletion_count": case.deleted().total(),
         "verified": [
-            {"target": event.target, "location": event.detail["location"], "at": event.recorded_at.isoformat()}
+            {
+                "target": event.target,
+                "location": event.detail["location"],
+                "at": event.recorded_at.isoformat(),
+                **({"notes": event.detail["notes"]} if "notes" in event.detail else {}),
+            }
             for event in case.events
             if event.kind is EventKind.VERIFIED and event.attempt == case.attempts
         ],

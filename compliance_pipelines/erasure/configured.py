@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from compliance_pipelines.erasure.memories import MemoryTarget
 from compliance_pipelines.erasure.sessions import SessionTarget
-from compliance_pipelines.erasure.tables import TableTarget, rules_from_json
+from compliance_pipelines.erasure.table_rules import rules_from_json
+from compliance_pipelines.erasure.tables import TableTarget
 from compliance_pipelines.erasure.targets import ErasureTarget, check_names, installed_targets
 from compliance_pipelines.erasure.threads import ThreadTarget
 

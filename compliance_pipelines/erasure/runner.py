@@ -199,6 +199,7 @@ class _Attempt:
             location=target.location,
             items=found,
             deleted=self._case.unaccounted(target.name) - found,
+            **_notes(findings),
         )
         self._hook(RunStep.FOUND, target.name)
         # Until the deletion is done no hold that covers something of it can come into force.
@@ -236,7 +237,7 @@ class _Attempt:
                 EventKind.FAILED, **where, error=f"{named} came back after they had been deleted", came_back=counted
             )
             return False
-        self._put(EventKind.VERIFIED, **where, reported=_reported_to_json(findings))
+        self._put(EventKind.VERIFIED, **where, reported=_reported_to_json(findings), **_notes(findings))
         self._hook(RunStep.VERIFIED, target.name)
         return True
 
@@ -319,6 +320,10 @@ def _reported_to_json(findings: Findings) -> list[dict[str, Any]]:
         if len(group["references"]) < _MOST_REFERENCES:
             group["references"].append(_storable(reported.reference))
     return list(groups.values())
+
+
+def _notes(findings: Findings) -> dict[str, Any]:
+    return {"notes": [_storable(note) for note in findings.notes]} if findings.notes else {}
 
 
 def _described(error: Exception) -> str:

@@ -1,88 +1,33 @@
 """Tables of an application's PostgreSQL that hold rows of a person.
 
-Here: GDPR_SQL_TARGETS, and one target for each table that it names: rows are deleted, or columns of them are set to a
-value. Not here: what a database does by itself; rows that go by ON DELETE CASCADE are not counted, so that a table
-which refers to another is best named before it.
+Here: one target for each table of GDPR_SQL_TARGETS: rows are deleted, or columns of them are set to a value. Not here:
+the setting (table_rules.py), which rows are a person's (subject_matching.py), and what a database does by itself: rows
+that go by ON DELETE CASCADE are not counted, so that a table which refers to another is best named before it.
 """
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import sqlalchemy
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
-from sqlalchemy import cast, delete, func, literal, or_, select, update
-from sqlalchemy.exc import NoSuchTableError
+from sqlalchemy import and_, cast, delete, func, literal, not_, or_, select, update
+from sqlalchemy.dialects.postgresql import JSONB
 
 from compliance_pipelines.database import create_engine
 from compliance_pipelines.erasure.errors import TargetError
-from compliance_pipelines.erasure.targets import Findings, Item
+from compliance_pipelines.erasure.subject_matching import columns_of, match
+from compliance_pipelines.erasure.targets import Findings, Item, Reported
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import date
 
-    from sqlalchemy import ColumnElement, Table
+    from sqlalchemy import ColumnElement, TableClause
 
-
-class TableRule(BaseModel):
-    """One entry of GDPR_SQL_TARGETS.
-
-    Attributes:
-        name: of the target, in the record; default: the table's.
-        database_url: PostgreSQL's, with TLS unless the host is local.
-        db_schema: `schema` in the setting; default: the login's.
-        table: holds rows of people.
-        user_column: says whose a row is.
-        action: `delete` the rows, or `set` columns of them.
-        values: `set` in the setting: columns and the JSON values that they get.
-        first_day_column: a date or time column that says since when a row was active, for holds on days.
-        last_day_column: the same, until when.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-    name: str | None = None
-    database_url: SecretStr
-    db_schema: str | None = Field(default=None, alias="schema")
-    table: Annotated[str, Field(min_length=1)]
-    user_column: Annotated[str, Field(min_length=1)]
-    action: Literal["delete", "set"]
-    values: dict[str, Any] = Field(default_factory=dict, alias="set")
-    first_day_column: str | None = None
-    last_day_column: str | None = None
-
-    @model_validator(mode="after")
-    def _values_of_action(self) -> TableRule:
-        if (self.action == "set") != bool(self.values):
-            raise ValueError("action `set` needs columns under `set`, and action `delete` has none")
-        return self
-
-
-def rules_from_json(text: str) -> tuple[TableRule, ...]:
-    """The tables of GDPR_SQL_TARGETS.
-
-    Raises:
-        TargetError: it cannot be used; the message names the entry and never a value, as URLs have passwords.
-    """
-    try:
-        parsed = json.loads(text)
-    except ValueError as error:
-        raise TargetError(f"GDPR_SQL_TARGETS is no JSON: {error}") from None
-    if not isinstance(parsed, list):
-        raise TargetError("GDPR_SQL_TARGETS must be a list of tables")
-    rules = []
-    for number, each in enumerate(parsed, 1):
-        try:
-            rules.append(TableRule.model_validate(each))
-        except ValidationError as error:
-            problems = "; ".join(
-                f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}".removeprefix(": ")
-                for problem in error.errors(include_input=False, include_url=False)
-            )
-            raise TargetError(f"GDPR_SQL_TARGETS cannot be used: entry {number}: {problems}") from None
-    return tuple(rules)
+    from compliance_pipelines.erasure.subject_matching import Match, TypedColumn
+    from compliance_pipelines.erasure.table_rules import TableRule
 
 
 class TableTarget:
@@ -113,79 +58,107 @@ class TableTarget:
     def find(self, user_id: str) -> Findings:
         """The person's rows, as one item: they are deleted, or held, together.
 
+        Rows that the column's own `=` takes for the person's, and that are written otherwise, are reported.
+
         Raises:
-            TargetError: table or column do not exist.
-            sqlalchemy.exc.SQLAlchemyError: the database did not answer, or refused.
+            TargetError: table or column do not exist, or it is a view.
+            sqlalchemy.exc.SQLAlchemyError: the database did not answer, or refused, as it does where it would leave out
+                rows that row security hides from the login.
         """
-        table = self._table()
-        days = [
-            func.min(self._column(table, self._rule.first_day_column))
-            if self._rule.first_day_column
-            else literal(None),
-            func.max(self._column(table, self._rule.last_day_column)) if self._rule.last_day_column else literal(None),
-        ]
-        counted = select(func.count(), *days).where(self._rows(table, user_id))
+        rule = self._rule
         with self._engine.connect() as connection:
-            count, first, last = connection.execute(counted).one()
-        if not count:
-            return Findings()
-        return Findings((Item(self.name, self._rule.table, count, first_day=_day(first), last_day=_day(last)),))
+            rows = self._look_at(connection, user_id)
+            days = [
+                literal(None) if name is None else summed(self._column(rows.columns, name).element())
+                for name, summed in ((rule.first_day_column, func.min), (rule.last_day_column, func.max))
+            ]
+            found = select(func.count(), *days).select_from(rows.table).where(rows.unfinished)
+            count, first, last = connection.execute(found).one()
+            alike = 0
+            if rows.match.alike is not None:
+                others = and_(rows.match.alike, not_(rows.match.theirs))
+                alike = connection.execute(select(func.count()).select_from(rows.table).where(others)).scalar_one()
+        return Findings(
+            (Item(self.name, rule.table, count, first_day=_day(first), last_day=_day(last)),) if count else (),
+            (self._reported(alike),) if alike else (),
+            () if rows.match.note is None else (rows.match.note,),
+        )
+
+    def _reported(self, alike: int) -> Reported:
+        rule = self._rule
+        why = (
+            f"the column {rule.user_column} has the id in another spelling, which the database takes for the same; if "
+            "it is the person's, ask for that spelling, too"
+        )
+        return Reported(self.name, f"{alike} rows of {rule.table}", why, is_theirs=False)
 
     def delete(self, user_id: str, items: Sequence[Item]) -> Mapping[str, int]:
         """Delete the rows, or set their columns, in one transaction.
 
         Raises:
-            TargetError: table or column do not exist.
+            TargetError: table or column do not exist, or it is a view.
             sqlalchemy.exc.SQLAlchemyError: the database did not answer, or refused.
         """
         if not items:
             return {}
-        table = self._table()
-        rows = self._rows(table, user_id)
-        statement = (
-            delete(table).where(rows)
-            if self._rule.action == "delete"
-            else update(table).where(rows).values({name: _bound(value) for name, value in self._rule.values.items()})
-        )
         with self._engine.begin() as connection:
+            rows = self._look_at(connection, user_id)
+            statement: sqlalchemy.Delete | sqlalchemy.Update = delete(rows.table).where(rows.unfinished)
+            if self._rule.action == "set":
+                values = {
+                    name: sqlalchemy.null() if value is None else rows.columns[name].read(_bindable(rows, name, value))
+                    for name, value in self._rule.values.items()
+                }
+                statement = update(rows.table).where(rows.unfinished).values(values)
             return {self.name: connection.execute(statement).rowcount}
 
     def rescan(self, user_id: str) -> Findings:
         """The same as :meth:`find`: nothing is remembered."""
         return self.find(user_id)
 
-    def _table(self) -> Table:
+    def _look_at(self, connection: sqlalchemy.Connection, user_id: str) -> _Rows:
         """The table as the database has it now; its columns' types decide how values are compared."""
+        rule = self._rule
         try:
-            return sqlalchemy.Table(
-                self._rule.table,
-                sqlalchemy.MetaData(),
-                schema=self._rule.db_schema,
-                autoload_with=self._engine,
-                resolve_fks=False,
-            )
-        except NoSuchTableError:
-            raise TargetError(f"{self.name}: there is no table {self._rule.table} in {self.location}") from None
+            columns = columns_of(connection, rule.table, rule.db_schema)
+        except TargetError as error:
+            raise TargetError(f"{self.name}: {error}: {self.location}") from None
+        matched = match(connection, self._column(columns, rule.user_column), user_id)
+        unfinished = matched.theirs
+        if rule.action == "set":
+            unfinished &= or_(*(_is_another(self._column(columns, name), value) for name, value in rule.values.items()))
+        table = sqlalchemy.table(rule.table, *map(sqlalchemy.column, columns), schema=rule.db_schema)
+        return _Rows(table, columns, matched, unfinished)
 
-    def _column(self, table: Table, name: str) -> sqlalchemy.Column[Any]:
-        if name not in table.columns:
+    def _column(self, columns: Mapping[str, TypedColumn], name: str) -> TypedColumn:
+        if name not in columns:
             raise TargetError(f"{self.name}: the table {self._rule.table} has no column {name}")
-        return table.columns[name]
-
-    def _rows(self, table: Table, user_id: str) -> ColumnElement[bool]:
-        """The person's rows that are not as they should be in the end."""
-        column = self._column(table, self._rule.user_column)
-        is_theirs = column == cast(literal(user_id, sqlalchemy.String), column.type)
-        if self._rule.action == "delete":
-            return is_theirs
-        return is_theirs & or_(
-            *(self._column(table, name).is_distinct_from(_bound(value)) for name, value in self._rule.values.items())
-        )
+        return columns[name]
 
 
-def _bound(value: object) -> object:
-    """A JSON value for a statement; `null` is SQL's NULL, also in a JSON column."""
-    return sqlalchemy.null() if value is None else value
+@dataclass(frozen=True)
+class _Rows:
+    """A table, and which rows of it are the person's and not as they should be in the end."""
+
+    table: TableClause
+    columns: Mapping[str, TypedColumn]
+    match: Match
+    unfinished: ColumnElement[bool]
+
+
+def _is_another(column: TypedColumn, value: object) -> ColumnElement[bool]:
+    """Whether a column holds something else than a JSON value; `null` is SQL's NULL, also in a JSON column."""
+    element = column.element()
+    if value is None:
+        return element.is_not(None)
+    if column.is_json:
+        # Type json has no equality.
+        return cast(element, JSONB).is_distinct_from(cast(literal(value, JSONB), JSONB))
+    return element.is_distinct_from(column.stored(value))
+
+
+def _bindable(rows: _Rows, name: str, value: object) -> object:
+    return json.dumps(value) if rows.columns[name].is_json else value
 
 
 def _day(value: object) -> date | None:

@@ -65,10 +65,17 @@ class Reported:
 
 @dataclass(frozen=True)
 class Findings:
-    """What a target holds of a person."""
+    """What a target holds of a person.
+
+    Attributes:
+        items: what is deleted.
+        reported: what is left to a human.
+        notes: what else the record should say about the search, such as why nothing can be there.
+    """
 
     items: tuple[Item, ...] = ()
     reported: tuple[Reported, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class ErasureTarget(Protocol):

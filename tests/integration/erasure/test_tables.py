@@ -7,10 +7,10 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy.exc import DBAPIError
 
 from compliance_pipelines.erasure.errors import TargetError
-from compliance_pipelines.erasure.tables import TableTarget, rules_from_json
+from compliance_pipelines.erasure.table_rules import rules_from_json
+from compliance_pipelines.erasure.tables import TableTarget
 from compliance_pipelines.settings import ConfigurationError
 
 if TYPE_CHECKING:
@@ -77,16 +77,6 @@ def test_rows_carry_the_days_of_the_columns_that_say_so(people: Application) -> 
     assert (unknown.first_day, unknown.last_day) == (None, None)
 
 
-def test_a_user_column_of_another_type_is_compared_as_such(application: Application) -> None:
-    application.execute("CREATE TABLE accounts (owner UUID, number INTEGER)")
-    application.execute("INSERT INTO accounts VALUES ('018f6b1e-0000-7000-8000-000000000001', 7)")
-    by_uuid = target(application, table="accounts", user_column="owner")
-    assert len(by_uuid.find("018F6B1E-0000-7000-8000-000000000001").items) == 1
-    assert len(target(application, table="accounts", user_column="number").find("7").items) == 1
-    with pytest.raises(DBAPIError, match="invalid input syntax"):
-        by_uuid.find("alice")
-
-
 def test_names_of_tables_and_columns_are_quoted(application: Application) -> None:
     application.execute('CREATE SCHEMA "my schema"')
     application.execute('CREATE TABLE "my schema"."ta""ble; --" ("us""er" TEXT)')
@@ -138,6 +128,15 @@ GOOD = {"database_url": "postgresql://u:hunter2@localhost/x", "table": "t", "use
 def test_a_setting_that_cannot_be_used_is_named_and_no_password_shown(rules: object) -> None:
     with pytest.raises(TargetError, match="GDPR_SQL_TARGETS") as raised:
         rules_from_json(rules if isinstance(rules, str) else json.dumps(rules))
+    assert "hunter2" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["mysql+pymysql://u:hunter2@localhost/x", "sqlite:////tmp/x.db", "no url", "oracle://x"]
+)
+def test_a_database_of_another_kind_is_refused_by_name_when_the_setting_is_read(url: str) -> None:
+    with pytest.raises(TargetError, match=r"entry 2 \(crm\): .*database_url") as raised:
+        rules_from_json(json.dumps([GOOD, {**GOOD, "name": "crm", "database_url": url}]))
     assert "hunter2" not in str(raised.value)
 
 

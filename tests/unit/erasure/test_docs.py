@@ -11,7 +11,7 @@ import click
 
 from compliance_pipelines.cli.erasure import erase
 from compliance_pipelines.cli.holds import hold
-from compliance_pipelines.erasure.tables import rules_from_json
+from compliance_pipelines.erasure.table_rules import rules_from_json
 from compliance_pipelines.erasure.targets import ENTRY_POINT_GROUP
 from compliance_pipelines.settings import Settings
 from compliance_pipelines.settings_reference import environment_names

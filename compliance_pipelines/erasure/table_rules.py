@@ -1,0 +1,101 @@
+"""GDPR_SQL_TARGETS: which tables of an application hold rows of people.
+
+Here: the setting and what it must be. Not here: what is done with a table (tables.py).
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from compliance_pipelines.erasure.errors import TargetError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+_POSTGRESQL: Final = frozenset({"postgresql", "postgres"})
+
+
+class TableRule(BaseModel):
+    """One entry of GDPR_SQL_TARGETS.
+
+    Attributes:
+        name: of the target, in the record; default: the table's.
+        database_url: PostgreSQL's, with TLS unless the host is local.
+        db_schema: `schema` in the setting; default: the login's.
+        table: holds rows of people.
+        user_column: says whose a row is.
+        action: `delete` the rows, or `set` columns of them.
+        values: `set` in the setting: columns and the JSON values that they get.
+        first_day_column: a date or time column that says since when a row was active, for holds on days.
+        last_day_column: the same, until when.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    name: str | None = None
+    database_url: SecretStr
+    db_schema: str | None = Field(default=None, alias="schema")
+    table: Annotated[str, Field(min_length=1)]
+    user_column: Annotated[str, Field(min_length=1)]
+    action: Literal["delete", "set"]
+    values: dict[str, Any] = Field(default_factory=dict, alias="set")
+    first_day_column: str | None = None
+    last_day_column: str | None = None
+
+    @model_validator(mode="after")
+    def _values_of_action(self) -> TableRule:
+        if (self.action == "set") != bool(self.values):
+            raise ValueError("action `set` needs columns under `set`, and action `delete` has none")
+        return self
+
+    @model_validator(mode="after")
+    def _database_is_postgresql(self) -> TableRule:
+        """How exactly values are compared is known for PostgreSQL; elsewhere `=` may take a stranger for the person."""
+        try:
+            backend = make_url(self.database_url.get_secret_value()).get_backend_name()
+        except ArgumentError:
+            raise ValueError("database_url cannot be parsed: it must read postgresql://user:password@host/db") from None
+        if backend not in _POSTGRESQL:
+            raise ValueError(
+                f"database_url is for {backend}, and rows can be erased in PostgreSQL only; a package can bring a "
+                "target for another database along (docs/erasure.md)"
+            )
+        return self
+
+
+def rules_from_json(text: str) -> tuple[TableRule, ...]:
+    """The tables of GDPR_SQL_TARGETS.
+
+    Raises:
+        TargetError: it cannot be used; the message names the entry and never a value, as URLs have passwords.
+    """
+    try:
+        parsed = json.loads(text)
+    except ValueError as error:
+        raise TargetError(f"GDPR_SQL_TARGETS is no JSON: {error}") from None
+    if not isinstance(parsed, list):
+        raise TargetError("GDPR_SQL_TARGETS must be a list of tables")
+    rules = []
+    for number, each in enumerate(parsed, 1):
+        try:
+            rules.append(TableRule.model_validate(each))
+        except ValidationError as error:
+            problems = "; ".join(map(_problem, error.errors(include_input=False, include_url=False)))
+            raise TargetError(f"GDPR_SQL_TARGETS cannot be used: entry {_named(number, each)}: {problems}") from None
+    return tuple(rules)
+
+
+def _problem(problem: ErrorDetails) -> str:
+    where = ".".join(map(str, problem["loc"]))
+    return f"{where}: {problem['msg']}".removeprefix(": ")
+
+
+def _named(number: int, entry: object) -> str:
+    """The entry by its number, and by the name of its target where it has one."""
+    named = (entry.get("name") or entry.get("table")) if isinstance(entry, dict) else None
+    return f"{number} ({named})" if isinstance(named, str) else str(number)
