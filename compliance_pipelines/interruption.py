@@ -66,10 +66,18 @@ class _Watcher:
     Args:
         ends_process: whether a second signal, and a clean-up that takes too long, end the process.
         cleanup_seconds: how long the clean-up after the first signal may take; None: as long as it wants.
+        ignored: signals that were ignored when it began.
     """
 
-    def __init__(self, *, ends_process: bool, cleanup_seconds: float | None) -> None:
+    def __init__(
+        self,
+        *,
+        ends_process: bool,
+        cleanup_seconds: float | None,
+        ignored: frozenset[signal.Signals] = frozenset(),
+    ) -> None:
         self.ends_process: Final = ends_process
+        self.ignored: Final = ignored
         self.first: Stopped | None = None
         self.raised = False
         self._cleanup_seconds = cleanup_seconds
@@ -203,7 +211,8 @@ def stopping_on_signals(*, cleanup_seconds: float | None = _CLEANUP_SECONDS) -> 
         yield
         return
     previous = {number: signal.getsignal(number) for number in SIGNALS}
-    watcher = _active = _Watcher(ends_process=True, cleanup_seconds=cleanup_seconds)
+    ignored = frozenset(number for number, handler in previous.items() if handler in {signal.SIG_IGN, None})
+    watcher = _active = _Watcher(ends_process=True, cleanup_seconds=cleanup_seconds, ignored=ignored)
     reinstate_handlers()
     try:
         yield
@@ -227,10 +236,14 @@ def stopping_on_signals(*, cleanup_seconds: float | None = _CLEANUP_SECONDS) -> 
 
 
 def reinstate_handlers() -> None:
-    """Put our handlers back after something that replaces them and does not restore them all. Main thread only."""
+    """Put our handlers back after something that replaces them and does not restore them all. Main thread only.
+
+    What was ignored at the beginning counts, and not what is ignored now: where SIGINT was, as in the background of a
+    script, Dagster leaves SIGTERM ignored, too.
+    """
     if _active is not None and _active.ends_process and threading.current_thread() is threading.main_thread():
         for number in SIGNALS:
-            if signal.getsignal(number) not in {signal.SIG_IGN, None}:
+            if number not in _active.ignored:
                 signal.signal(number, _stop)
 
 

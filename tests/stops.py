@@ -18,15 +18,19 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
+    from types import FrameType
 
     import sqlalchemy
 
     from compliance_pipelines.settings import Settings
 
+    Handler = signal.Handlers | Callable[[int, FrameType | None], object]
+
 CHECKOUT: Final = Path(__file__).resolve().parents[1]
 PATIENCE_SECONDS: Final = 900.0
 _POLL_SECONDS: Final = 0.02
+_HEARD: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 _WAITING: Final = text("""SELECT count(*) FROM pg_stat_activity
     WHERE datname = current_database() AND wait_event_type = 'Lock' AND query ILIKE :query""")
@@ -72,10 +76,27 @@ class Child:
 
 
 @contextmanager
-def running(directory: Path, *arguments: str, **variables: str) -> Iterator[Child]:
+def dispositions(**of_signals: Handler) -> Iterator[None]:
+    """What a process that is started here does with signals: by default nothing is ignored.
+
+    Tests that were started in the background of a script have SIGINT ignored, and would hand that on.
+    """
+    wanted = dict.fromkeys(_HEARD, signal.SIG_DFL) | {signal.Signals[name]: on for name, on in of_signals.items()}
+    before = {number: signal.signal(number, handler) for number, handler in wanted.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def running(
+    directory: Path, *arguments: str, signals: Mapping[str, Handler] | None = None, **variables: str
+) -> Iterator[Child]:
     """`python ARGUMENTS`, killed at the end if it still runs."""
     out, err = directory / "child.out", directory / "child.err"
-    with out.open("wb") as stdout, err.open("wb") as stderr:
+    with out.open("wb") as stdout, err.open("wb") as stderr, dispositions(**(signals or {})):
         process = subprocess.Popen(
             [sys.executable, *arguments],
             cwd=directory,
@@ -92,7 +113,13 @@ def running(directory: Path, *arguments: str, **variables: str) -> Iterator[Chil
 
 
 @contextmanager
-def command(directory: Path, settings: Settings, *arguments: str, **variables: str) -> Iterator[Child]:
+def command(
+    directory: Path,
+    settings: Settings,
+    *arguments: str,
+    signals: Mapping[str, Handler] | None = None,
+    **variables: str,
+) -> Iterator[Child]:
     """`compliance ARGUMENTS` with the settings of a test."""
     assert settings.ledger_signing_key is not None
     environment = {
@@ -102,7 +129,9 @@ def command(directory: Path, settings: Settings, *arguments: str, **variables: s
         "LEDGER_SIGNING_KEY": settings.ledger_signing_key.get_secret_value(),
         "COMPLIANCE_LOCAL_STACK": "1",
     }
-    with running(directory, "-m", "compliance_pipelines.cli", *arguments, **environment, **variables) as child:
+    with running(
+        directory, "-m", "compliance_pipelines.cli", *arguments, signals=signals, **environment, **variables
+    ) as child:
         yield child
 
 

@@ -85,14 +85,16 @@ def test_a_run_stops_at_the_day_at_hand_and_the_next_run_goes_on(
 
 
 @pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize("interrupt", [signal.SIG_DFL, signal.SIG_IGN], ids=["foreground", "background"])
 def test_a_run_stops_between_two_of_dagsters_runs(
-    project: Project, tmp_path: Path, superuser_engine: sqlalchemy.Engine
+    project: Project, tmp_path: Path, superuser_engine: sqlalchemy.Engine, interrupt: signal.Handlers
 ) -> None:
+    """In the background of a script SIGINT is ignored, and Dagster then leaves SIGTERM ignored after each run."""
     project.sealed(days_ago=93)
     sessions = Sessions(superuser_engine)
     with (
         locked(superuser_engine, "archived_audit_logs"),
-        command(tmp_path, project.services.settings, "run") as child,
+        command(tmp_path, project.services.settings, "run", signals={"SIGINT": interrupt}) as child,
     ):
         child.until("what is due is looked up", lambda: sessions.wait_for_lock("%"))
         child.send(signal.SIGTERM)

@@ -19,6 +19,7 @@ from compliance_pipelines.interruption import (
     stopping_on_signals,
     watching_signals,
 )
+from tests.stops import dispositions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,10 +29,11 @@ PATIENCE_SECONDS: Final = 900
 
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[dict[signal.Signals, object]]:
-    """The handlers before the test, which must be those after it."""
-    before = {number: signal.getsignal(number) for number in SIGNALS}
-    yield before
-    assert {number: signal.getsignal(number) for number in SIGNALS} == before
+    """The handlers before the test, which must be those after it; none is ignored, as in a script's background."""
+    with dispositions(SIGINT=signal.default_int_handler):
+        before = {number: signal.getsignal(number) for number in SIGNALS}
+        yield before
+        assert {number: signal.getsignal(number) for number in SIGNALS} == before
 
 
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
@@ -95,6 +97,20 @@ def test_a_signal_that_was_ignored_stays_ignored() -> None:
             check_stopped()
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_what_others_leave_ignored_is_heard_again(capsys: pytest.CaptureFixture[str]) -> None:
+    """In the background of a script SIGINT is ignored; Dagster then leaves SIGTERM ignored after each run."""
+
+    def work() -> None:
+        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
+        reinstate_handlers()
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+
+    with dispositions(SIGINT=signal.SIG_IGN), pytest.raises(Stopped), stopping_on_signals():
+        work()
+    assert capsys.readouterr().err == "stopped by SIGTERM; run it again to go on\n"
 
 
 def test_what_waits_in_a_library_is_cancelled_until_it_lets_go() -> None:
