@@ -8,6 +8,7 @@ https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-SSL
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 import struct
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _SSL_REQUEST: Final = struct.pack("!ii", 8, 80877103)
 _SECONDS: Final = 900
+_NOT_NOW: Final = (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError)
 
 
 @dataclass
@@ -64,13 +66,40 @@ class Front:
             assert not each.is_alive(), "a client is still connected"
 
 
-def _pump(source: socket.socket, target: socket.socket) -> None:
+class _Connection:
+    """A socket that one thread reads and another one writes; TLS has one state for both, so that they take turns."""
+
+    def __init__(self, connected: socket.socket) -> None:
+        self._socket = connected
+        self._lock = threading.Lock()
+        connected.setblocking(False)
+
+    def receive(self) -> bytes:
+        """What comes next; nothing at the end."""
+        while True:
+            with self._lock, suppress(*_NOT_NOW):
+                return self._socket.recv(65536)
+            select.select([self._socket], [], [], _SECONDS)
+
+    def send(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            with self._lock, suppress(*_NOT_NOW):
+                rest = rest[self._socket.send(rest) :]
+                continue
+            select.select([], [self._socket], [], _SECONDS)
+
+    def shut(self) -> None:
+        with self._lock, suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+
+def _pump(source: _Connection, target: _Connection) -> None:
     with suppress(OSError, ValueError):
-        while data := source.recv(65536):
-            target.sendall(data)
+        while data := source.receive():
+            target.send(data)
     for each in (source, target):
-        with suppress(OSError):
-            each.shutdown(socket.SHUT_RDWR)
+        each.shut()
 
 
 def _serve(front: Front, client: socket.socket, database_port: int, context: ssl.SSLContext | None) -> None:
@@ -93,9 +122,10 @@ def _serve(front: Front, client: socket.socket, database_port: int, context: ssl
         front.note_plaintext()
     with client, socket.create_connection(("127.0.0.1", database_port), _SECONDS) as database:
         database.sendall(first)
-        back = threading.Thread(target=_pump, args=(database, client), daemon=True)
+        ends = _Connection(client), _Connection(database)
+        back = threading.Thread(target=_pump, args=ends[::-1], daemon=True)
         back.start()
-        _pump(client, database)
+        _pump(*ends)
         back.join(_SECONDS)
 
 
