@@ -9,7 +9,8 @@ Here: URLs and client options. Not here: any command.
 `rediss+sentinel://` with TLS |
 | `redis+cluster://[user:password@]host:port` or `redis://...?cluster=true` | a cluster; `rediss` with TLS |
 
-Options such as `ssl_ca_certs` stand in the query, as redis-py reads them.
+Options such as `ssl_ca_certs` stand in the query, as redis-py reads them: those that say how to reach the server. How
+its answers are read is ours to say; an application's options for that (`decode_responses`, `protocol`) are left out.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 from redis import Redis, RedisCluster
 from redis.backoff import NoBackoff
-from redis.connection import ConnectionPool
+from redis.connection import ConnectionPool, parse_url
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
@@ -29,7 +30,7 @@ from compliance_pipelines.database import is_local
 from compliance_pipelines.settings import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from compliance_pipelines.settings import Settings
 
@@ -40,6 +41,49 @@ _KINDS: Final = frozenset({"", "sentinel", "cluster"})
 _SENTINEL_PORT: Final = 26379
 _CONNECT_SECONDS: Final = 10
 _ANSWER_SECONDS: Final = 60
+# What each of our connections is, whatever redis-py's defaults become: answers are bytes, in the protocol that every
+# server speaks, and no command is repeated by itself.
+_READING: Final[Mapping[str, Any]] = {
+    "protocol": 2,
+    "decode_responses": False,
+    "encoding": "utf-8",
+    "encoding_errors": "strict",
+}
+_REACHING: Final = frozenset(
+    {
+        "db",
+        "username",
+        "password",
+        "client_name",
+        "health_check_interval",
+        "max_connections",
+        "socket_connect_timeout",
+        "socket_keepalive",
+        "socket_timeout",
+        "ssl_ca_certs",
+        "ssl_ca_data",
+        "ssl_ca_path",
+        "ssl_cert_reqs",
+        "ssl_certfile",
+        "ssl_check_hostname",
+        "ssl_ciphers",
+        "ssl_keyfile",
+        "ssl_password",
+    }
+)
+# An application may share its URL with us, and these say nothing about the server.
+_OF_APPLICATIONS: Final = frozenset(
+    {
+        *_READING,
+        "legacy_responses",
+        "retry",
+        "retry_on_error",
+        "retry_on_timeout",
+        "single_connection_client",
+        "socket_read_size",
+        "timeout",
+    }
+)
 _TLS_VERSIONS: Final = {"TLSv1.2": ssl.TLSVersion.TLSv1_2, "TLSv1.3": ssl.TLSVersion.TLSv1_3}
 
 
@@ -84,12 +128,13 @@ def connect_url(url: str, *, tls_min_version: str = "TLSv1.3", allow_plaintext: 
         "socket_connect_timeout": _CONNECT_SECONDS,
         "socket_timeout": _ANSWER_SECONDS,
         "retry": Retry(NoBackoff(), 0),
-        "decode_responses": False,
+        **_READING,
     }
     if scheme == "rediss":
         options["ssl_min_version"] = _TLS_VERSIONS[tls_min_version]
     try:
         plain, asks_for_cluster = _without_cluster_option(plain)
+        plain = _with_options_that_reach(plain)
         needs_local = scheme == "redis" and not allow_plaintext
         if needs_local:
             _refuse_remote(host for host, _ in _hosts(plain))
@@ -111,6 +156,23 @@ def _without_cluster_option(url: str) -> tuple[str, bool]:
     rest = [(name, value) for name, value in query if name.lower() != "cluster"]
     asked = any(name.lower() == "cluster" and value.lower() in {"true", "1", "yes"} for name, value in query)
     return (url, False) if rest == query else (urlunsplit(parts._replace(query=urlencode(rest))), asked)
+
+
+def _with_options_that_reach(url: str) -> str:
+    """The URL without the options that are not for us to take from it.
+
+    Raises:
+        ValueError: an option is unknown, or it is ours to set.
+    """
+    parts = urlsplit(url)
+    query = parse_qsl(parts.query, keep_blank_values=True)
+    for name, _ in query:
+        if name == "ssl_min_version":
+            raise ValueError("the lowest TLS version is set with AUDIT_LOG_TLS_MIN_VERSION")
+        if name not in _REACHING | _OF_APPLICATIONS:
+            raise ValueError(f"the option {name!r} is not known; known are {', '.join(sorted(_REACHING))}")
+    reaching = [(name, value) for name, value in query if name in _REACHING]
+    return url if reaching == query else urlunsplit(parts._replace(query=urlencode(reaching)))
 
 
 def _hosts(url: str) -> list[tuple[str, int | None]]:
@@ -186,7 +248,8 @@ def _sentinel_client(url: str, options: dict[str, Any], *, needs_local: bool) ->
     }
     if parts.scheme == "rediss":
         options = {**options, "ssl": True}
-    options |= dict(parse_qsl(parts.query))
+    of_url: dict[str, Any] = parse_url(f"redis://localhost?{parts.query}")  # type: ignore[no-untyped-call]
+    options |= {name: value for name, value in of_url.items() if name not in {"host", "db"}}
     sentinel = (_LocalSentinel if needs_local else Sentinel)(  # type: ignore[no-untyped-call]
         [(host, port or _SENTINEL_PORT) for host, port in _hosts(url)],
         sentinel_kwargs={**options, **credentials},

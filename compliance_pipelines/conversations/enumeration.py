@@ -19,6 +19,7 @@ from redis import RedisCluster
 from compliance_pipelines.conversations import documents
 from compliance_pipelines.conversations.errors import ConversationError
 from compliance_pipelines.conversations.keys import KeyKind
+from compliance_pipelines.conversations.scripts import READ_FUNCTION
 from compliance_pipelines.streaming import run_ahead
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ _STEPS_AHEAD: Final = 4
 # Prefixes are looked up by their start up to the first colon, which most keys share with one or two of them only. The
 # user in a graph's input is looked for only where the channel has none.
 _SCRIPT: Final = f"""
+{READ_FUNCTION}
 local by_start = {{}}
 for at = 3, #ARGV, 2 do
   local start = string.match(ARGV[at], '^[^:]*:')
@@ -44,19 +46,19 @@ for at = 3, #ARGV, 2 do
 end
 local readers = {{
   checkpoint = function(key)
-    local value = redis.pcall('JSON.GET', key, "{documents.CHECKPOINT_FIELDS}", '{documents.CHECKPOINT_TIME}',
+    local value, other = read('JSON.GET', key, "{documents.CHECKPOINT_FIELDS}", '{documents.CHECKPOINT_TIME}',
                               '{documents.CHANNEL_USER}')
     if type(value) == 'string' and string.find(value, '"{documents.CHANNEL_USER}":[]', 1, true) then
-      value = redis.pcall('JSON.GET', key, "{documents.CHECKPOINT_FIELDS}", '{documents.CHECKPOINT_TIME}',
+      value, other = read('JSON.GET', key, "{documents.CHECKPOINT_FIELDS}", '{documents.CHECKPOINT_TIME}',
                           '{documents.CHANNEL_USER}', '{documents.INPUT_USER}')
     end
-    return value
+    return value, other
   end,
-  write = function(key) return redis.pcall('JSON.GET', key, "{documents.WRITE_FIELDS}") end,
-  blob = function(key) return redis.pcall('JSON.GET', key, "{documents.BLOB_FIELDS}") end,
+  write = function(key) return read('JSON.GET', key, "{documents.WRITE_FIELDS}") end,
+  blob = function(key) return read('JSON.GET', key, "{documents.BLOB_FIELDS}") end,
   string = function(key)
-    local value = redis.pcall('GET', key)
-    return type(value) == 'string' and cjson.encode(value) or value
+    local value, other = read('GET', key)
+    return value and cjson.encode(value), other
   end,
 }}
 local step = redis.call('SCAN', ARGV[1], 'COUNT', ARGV[2])
@@ -65,9 +67,9 @@ for _, key in ipairs(step[2]) do
   for _, each in ipairs(by_start[string.match(key, '^[^:]*:')] or {{}}) do
     local prefix = each[1]
     if string.sub(key, 1, #prefix) == prefix then
-      local read = readers[each[2]]
-      local value = read and read(key)
-      if type(value) == 'table' then value = 'false' end
+      local reader, value, other = readers[each[2]], nil, false
+      if reader then value, other = reader(key) end
+      if other then value = 'false' end
       found[#found + 1] = '[' .. each[3] .. ',' .. cjson.encode(string.sub(key, #prefix + 1)) .. ','
                           .. (value or 'null') .. ']'
       break

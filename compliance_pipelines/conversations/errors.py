@@ -56,8 +56,13 @@ def redis_errors(doing: str) -> Iterator[None]:
 _PASSING: Final = "NOREPLICAS "
 
 
+# A script's error has no class of its own; in it stand Redis' words from version 7 on, or those of version 6.
+_NO_PERMISSION: Final = ("NOPERM", "ACL failure in script", "can't run this command or subcommand")
+
+
 def _in_our_words(doing: str, error: BaseException) -> ComplianceError:
-    if isinstance(error, (redis.exceptions.AuthenticationError, redis.exceptions.NoPermissionError)):
+    is_login = isinstance(error, (redis.exceptions.AuthenticationError, redis.exceptions.NoPermissionError))
+    if is_login or any(sign in str(error) for sign in _NO_PERMISSION):
         return ConversationError(
             f"{doing} stopped: Redis of CHECKPOINT_REDIS_URL refused the login or a command: {error}; "
             "docs/conversations.md names the commands that are needed"

@@ -27,6 +27,7 @@ import redis.exceptions
 from compliance_pipelines.conversations.errors import ConversationError, redis_errors
 from compliance_pipelines.conversations.freezing import Witnesses
 from compliance_pipelines.conversations.keys import KeyKind
+from compliance_pipelines.conversations.scripts import READ_FUNCTION
 from compliance_pipelines.conversations.threads import split_packed
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ _RECEIPT_SECONDS: Final = 30 * 24 * 3600
 # key, the prefixes of checkpoints, writes and registries, the planned values, then names of heads and their packed keys
 # (threads.py), whose names are put together here: sending them one by one would take longer than removing them.
 # MEMORY USAGE is asked in the same step, so that the record counts what was removed and not what was planned.
-_SCRIPT: Final = """
+_COMPARE_AND_REMOVE: Final = """
 local pointers, shallows = tonumber(ARGV[1]), tonumber(ARGV[2])
 local registries, absents = tonumber(ARGV[3]), tonumber(ARGV[4])
 local receipt, kinds = ARGV[5], ARGV[7]
@@ -54,17 +55,17 @@ local prefixes = {[1] = ARGV[8], [4] = ARGV[9], [5] = ARGV[10]}
 local at, arg = 0, 10
 for i = 1, pointers do
   at, arg = at + 1, arg + 1
-  local held = redis.pcall('GET', KEYS[at])
-  if type(held) == 'table' then return {0} end
+  local held, is_of_another_type = read('GET', KEYS[at])
+  if is_of_another_type then return {0} end
   if (held and '=' .. held or '-') ~= ARGV[arg] then return {0} end
 end
 for i = 1, shallows do
   at, arg = at + 1, arg + 1
-  if redis.pcall('JSON.GET', KEYS[at], '$.checkpoint_id') ~= ARGV[arg] then return {0} end
+  if read('JSON.GET', KEYS[at], '$.checkpoint_id') ~= ARGV[arg] then return {0} end
 end
 for i = 1, registries do
   at, arg = at + 1, arg + 1
-  if redis.pcall('ZCARD', KEYS[at]) ~= tonumber(ARGV[arg]) then return {0} end
+  if read('ZCARD', KEYS[at]) ~= tonumber(ARGV[arg]) then return {0} end
 end
 for i = 1, absents do
   at = at + 1
@@ -109,6 +110,7 @@ if receipt_key then
 end
 return answer
 """
+_SCRIPT: Final = READ_FUNCTION + _COMPARE_AND_REMOVE
 
 
 class Outcome(StrEnum):
@@ -242,7 +244,9 @@ class Remover:
         waiting = list(calls)
         if not self._sha:
             self._load()
-        answers = self._store.each(("EVALSHA", self._sha, *call) for call in waiting)
+        answers = self._store.each(
+            (("EVALSHA", self._sha, *call) for call in waiting), answered=(redis.exceptions.NoScriptError,)
+        )
         missing = [at for at, answer in enumerate(answers) if isinstance(answer, redis.exceptions.NoScriptError)]
         if missing:
             self._load()

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 import redis.exceptions
 from redis import RedisCluster
 
 from compliance_pipelines.conversations.connection import connect
+from compliance_pipelines.conversations.scripts import WRONG_TYPE_SIGNS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -35,38 +37,69 @@ class CheckpointStore:
         self.client.close()
 
     def json_values(self, keys: Sequence[bytes], path: str) -> list[list[Any] | None]:
-        """For each key the values at a JSONPath; None where the key is gone or is no JSON."""
+        """For each key the values at a JSONPath; None where the key is gone or is no JSON.
+
+        Raises:
+            redis.exceptions.RedisError: as for :meth:`each`.
+        """
         return [_parsed(answer) for answer in self.each(("JSON.GET", key, path) for key in keys)]
 
     def strings(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """For each key its string; None where the key is gone or is no string."""
+        """For each key its string; None where the key is gone or is no string.
+
+        Raises:
+            redis.exceptions.RedisError: as for :meth:`each`.
+        """
         return [answer if isinstance(answer, bytes) else None for answer in self.each(("GET", key) for key in keys)]
 
     def exists(self, keys: Sequence[bytes]) -> list[bool]:
-        """For each key whether it is there."""
-        return [answer == 1 for answer in self.each(("EXISTS", key) for key in keys)]
-
-    def each(self, commands: Iterable[tuple[Any, ...]]) -> list[Any]:
-        """The answers of single commands, in order; a refusal of Redis is its answer.
+        """For each key whether it is there.
 
         Raises:
-            redis.exceptions.RedisError: the connection is lost.
+            redis.exceptions.RedisError: as for :meth:`each`.
+        """
+        return [answer == 1 for answer in self.each(("EXISTS", key) for key in keys)]
+
+    def each(
+        self,
+        commands: Iterable[tuple[Any, ...]],
+        *,
+        answered: tuple[type[redis.exceptions.ResponseError], ...] = (),
+    ) -> list[Any]:
+        """The answers of single commands, in order; that a key is of another type is its answer.
+
+        Args:
+            commands: the commands, each with its arguments.
+            answered: errors of Redis that are answers for the caller, too.
+
+        Raises:
+            redis.exceptions.RedisError: the connection is lost, or Redis refused a command: what could not be looked at
+                is not absent.
         """
         answers: list[Any] = []
-        pipeline = self.client.pipeline(transaction=False)
-        waiting = 0
-        for command in commands:
-            pipeline.execute_command(*command)
-            waiting += 1
-            if waiting == _PIPELINE:
-                answers += pipeline.execute(raise_on_error=False)
-                waiting = 0
-        if waiting:
-            answers += pipeline.execute(raise_on_error=False)
-        for answer in answers:
-            if isinstance(answer, Exception) and not isinstance(answer, redis.exceptions.ResponseError):
-                raise answer
+        remaining = iter(commands)
+        while batch := list(islice(remaining, _PIPELINE)):
+            pipeline = self.client.pipeline(transaction=False)
+            for command in batch:
+                pipeline.execute_command(*command)
+            for command, answer in zip(batch, pipeline.execute(raise_on_error=False), strict=True):
+                is_answer = isinstance(answer, answered) or is_of_another_type(answer)
+                if isinstance(answer, Exception) and not is_answer:
+                    raise _with_command(answer, command)
+                answers.append(answer)
         return answers
+
+
+def _with_command(error: Exception, command: tuple[Any, ...]) -> Exception:
+    """The error with what was asked, up to the part of a key that names nobody."""
+    if isinstance(error, redis.exceptions.ResponseError) and isinstance(command[1], bytes):
+        error.args = (f"{command[0]} of {command[1].partition(b':')[0].decode('utf-8', 'replace')}:*: {error}",)
+    return error
+
+
+def is_of_another_type(answer: object) -> bool:
+    """Whether Redis, or its JSON module, said that a key is there and of another type than the command is for."""
+    return isinstance(answer, redis.exceptions.ResponseError) and any(sign in str(answer) for sign in WRONG_TYPE_SIGNS)
 
 
 def _parsed(answer: object) -> list[Any] | None:
