@@ -8,7 +8,6 @@ A question that cannot be answered is a failed check.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 import psycopg
@@ -21,6 +20,7 @@ from compliance_pipelines.audit_log.quarantine import quarantine_total
 from compliance_pipelines.audit_log.sequence import sequence_went_back
 from compliance_pipelines.audit_log.visibility import hiding_relations
 from compliance_pipelines.clock import utc_day
+from compliance_pipelines.health import HealthCheck
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,26 +45,6 @@ class SealingLag(Protocol):
 
     def __call__(self, connection: sqlalchemy.Connection, now: datetime, /) -> timedelta | None:
         """The age of the oldest unsealed entry; None where all are sealed."""
-
-
-@dataclass(frozen=True)
-class HealthCheck:
-    """One question and its answer.
-
-    Attributes:
-        name: of the check.
-        message: what was found, whether it is in order or not.
-        remedy: what to do; None where it is in order.
-    """
-
-    name: str
-    message: str
-    remedy: str | None = None
-
-    @property
-    def ok(self) -> bool:
-        """Whether it is in order."""
-        return self.remedy is None
 
 
 def check_health(

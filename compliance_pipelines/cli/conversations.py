@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from compliance_pipelines.cli.checking import in_words, to_json
 from compliance_pipelines.clock import system_clock
 from compliance_pipelines.conversations import record
 from compliance_pipelines.conversations.documents import moment_of
@@ -18,15 +19,17 @@ from compliance_pipelines.conversations.plan import Selection
 from compliance_pipelines.conversations.purge import Retention
 from compliance_pipelines.conversations.store import open_store
 from compliance_pipelines.conversations.threads import Ownership
+from compliance_pipelines.erasure.health import check_checkpoint_redis
 from compliance_pipelines.erasure.redis_binding import bind_redis
 from compliance_pipelines.services import open_services
 from compliance_pipelines.settings import load_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from compliance_pipelines.conversations.plan import KeptThread, Plan
     from compliance_pipelines.conversations.record import PurgedSet
+    from compliance_pipelines.health import HealthCheck
 
 _SHOWN: Final = 20
 _SETS_SHOWN: Final = 10
@@ -112,6 +115,9 @@ def purge(*, user: str | None, older_than: int | None, as_json: bool, confirm: i
 def status(*, user: str | None, older_than: int | None, as_json: bool) -> None:
     """Show what there is, what is due, and what was removed so far."""
     with _open() as retention:
+        checks = check_checkpoint_redis(retention.services)
+        if not as_json:
+            _print_failing(checks)
         planned = retention.plan(Selection(user, older_than))
         with retention.services.engine.connect() as connection:
             sets = record.latest_sets(connection, _SETS_SHOWN)
@@ -142,7 +148,7 @@ def status(*, user: str | None, older_than: int | None, as_json: bool) -> None:
         "bytes_freed": totals.bytes_freed,
     }
     if as_json:
-        _print_json({**facts, "latest_sets": [purged.as_json() for purged in sets]})
+        _print_json({**facts, "redis": to_json(checks), "latest_sets": [purged.as_json() for purged in sets]})
         return
     click.echo(
         f"{facts['threads']:,} conversations: {ownership[Ownership.OWNED]:,} of one user, "
@@ -158,6 +164,13 @@ def status(*, user: str | None, older_than: int | None, as_json: bool) -> None:
         click.echo(f"{len(unfinished)} purges were interrupted; the next purge finishes them")
     for purged in sets:
         click.echo(_set_line(purged))
+
+
+def _print_failing(checks: Sequence[HealthCheck]) -> None:
+    """Before anything is read, so that it is said also where the reading then fails."""
+    for each in checks:
+        if not each.ok:
+            click.echo(in_words(each))
 
 
 @conversations.command("bind")

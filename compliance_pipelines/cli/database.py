@@ -5,7 +5,6 @@ Here: arguments and words. Not here: what is migrated and what is checked.
 
 from __future__ import annotations
 
-import json
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
@@ -21,6 +20,7 @@ from compliance_pipelines.audit_log.partitions import (
     drop_empty,
     lock_room,
 )
+from compliance_pipelines.cli.checking import tell
 from compliance_pipelines.clock import system_clock, utc_day
 from compliance_pipelines.database import create_engine, engine_from_settings
 from compliance_pipelines.database_errors import passing_errors_as_transient
@@ -28,11 +28,10 @@ from compliance_pipelines.ledger.lag import sealing_lag
 from compliance_pipelines.settings import load_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     import sqlalchemy
 
-    from compliance_pipelines.audit_log.health import HealthCheck
     from compliance_pipelines.settings import Settings
 
 _TOLD_EVERY: Final = 100
@@ -46,7 +45,10 @@ def db() -> None:
 @db.command("check")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")
 def check(*, as_json: bool) -> None:
-    """Check connection, migrations, privileges, partitions, and sealing lag; exit status 1 where one fails."""
+    """Check connection, migrations, privileges, partitions, and sealing lag; exit status 1 where one fails.
+
+    It looks at the database alone, `compliance check` at everything else, too.
+    """
     settings = load_settings()
     engine = engine_from_settings(settings)
     try:
@@ -58,20 +60,7 @@ def check(*, as_json: bool) -> None:
         )
     finally:
         engine.dispose()
-    click.echo(_as_json(checks) if as_json else "\n".join(map(_in_words, checks)))
-    if not all(each.ok for each in checks):
-        raise SystemExit(1)
-
-
-def _as_json(checks: Sequence[HealthCheck]) -> str:
-    listed = [{"name": each.name, "ok": each.ok, "message": each.message, "remedy": each.remedy} for each in checks]
-    return json.dumps({"ok": all(each.ok for each in checks), "checks": listed}, ensure_ascii=False, indent=2)
-
-
-def _in_words(each: HealthCheck) -> str:
-    if each.ok:
-        return f"ok    {each.name}: {each.message}"
-    return f"FAIL  {each.name}: {each.message}\n      remedy: {each.remedy}"
+    tell(checks, as_json=as_json)
 
 
 @db.command("repair")

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from compliance_pipelines.audit_log.deletion import DEFAULT_REASON
+from compliance_pipelines.cli.checking import in_words
 from compliance_pipelines.erasure.certificate import certificate_of
 from compliance_pipelines.erasure.configured import configured_targets
 from compliance_pipelines.erasure.deadline import days_left
 from compliance_pipelines.erasure.deletion_records import DeletionRecord, deletion_records
+from compliance_pipelines.erasure.health import check_all_redis, check_targets
 from compliance_pipelines.erasure.record import (
     Case,
     EventKind,
@@ -259,12 +261,23 @@ def records(user_id: str, since: datetime, *, as_json: bool) -> None:
 
 @erase.command("targets")
 def targets() -> None:
-    """List what an erasure covers, in the order in which it is erased."""
-    configured = configured_targets(load_settings())
+    """List what an erasure covers, in the order in which it is erased, and what it could not look at or clear.
+
+    Exit status 1 where something of one is not in order.
+    """
+    settings = load_settings()
+    configured = configured_targets(settings)
     for target in configured:
         click.echo(f"{target.name}: {target.location}")
     if not configured:
         click.echo("no target is configured: an erasure would be refused")
+        return
+    with open_services(settings, signs=False) as services:
+        failing = [each for each in (*check_all_redis(services), *check_targets(configured)) if not each.ok]
+    for each in failing:
+        click.echo(in_words(each))
+    if failing:
+        raise SystemExit(1)
 
 
 def _record_to_json(record: DeletionRecord) -> dict[str, Any]:

@@ -56,17 +56,30 @@ def redis_errors(doing: str) -> Iterator[None]:
 _PASSING: Final = "NOREPLICAS "
 
 
+# What a server is in while it refuses every write; a failover, or a person, ends it.
+_STATES: Final = {
+    redis.exceptions.ReadOnlyError: "this Redis is a read-only replica, from which nothing can be removed: wait for "
+    "the failover, or name the primary, or a Sentinel that does (redis+sentinel://)",
+    redis.exceptions.OutOfMemoryError: "this Redis is out of memory and takes no writes: raise its maxmemory",
+}
 # A script's error has no class of its own; in it stand Redis' words from version 7 on, or those of version 6.
 _NO_PERMISSION: Final = ("NOPERM", "ACL failure in script", "can't run this command or subcommand")
 
 
+def is_refused_right(error: BaseException) -> bool:
+    """Whether Redis said that the login may not do this."""
+    return isinstance(error, redis.exceptions.NoPermissionError) or any(sign in str(error) for sign in _NO_PERMISSION)
+
+
 def _in_our_words(doing: str, error: BaseException) -> ComplianceError:
-    is_login = isinstance(error, (redis.exceptions.AuthenticationError, redis.exceptions.NoPermissionError))
-    if is_login or any(sign in str(error) for sign in _NO_PERMISSION):
+    if isinstance(error, redis.exceptions.AuthenticationError) or is_refused_right(error):
         return ConversationError(
             f"{doing} stopped: Redis of CHECKPOINT_REDIS_URL refused the login or a command: {error}; "
             "docs/conversations.md names the commands that are needed"
         )
+    for kind, what in _STATES.items():
+        if isinstance(error, kind):
+            return TransientError(f"{doing} had to stop: {what}; then run it again")
     refused = isinstance(error, redis.exceptions.RedisError) and not isinstance(
         error,
         (
@@ -74,8 +87,6 @@ def _in_our_words(doing: str, error: BaseException) -> ComplianceError:
             redis.exceptions.TimeoutError,
             redis.exceptions.ClusterDownError,
             redis.exceptions.TryAgainError,
-            redis.exceptions.ReadOnlyError,
-            redis.exceptions.OutOfMemoryError,
         ),
     )
     if refused and not str(error).startswith(_PASSING):

@@ -102,7 +102,7 @@ for i = arg + 1, #ARGV, 2 do
   end
 end
 if receipt_key then
-  redis.call('HSETNX', receipt_key, receipt, 0)
+  redis.call('HINCRBY', receipt_key, receipt, 0)
   for i = 2, #answer do
     if answer[i] ~= 0 then redis.call('HINCRBY', receipt_key, receipt .. ':' .. (i - 2), answer[i]) end
   end

@@ -18,6 +18,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from compliance_pipelines.database import create_engine
 from compliance_pipelines.erasure.errors import TargetError
 from compliance_pipelines.erasure.subject_matching import columns_of, match
+from compliance_pipelines.erasure.table_health import check_table
 from compliance_pipelines.erasure.targets import Findings, Item, Reported
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from compliance_pipelines.erasure.subject_matching import Match, TypedColumn
     from compliance_pipelines.erasure.table_rules import TableRule
+    from compliance_pipelines.health import HealthCheck
 
 
 class TableTarget:
@@ -115,6 +117,10 @@ class TableTarget:
     def rescan(self, user_id: str) -> Findings:
         """The same as :meth:`find`: nothing is remembered."""
         return self.find(user_id)
+
+    def check(self) -> list[HealthCheck]:
+        """Whether the rows can be found and cleared; see table_health.py."""
+        return check_table(self._engine, self._rule)
 
     def _look_at(self, connection: sqlalchemy.Connection, user_id: str) -> _Rows:
         """The table as the database has it now; its columns' types decide how values are compared."""

@@ -28,8 +28,11 @@ from dagster import (
     sensor,
 )
 
+from compliance_pipelines.erasure.configured import configured_targets
 from compliance_pipelines.erasure.deadline import days_left
+from compliance_pipelines.erasure.health import check_all_redis, check_targets
 from compliance_pipelines.erasure.record import due_cases, open_cases
+from compliance_pipelines.health import HealthCheck
 from compliance_pipelines.orchestration.assets.erasure import ERASURE, table_of
 from compliance_pipelines.orchestration.checks import Verdict
 from compliance_pipelines.orchestration.failures import RETRIES, domain_errors
@@ -37,8 +40,10 @@ from compliance_pipelines.orchestration.keys import DATABASE_POOL
 from compliance_pipelines.services import Services
 
 DEADLINES: Final = AssetCheckKey(ERASURE, "deadlines")
+PLACES_IN_ORDER: Final = AssetCheckKey(ERASURE, "places_in_order")
 
 _WARNING_DAYS: Final = 7
+_ONLY_POSSIBLE: Final = (": memory", ": persistence")
 _UNDER_WAY: Final = [
     DagsterRunStatus.QUEUED,
     DagsterRunStatus.NOT_STARTED,
@@ -86,6 +91,30 @@ def _verdict(services: Services) -> Verdict:
     )
 
 
+@asset_check(asset=ERASURE, name=PLACES_IN_ORDER.name, retry_policy=RETRIES, pool=DATABASE_POOL)
+def places_in_order(services: ResourceParam[Services]) -> AssetCheckResult:
+    """Every Redis and every table that retention and erasure work on can be looked at and cleared: rights, row filters.
+
+    What only makes a loss possible later, memory and persistence of a Redis, is a warning.
+    """
+    with domain_errors():
+        checks = [*check_all_redis(services), *check_targets(configured_targets(services.settings))]
+    return _places_verdict(checks).result(PLACES_IN_ORDER)
+
+
+def _places_verdict(checks: list[HealthCheck]) -> Verdict:
+    failing = [check for check in checks if not check.ok]
+    only_possible = all(check.name.endswith(_ONLY_POSSIBLE) for check in failing)
+    return Verdict(
+        problem="; ".join(f"{check.name}: {check.message}; remedy: {check.remedy}" for check in failing) or None,
+        summary=f"{len(checks)} answers, all in order."
+        if checks
+        else "No Redis and no table is named in the settings.",
+        metadata={"answers": len(checks), "not in order": len(failing)},
+        severity=AssetCheckSeverity.WARN if only_possible else AssetCheckSeverity.ERROR,
+    )
+
+
 gdpr_erasure = define_asset_job(
     "gdpr_erasure",
     selection=AssetSelection.assets(ERASURE).without_checks() | AssetSelection.checks(DEADLINES),
@@ -94,8 +123,8 @@ gdpr_erasure = define_asset_job(
 
 gdpr_deadlines = define_asset_job(
     "gdpr_deadlines",
-    selection=AssetSelection.checks(DEADLINES),
-    description="Looks at the deadlines of open erasure requests.",
+    selection=AssetSelection.checks(DEADLINES, PLACES_IN_ORDER),
+    description="Looks at the deadlines of open requests, and at the places that retention and erasure work on.",
 )
 
 gdpr_deadlines_schedule = ScheduleDefinition(
@@ -130,7 +159,7 @@ def gdpr_erasure_sensor(context: SensorEvaluationContext, services: ResourcePara
     return RunRequest(run_key=f"{digest}:{now:%Y-%m-%dT%H}")
 
 
-CHECKS: Final = (deadlines,)
+CHECKS: Final = (deadlines, places_in_order)
 JOBS: Final = (gdpr_erasure, gdpr_deadlines)
 SCHEDULES: Final = (gdpr_deadlines_schedule,)
 SENSORS: Final = (gdpr_erasure_sensor,)

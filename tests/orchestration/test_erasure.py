@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -15,8 +16,10 @@ from dagster import (
     build_sensor_context,
     in_process_executor,
 )
+from pydantic import SecretStr
 
 from compliance_pipelines.erasure.record import Case, NewRequest, State, load, record_request
+from compliance_pipelines.health import HealthCheck
 from compliance_pipelines.holds import HoldScope
 from compliance_pipelines.holds.record import NewHold, add_hold
 from compliance_pipelines.orchestration import erasures
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from dagster import AssetCheckEvaluation, ExecuteInProcessResult
 
     from compliance_pipelines.services import Services
+    from compliance_pipelines.settings import Settings
     from tests.conftest import MovableClock
 
 ALICE = "user:alice"
@@ -43,6 +47,10 @@ def shelf(monkeypatch: pytest.MonkeyPatch) -> Shelf:
 
 @pytest.fixture
 def definitions(services: Services) -> Definitions:
+    return definitions_over(services)
+
+
+def definitions_over(services: Services) -> Definitions:
     return Definitions(
         assets=list(erasure.ASSETS),
         asset_checks=list(erasures.CHECKS),
@@ -75,8 +83,12 @@ def tick(services: Services, instance: DagsterInstance) -> RunRequest | SkipReas
 
 
 def deadline_check(definitions: Definitions, instance: DagsterInstance) -> AssetCheckEvaluation:
-    (evaluation,) = run(definitions, instance, "gdpr_deadlines").get_asset_check_evaluations()
-    return evaluation
+    return evaluation_of(definitions, instance, "deadlines")
+
+
+def evaluation_of(definitions: Definitions, instance: DagsterInstance, name: str) -> AssetCheckEvaluation:
+    found = run(definitions, instance, "gdpr_deadlines").get_asset_check_evaluations()
+    return next(each for each in found if each.check_name == name)
 
 
 def state(services: Services, case: Case) -> State:
@@ -190,3 +202,22 @@ def test_the_check_is_evaluated_with_every_run_and_once_a_day(definitions: Defin
     assert erasures.gdpr_deadlines_schedule.cron_schedule == "15 6 * * *"
     keys = definitions.resolve_job_def("gdpr_erasure").asset_layer.asset_graph.asset_check_keys
     assert keys == {erasures.DEADLINES}
+
+
+def test_a_place_that_cannot_be_looked_at_fails_a_check_before_any_request_needs_it(
+    services: Services, definitions: Definitions, instance: DagsterInstance, settings: Settings
+) -> None:
+    assert evaluation_of(definitions, instance, "places_in_order").passed
+    update = {"gdpr_session_redis_url": SecretStr("redis://127.0.0.1:1/0")}
+    away = replace(services, settings=settings.model_copy(update=update))
+    evaluation = evaluation_of(definitions_over(away), instance, "places_in_order")
+    assert not evaluation.passed
+    assert evaluation.severity is AssetCheckSeverity.ERROR
+    assert "GDPR_SESSION_REDIS_URL: connection: it cannot be told" in str(evaluation.description)
+
+
+def test_what_only_makes_a_loss_possible_is_a_warning() -> None:
+    failing = [HealthCheck("R: memory", "it drops keys", "do not"), HealthCheck("R: rights", "all", None)]
+    assert erasures._places_verdict(failing).severity is AssetCheckSeverity.WARN
+    worse = [*failing, HealthCheck("R: rights", "none", "grant")]
+    assert erasures._places_verdict(worse).severity is AssetCheckSeverity.ERROR

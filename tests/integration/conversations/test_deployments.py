@@ -14,9 +14,12 @@ import pytest
 from redis import Redis, RedisCluster
 from redis.connection import SSLConnection
 
+from compliance_pipelines.audit_log.environment import environment_of
 from compliance_pipelines.conversations.connection import connect_url
 from compliance_pipelines.conversations.environment import ENVIRONMENT_KEY
 from compliance_pipelines.conversations.errors import ConversationError
+from compliance_pipelines.conversations.health import RETENTION_COMMANDS, RedisUse, check_redis, retention_uses
+from compliance_pipelines.conversations.keys import KeyLayout
 from compliance_pipelines.conversations.purge import PurgeStep, Retention
 from compliance_pipelines.conversations.store import CheckpointStore
 from compliance_pipelines.database import create_engine
@@ -91,6 +94,24 @@ class Cluster:
 @pytest.fixture
 def cluster(cluster_url: str, services: Services) -> Cluster:
     return Cluster(cluster_url, services)
+
+
+def test_a_cluster_is_looked_at_on_every_node(cluster: Cluster) -> None:
+    with cluster.services.engine.connect() as connection:
+        environment = environment_of(connection)
+    names = cluster.names()
+    use = RedisUse("CHECKPOINT_REDIS_URL", cluster.client, retention_uses(KeyLayout()), RETENTION_COMMANDS)
+    checks = {check.name: check for check in check_redis(use, lambda: environment)}
+    assert all(check.ok for check in checks.values()), checks
+    assert checks["CHECKPOINT_REDIS_URL: connection"].message.endswith("a cluster")
+    assert cluster.names() == names
+    node = cluster.client.get_primaries()[-1]  # type: ignore[no-untyped-call]
+    cluster.client.config_set("appendonly", "no", target_nodes=node)
+    try:
+        checks = {check.name: check for check in check_redis(use, lambda: environment)}
+    finally:
+        cluster.client.config_set("appendonly", "yes", target_nodes=node)
+    assert checks["CHECKPOINT_REDIS_URL: persistence"].message.startswith(f"{node.name}: appendonly is off")
 
 
 @pytest.mark.parametrize("kind", ["full", "shallow"])

@@ -13,6 +13,8 @@ from redis import Redis
 
 from compliance_pipelines.conversations import record
 from compliance_pipelines.conversations.connection import connect_url
+from compliance_pipelines.conversations.health import RETENTION_COMMANDS, RedisUse, check_redis, retention_uses
+from compliance_pipelines.conversations.keys import KeyLayout
 from compliance_pipelines.conversations.purge import PurgeStep, Retention
 from compliance_pipelines.conversations.store import CheckpointStore
 from compliance_pipelines.errors import TransientError
@@ -201,3 +203,15 @@ def test_a_new_master_that_still_lacks_replicas_is_waited_for(world: World) -> N
     (finished,) = report.finished
     assert (finished.threads_deleted, finished.keys_deleted, finished.key_counts) == (3, total, expected)
     assert not world.names()
+
+
+def test_a_replica_is_called_that(behind: World, pair: ReplicatedMaster) -> None:
+    pair.await_replication()
+    client = connect_url(pair.replica.url())
+    use = RedisUse("CHECKPOINT_REDIS_URL", client, retention_uses(KeyLayout()), RETENTION_COMMANDS)
+    failing = [check for check in check_redis(use, lambda: None) if not check.ok]
+    client.close()
+    assert [check.name for check in failing] == ["CHECKPOINT_REDIS_URL: environment", "CHECKPOINT_REDIS_URL: role"]
+    assert "read-only replica" in failing[1].message
+    with pytest.raises(TransientError, match="read-only replica"):
+        Retention(behind.services, CheckpointStore(connect_url(pair.replica.url()))).purge()

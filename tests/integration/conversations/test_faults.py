@@ -7,9 +7,11 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
+import redis.exceptions
 
 from compliance_pipelines.conversations import record
 from compliance_pipelines.conversations.connection import connect_url
+from compliance_pipelines.conversations.errors import redis_errors
 from compliance_pipelines.conversations.purge import PurgeStep, Retention
 from compliance_pipelines.conversations.store import CheckpointStore
 from compliance_pipelines.database import create_engine
@@ -167,3 +169,26 @@ def test_a_conversation_begun_anew_after_its_deletion_was_killed_keeps_what_is_n
     assert report.finished[0].threads_deleted == 1
     assert report.finished[0].keys_deleted == total
     assert report.finished[0].threads_resurrected == 1
+
+
+def test_a_server_out_of_memory_is_relieved(world: World) -> None:
+    """It refuses what needs memory; a deletion begins by giving some back."""
+    expected = fill(world)
+    world.client.config_set("maxmemory", "1mb")
+    try:
+        with pytest.raises(redis.exceptions.OutOfMemoryError):
+            world.client.set("more", "x")
+        report = world.retention().purge()
+    finally:
+        world.client.config_set("maxmemory", "0")
+    assert report.purged is not None
+    assert report.purged.key_counts == expected
+
+
+def test_a_server_that_refuses_writes_is_called_what_it_is() -> None:
+    for error, called in (
+        (redis.exceptions.ReadOnlyError("READONLY"), "read-only replica"),
+        (redis.exceptions.OutOfMemoryError("OOM"), "out of memory"),
+    ):
+        with pytest.raises(TransientError, match=called), redis_errors("the deletion"):
+            raise error

@@ -141,7 +141,9 @@ def test_a_pseudonym_is_looked_up_by_user_id(
     assert erase("replay", "--since", "2020-01-01", "--candidates", str(candidates), "--yes").exit_code == 0
 
 
-def test_the_targets_are_listed_in_their_order_without_secrets(erase: Erase, settings: Settings) -> None:
+def test_the_targets_are_listed_in_their_order_without_secrets(
+    erase: Erase, settings: Settings, application: Application
+) -> None:
     result = erase("targets")
     names = [line.split(":")[0] for line in result.output.splitlines()]
     assert names == [

@@ -1,0 +1,109 @@
+"""Whether every place that retention and erasure work on can be looked at and cleared.
+
+Here: the Redis of the settings, each with what is done with it, and the targets that can say how they are. Not here:
+the questions themselves (conversations/health.py, table_health.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
+
+from compliance_pipelines.audit_log.environment import environment_of
+from compliance_pipelines.conversations.health import RETENTION_COMMANDS, RedisUse, check_redis, retention_uses
+from compliance_pipelines.conversations.keys import KeyLayout
+from compliance_pipelines.conversations.rights import KeyUse
+from compliance_pipelines.database_errors import passing_errors_as_transient
+from compliance_pipelines.erasure.redis_scan import open_redis
+from compliance_pipelines.errors import ComplianceError
+from compliance_pipelines.health import HealthCheck
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from uuid import UUID
+
+    from pydantic import SecretStr
+
+    from compliance_pipelines.erasure.targets import ErasureTarget
+    from compliance_pipelines.services import Services
+    from compliance_pipelines.settings import Settings
+
+CHECKPOINTS: Final = "CHECKPOINT_REDIS_URL"
+_SESSIONS: Final = "GDPR_SESSION_REDIS_URL"
+_STORE: Final = "GDPR_STORE_REDIS_URL"
+_ENVIRONMENT_ASKED: Final = "the look at the database's environment"
+_SCANNING: Final = ("SCAN", "INFO")
+_ENVIRONMENT: Final = KeyUse("compliance_pipelines:environment", ("GET",))
+
+
+@runtime_checkable
+class SelfChecking(Protocol):
+    """A target that can say beforehand whether it will be able to find and delete."""
+
+    def check(self) -> Sequence[HealthCheck]:
+        """What is in order and what is not; it raises nothing."""
+
+
+def check_all_redis(services: Services) -> list[HealthCheck]:
+    """Look at every Redis of the settings; nothing where there is none."""
+
+    def environment() -> UUID | None:
+        with passing_errors_as_transient(_ENVIRONMENT_ASKED, services.engine), services.engine.connect() as connection:
+            return environment_of(connection)
+
+    return [check for place in _places(services.settings) for check in place.check(services.settings, environment)]
+
+
+def check_checkpoint_redis(services: Services) -> list[HealthCheck]:
+    """Look at the Redis of the conversations; nothing where there is none."""
+    return [check for check in check_all_redis(services) if check.name.startswith(f"{CHECKPOINTS}: ")]
+
+
+def check_targets(targets: Sequence[ErasureTarget]) -> list[HealthCheck]:
+    """Ask every target that can say how it is."""
+    return [
+        HealthCheck(f"{target.name}: {check.name}", check.message, check.remedy)
+        for target in targets
+        if isinstance(target, SelfChecking)
+        for check in target.check()
+    ]
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A Redis of the settings, and what is done there with keys and without."""
+
+    setting: str
+    url: SecretStr
+    keys: tuple[KeyUse, ...]
+    commands: tuple[str, ...]
+
+    def check(self, settings: Settings, environment: Callable[[], UUID | None]) -> list[HealthCheck]:
+        try:
+            client = open_redis(self.setting, self.url.get_secret_value(), settings)
+        except ComplianceError as error:
+            remedy = f"start the Redis, or correct {self.setting}"
+            return [HealthCheck(f"{self.setting}: connection", f"it cannot be told: {error}", remedy)]
+        try:
+            return check_redis(RedisUse(self.setting, client, self.keys, self.commands), environment)
+        finally:
+            client.close()
+
+
+def _places(settings: Settings) -> list[_Place]:
+    sessions = (KeyUse("session:", ("TYPE", "HMGET", "UNLINK")), KeyUse("user_sessions:", ("EXISTS", "UNLINK")))
+    memories = tuple(
+        KeyUse(f"{prefix}:", ("TYPE", "JSON.GET", "HMGET", "UNLINK"))
+        for prefix in (settings.gdpr_store_prefix, settings.gdpr_store_vector_prefix)
+    )
+    places = []
+    if settings.checkpoint_redis_url is not None:
+        uses = retention_uses(KeyLayout(settings.checkpoint_redis_prefix, settings.checkpoint_redis_write_prefix))
+        if settings.gdpr_store_redis_url is None:
+            uses += memories
+        places.append(_Place(CHECKPOINTS, settings.checkpoint_redis_url, uses, RETENTION_COMMANDS))
+    if settings.gdpr_session_redis_url is not None:
+        places.append(_Place(_SESSIONS, settings.gdpr_session_redis_url, (*sessions, _ENVIRONMENT), _SCANNING))
+    if settings.gdpr_store_redis_url is not None:
+        places.append(_Place(_STORE, settings.gdpr_store_redis_url, (*memories, _ENVIRONMENT), _SCANNING))
+    return places
