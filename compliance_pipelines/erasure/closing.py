@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import sqlalchemy
 
     from compliance_pipelines.audit_log.entry import AuditEntry, JsonValue, UndatedEntry
+    from compliance_pipelines.erasure.record import Event
     from compliance_pipelines.services import Services
 
 SUCCESS: Final = "success"
@@ -120,7 +121,7 @@ def _kept(case: Case) -> list[dict[str, Any]]:
 def _left_out(case: Case) -> list[dict[str, Any]]:
     """The targets that an earlier attempt began and could not finish, and that are not configured any more."""
     begun = {event.target: event for event in case.events if event.kind in {EventKind.FOUND, EventKind.FAILED}}
-    known = next(event.detail["targets"] for event in reversed(case.events) if event.kind is EventKind.STARTED)
+    known = _targets_of_attempts(case)
     return [
         {
             "data_type": target,
@@ -132,8 +133,30 @@ def _left_out(case: Case) -> list[dict[str, Any]]:
             "is_theirs": True,
         }
         for target, event in begun.items()
-        if target is not None and target not in known and not case.is_done(target)
+        if target is not None
+        and target not in known[case.attempts]
+        and not case.is_done(target)
+        and not _is_renamed(case, event, known)
     ]
+
+
+def _targets_of_attempts(case: Case) -> dict[int, set[str]]:
+    return {event.attempt: set(event.detail["targets"]) for event in case.events if event.kind is EventKind.STARTED}
+
+
+def _is_renamed(case: Case, begun: Event, known: dict[int, set[str]]) -> bool:
+    """Whether the same place was looked at again under a name that did not exist when the target was begun.
+
+    Targets may share a place, so that one which stood beside it then does not stand for it now.
+    """
+    names_then = set().union(*(names for attempt, names in known.items() if attempt <= begun.attempt))
+    return any(
+        event.kind is EventKind.VERIFIED
+        and event.attempt == case.attempts
+        and event.target not in names_then
+        and event.detail["location"] == begun.detail["location"]
+        for event in case.events
+    )
 
 
 def _reported(case: Case) -> list[dict[str, Any]]:

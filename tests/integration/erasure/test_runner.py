@@ -257,6 +257,16 @@ def test_a_target_that_failed_and_was_taken_out_of_the_settings_is_not_forgotten
     ]
 
 
+def test_a_target_under_a_new_name_stands_for_the_old_one(services: Services) -> None:
+    one, old = Shelf("one").put("a"), Shelf("old", location="database, table").put("b")
+    old.fails = OSError()
+    case = erase(services, ask(services), one, old)
+    closed = erase(services, case, one, Shelf("new", location="database, table", things=old.things))
+    assert closed.closure is not None
+    assert closed.closure.result == "success"
+    assert old.things == {}
+
+
 def test_something_that_is_not_known_to_be_theirs_is_reported_and_does_not_make_it_partial(services: Services) -> None:
     shelf = Shelf(reported=(Reported("threads", "t9", "nobody knows whose it is", is_theirs=False),))
     case = erase(services, ask(services), shelf)
