@@ -89,5 +89,5 @@ def main() -> None:
         sys.exit(1)
     except sqlalchemy.exc.DBAPIError as error:
         reason = " ".join(str(error.orig).split())
-        click.echo(f"compliance: the database refused: {reason}; `compliance check` says what is missing", err=True)
+        click.echo(f"compliance: the database refused: {reason}; `compliance db check` says what is missing", err=True)
         sys.exit(1)
