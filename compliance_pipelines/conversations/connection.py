@@ -67,8 +67,12 @@ _REACHING: Final = frozenset(
         "ssl_certfile",
         "ssl_check_hostname",
         "ssl_ciphers",
+        "ssl_exclude_verify_flags",
+        "ssl_include_verify_flags",
         "ssl_keyfile",
         "ssl_password",
+        "ssl_validate_ocsp",
+        "ssl_validate_ocsp_stapled",
     }
 )
 # An application may share its URL with us, and these say nothing about the server.
@@ -241,21 +245,21 @@ def _sentinel_client(url: str, options: dict[str, Any], *, needs_local: bool) ->
     path: Sequence[str] = [unquote(part) for part in parts.path.split("/") if part]
     if not path or len(path) > 2:  # noqa: PLR2004 - service and database
         raise ValueError("a Sentinel URL ends with /service or /service/database")
-    if len(path) > 1 and not path[1].isdecimal():
-        raise ValueError(f"{path[1]!r} is no database number")
+    database = dict(parse_qsl(parts.query)).get("db", path[1] if len(path) > 1 else "0")
+    if not database.isdecimal():
+        raise ValueError(f"{database!r} is no database number")
     credentials: dict[str, Any] = {
         name: unquote(value) for name, value in (("username", parts.username), ("password", parts.password)) if value
     }
     if parts.scheme == "rediss":
         options = {**options, "ssl": True}
     of_url: dict[str, Any] = parse_url(f"redis://localhost?{parts.query}")  # type: ignore[no-untyped-call]
-    options |= {name: value for name, value in of_url.items() if name not in {"host", "db"}}
+    options = {**options, **{name: value for name, value in of_url.items() if name != "host"}, **credentials}
+    options["db"] = int(database)
     sentinel = (_LocalSentinel if needs_local else Sentinel)(  # type: ignore[no-untyped-call]
         [(host, port or _SENTINEL_PORT) for host, port in _hosts(url)],
-        sentinel_kwargs={**options, **credentials},
+        sentinel_kwargs={name: value for name, value in options.items() if name != "db"},
         **options,
-        **credentials,
-        db=int(path[1]) if len(path) > 1 else 0,
     )
     client: Redis = sentinel.master_for(path[0], redis_class=Redis)  # type: ignore[no-untyped-call]
     return client

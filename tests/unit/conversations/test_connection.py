@@ -25,6 +25,27 @@ def test_local_servers_need_no_tls(url: str) -> None:
     assert isinstance(connect_url(url), Redis)
 
 
+def test_a_sentinel_url_may_name_its_database_and_login_among_the_options() -> None:
+    url = "redis+sentinel://user:secret@localhost/service?db=3&socket_timeout=7&username=other&decode_responses=True"
+    options = connect_url(url).connection_pool.connection_kwargs  # type: ignore[union-attr]
+    assert (options["db"], options["socket_timeout"], options["username"]) == (3, 7.0, "user")
+    assert (options["decode_responses"], options["protocol"]) == (False, 2)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("ssl_min_version=769", "AUDIT_LOG_TLS_MIN_VERSION"),
+        ("decode_response=True", "'decode_response' is not known"),
+        ("db=three", "'three' is no database number"),
+    ],
+)
+@pytest.mark.parametrize("scheme", ["redis", "redis+sentinel"])
+def test_an_option_that_cannot_be_used_is_named(scheme: str, option: str, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        connect_url(f"{scheme}://localhost/{'service' if 'sentinel' in scheme else ''}?{option}")
+
+
 def test_a_remote_server_without_tls_is_refused_unless_it_is_permitted() -> None:
     with pytest.raises(ConfigurationError, match=r"unencrypted to redis\.example"):
         connect_url("redis://user:secret@redis.example:6379/1")
