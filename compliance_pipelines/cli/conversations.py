@@ -117,7 +117,7 @@ def status(*, user: str | None, older_than: int | None, as_json: bool) -> None:
     with _open() as retention:
         checks = check_checkpoint_redis(retention.services)
         if not as_json:
-            _print_failing(checks)
+            _print_found(checks)
         planned = retention.plan(Selection(user, older_than))
         with retention.services.engine.connect() as connection:
             sets = record.latest_sets(connection, _SETS_SHOWN)
@@ -166,7 +166,7 @@ def status(*, user: str | None, older_than: int | None, as_json: bool) -> None:
         click.echo(_set_line(purged))
 
 
-def _print_failing(checks: Sequence[HealthCheck]) -> None:
+def _print_found(checks: Sequence[HealthCheck]) -> None:
     """Before anything is read, so that it is said also where the reading then fails."""
     for each in checks:
         if not each.ok:

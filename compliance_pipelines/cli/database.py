@@ -6,25 +6,22 @@ Here: arguments and words. Not here: what is migrated and what is checked.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 import click
 from sqlalchemy.exc import DBAPIError
 
 from compliance_pipelines.audit_log import migrate as schema
-from compliance_pipelines.audit_log.health import check_health
 from compliance_pipelines.audit_log.partitions import (
     PartitionLimitError,
     PartitionRepairError,
     drop_empty,
     lock_room,
 )
-from compliance_pipelines.cli.checking import tell
+from compliance_pipelines.cli.checking import check_database, tell
 from compliance_pipelines.clock import system_clock, utc_day
 from compliance_pipelines.database import create_engine, engine_from_settings
 from compliance_pipelines.database_errors import passing_errors_as_transient
-from compliance_pipelines.ledger.lag import sealing_lag
 from compliance_pipelines.settings import load_settings
 
 if TYPE_CHECKING:
@@ -52,12 +49,7 @@ def check(*, as_json: bool) -> None:
     settings = load_settings()
     engine = engine_from_settings(settings)
     try:
-        checks = check_health(
-            engine,
-            now=system_clock(),
-            sealing_lag=sealing_lag,
-            max_sealing_lag=timedelta(seconds=settings.ledger_seal_max_lag_seconds),
-        )
+        checks = check_database(engine, settings)
     finally:
         engine.dispose()
     tell(checks, as_json=as_json)

@@ -94,7 +94,7 @@ def check_redis(use: RedisUse, environment: Callable[[], UUID | None]) -> list[H
             answer = question()
         except ComplianceError as error:
             answer = HealthCheck(name, f"it cannot be told: {error}", _remedy_of(use, error))
-        checks.append(HealthCheck(f"{use.setting}: {answer.name}", answer.message, answer.remedy))
+        checks.append(answer.of(use.setting))
     return checks
 
 
@@ -177,6 +177,7 @@ def _memory(client: Client) -> HealthCheck:
                 f"{name}maxmemory-policy is {policy}: when memory is short, Redis drops parts of living conversations "
                 "without a record",
                 "CONFIG SET maxmemory-policy noeviction, and in the configuration file",
+                is_risk=True,
             )
         if most and used >= most and policy == "noeviction":
             return HealthCheck(
@@ -197,6 +198,7 @@ def _persistence(client: Client) -> HealthCheck:
                 f"{name}appendonly is off: after a crash conversations come back that were removed since the last "
                 "snapshot, and without snapshots all are lost",
                 "CONFIG SET appendonly yes, and in the configuration file",
+                is_risk=True,
             )
         if found.get("aof_last_write_status", "ok") != "ok":
             return HealthCheck(

@@ -19,7 +19,7 @@ from compliance_pipelines.errors import ComplianceError
 from compliance_pipelines.health import HealthCheck
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from uuid import UUID
 
     from pydantic import SecretStr
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from compliance_pipelines.services import Services
     from compliance_pipelines.settings import Settings
 
-CHECKPOINTS: Final = "CHECKPOINT_REDIS_URL"
+_CHECKPOINTS: Final = "CHECKPOINT_REDIS_URL"
 _SESSIONS: Final = "GDPR_SESSION_REDIS_URL"
 _STORE: Final = "GDPR_STORE_REDIS_URL"
 _ENVIRONMENT_ASKED: Final = "the look at the database's environment"
@@ -44,29 +44,18 @@ class SelfChecking(Protocol):
         """What is in order and what is not; it raises nothing."""
 
 
-def check_all_redis(services: Services) -> list[HealthCheck]:
-    """Look at every Redis of the settings; nothing where there is none."""
-
-    def environment() -> UUID | None:
-        with passing_errors_as_transient(_ENVIRONMENT_ASKED, services.engine), services.engine.connect() as connection:
-            return environment_of(connection)
-
-    return [check for place in _places(services.settings) for check in place.check(services.settings, environment)]
+def check_places(services: Services, targets: Sequence[ErasureTarget]) -> list[HealthCheck]:
+    """Look at every Redis of the settings, and ask every target that can say how it is."""
+    of_redis = [check for place in _places(services.settings) for check in place.check(services)]
+    return of_redis + [
+        check.of(target.name) for target in targets if isinstance(target, SelfChecking) for check in target.check()
+    ]
 
 
 def check_checkpoint_redis(services: Services) -> list[HealthCheck]:
-    """Look at the Redis of the conversations; nothing where there is none."""
-    return [check for check in check_all_redis(services) if check.name.startswith(f"{CHECKPOINTS}: ")]
-
-
-def check_targets(targets: Sequence[ErasureTarget]) -> list[HealthCheck]:
-    """Ask every target that can say how it is."""
-    return [
-        HealthCheck(f"{target.name}: {check.name}", check.message, check.remedy)
-        for target in targets
-        if isinstance(target, SelfChecking)
-        for check in target.check()
-    ]
+    """Look at the Redis of the conversations alone; nothing where there is none."""
+    places = (place for place in _places(services.settings) if place.setting == _CHECKPOINTS)
+    return [check for place in places for check in place.check(services)]
 
 
 @dataclass(frozen=True)
@@ -78,12 +67,17 @@ class _Place:
     keys: tuple[KeyUse, ...]
     commands: tuple[str, ...]
 
-    def check(self, settings: Settings, environment: Callable[[], UUID | None]) -> list[HealthCheck]:
+    def check(self, services: Services) -> list[HealthCheck]:
+        def environment() -> UUID | None:
+            engine = services.engine
+            with passing_errors_as_transient(_ENVIRONMENT_ASKED, engine), engine.connect() as connection:
+                return environment_of(connection)
+
         try:
-            client = open_redis(self.setting, self.url.get_secret_value(), settings)
+            client = open_redis(self.setting, self.url.get_secret_value(), services.settings)
         except ComplianceError as error:
             remedy = f"start the Redis, or correct {self.setting}"
-            return [HealthCheck(f"{self.setting}: connection", f"it cannot be told: {error}", remedy)]
+            return [HealthCheck("connection", f"it cannot be told: {error}", remedy).of(self.setting)]
         try:
             return check_redis(RedisUse(self.setting, client, self.keys, self.commands), environment)
         finally:
@@ -101,7 +95,7 @@ def _places(settings: Settings) -> list[_Place]:
         uses = retention_uses(KeyLayout(settings.checkpoint_redis_prefix, settings.checkpoint_redis_write_prefix))
         if settings.gdpr_store_redis_url is None:
             uses += memories
-        places.append(_Place(CHECKPOINTS, settings.checkpoint_redis_url, uses, RETENTION_COMMANDS))
+        places.append(_Place(_CHECKPOINTS, settings.checkpoint_redis_url, uses, RETENTION_COMMANDS))
     if settings.gdpr_session_redis_url is not None:
         places.append(_Place(_SESSIONS, settings.gdpr_session_redis_url, (*sessions, _ENVIRONMENT), _SCANNING))
     if settings.gdpr_store_redis_url is not None:

@@ -1,6 +1,7 @@
 """Every SQL statement of the erasures.
 
-Here: statements with bound parameters. Not here: what their results mean, and the tables of a target (tables.py).
+Here: statements with bound parameters. Not here: what their results mean, and the tables of an application
+(table_sql.py, tables.py).
 """
 
 from __future__ import annotations

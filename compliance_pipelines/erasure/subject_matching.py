@@ -18,10 +18,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import and_, cast, collate, column, false, func, literal, select, text
+from sqlalchemy import and_, cast, collate, column, false, func, literal, select
 from sqlalchemy.exc import DataError, DBAPIError
 from sqlalchemy.types import String, UserDefinedType
 
+from compliance_pipelines.erasure import table_sql
 from compliance_pipelines.erasure.errors import TargetError
 
 if TYPE_CHECKING:
@@ -33,30 +34,6 @@ _FIXED_LENGTH: Final = "bpchar"
 # Rows of others than the owner of the rights that look could be left out without a word.
 _KINDS: Final = frozenset({"r", "p"})
 _KIND_NAMES: Final = {"v": "a view", "m": "a materialized view", "f": "a foreign table", "S": "a sequence"}
-
-_RELATION: Final = text("""
-    SELECT relation.oid, relation.relkind
-    FROM pg_catalog.pg_class AS relation
-    JOIN pg_catalog.pg_namespace AS namespace ON namespace.oid = relation.relnamespace
-    WHERE relation.relname = :table AND relation.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
-      AND CASE WHEN CAST(:schema AS text) IS NULL THEN pg_catalog.pg_table_is_visible(relation.oid)
-               ELSE namespace.nspname = :schema END
-""")
-# A domain is its base type, which has no constraint that an id could break.
-_COLUMNS: Final = text("""
-    WITH RECURSIVE resolved AS (
-        SELECT attname, atttypid AS type_id, pg_catalog.format_type(atttypid, atttypmod) AS declared
-        FROM pg_catalog.pg_attribute WHERE attrelid = :relation AND attnum > 0 AND NOT attisdropped
-        UNION ALL
-        SELECT resolved.attname, type.typbasetype, resolved.declared
-        FROM resolved JOIN pg_catalog.pg_type AS type ON type.oid = resolved.type_id WHERE type.typbasetype <> 0
-    )
-    SELECT resolved.attname AS name, namespace.nspname AS type_schema, type.typname AS type_name, resolved.declared,
-           pg_catalog.quote_ident(namespace.nspname) || '.' || pg_catalog.quote_ident(type.typname) AS base
-    FROM resolved
-    JOIN pg_catalog.pg_type AS type ON type.oid = resolved.type_id AND type.typbasetype = 0
-    JOIN pg_catalog.pg_namespace AS namespace ON namespace.oid = type.typnamespace
-""")
 
 
 class _Named(UserDefinedType[Any]):
@@ -121,8 +98,8 @@ def _bound(value: object) -> ColumnElement[Any]:
     return literal(value, String) if isinstance(value, str) else literal(value)
 
 
-def columns_of(connection: sqlalchemy.Connection, table: str, schema: str | None) -> dict[str, TypedColumn]:
-    """The columns of a table, by name.
+def relation_of(connection: sqlalchemy.Connection, table: str, schema: str | None) -> int:
+    """The number that the server gives a table.
 
     Args:
         connection: to its database.
@@ -132,7 +109,7 @@ def columns_of(connection: sqlalchemy.Connection, table: str, schema: str | None
     Raises:
         TargetError: there is none, or it is no table, so that rows of the person could be left out unnoticed.
     """
-    relation = connection.execute(_RELATION, {"table": table, "schema": schema}).one_or_none()
+    relation = connection.execute(table_sql.RELATION, {"table": table, "schema": schema}).one_or_none()
     if relation is None:
         raise TargetError(f"there is no table {table}")
     if relation.relkind not in _KINDS:
@@ -140,7 +117,13 @@ def columns_of(connection: sqlalchemy.Connection, table: str, schema: str | None
             f"{table} is {_KIND_NAMES[relation.relkind]}, which need not show every row of a person: name the tables "
             "behind it"
         )
-    return {row.name: TypedColumn(**row._mapping) for row in connection.execute(_COLUMNS, {"relation": relation.oid})}  # noqa: SLF001 - SQLAlchemy's documented name
+    return int(relation.oid)
+
+
+def columns_of(connection: sqlalchemy.Connection, relation: int) -> dict[str, TypedColumn]:
+    """The columns of a table, by name."""
+    rows = connection.execute(table_sql.COLUMNS, {"relation": relation})
+    return {row.name: TypedColumn(**row._mapping) for row in rows}  # noqa: SLF001 - SQLAlchemy's documented name
 
 
 @dataclass(frozen=True)

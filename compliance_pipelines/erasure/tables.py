@@ -17,7 +17,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from compliance_pipelines.database import create_engine
 from compliance_pipelines.erasure.errors import TargetError
-from compliance_pipelines.erasure.subject_matching import columns_of, match
+from compliance_pipelines.erasure.subject_matching import columns_of, match, relation_of
 from compliance_pipelines.erasure.table_health import check_table
 from compliance_pipelines.erasure.targets import Findings, Item, Reported
 
@@ -126,7 +126,7 @@ class TableTarget:
         """The table as the database has it now; its columns' types decide how values are compared."""
         rule = self._rule
         try:
-            columns = columns_of(connection, rule.table, rule.db_schema)
+            columns = columns_of(connection, relation_of(connection, rule.table, rule.db_schema))
         except TargetError as error:
             raise TargetError(f"{self.name}: {error}: {self.location}") from None
         matched = match(connection, self._column(columns, rule.user_column), user_id)

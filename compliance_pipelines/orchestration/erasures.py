@@ -30,7 +30,7 @@ from dagster import (
 
 from compliance_pipelines.erasure.configured import configured_targets
 from compliance_pipelines.erasure.deadline import days_left
-from compliance_pipelines.erasure.health import check_all_redis, check_targets
+from compliance_pipelines.erasure.health import check_places
 from compliance_pipelines.erasure.record import due_cases, open_cases
 from compliance_pipelines.health import HealthCheck
 from compliance_pipelines.orchestration.assets.erasure import ERASURE, table_of
@@ -43,7 +43,6 @@ DEADLINES: Final = AssetCheckKey(ERASURE, "deadlines")
 PLACES_IN_ORDER: Final = AssetCheckKey(ERASURE, "places_in_order")
 
 _WARNING_DAYS: Final = 7
-_ONLY_POSSIBLE: Final = (": memory", ": persistence")
 _UNDER_WAY: Final = [
     DagsterRunStatus.QUEUED,
     DagsterRunStatus.NOT_STARTED,
@@ -95,23 +94,20 @@ def _verdict(services: Services) -> Verdict:
 def places_in_order(services: ResourceParam[Services]) -> AssetCheckResult:
     """Every Redis and every table that retention and erasure work on can be looked at and cleared: rights, row filters.
 
-    What only makes a loss possible later, memory and persistence of a Redis, is a warning.
+    What only makes a loss possible, such as a Redis without an append-only file, is a warning.
     """
     with domain_errors():
-        checks = [*check_all_redis(services), *check_targets(configured_targets(services.settings))]
+        checks = check_places(services, configured_targets(services.settings))
     return _places_verdict(checks).result(PLACES_IN_ORDER)
 
 
 def _places_verdict(checks: list[HealthCheck]) -> Verdict:
     failing = [check for check in checks if not check.ok]
-    only_possible = all(check.name.endswith(_ONLY_POSSIBLE) for check in failing)
     return Verdict(
         problem="; ".join(f"{check.name}: {check.message}; remedy: {check.remedy}" for check in failing) or None,
-        summary=f"{len(checks)} answers, all in order."
-        if checks
-        else "No Redis and no table is named in the settings.",
+        summary=f"{len(checks)} answers, all in order." if checks else "The settings name no Redis and no table.",
         metadata={"answers": len(checks), "not in order": len(failing)},
-        severity=AssetCheckSeverity.WARN if only_possible else AssetCheckSeverity.ERROR,
+        severity=AssetCheckSeverity.ERROR if any(check.fails for check in checks) else AssetCheckSeverity.WARN,
     )
 
 

@@ -217,7 +217,7 @@ def test_a_place_that_cannot_be_looked_at_fails_a_check_before_any_request_needs
 
 
 def test_what_only_makes_a_loss_possible_is_a_warning() -> None:
-    failing = [HealthCheck("R: memory", "it drops keys", "do not"), HealthCheck("R: rights", "all", None)]
+    failing = [HealthCheck("R: memory", "it drops keys", "do not", is_risk=True), HealthCheck("R: rights", "all", None)]
     assert erasures._places_verdict(failing).severity is AssetCheckSeverity.WARN
     worse = [*failing, HealthCheck("R: rights", "none", "grant")]
     assert erasures._places_verdict(worse).severity is AssetCheckSeverity.ERROR

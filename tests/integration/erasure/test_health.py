@@ -12,7 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from compliance_pipelines.erasure.configured import configured_targets
-from compliance_pipelines.erasure.health import check_all_redis, check_targets
+from compliance_pipelines.erasure.health import check_checkpoint_redis, check_places
 from compliance_pipelines.erasure.table_rules import rules_from_json
 from compliance_pipelines.erasure.tables import TableTarget
 from tests.integration.erasure.command import Command
@@ -51,7 +51,7 @@ def test_where_nothing_is_missing_every_check_passes_and_nothing_is_changed(
     services: Services, application: Application, redis: Redis
 ) -> None:
     before = {key: redis.dump(key) for key in redis.scan_iter()}
-    checks = [*check_all_redis(services), *check_targets(configured_targets(services.settings))]
+    checks = check_places(services, configured_targets(services.settings))
     assert failing(checks) == {}
     assert len(checks) == 3 * 6 + 4 * 3
     assert {key: redis.dump(key) for key in redis.scan_iter()} == before
@@ -74,7 +74,7 @@ def test_a_command_that_the_login_may_not_call_is_named_with_its_remedy(
     services: Services, redis: Redis, redis_server: EmbeddedRedis, command: str, settings_concerned: set[str]
 ) -> None:
     with logged_in(services, redis, redis_server, "~*", "+@all", f"-{command}") as restricted:
-        found = failing(check_all_redis(restricted))
+        found = failing(check_places(restricted, []))
     assert set(found) == {f"{setting}: rights" for setting in settings_concerned}
     for message, remedy in found.values():
         assert message == f"the login may not call {command.upper().replace('|', ' ')}"
@@ -87,7 +87,7 @@ def test_keys_that_the_login_may_not_touch_are_named(
     patterns = ("~checkpoint*", "~write_*", "~current_checkpoint:*", "~compliance_pipelines:*", "~store*", "~session:*")
     rules = ("+@all", *patterns, "%R~conversation:metadata:*", "%R~user_sessions:*")
     with logged_in(services, redis, redis_server, *rules) as restricted:
-        found = failing(check_all_redis(restricted))
+        found = failing(check_places(restricted, []))
     assert found == {
         "CHECKPOINT_REDIS_URL: rights": (
             "the login may not call UNLINK on conversation:metadata:*",
@@ -102,7 +102,7 @@ def test_keys_that_the_login_may_not_touch_are_named(
 
 def test_what_cannot_be_told_is_no_pass(services: Services, redis: Redis, redis_server: EmbeddedRedis) -> None:
     with logged_in(services, redis, redis_server, "~*", "+@all", "-info") as restricted:
-        found = failing(check_all_redis(restricted))
+        found = failing(check_places(restricted, []))
     for name in ("connection", "role", "memory", "persistence"):
         message, remedy = found[f"CHECKPOINT_REDIS_URL: {name}"]
         assert message.startswith("it cannot be told: ")
@@ -112,9 +112,10 @@ def test_what_cannot_be_told_is_no_pass(services: Services, redis: Redis, redis_
 
 def test_a_server_that_is_away_fails_every_check_and_the_others_are_looked_at(services: Services) -> None:
     away = services.settings.model_copy(update={"gdpr_session_redis_url": SecretStr("redis://127.0.0.1:1/0")})
-    found = failing(check_all_redis(replace(services, settings=away)))
+    found = failing(check_places(replace(services, settings=away), []))
     assert {name.partition(": ")[0] for name in found} == {"GDPR_SESSION_REDIS_URL"}
     assert len(found) == 6
+    assert failing(check_checkpoint_redis(replace(services, settings=away))) == {}
 
 
 def test_a_server_that_drops_keys_or_keeps_no_file_is_called_that(services: Services, redis: Redis) -> None:
@@ -122,11 +123,13 @@ def test_a_server_that_drops_keys_or_keeps_no_file_is_called_that(services: Serv
     redis.config_set("maxmemory-policy", "allkeys-lru")
     redis.config_set("appendonly", "no")
     try:
-        found = failing(check_all_redis(services))
+        checks = check_places(services, [])
     finally:
         redis.config_set("appendonly", "yes")
         redis.config_set("maxmemory-policy", "noeviction")
         redis.config_set("maxmemory", "0")
+    found = failing(checks)
+    assert not any(check.fails for check in checks)
     assert "maxmemory-policy is allkeys-lru" in found["CHECKPOINT_REDIS_URL: memory"][0]
     assert "appendonly is off" in found["CHECKPOINT_REDIS_URL: persistence"][0]
 
@@ -143,11 +146,14 @@ def test_rights_and_row_filters_of_a_table_are_named(application: Application) -
     application.execute("ALTER TABLE user_profiles ENABLE ROW LEVEL SECURITY")
     url = application.engine.url.set(username=login, password="x").render_as_string(hide_password=False)
     found = failing(table(application, database_url=url).check())
-    assert found["rights"][1] == "GRANT DELETE ON public.user_profiles; GRANT SELECT ON public.user_profiles"
+    assert found["rights"][0] == "the login lacks DELETE ON public.user_profiles, SELECT ON public.user_profiles"
+    application.execute(str(found["rights"][1]))
+    assert "rights" not in failing(table(application, database_url=url).check())
+    application.execute(f"REVOKE ALL ON user_profiles FROM {login}")
     assert "row security of public.user_profiles hides rows" in found["row filters"][0]
     application.execute(f"GRANT SELECT (user_id, email), UPDATE (username) ON user_profiles TO {login}")
     found = failing(table(application, database_url=url, action="set", set={"email": None}).check())
-    assert found["rights"][1] == "GRANT UPDATE ON public.user_profiles"
+    assert found["rights"][1] == f"GRANT UPDATE ON public.user_profiles TO {login}"
 
 
 def test_the_type_of_the_column_and_its_index_are_said(application: Application) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from compliance_pipelines.database import create_engine
 from compliance_pipelines.erasure.errors import TargetError
-from compliance_pipelines.erasure.subject_matching import columns_of, match
+from compliance_pipelines.erasure.subject_matching import columns_of, match, relation_of
 from compliance_pipelines.erasure.table_rules import rules_from_json
 from compliance_pipelines.erasure.tables import TableTarget
 
@@ -179,7 +179,9 @@ def test_an_index_of_the_column_is_used(application: Application, column_type: s
     application.execute("CREATE INDEX of_person ON people (person)")
     application.execute("ANALYZE people")
     with application.engine.connect() as connection:
-        theirs = match(connection, columns_of(connection, "people", None)["person"], subject).theirs
+        theirs = match(
+            connection, columns_of(connection, relation_of(connection, "people", None))["person"], subject
+        ).theirs
         counted = select(func.count()).select_from(sqlalchemy.table("people")).where(theirs)
         statement = counted.compile(connection.engine, compile_kwargs={"literal_binds": True})
         plan = "\n".join(connection.execute(text("EXPLAIN " + str(statement).replace(":", "\\:"))).scalars())
