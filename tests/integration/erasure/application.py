@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import uuid
 from dataclasses import dataclass
@@ -12,6 +13,9 @@ from langgraph.checkpoint.base import BaseCheckpointSaver, empty_checkpoint
 from langgraph.checkpoint.redis import RedisSaver
 from langgraph.store.redis import RedisStore
 from sqlalchemy import text
+
+from compliance_pipelines.erasure.table_rules import rules_from_json
+from compliance_pipelines.erasure.tables import TableTarget
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -179,3 +183,15 @@ EVERYTHING: Final = {
     "user_profiles": 1,
 }
 """What is deleted of a person whom the application met."""
+
+
+def table_target(application: Application, **rule: object) -> TableTarget:
+    """The target of one table of the application, by default `people`, of which the rows are deleted."""
+    values = {
+        "database_url": application.engine.url.render_as_string(hide_password=False),
+        "table": "people",
+        "user_column": "user_id",
+        "action": "delete",
+        **rule,
+    }
+    return TableTarget.from_rule(rules_from_json(json.dumps([values]))[0])

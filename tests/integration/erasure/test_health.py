@@ -6,6 +6,7 @@ import json
 import uuid
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -13,8 +14,7 @@ from pydantic import SecretStr
 
 from compliance_pipelines.erasure.configured import configured_targets
 from compliance_pipelines.erasure.health import check_checkpoint_redis, check_places
-from compliance_pipelines.erasure.table_rules import rules_from_json
-from compliance_pipelines.erasure.tables import TableTarget
+from tests.integration.erasure.application import table_target
 from tests.integration.erasure.command import Command
 
 if TYPE_CHECKING:
@@ -134,10 +134,7 @@ def test_a_server_that_drops_keys_or_keeps_no_file_is_called_that(services: Serv
     assert "appendonly is off" in found["CHECKPOINT_REDIS_URL: persistence"][0]
 
 
-def table(application: Application, **rule: object) -> TableTarget:
-    url = application.engine.url.render_as_string(hide_password=False)
-    values = {"database_url": url, "table": "user_profiles", "user_column": "user_id", "action": "delete", **rule}
-    return TableTarget.from_rule(rules_from_json(json.dumps([values]))[0])
+table = partial(table_target, table="user_profiles")
 
 
 def test_rights_and_row_filters_of_a_table_are_named(application: Application) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -14,8 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from compliance_pipelines.database import create_engine
 from compliance_pipelines.erasure.errors import TargetError
 from compliance_pipelines.erasure.subject_matching import columns_of, match, relation_of
-from compliance_pipelines.erasure.table_rules import rules_from_json
-from compliance_pipelines.erasure.tables import TableTarget
+from tests.integration.erasure.application import table_target
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,15 +25,7 @@ if TYPE_CHECKING:
 _UUID: Final = "018f6b1e-0000-7000-8000-00000000000a"
 
 
-def target(application: Application, **rule: object) -> TableTarget:
-    values = {
-        "database_url": application.engine.url.render_as_string(hide_password=False),
-        "table": "people",
-        "user_column": "person",
-        "action": "delete",
-        **rule,
-    }
-    return TableTarget.from_rule(rules_from_json(json.dumps([values]))[0])
+target = partial(table_target, user_column="person")
 
 
 def make_people(application: Application, column_type: str, values: Sequence[str]) -> None:

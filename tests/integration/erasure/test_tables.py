@@ -12,20 +12,10 @@ from compliance_pipelines.erasure.errors import TargetError
 from compliance_pipelines.erasure.table_rules import rules_from_json
 from compliance_pipelines.erasure.tables import TableTarget
 from compliance_pipelines.settings import ConfigurationError
+from tests.integration.erasure.application import table_target
 
 if TYPE_CHECKING:
     from tests.integration.erasure.application import Application
-
-
-def target(application: Application, **rule: object) -> TableTarget:
-    values = {
-        "database_url": application.engine.url.render_as_string(hide_password=False),
-        "table": "people",
-        "user_column": "user_id",
-        "action": "delete",
-        **rule,
-    }
-    return TableTarget.from_rule(rules_from_json(json.dumps([values]))[0])
 
 
 @pytest.fixture
@@ -39,7 +29,7 @@ def people(application: Application) -> Application:
 
 
 def test_the_persons_rows_are_deleted_and_counted(people: Application) -> None:
-    table = target(people)
+    table = table_target(people)
     (item,) = table.find("alice").items
     assert (item.data_type, item.count) == ("people", 1)
     assert table.delete("alice", [item]) == {"people": 1}
@@ -48,7 +38,7 @@ def test_the_persons_rows_are_deleted_and_counted(people: Application) -> None:
 
 
 def test_columns_are_set_and_rows_that_have_the_value_already_are_not_counted(people: Application) -> None:
-    table = target(people, name="names", action="set", set={"name": None, "extra": {"erased": True}})
+    table = table_target(people, name="names", action="set", set={"name": None, "extra": {"erased": True}})
     (item,) = table.find("alice").items
     assert table.delete("alice", [item]) == {"names": 1}
     assert table.rescan("alice").items == ()
@@ -58,22 +48,22 @@ def test_columns_are_set_and_rows_that_have_the_value_already_are_not_counted(pe
 
 
 def test_a_json_column_is_set_to_null_and_not_to_json_null(people: Application) -> None:
-    table = target(people, action="set", set={"extra": None})
+    table = table_target(people, action="set", set={"extra": None})
     table.delete("alice", table.find("alice").items)
     assert people.rows("SELECT extra IS NULL FROM people WHERE user_id = 'alice'") == [(True,)]
     assert table.rescan("alice").items == ()
 
 
 def test_the_user_column_itself_may_be_set(people: Application) -> None:
-    table = target(people, action="set", set={"user_id": "erased"})
+    table = table_target(people, action="set", set={"user_id": "erased"})
     assert table.delete("alice", table.find("alice").items) == {"people": 1}
     assert table.rescan("alice").items == ()
 
 
 def test_rows_carry_the_days_of_the_columns_that_say_so(people: Application) -> None:
-    (item,) = target(people, first_day_column="since", last_day_column="seen").find("alice").items
+    (item,) = table_target(people, first_day_column="since", last_day_column="seen").find("alice").items
     assert (item.first_day, item.last_day) == (date(2026, 3, 1), date(2026, 3, 5))
-    (unknown,) = target(people).find("alice").items
+    (unknown,) = table_target(people).find("alice").items
     assert (unknown.first_day, unknown.last_day) == (None, None)
 
 
@@ -81,7 +71,7 @@ def test_names_of_tables_and_columns_are_quoted(application: Application) -> Non
     application.execute('CREATE SCHEMA "my schema"')
     application.execute('CREATE TABLE "my schema"."ta""ble; --" ("us""er" TEXT)')
     application.execute('INSERT INTO "my schema"."ta""ble; --" VALUES (\'alice\')')
-    table = target(application, schema="my schema", table='ta"ble; --', user_column='us"er')
+    table = table_target(application, schema="my schema", table='ta"ble; --', user_column='us"er')
     assert table.delete("alice", table.find("alice").items) == {'ta"ble; --': 1}
 
 
@@ -98,11 +88,11 @@ def test_what_does_not_exist_is_an_error_and_not_an_empty_table(
     people: Application, rule: dict[str, object], message: str
 ) -> None:
     with pytest.raises(TargetError, match=message):
-        target(people, **rule).find("alice")
+        table_target(people, **rule).find("alice")
 
 
 def test_the_location_shows_no_password(people: Application) -> None:
-    location = target(people).location
+    location = table_target(people).location
     assert people.engine.url.password is not None
     assert people.engine.url.password not in location
     assert location.endswith(", people")
@@ -149,5 +139,5 @@ def test_a_remote_database_is_reached_over_tls_or_not_at_all() -> None:
 def test_timestamps_are_days_in_utc(application: Application) -> None:
     application.execute("CREATE TABLE visits (user_id TEXT, at TIMESTAMPTZ)")
     application.execute("INSERT INTO visits VALUES ('alice', :at)", at=datetime(2026, 3, 5, 23, 59, tzinfo=UTC))
-    (item,) = target(application, table="visits", first_day_column="at").find("alice").items
+    (item,) = table_target(application, table="visits", first_day_column="at").find("alice").items
     assert item.first_day == date(2026, 3, 5)
