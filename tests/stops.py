@@ -36,6 +36,8 @@ _WAITING: Final = text("""SELECT count(*) FROM pg_stat_activity
     WHERE datname = current_database() AND wait_event_type = 'Lock' AND query ILIKE :query""")
 _SESSIONS: Final = text("""SELECT pid, state, query FROM pg_stat_activity
     WHERE datname = current_database() AND usename = 'test_pipeline' AND pid <> ALL (:known)""")
+_WAITED_FOR: Final = text("""SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = :kind AND NOT granted
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))""")
 _ADVISORY: Final = text("""SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT pid = ANY (:known)
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())""")
 
@@ -141,6 +143,12 @@ def until(what: str, happened: Callable[[], bool]) -> None:
     while not happened():
         assert time.monotonic() < deadline, f"waited in vain for {what}"
         time.sleep(_POLL_SECONDS)
+
+
+def somebody_waits(engine: sqlalchemy.Engine, kind: str = "relation") -> bool:
+    """Whether a session waits for a lock of a kind of `pg_locks`, in this database: others are other tests'."""
+    with engine.connect() as connection:
+        return bool(connection.execute(_WAITED_FOR, {"kind": kind}).scalar_one())
 
 
 class Sessions:

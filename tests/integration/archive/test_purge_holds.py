@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import text
 
 from compliance_pipelines.archive.catalogue import due
 from compliance_pipelines.archive.errors import PurgeRefusedError
@@ -15,6 +14,7 @@ from compliance_pipelines.archive.export import archive_day
 from compliance_pipelines.archive.purge import PurgeStep, purge_day
 from compliance_pipelines.holds import HoldScope
 from compliance_pipelines.holds.record import AddedHold, NewHold, add_hold, release_hold
+from tests.stops import PATIENCE_SECONDS, somebody_waits, until
 
 if TYPE_CHECKING:
     from datetime import date
@@ -87,19 +87,11 @@ def test_a_hold_that_is_added_while_a_day_is_purged_waits_for_the_end_of_the_pur
         if step is not PurgeStep.CHECKED:
             return
         adding.start()
-        with services.engine.connect() as connection:
-            for _ in range(200):
-                waiting = connection.execute(
-                    text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
-                )
-                if waiting.scalar_one():
-                    break
-                connection.rollback()
-                threading.Event().wait(0.02)
+        until("the hold waits for the purge", lambda: somebody_waits(services.engine, "advisory"))
         assert not added
 
     purge_day(services, day, hook=add_and_wait_until_it_waits)
-    adding.join(30)
+    adding.join(PATIENCE_SECONDS)
     assert [each.settled for each in added] == [True]
     assert days.cold_rows(day) == purgeable
 

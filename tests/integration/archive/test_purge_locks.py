@@ -19,6 +19,7 @@ from compliance_pipelines.audit_log.log import AuditLog
 from compliance_pipelines.audit_log.partitions import ensure_days
 from compliance_pipelines.database_errors import LockBusyError
 from tests.integration.archive.days import entry
+from tests.stops import somebody_waits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,10 +31,6 @@ if TYPE_CHECKING:
     from tests.integration.archive.days import Days
 
 _AT_MOST_SECONDS: Final = 900.0
-_SOMEBODY_WAITS: Final = text("""
-    SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'relation' AND NOT granted
-                   AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))
-""")
 
 
 @pytest.fixture(autouse=True)
@@ -100,11 +97,6 @@ def is_waited_for(services: Services, day: date) -> bool:
     with services.engine.connect() as connection:
         table = {"day_table": f"public.audit_logs_{day:%Y_%m_%d}"}
         return bool(connection.execute(sql.DAY_IS_WAITED_FOR, table).scalar_one())
-
-
-def somebody_waits(services: Services) -> bool:
-    with services.engine.connect() as connection:
-        return bool(connection.execute(_SOMEBODY_WAITS).scalar_one())
 
 
 @pytest.mark.usefixtures("impatient")
@@ -219,7 +211,7 @@ def test_where_an_insert_and_the_drop_wait_for_each_other_the_drop_gives_up(
     def insert_meanwhile(step: PurgeStep) -> None:
         if step is PurgeStep.CHECKED:
             ends.append(start(late_insert))
-            wait_until(lambda: somebody_waits(services))
+            wait_until(lambda: somebody_waits(services.engine))
 
     with pytest.raises(PurgeRefusedError, match="1 late entries of that day are not sealed yet"):
         purge_day(services, day, hook=insert_meanwhile, sleep=lambda _: ends[0]())
@@ -276,7 +268,7 @@ def test_a_repeat_that_comes_in_the_moment_of_the_purge_stays_a_repeat(
     def append_meanwhile(step: PurgeStep) -> None:
         if step is PurgeStep.DROPPED:
             ends.append(start(lambda: answers.extend(log.append(each) for each in (known, late))))
-            wait_until(lambda: somebody_waits(services))
+            wait_until(lambda: somebody_waits(services.engine))
 
     assert purge_day(services, day, hook=append_meanwhile, sleep=no_pause).entry_count == 10
     ends[0]()

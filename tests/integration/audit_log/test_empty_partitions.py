@@ -21,6 +21,7 @@ from compliance_pipelines.audit_log.partitions import (
 )
 from tests.integration.audit_log.entries import MOMENT, entry
 from tests.integration.audit_log.test_partitions import leaves, places
+from tests.stops import somebody_waits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,18 +40,6 @@ def make(engine: sqlalchemy.Engine, *days: date) -> None:
 
 def no_pause(_seconds: float) -> None:
     raise AssertionError("nothing was in the way")
-
-
-def somebody_waits(engine: sqlalchemy.Engine) -> bool:
-    with engine.connect() as connection:
-        return bool(
-            connection.execute(
-                text(
-                    "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'relation' AND NOT granted AND database ="
-                    " (SELECT oid FROM pg_database WHERE datname = current_database()))"
-                )
-            ).scalar_one()
-        )
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

@@ -17,6 +17,7 @@ from compliance_pipelines.holds.errors import HoldNotFoundError, InvalidHoldErro
 from compliance_pipelines.holds.record import NewHold, add_hold, all_holds, release_hold
 from compliance_pipelines.pseudonyms import Subjects, pseudonym
 from tests.integration.erasure.command import Command
+from tests.stops import PATIENCE_SECONDS, somebody_waits, until
 
 if TYPE_CHECKING:
     import sqlalchemy
@@ -130,18 +131,11 @@ def test_adding_a_hold_returns_only_after_the_deletions_that_did_not_know_of_it(
         assert not lock_holds(deleting)
         thread = threading.Thread(target=add)
         thread.start()
+        until("the hold waits for the deletion", lambda: somebody_waits(services.engine, "advisory"))
         with services.engine.connect() as other:
-            for _ in range(200):
-                waiting = other.execute(
-                    text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
-                )
-                if waiting.scalar_one():
-                    break
-                other.rollback()
-                threading.Event().wait(0.05)
             assert [hold.subject for hold in active_holds(other).holds] == ["user:alice"]
         assert not added.is_set()
-    thread.join(30)
+    thread.join(PATIENCE_SECONDS)
     assert added.is_set()
 
 
