@@ -150,6 +150,18 @@ class Settings(BaseSettings):
     conversation_purge_share_from: int = Field(
         default=100, ge=1, description="Planned conversations from which on the share counts."
     )
+    conversation_purge_pause_seconds: float = Field(
+        default=5.0,
+        ge=0,
+        description="How long conversations are set aside before they are removed: a graph that had read one before "
+        "and writes within this time keeps it.",
+    )
+    conversation_purge_max_names: int = Field(
+        default=2_000_000,
+        ge=0,
+        description="Keys of a Redis up to which conversations of savers without pointers (before 0.1, LangGraph.js) "
+        "are removed: for each 500 of them all names are gone through in one step, in which the Redis answers nobody.",
+    )
     gdpr_subject_pseudonyms: Literal["none", "hmac"] = Field(
         default="none",
         description="What audit entries about erasures and holds call a person: the user id, or an HMAC of it.",

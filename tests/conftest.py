@@ -110,6 +110,7 @@ def settings(pipeline_database_url: str, tmp_path: Path, signing_key: SigningKey
         audit_cold_storage_path=tmp_path / "cold",
         ledger_signing_key=signing_key.to_note_string(),
         compliance_local_stack=True,
+        conversation_purge_pause_seconds=0,
     )
 
 

@@ -96,6 +96,7 @@ def purge(*, user: str | None, older_than: int | None, as_json: bool, confirm: i
                 "exempt": len(report.plan.exempt),
                 "undated": len(report.plan.undated),
                 "moved_while_freezing": report.moved_while_freezing,
+                "unwatched": report.unwatched,
                 "set": None if report.purged is None else report.purged.as_json(),
                 "finished": [purged.as_json() for purged in report.finished],
             }

@@ -1,9 +1,13 @@
 """Frozen conversations: what goes, and what must still be so when it goes.
 
-Here: witnesses, the frozen form, making it from a survey, and its bytes. Not here: removing (removal.py).
+Here: which keys are witnesses, the frozen form, making it from a survey, and its bytes. Not here: looking at witnesses
+(witnesses.py), removing (setting_aside.py, cluster_removal.py).
 
-Witnesses are what a writer changes first: the pointers to the latest checkpoints, the ids in a shallow saver's
-checkpoints, the size of the latest checkpoints' registries of writes.
+Witnesses are all that a saver changes when it goes on: the pointers to the latest checkpoints, the latest checkpoints
+themselves and the writes to them, the registries of these writes, what shallow savers overwrite, and the application's
+note. A saver that keeps no pointer (before 0.1, LangGraph.js) shows its next checkpoint by nothing but a new name. Its
+conversations are *closed*: no name may have joined those that were frozen, which the removing step finds out by going
+through all names.
 """
 
 from __future__ import annotations
@@ -11,36 +15,30 @@ from __future__ import annotations
 import json
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from compliance_pipelines.conversations.environment import ENVIRONMENT_KEY
 from compliance_pipelines.conversations.errors import redis_errors
-from compliance_pipelines.conversations.keys import EMPTY_NAMESPACE, SHALLOW, KeyKind, KeyLayout, encode
+from compliance_pipelines.conversations.keys import (
+    DEFAULT_CHECKPOINT_PREFIX,
+    EMPTY_NAMESPACE,
+    SHALLOW,
+    KeyKind,
+    KeyLayout,
+    encode,
+)
+from compliance_pipelines.conversations.scripts import ABSENT
 from compliance_pipelines.conversations.threads import packed_keys
+from compliance_pipelines.conversations.witnesses import Seen, Witness, look
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from compliance_pipelines.conversations.store import CheckpointStore
     from compliance_pipelines.conversations.threads import Head, ThreadFacts
 
 _MEMBERS: Final = 1_000
-
-
-@dataclass(frozen=True)
-class Witnesses:
-    """What must still be so at the moment of deletion.
-
-    Attributes:
-        pointers: names of pointers and what they hold; None: there is none.
-        shallow: names of shallow checkpoints and the id in each.
-        registries: names of sorted sets and how many members each has.
-        absent: names that must not exist.
-    """
-
-    pointers: tuple[tuple[bytes, bytes | None], ...] = ()
-    shallow: tuple[tuple[bytes, str], ...] = ()
-    registries: tuple[tuple[bytes, int], ...] = ()
-    absent: tuple[bytes, ...] = ()
+_FORMAT: Final = 2
 
 
 @dataclass(frozen=True)
@@ -48,35 +46,44 @@ class FrozenThread:
     """A conversation, or an orphan, as it was planned.
 
     Attributes:
-        first: names that must go in the step that compares the witnesses: those that a new writer would use again, and
-            the latest checkpoints.
-        heads: names of heads and their packed keys (threads.py), the rest.
-        witnesses: what must still be so.
-        latest: names of the latest checkpoints: as long as they exist, nothing was removed.
+        keys: names that do not follow from a head.
+        heads: names of heads and their packed keys (threads.py).
+        witnesses: what must still be so; what is gone meanwhile is nobody's writing.
+        closed: names of heads that nothing may have joined.
+        closed_thread: the thread's name, where it has closed heads: none may have joined these either.
+        latest: names of the latest checkpoints: as long as they exist on a cluster, nothing was removed.
         key_count: how many keys there are, about.
     """
 
-    first: tuple[tuple[KeyKind, bytes], ...]
+    keys: tuple[tuple[KeyKind, bytes], ...]
     heads: tuple[tuple[bytes, bytes], ...]
-    witnesses: Witnesses
+    witnesses: tuple[Witness, ...]
+    closed: tuple[bytes, ...] = ()
+    closed_thread: bytes | None = None
     latest: tuple[bytes, ...] = ()
     key_count: int = 0
 
-    def rest(self, layout: KeyLayout) -> list[tuple[KeyKind, bytes]]:
-        """The names that need not go in the first step."""
-        first = {key for _, key in self.first}
-        return [
-            each for head, packed in self.heads for each in packed_keys(layout, head, packed) if each[1] not in first
-        ]
+    def names(self, layout: KeyLayout) -> dict[bytes, KeyKind]:
+        """Every name that goes, once."""
+        named = {key: kind for kind, key in self.keys}
+        for head, packed in self.heads:
+            named.update((key, kind) for kind, key in packed_keys(layout, head, packed))
+        return named
+
+
+class _Place(NamedTuple):
+    """A witness on its way: what it is for, its kind, and its namespace; None: the whole thread."""
+
+    role: str
+    key: bytes
+    kind: KeyKind
+    head: Head | None
 
 
 def freeze_threads(
     store: CheckpointStore, layout: KeyLayout, threads: Sequence[ThreadFacts]
 ) -> list[FrozenThread | None]:
     """The frozen form of conversations; None for one that was written to since the survey.
-
-    The registries of the latest checkpoints are counted here: more members than the survey saw writes mean that
-    somebody is at work, unless the writes are gone.
 
     Args:
         store: the Redis.
@@ -85,127 +92,175 @@ def freeze_threads(
 
     Raises:
         TransientError: Redis does not answer.
+        ConversationError: Redis refuses.
     """
     with redis_errors("the freezing of the plan"):
-        wanted = [_registries_of_latest(layout, thread) for thread in threads]
-        answers = iter(store.each(("ZCARD", key) for registries in wanted for key, _ in registries))
-        frozen: list[FrozenThread | None] = []
-        for thread, registries in zip(threads, wanted, strict=True):
-            sizes: dict[bytes, int] = {}
-            suspicious: list[bytes] = []
-            for key, seen in registries:
-                answer = next(answers)
-                sizes[key] = answer if isinstance(answer, int) else 0
-                if sizes[key] > seen:
-                    suspicious.append(key)
-            moved = bool(suspicious) and _has_unseen_writes(store, layout, thread, suspicious)
-            frozen.append(None if moved else _frozen(layout, thread, sizes))
-        return frozen
+        known = [thread.keys(layout) for thread in threads]
+        places = [list(_places(layout, thread, names)) for thread, names in zip(threads, known, strict=True)]
+        looks = look(store, [[place.key for place in each] for each in places])
+        views = [
+            _View(layout, thread, names, each, seen)
+            for thread, names, each, seen in zip(threads, known, places, looks, strict=True)
+        ]
+        unknown = [name for view in views for name in view.unknown]
+        there = {name for name, exists in zip(unknown, store.exists(unknown), strict=True) if exists}
+        return [None if view.moved or there.intersection(view.unknown) else view.frozen() for view in views]
 
 
-def _has_unseen_writes(
-    store: CheckpointStore, layout: KeyLayout, thread: ThreadFacts, registries: Sequence[bytes]
-) -> bool:
-    """Whether registries name writes that are there and were not seen."""
-    known = thread.keys(layout)
-    members = [
-        member
-        for found in store.each(("ZRANGE", key, 0, -1) for key in registries)
-        if isinstance(found, list)
-        for member in found
-        if member not in known
-    ]
-    return any(store.exists(members))
-
-
-def _latest_id(layout: KeyLayout, head: Head) -> bytes | None:
-    """The id of the latest checkpoint of a full saver: where the pointer points, else the newest document's."""
-    if head.pointer is not None:
-        start = layout.checkpoint(head.name, b"")
-        return head.pointer[len(start) :] if head.pointer.startswith(start) else None
-    return encode(head.latest_id) if head.latest_id else None
-
-
-def _registries_of_latest(layout: KeyLayout, thread: ThreadFacts) -> list[tuple[bytes, int]]:
-    """The registries that a new write would go to, and how many writes the survey saw that they may name."""
-    found: list[tuple[bytes, int]] = []
-    for head in thread.heads:
-        latest = _latest_id(layout, head)
-        if latest is not None:
-            seen = head.last_writes if encode(head.last_write_id) == latest else 0
-            found.append((layout.registry(head.name, latest), seen))
-        if head.shallow_id or latest is None:
-            found.append((layout.registry(head.name, SHALLOW), head.writes))
-            found.append((layout.shallow_registry(head.name), head.writes))
-    return found
-
-
-def _frozen(layout: KeyLayout, thread: ThreadFacts, sizes: dict[bytes, int]) -> FrozenThread:
+def _places(layout: KeyLayout, thread: ThreadFacts, names: dict[bytes, KeyKind]) -> Iterator[_Place]:
+    """The witnesses of a conversation; the root's first, which decides on a cluster."""
     thread_name = encode(thread.thread_id)
-    pointers: list[tuple[bytes, bytes | None]] = []
-    shallow: list[tuple[bytes, str]] = []
-    latest: list[bytes] = []
-    first: list[tuple[KeyKind, bytes]] = []
-    # The root first: on a cluster it decides.
     for head in sorted(thread.heads, key=lambda head: head.namespace != EMPTY_NAMESPACE):
-        pointer = layout.latest_pointer(head.name)
-        pointers.append((pointer, head.pointer))
-        if head.pointer is not None:
-            first.append((KeyKind.LATEST_POINTER, pointer))
-        if head.has_current:
-            first.append((KeyKind.CURRENT_CHECKPOINT, layout.current_checkpoint(head.name)))
-        if head.shallow_id:
-            key = layout.shallow_checkpoint(thread_name, encode(head.namespace or ""))
-            shallow.append((key, head.shallow_id))
-            first.append((KeyKind.SHALLOW_CHECKPOINT, key))
-        latest_id = _latest_id(layout, head)
-        if latest_id is not None:
-            latest.append(layout.checkpoint(head.name, latest_id))
-    first += [(KeyKind.CHECKPOINT, key) for key in latest]
-    first += [(KeyKind.WRITE_REGISTRY, key) for key in sizes]
-    if thread.note is not None:
-        first.append((KeyKind.METADATA, layout.metadata(thread_name)))
-    absent: list[bytes] = []
+        yield from _places_of_head(layout, thread_name, head)
     root = thread.root()
     if root is None:
-        absent.append(layout.latest_pointer(thread_name + b":" + EMPTY_NAMESPACE.encode()))
+        name = thread_name + b":" + EMPTY_NAMESPACE.encode()
+        yield _Place("other", layout.latest_pointer(name), KeyKind.LATEST_POINTER, None)
     if root is None or not root.shallow_id:
-        absent.append(layout.shallow_checkpoint(thread_name, EMPTY_NAMESPACE.encode()))
-    return FrozenThread(
-        tuple(first),
-        tuple((head.name, bytes(head.packed)) for head in thread.heads if head.packed),
-        Witnesses(tuple(pointers), tuple(shallow), tuple(sizes.items()), tuple(absent)),
-        tuple(latest),
-        thread.key_count,
-    )
+        shallow = layout.shallow_checkpoint(thread_name, EMPTY_NAMESPACE.encode())
+        if shallow not in names:
+            yield _Place("absent", shallow, KeyKind.SHALLOW_CHECKPOINT, None)
+    yield _Place("other", layout.metadata(thread_name), KeyKind.METADATA, None)
 
 
-def freeze_orphan(store: CheckpointStore, layout: KeyLayout, head: Head) -> FrozenThread:
-    """The frozen form of names that point to nothing: they go if what they point to still is not there.
+def _places_of_head(layout: KeyLayout, thread_name: bytes, head: Head) -> Iterator[_Place]:
+    yield _Place("pointer", layout.latest_pointer(head.name), KeyKind.LATEST_POINTER, head)
+    if layout.checkpoint_prefix != DEFAULT_CHECKPOINT_PREFIX:
+        yield _Place("default pointer", KeyLayout().latest_pointer(head.name), KeyKind.LATEST_POINTER, head)
+    yield _Place("other", layout.current_checkpoint(head.name), KeyKind.CURRENT_CHECKPOINT, head)
+    latest = encode(head.latest_id)
+    if latest:
+        yield _Place("checkpoint", layout.checkpoint(head.name, latest), KeyKind.CHECKPOINT, head)
+        yield _Place("registry", layout.registry(head.name, latest), KeyKind.WRITE_REGISTRY, head)
+    if head.shallow_id:
+        shallow = layout.shallow_checkpoint(thread_name, encode(head.namespace or ""))
+        yield _Place("shallow", shallow, KeyKind.SHALLOW_CHECKPOINT, head)
+    for name in _spellings(head):
+        yield _Place("shallow registry", layout.registry(name, SHALLOW), KeyKind.WRITE_REGISTRY, head)
+        yield _Place("shallow registry", layout.shallow_registry(name), KeyKind.WRITE_REGISTRY, head)
+    # Writes to the latest checkpoint, and all where a shallow saver, or none, says which that is.
+    start = layout.write(head.name, latest + b":" if latest and not head.shallow_id else b"")
+    for kind, key in head.keys(layout):
+        if kind is KeyKind.WRITE and key.startswith(start):
+            yield _Place("other", key, kind, head)
+    # A checkpoint under a name that does not end with its id may be overwritten under this name.
+    for kind, key in head.whole_keys():
+        if kind is KeyKind.CHECKPOINT:
+            yield _Place("other", key, kind, head)
+
+
+def _spellings(head: Head) -> list[bytes]:
+    """How savers spell the name of a head; before 0.1, and shallow ones before 0.3, leave the root namespace empty."""
+    if head.namespace != EMPTY_NAMESPACE:
+        return [head.name]
+    return [head.name, head.name.removesuffix(EMPTY_NAMESPACE.encode())]
+
+
+class _View:
+    """A conversation at the moment of freezing, beside what the survey saw.
+
+    Attributes:
+        moved: somebody wrote to it since.
+        unknown: names that it leads to and that the survey did not see; one that is there was written since.
+    """
+
+    def __init__(
+        self,
+        layout: KeyLayout,
+        thread: ThreadFacts,
+        names: dict[bytes, KeyKind],
+        places: Sequence[_Place],
+        seen: Sequence[Seen],
+    ) -> None:
+        self._layout = layout
+        self._thread = thread
+        self._names = names
+        self._seen = list(zip(places, seen, strict=True))
+        self._pointed: set[bytes] = set()
+        self._registered: set[bytes] = set()
+        self._not_ours: set[bytes] = set()
+        self.moved = False
+        self.unknown: list[bytes] = []
+        for place, found in self._seen:
+            self._compare(place, found)
+
+    def _compare(self, place: _Place, found: Seen) -> None:
+        head = place.head
+        is_there = found.state != ABSENT
+        if place.role == "absent":
+            self.moved |= is_there
+        elif head is None:
+            return
+        elif place.role == "pointer":
+            held = found.shown if is_there else None
+            self.moved |= held != head.pointer
+            self._follow(head, held)
+        elif place.role == "default pointer" and is_there:
+            # Savers of 0.4 write it there whatever their prefix; what it holds says whose it is.
+            if isinstance(found.shown, bytes) and found.shown.startswith(self._layout.checkpoint(head.name, b"")):
+                self._follow(head, found.shown)
+            else:
+                self._not_ours.add(place.key)
+        elif place.role == "shallow":
+            self.moved |= found.shown != json.dumps([head.shallow_id], ensure_ascii=False).encode()
+        elif place.kind is KeyKind.WRITE_REGISTRY and isinstance(found.shown, list):
+            if place.role == "shallow registry":
+                self._registered.add(head.name)
+            self.unknown += [member for member in found.shown if member not in self._names]
+
+    def _follow(self, head: Head, held: object) -> None:
+        """Where a pointer leads to: the newest checkpoint that was seen, or one that was not."""
+        if not isinstance(held, bytes):
+            return
+        if held not in self._names:
+            self.unknown.append(held)
+        elif held == self._layout.checkpoint(head.name, encode(head.latest_id)):
+            self._pointed.add(head.name)
+
+    def frozen(self) -> FrozenThread:
+        """What goes, and what must still be so."""
+        heads = self._thread.heads
+        found = [(place, seen) for place, seen in self._seen if place.key not in self._not_ours]
+        # Of a shallow saver the registry shows new writes; one that keeps none begins with the first write, or never.
+        closed = [
+            head
+            for head in heads
+            if head.name not in self._pointed and not (head.shallow_id and head.name in self._registered)
+        ]
+        return FrozenThread(
+            tuple(
+                (place.kind, place.key)
+                for place, seen in found
+                if seen.state != ABSENT and place.kind not in {KeyKind.CHECKPOINT, KeyKind.WRITE}
+            ),
+            tuple((head.name, bytes(head.packed)) for head in heads if head.packed),
+            tuple(Witness(place.key, seen.state) for place, seen in found),
+            tuple(name for head in closed for name in _spellings(head)),
+            encode(self._thread.thread_id) if closed else None,
+            tuple(place.key for place, seen in found if place.role == "checkpoint" and seen.state != ABSENT),
+            self._thread.key_count,
+        )
+
+
+def freeze_orphan(store: CheckpointStore, layout: KeyLayout, head: Head) -> FrozenThread | None:
+    """The frozen form of names that point to nothing; None where what they point to is there again.
 
     Raises:
         TransientError: Redis does not answer.
+        ConversationError: Redis refuses.
     """
     with redis_errors("the freezing of the plan"):
-        ordered = tuple(dict.fromkeys(head.keys(layout)))
+        ordered = tuple((kind, key) for key, kind in {key: kind for kind, key in head.keys(layout)}.items())
         registries = [key for kind, key in ordered if kind is KeyKind.WRITE_REGISTRY]
         members = store.each(("ZRANGE", key, 0, _MEMBERS - 1) for key in registries)
-        sizes = store.each(("ZCARD", key) for key in registries)
-    absent = [member for found in members if isinstance(found, list) for member in found]
-    if head.pointer is not None:
-        absent.append(head.pointer)
-    return FrozenThread(
-        ordered,
-        (),
-        Witnesses(
-            ((layout.latest_pointer(head.name), head.pointer),),
-            (),
-            tuple((key, size) for key, size in zip(registries, sizes, strict=True) if isinstance(size, int)),
-            tuple(absent),
-        ),
-        (),
-        len(ordered),
-    )
+        absent = [member for found in members if isinstance(found, list) for member in found]
+        absent += [layout.latest_pointer(head.name)] if head.pointer is None else [head.pointer]
+        (seen,) = look(store, [[*absent, *(key for _, key in ordered)]])
+    if any(each.state != ABSENT for each in seen[: len(absent)]):
+        return None
+    names = [*absent, *(key for _, key in ordered)]
+    witnesses = tuple(Witness(key, each.state) for key, each in zip(names, seen, strict=True))
+    return FrozenThread(ordered, (), witnesses, key_count=len(ordered))
 
 
 _LENGTH: Final = struct.Struct("<I")
@@ -213,15 +268,14 @@ _LENGTH: Final = struct.Struct("<I")
 
 def pack(frozen: FrozenThread, about: dict[str, Any]) -> bytes:
     """A frozen conversation and some facts about it as bytes; JSON (in which a character is a byte), then the keys."""
-    witnesses = frozen.witnesses
     header = {
         **about,
-        "first": [[int(kind), _text(key)] for kind, key in frozen.first],
+        "format": _FORMAT,
+        "names": [[int(kind), _text(key)] for kind, key in frozen.keys],
         "heads": [[_text(head), len(packed)] for head, packed in frozen.heads],
-        "pointers": [[_text(key), None if value is None else _text(value)] for key, value in witnesses.pointers],
-        "shallow": [[_text(key), value] for key, value in witnesses.shallow],
-        "registries": [[_text(key), size] for key, size in witnesses.registries],
-        "absent": [_text(key) for key in witnesses.absent],
+        "witnesses": [[_text(key), state] for key, state in frozen.witnesses],
+        "closed": [_text(head) for head in frozen.closed],
+        "closed_thread": None if frozen.closed_thread is None else _text(frozen.closed_thread),
         "latest": [_text(key) for key in frozen.latest],
         "keys": frozen.key_count,
     }
@@ -230,7 +284,10 @@ def pack(frozen: FrozenThread, about: dict[str, Any]) -> bytes:
 
 
 def unpack(content: bytes) -> tuple[FrozenThread, dict[str, Any]]:
-    """What :func:`pack` was given; the facts are among others."""
+    """What :func:`pack` was given; the facts are among others.
+
+    What an earlier version froze has other witnesses: it comes back with one that never holds, so that it stays.
+    """
     (length,) = _LENGTH.unpack_from(content)
     position = _LENGTH.size + length
     header = json.loads(content[_LENGTH.size : position])
@@ -238,19 +295,21 @@ def unpack(content: bytes) -> tuple[FrozenThread, dict[str, Any]]:
     for name, size in header["heads"]:
         heads.append((_name(name), content[position : position + size]))
         position += size
+    is_ours = header.get("format") == _FORMAT
     frozen = FrozenThread(
-        tuple((KeyKind(kind), _name(key)) for kind, key in header["first"]),
+        tuple((KeyKind(kind), _name(key)) for kind, key in header["names" if is_ours else "first"]),
         tuple(heads),
-        Witnesses(
-            tuple((_name(key), None if value is None else _name(value)) for key, value in header["pointers"]),
-            tuple((_name(key), value) for key, value in header["shallow"]),
-            tuple((_name(key), size) for key, size in header["registries"]),
-            tuple(_name(key) for key in header["absent"]),
-        ),
+        tuple(Witness(_name(key), state) for key, state in header["witnesses"]) if is_ours else (_NEVER,),
+        tuple(_name(head) for head in header.get("closed", ())),
+        None if header.get("closed_thread") is None else _name(header["closed_thread"]),
         tuple(_name(key) for key in header["latest"]),
         header["keys"],
     )
     return frozen, header
+
+
+_NEVER: Final = Witness(ENVIRONMENT_KEY.encode(), ABSENT)
+"""A key that is there wherever anything is removed: witness of plans that must not be carried out any more."""
 
 
 def _text(name: bytes) -> str:

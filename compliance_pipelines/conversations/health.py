@@ -16,6 +16,7 @@ from compliance_pipelines.conversations.environment import check_environment
 from compliance_pipelines.conversations.errors import ConversationError, redis_errors
 from compliance_pipelines.conversations.keys import KeyKind, KeyLayout
 from compliance_pipelines.conversations.rights import KeyUse, missing_rights
+from compliance_pipelines.conversations.setting_aside import ASIDE
 from compliance_pipelines.errors import ComplianceError
 from compliance_pipelines.health import HealthCheck
 
@@ -25,22 +26,24 @@ if TYPE_CHECKING:
 
     from compliance_pipelines.conversations.connection import Client
 
-_REMOVING: Final = ("EXISTS", "MEMORY USAGE", "UNLINK")
+_REMOVING: Final = ("TYPE", "EXISTS", "RENAME", "MEMORY USAGE", "UNLINK")
 _READING: Final = {
-    KeyKind.CHECKPOINT: ("JSON.GET",),
+    KeyKind.CHECKPOINT: ("JSON.GET", "JSON.SET"),
     KeyKind.WRITE: ("JSON.GET",),
     KeyKind.BLOB: ("JSON.GET",),
     KeyKind.LATEST_POINTER: ("GET",),
     KeyKind.METADATA: ("GET",),
-    KeyKind.WRITE_REGISTRY: ("ZCARD", "ZRANGE"),
-    KeyKind.CURRENT_CHECKPOINT: (),
+    KeyKind.WRITE_REGISTRY: ("ZRANGE", "ZADD"),
+    KeyKind.CURRENT_CHECKPOINT: ("GET",),
 }
 _OWN_KEYS: Final = (
     KeyUse("compliance_pipelines:environment", ("GET",)),
-    KeyUse("compliance_pipelines:purge:", ("HGETALL", "HINCRBY", "EXPIRE", "UNLINK")),
+    KeyUse("compliance_pipelines:purge:", ("HMGET", "HINCRBY", "EXPIRE", "UNLINK")),
+    KeyUse(ASIDE.decode(), (*_REMOVING, "ZRANGE")),
 )
-RETENTION_COMMANDS: Final = ("SCAN", "EVAL", "EVALSHA", "SCRIPT LOAD", "TIME", "INFO")
-"""Commands without keys that retention and the erasure of conversations need."""
+_PURGE_COMMANDS: Final = ("SCAN", "EVAL", "EVALSHA", "SCRIPT LOAD", "TIME")
+RETENTION_COMMANDS: Final = (*_PURGE_COMMANDS, "INFO")
+"""Commands without keys that retention and the erasure of conversations need, and a look at their Redis."""
 
 
 def retention_uses(layout: KeyLayout) -> tuple[KeyUse, ...]:
@@ -67,6 +70,22 @@ class RedisUse:
     client: Client
     keys: Sequence[KeyUse]
     commands: Sequence[str]
+
+
+def require_rights(client: Client, layout: KeyLayout) -> None:
+    """Let only a login pass that may do all that retention and the erasure of conversations do.
+
+    Raises:
+        TransientError: Redis did not answer.
+        ConversationError: a right is missing, or a command is unknown. Nothing was touched.
+    """
+    check = _rights(RedisUse("CHECKPOINT_REDIS_URL", client, retention_uses(layout), _PURGE_COMMANDS))
+    if check.fails:
+        raise ConversationError(
+            "the purge of conversations did not begin: Redis of CHECKPOINT_REDIS_URL refused the login or a command: "
+            f"{check.message}. Nothing was removed. Remedy: {check.remedy}; docs/conversations.md names all that is "
+            "needed"
+        )
 
 
 def check_redis(use: RedisUse, environment: Callable[[], UUID | None]) -> list[HealthCheck]:

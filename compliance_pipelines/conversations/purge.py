@@ -1,19 +1,21 @@
-"""Carrying out retention: plan, freeze, remove, look again, record.
+"""Carrying out retention: plan, freeze, set aside, look again, remove, record.
 
 Here: the order of these steps and what an interruption between any two of them leaves. Not here: what is due (plan.py),
-how a conversation is removed (removal.py), the tables (record.py).
+how a conversation goes (setting_aside.py; cluster_removal.py), the tables (record.py).
 
-A plan is frozen in PostgreSQL before anything is removed. Before each batch the attempt is noted; after it the outcome
-of each conversation is recorded. Whoever comes after an interruption first finishes the frozen plan: of what was
-attempted without an outcome, Redis itself says whether it was removed (removal.py), so that the counts stay true.
+A plan is frozen in PostgreSQL before anything is touched. Then each batch of conversations is set aside, if they are
+still as planned. After a pause everything is looked at again: what somebody went on with is put back, the rest is
+removed, and the outcome of each is recorded. On a cluster, where nothing can be set aside, the first step removes.
+Whoever comes after an interruption first finishes the frozen plan; Redis itself says how far each conversation got.
 """
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from compliance_pipelines.agreed_time import agreed_time
 from compliance_pipelines.audit_log.environment import environment_of
@@ -21,11 +23,15 @@ from compliance_pipelines.audit_log.log import AuditLog
 from compliance_pipelines.audit_log.system_entries import system_entry
 from compliance_pipelines.clock import utc_day
 from compliance_pipelines.conversations import record
+from compliance_pipelines.conversations.cluster_removal import ClusterRemover
+from compliance_pipelines.conversations.continued import begun_anew
 from compliance_pipelines.conversations.documents import microseconds, moment_of
 from compliance_pipelines.conversations.environment import check_environment, redis_time
 from compliance_pipelines.conversations.errors import ConversationError
 from compliance_pipelines.conversations.freezing import freeze_orphan, freeze_threads
+from compliance_pipelines.conversations.health import require_rights
 from compliance_pipelines.conversations.keys import KeyLayout
+from compliance_pipelines.conversations.outcomes import Outcome, Removal
 from compliance_pipelines.conversations.plan import (
     Plan,
     Selection,
@@ -36,7 +42,7 @@ from compliance_pipelines.conversations.plan import (
 )
 from compliance_pipelines.conversations.policy_file import policy_from_settings
 from compliance_pipelines.conversations.pseudonyms import Pseudonyms, pseudonyms_of
-from compliance_pipelines.conversations.removal import Outcome, Removal, Remover
+from compliance_pipelines.conversations.setting_aside import Aside, Ending
 from compliance_pipelines.conversations.survey import KEY_BYTES, OwnerRule, Survey, take_survey
 from compliance_pipelines.database_errors import passing_errors_as_transient
 from compliance_pipelines.database_locks import process_lock
@@ -72,9 +78,10 @@ class PurgeStep(StrEnum):
 
     FROZEN = "frozen"
     ATTEMPT_NOTED = "attempt_noted"
+    SET_ASIDE = "set_aside"
+    VERIFIED = "verified"
     REMOVED = "removed"
     OUTCOMES_RECORDED = "outcomes_recorded"
-    VERIFIED = "verified"
     RECORDED = "recorded"
 
 
@@ -98,12 +105,23 @@ class PurgeReport:
         purged: the set that it became; None in a dry run, or where the policy says that retention is off.
         finished: sets of earlier plans that were finished first.
         moved_while_freezing: conversations that were written to between survey and freezing, and stay.
+        unwatched: conversations that stay because their saver keeps no pointers, and the Redis has too many names to go
+            through (CONVERSATION_PURGE_MAX_NAMES).
     """
 
     plan: Plan
     purged: PurgedSet | None
     finished: tuple[PurgedSet, ...] = ()
     moved_while_freezing: int = 0
+    unwatched: int = 0
+
+
+class _Freeze(NamedTuple):
+    """A plan that was written down, and how many conversations are not in it: moved meanwhile, or unwatched."""
+
+    purge: OpenPurge
+    moved: int
+    unwatched: int
 
 
 @dataclass
@@ -115,6 +133,7 @@ class Retention:
         store: the Redis of the checkpoints.
         hook: called after each step of a purge.
         survey_key_bytes: memory for the names of keys.
+        sleep: waits between setting aside and removing, in seconds.
         progress: told how many keys a survey has seen.
 
     Raises:
@@ -126,6 +145,7 @@ class Retention:
     store: CheckpointStore
     hook: StepHook = no_hook
     survey_key_bytes: int = KEY_BYTES
+    sleep: Callable[[float], None] = time.sleep
     progress: Callable[[int], None] = field(default=lambda _: None)
 
     def __post_init__(self) -> None:
@@ -209,6 +229,7 @@ class Retention:
             return PurgeReport(self.plan(selection, now=_not_after(self.services.clock(), now)), None)
         with passing_errors_as_transient(_DOING, self.services.engine), _lock(self.services.engine) as connection:
             self.require_environment(connection)
+            require_rights(self.store.client, self.layout)
             clock = agreed_time(
                 self.services, connection, store="Redis", store_time=lambda: redis_time(self.store.client)
             )
@@ -218,9 +239,9 @@ class Retention:
             connection.commit()
             plan = self.plan(selection, now=moment)
             refuse_large(plan, self.services.settings, confirmed)
-            purge, moved = self._freeze(plan, day or utc_day(clock), confirmed)
+            frozen = self._freeze(plan, day or utc_day(clock), confirmed)
             self.hook(PurgeStep.FROZEN)
-            return PurgeReport(plan, self._carry_out(purge), finished, moved)
+            return PurgeReport(plan, self._carry_out(frozen.purge), finished, frozen.moved, frozen.unwatched)
 
     def require_environment(self, connection: sqlalchemy.Connection) -> None:
         """Let only a Redis of the database's environment pass.
@@ -250,28 +271,31 @@ class Retention:
 
     # Freezing
 
-    def _freeze(self, plan: Plan, day: date, confirmed: int | None) -> tuple[OpenPurge, int]:
-        """Write the plan down; returns how many conversations moved meanwhile, too."""
+    def _freeze(self, plan: Plan, day: date, confirmed: int | None) -> _Freeze:
+        """Write the plan down."""
         user_hash = None
         if plan.selection.user_id is not None:
             (user_hash,) = self._names.users([plan.selection.user_id])
-        moved = 0
+        too_many = plan.survey.keys_seen > self.services.settings.conversation_purge_max_names
+        moved = unwatched = 0
         with self.services.engine.begin() as connection:
             purge_id = record.insert_purge(connection, plan, day=day, user_hash=user_hash, confirmed=confirmed)
 
             def items() -> Iterator[WorkItem]:
-                nonlocal moved
+                nonlocal moved, unwatched
                 number = 0
                 for item in self._frozen_items(plan):
                     if item is None:
                         moved += 1
-                        continue
-                    yield replace(item, number=number)
-                    number += 1
+                    elif item.frozen.closed and too_many:
+                        unwatched += 1
+                    else:
+                        yield replace(item, number=number)
+                        number += 1
 
             record.insert_work(connection, purge_id, items())
             (purge,) = [open_ for open_ in record.open_purges(connection) if open_.id == purge_id]
-        return purge, moved
+        return _Freeze(purge, moved, unwatched)
 
     def _frozen_items(self, plan: Plan) -> Iterator[WorkItem | None]:
         """What goes, without its number; None for a conversation that was written to since the survey."""
@@ -285,6 +309,8 @@ class Retention:
                 yield self._item(thread, self.owner_rule.owners(thread), frozen)
         for head in plan.orphans:
             frozen_orphan = freeze_orphan(self.store, self.layout, head)
+            if frozen_orphan is None:
+                continue
             yield record.WorkItem(0, None, head.name, frozenset(), None, [], None, None, frozen_orphan)
 
     def _freeze_threads(self, survey: Survey, threads: Sequence[ThreadFacts]) -> list[FrozenThread | None]:
@@ -320,66 +346,135 @@ class Retention:
     # Carrying out
 
     def _carry_out(self, purge: OpenPurge) -> PurgedSet:
-        """Remove what a frozen plan names and has no outcome yet; look again; record."""
-        engine = self.services.engine
-        remover = Remover(self.store, self.layout, f"compliance_pipelines:purge:{purge.id}".encode())
-        with engine.connect() as connection:
-            attempted = record.last_attempt(connection, purge.id)
-            # What an earlier process removed of this plan; what this one removes is added.
-            removed = record.deleted_threads(connection, purge.id) if attempted >= 0 else set()
-        after = -1
-        while True:
-            with engine.connect() as connection:
-                items = record.next_work(connection, purge.id, after, _BATCH)
-            if not items:
-                break
-            after = items[-1].number
-            removed |= self._remove_batch(purge, remover, items, attempted)
-        recorded = self._verify_and_record(purge, removed)
-        remover.forget_receipt()
+        """Do what a frozen plan says and what has no outcome yet; look again; record."""
+        aside = Aside(self.store, self.layout, f"compliance_pipelines:purge:{purge.id}".encode())
+        if self.store.is_cluster:
+            self._remove_from_cluster(purge)
+            survey = self.survey()
+            self.hook(PurgeStep.VERIFIED)
+        else:
+            is_anything_aside = self._set_aside(purge, aside)
+            if is_anything_aside:
+                self.sleep(self.services.settings.conversation_purge_pause_seconds)
+            survey = self.survey()
+            self.hook(PurgeStep.VERIFIED)
+            if is_anything_aside:
+                self._remove_what_is_aside(purge, aside, survey)
+        recorded = self._record(purge, survey)
+        aside.forget_receipt()
         return recorded
 
-    def _remove_batch(self, purge: OpenPurge, remover: Remover, items: Sequence[WorkItem], attempted: int) -> set[str]:
-        """Remove some items, record what became of them, and return the thread ids of those that are gone."""
-        engine = self.services.engine
-        with engine.connect() as connection:
-            self.require_environment(connection)
-        begun = [(item.number, item.frozen) for item in items if item.number <= attempted]
-        recovered = remover.recover(begun) if begun else {}
-        with engine.begin() as connection:
-            record.note_attempt(connection, purge.id, items[-1].number)
-        self.hook(PurgeStep.ATTEMPT_NOTED)
-        with engine.begin() as connection:
-            # Until this transaction ends no new hold can come into force that covers one of these.
-            holds = lock_holds(connection)
-            outcomes: list[tuple[WorkItem, Removal]] = [
-                (item, recovered[item.number]) for item in items if item.number in recovered
-            ]
-            going: list[WorkItem] = []
-            for item in items:
-                if item.number in recovered:
-                    continue
-                if _is_held(item, holds):
-                    outcomes.append((item, Removal(Outcome.HELD)))
-                else:
-                    going.append(item)
-            removals = remover.remove([(item.number, item.frozen) for item in going])
-            self.hook(PurgeStep.REMOVED)
-            outcomes += zip(going, removals, strict=True)
-            record.insert_outcomes(connection, purge.id, outcomes)
-        self.hook(PurgeStep.OUTCOMES_RECORDED)
-        return {
-            item.thread_id
-            for item, removal in outcomes
-            if item.thread_id is not None and removal.outcome in {Outcome.DELETED, Outcome.GONE}
-        }
+    def _work(self, purge: OpenPurge) -> Iterator[list[WorkItem]]:
+        """The items without an outcome, in batches; before each the Redis is asked whose it is."""
+        after = -1
+        while True:
+            with self.services.engine.connect() as connection:
+                self.require_environment(connection)
+                items = record.next_work(connection, purge.id, after, _BATCH)
+            if not items:
+                return
+            after = items[-1].number
+            yield items
 
-    def _verify_and_record(self, purge: OpenPurge, removed: set[str]) -> PurgedSet:
-        """The second survey, then the record, the audit entry and the emptied work list in one transaction."""
-        survey = self.survey()
-        resurrected = sum(thread_id in survey.threads for thread_id in removed)
-        self.hook(PurgeStep.VERIFIED)
+    def _set_aside(self, purge: OpenPurge, aside: Aside) -> bool:
+        """Set aside what is still as planned; returns whether anything is."""
+        is_anything_aside = False
+        with self.services.engine.connect() as connection:
+            attempted = record.last_attempt(connection, purge.id)
+        for items in self._work(purge):
+            with self.services.engine.begin() as connection:
+                record.note_attempt(connection, purge.id, items[-1].number)
+            self.hook(PurgeStep.ATTEMPT_NOTED)
+            with self._held_apart(items) as (connection, going, held):
+                taken = aside.take([(item.number, item.frozen) for item in going])
+                self.hook(PurgeStep.SET_ASIDE)
+                outcomes = [(item, removal) for item, removal in zip(going, taken, strict=True) if removal is not None]
+                # What an interrupted purge may have set aside before the hold came is put back with the rest.
+                outcomes += [(item, Removal(Outcome.HELD)) for item in held if item.number > attempted]
+                is_anything_aside |= len(outcomes) < len(items)
+                record.insert_outcomes(connection, purge.id, outcomes)
+        return is_anything_aside
+
+    def _remove_what_is_aside(self, purge: OpenPurge, aside: Aside, survey: Survey) -> None:
+        """Remove what is set aside, or put it back where somebody went on with it, or a hold came."""
+        for items in self._work(purge):
+            endings = self._endings(items, survey)
+            with self._held_apart(items) as (connection, going, held):
+                removals = aside.end(
+                    [
+                        *((item.number, item.frozen, endings[item.number]) for item in going),
+                        *((item.number, item.frozen, Ending.PUT_BACK) for item in held),
+                    ]
+                )
+                self.hook(PurgeStep.REMOVED)
+                of_held = (
+                    # A removal that was begun before the hold came stays one.
+                    removal if removal.counts else Removal(Outcome.HELD)
+                    for removal in removals[len(going) :]
+                )
+                outcomes = [*zip(going, removals, strict=False), *zip(held, of_held, strict=True)]
+                record.insert_outcomes(connection, purge.id, outcomes)
+            self.hook(PurgeStep.OUTCOMES_RECORDED)
+
+    def _endings(self, items: Sequence[WorkItem], survey: Survey) -> dict[int, Ending]:
+        """How each item ends, by what is found under its name now."""
+        found = [
+            (item, survey.threads[item.thread_id])
+            for item in items
+            if item.thread_id is not None and item.thread_id in survey.threads
+        ]
+        if found and not survey.has_keys:
+            wanted = {head.name for _, thread in found for head in thread.heads}
+            again = take_survey(self.store, self.layout, only=wanted, progress=self.progress).threads
+            found = [(item, again[thread.thread_id]) for item, thread in found if thread.thread_id in again]
+        anew = begun_anew(self.store, [thread.keys(self.layout) for _, thread in found])
+        endings = dict.fromkeys((item.number for item in items), Ending.REMOVE)
+        for (item, _), is_another in zip(found, anew, strict=True):
+            endings[item.number] = Ending.REMOVE_WHATEVER_CAME if is_another else Ending.PUT_BACK
+        return endings
+
+    def _remove_from_cluster(self, purge: OpenPurge) -> None:
+        """Remove what is still as planned, and record what became of it."""
+        remover = ClusterRemover(self.store, self.layout)
+        with self.services.engine.connect() as connection:
+            attempted = record.last_attempt(connection, purge.id)
+        for items in self._work(purge):
+            begun = [(item.number, item.frozen) for item in items if item.number <= attempted]
+            recovered = remover.recover(begun) if begun else {}
+            with self.services.engine.begin() as connection:
+                record.note_attempt(connection, purge.id, items[-1].number)
+            self.hook(PurgeStep.ATTEMPT_NOTED)
+            rest = [item for item in items if item.number not in recovered]
+            with self._held_apart(rest) as (connection, going, held):
+                removals = remover.remove([item.frozen for item in going])
+                self.hook(PurgeStep.REMOVED)
+                record.insert_outcomes(
+                    connection,
+                    purge.id,
+                    [
+                        *((item, recovered[item.number]) for item in items if item.number in recovered),
+                        *zip(going, removals, strict=True),
+                        *((item, Removal(Outcome.HELD)) for item in held),
+                    ],
+                )
+            self.hook(PurgeStep.OUTCOMES_RECORDED)
+
+    @contextmanager
+    def _held_apart(
+        self, items: Sequence[WorkItem]
+    ) -> Iterator[tuple[sqlalchemy.Connection, list[WorkItem], list[WorkItem]]]:
+        """A transaction in which no new hold can come into force; the items without a hold, and those with one."""
         with self.services.engine.begin() as connection:
+            holds = lock_holds(connection)
+            held = [item for item in items if _is_held(item, holds)]
+            numbers = {item.number for item in held}
+            yield connection, [item for item in items if item.number not in numbers], held
+
+    def _record(self, purge: OpenPurge, survey: Survey) -> PurgedSet:
+        """The record, the audit entry and the emptied work list, in one transaction."""
+        with self.services.engine.begin() as connection:
+            removed = record.deleted_threads(connection, purge.id)
+            resurrected = sum(thread_id in survey.threads for thread_id in removed)
             summed = record.totals(connection, purge.id)
             entry = self._entry(purge, summed, resurrected)
             recorded = record.close_purge(

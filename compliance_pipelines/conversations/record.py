@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from compliance_pipelines.conversations import sql
 from compliance_pipelines.conversations.freezing import FrozenThread, pack, unpack
-from compliance_pipelines.conversations.removal import Outcome, Removal
+from compliance_pipelines.conversations.outcomes import Outcome, Removal
 from compliance_pipelines.postgres.copying import CopyTarget, copy_in
 
 if TYPE_CHECKING:

@@ -22,19 +22,24 @@ if TYPE_CHECKING:
 
     from compliance_pipelines.conversations.connection import Client
 
+_SAME_KEY: Final = object()
 _ON_KEYS: Final[dict[str, tuple[Any, ...]]] = {
     "EXISTS": (),
     "EXPIRE": (1,),
     "GET": (),
-    "HGETALL": (),
     # Refused as no number after the right was looked at, so that no field is made.
     "HINCRBY": ("field", "no number"),
     "HMGET": ("field",),
     "JSON.GET": ("$.field",),
+    # Of a key that is not there, a path below the root is refused after the right was looked at.
+    "JSON.SET": ("$.field", "1"),
     "MEMORY USAGE": (),
+    # To itself, which is refused where there is no such key.
+    "RENAME": (_SAME_KEY,),
     "TYPE": (),
     "UNLINK": (),
-    "ZCARD": (),
+    # Refused as no number after the right was looked at, so that no member is made.
+    "ZADD": ("no number", "member"),
     "ZRANGE": (0, 0),
 }
 _WITHOUT_KEYS: Final[dict[str, tuple[Any, ...]]] = {
@@ -99,7 +104,8 @@ def missing_rights(client: Client, uses: Sequence[KeyUse], commands: Sequence[st
         for use in uses:
             name = f"{use.prefix}compliance_pipelines:nobody:{uuid.uuid4()}"
             for command in use.commands:
-                answer = _try(client, command, name, *_ON_KEYS[command])
+                arguments = (name if each is _SAME_KEY else each for each in _ON_KEYS[command])
+                answer = _try(client, command, name, *arguments)
                 if answer is None:
                     continue
                 if _is_unknown(answer):

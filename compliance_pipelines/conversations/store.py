@@ -1,6 +1,6 @@
 """The checkpoint store as this package asks it: many keys at a time, on one server or on a cluster.
 
-Here: the values of keys whose names are known. Not here: finding the names (enumeration.py), deleting (removal.py).
+Here: the values of keys whose names are known. Not here: finding names (enumeration.py), deleting (setting_aside.py).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from compliance_pipelines.settings import Settings
 
 _PIPELINE: Final = 1_000
+_SCAN_COUNT: Final = 1_000
 
 
 class CheckpointStore:
@@ -59,6 +60,14 @@ class CheckpointStore:
             redis.exceptions.RedisError: as for :meth:`each`.
         """
         return [answer == 1 for answer in self.each(("EXISTS", key) for key in keys)]
+
+    def names(self) -> Iterator[bytes]:
+        """The name of every key on every server, some twice.
+
+        Raises:
+            redis.exceptions.RedisError: Redis does not answer, or refused.
+        """
+        yield from self.client.scan_iter(count=_SCAN_COUNT)
 
     def each(
         self,

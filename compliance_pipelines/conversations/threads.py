@@ -16,7 +16,7 @@ from compliance_pipelines.conversations.keys import EMPTY_NAMESPACE, KeyKind, Ke
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Kind and length, then so many bytes; the script of removal.py reads it too.
+# Kind and length, then so many bytes; the scripts of setting_aside.py read it too.
 _ENTRY: Final = struct.Struct("<BI")
 # Set where the name does not follow from the head, so that it is kept whole.
 _WHOLE: Final = 0x80
@@ -80,6 +80,12 @@ class Head:
             thread, namespace = encode(self.thread.thread_id), encode(self.namespace)
             yield KeyKind.SHALLOW_CHECKPOINT, layout.shallow_checkpoint(thread, namespace)
         yield from packed_keys(layout, self.name, self.packed)
+
+    def whole_keys(self) -> Iterator[tuple[KeyKind, bytes]]:
+        """The keys whose names do not follow from the head."""
+        for number, tail in _entries(self.packed):
+            if number & _WHOLE:
+                yield KeyKind(number & ~_WHOLE), tail
 
 
 def packed_keys(layout: KeyLayout, head: bytes, packed: bytes | bytearray) -> Iterator[tuple[KeyKind, bytes]]:

@@ -11,11 +11,11 @@ from sqlalchemy import text
 
 from compliance_pipelines.conversations.errors import ConversationError, PlanTooLargeError
 from compliance_pipelines.conversations.keys import KeyLayout
+from compliance_pipelines.conversations.outcomes import Outcome
 from compliance_pipelines.conversations.plan import Selection
 from compliance_pipelines.conversations.pseudonyms import pseudonyms_of
 from compliance_pipelines.conversations.purge import PurgeStep
 from compliance_pipelines.conversations.record import history_of_thread
-from compliance_pipelines.conversations.removal import Outcome
 from compliance_pipelines.errors import TransientError
 from tests.integration.conversations.savers import KINDS
 
@@ -223,7 +223,7 @@ def test_a_pending_write_alone_counts_as_a_move(world: World) -> None:
 def test_a_late_writer_is_reported_as_resurrected_and_taken_next_time(world: World) -> None:
     writer = world.writer()
     writer.say("thread", at=world.ago(100))
-    hook = at_step(PurgeStep.OUTCOMES_RECORDED, lambda: writer.say("thread", at=world.ago(95)))
+    hook = at_step(PurgeStep.SET_ASIDE, lambda: writer.say("thread", at=world.ago(95)))
 
     first = world.retention(hook=hook).purge()
     second = world.retention().purge()

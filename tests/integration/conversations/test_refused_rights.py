@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -10,10 +12,11 @@ from pydantic import SecretStr
 
 from compliance_pipelines.conversations.connection import connect_url
 from compliance_pipelines.conversations.errors import ConversationError
-from compliance_pipelines.conversations.purge import Retention
+from compliance_pipelines.conversations.purge import PurgeStep, Retention
 from compliance_pipelines.conversations.store import CheckpointStore
 from compliance_pipelines.erasure.threads import ThreadTarget
 from compliance_pipelines.settings import Settings
+from tests.integration.conversations.test_purge import at_step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +37,24 @@ _PATTERNS: Final = (
     "compliance_pipelines:*",
 )
 _THREADS: Final = ("chats-full", "asks-full", "chats-shallow", "asks-shallow")
-_COMMANDS: Final = ("json.get", "get", "scan", "exists", "zcard", "eval", "evalsha", "memory", "unlink")
+_COMMANDS: Final = (
+    "json.get",
+    "json.set",
+    "get",
+    "scan",
+    "exists",
+    "type",
+    "zrange",
+    "zadd",
+    "eval",
+    "evalsha",
+    "memory",
+    "rename",
+    "unlink",
+    "hmget",
+    "hincrby",
+    "expire",
+)
 
 
 @contextmanager
@@ -66,13 +86,8 @@ def fill(world: World) -> dict[bytes, bytes]:
     return {key: world.client.dump(key) for key in world.names()}
 
 
-def assert_all_or_nothing(world: World, before: dict[bytes, bytes]) -> None:
-    """Each conversation is as it was, or gone altogether."""
-    left = {key: world.client.dump(key) for key in world.names() if not key.startswith(b"compliance_pipelines:")}
-    for thread_id in _THREADS:
-        keys = {key for key in before if thread_id.encode() in key}
-        assert keys & left.keys() in (keys, set()), thread_id
-    assert left == {key: before[key] for key in left}
+def assert_untouched(world: World, before: dict[bytes, bytes]) -> None:
+    assert {key: world.client.dump(key) for key in world.names()} == before
 
 
 def test_the_documented_rights_suffice(world: World) -> None:
@@ -85,31 +100,52 @@ def test_the_documented_rights_suffice(world: World) -> None:
 
 
 @pytest.mark.parametrize("command", _COMMANDS)
-def test_a_refused_command_stops_the_purge_with_no_conversation_in_parts(world: World, command: str) -> None:
+def test_a_refused_command_stops_the_purge_before_anything_is_touched(world: World, command: str) -> None:
     before = fill(world)
     refused = pytest.raises(ConversationError, match=rf"(?i)refused the login or a command: .*\b{command}\b")
     with retention_of(world, "~*", "+@all", f"-{command}") as retention, refused:
         retention.purge()
-    assert_all_or_nothing(world, before)
+    assert_untouched(world, before)
 
 
 @pytest.mark.parametrize("missing", _PATTERNS[:3] + _PATTERNS[4:5] + _PATTERNS[7:])
-def test_refused_keys_stop_the_purge_with_no_conversation_in_parts(world: World, missing: str) -> None:
+def test_refused_keys_stop_the_purge_before_anything_is_touched(world: World, missing: str) -> None:
     before = fill(world)
     rules = [f"~{pattern}" for pattern in _PATTERNS if pattern != missing]
     with retention_of(world, "+@all", *rules) as retention, pytest.raises(ConversationError, match="refused the login"):
         retention.purge()
-    assert_all_or_nothing(world, before)
+    assert_untouched(world, before)
 
 
 @pytest.mark.parametrize("missing", _PATTERNS[:3] + _PATTERNS[4:5] + _PATTERNS[7:8])
-def test_keys_that_may_only_be_read_stop_the_purge_with_no_conversation_in_parts(world: World, missing: str) -> None:
+def test_keys_that_may_only_be_read_stop_the_purge_before_anything_is_touched(world: World, missing: str) -> None:
     before = fill(world)
     rules = [f"~{pattern}" for pattern in _PATTERNS if pattern != missing]
-    refused = pytest.raises(ConversationError, match=r"refused the login or a command: .*access a key")
+    refused = pytest.raises(
+        ConversationError, match=r"refused the login or a command: .*RENAME.*on " + re.escape(missing)
+    )
     with retention_of(world, "+@all", f"%R~{missing}", *rules) as retention, refused:
         retention.purge()
-    assert_all_or_nothing(world, before)
+    assert_untouched(world, before)
+
+
+@pytest.mark.parametrize("missing", _PATTERNS[:3] + _PATTERNS[4:5] + _PATTERNS[7:8])
+def test_a_right_that_is_lost_in_the_middle_leaves_every_conversation_whole(world: World, missing: str) -> None:
+    before = fill(world)
+    rules = [f"~{pattern}" for pattern in _PATTERNS if pattern != missing]
+
+    def take_the_right_away() -> None:
+        world.client.execute_command("ACL", "SETUSER", _LOGIN, "resetkeys", f"%R~{missing}", *rules)
+
+    refused = pytest.raises(ConversationError, match=rf"of {missing.partition(':')[0]}:\* was refused")
+    with retention_of(world, "+@all", "~*") as retention, refused:
+        replace(retention, hook=at_step(PurgeStep.FROZEN, take_the_right_away)).purge()
+    for thread_id in _THREADS:
+        keys = {key for key in before if thread_id.encode() in key}
+        assert keys & world.names() in (keys, set()), thread_id
+
+    world.retention().purge()
+    assert not world.names()
 
 
 @pytest.mark.parametrize(

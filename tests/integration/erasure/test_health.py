@@ -62,10 +62,12 @@ def test_where_nothing_is_missing_every_check_passes_and_nothing_is_changed(
     ("command", "settings_concerned"),
     [
         ("json.get", {"CHECKPOINT_REDIS_URL", "GDPR_STORE_REDIS_URL"}),
-        ("hmget", {"GDPR_SESSION_REDIS_URL", "GDPR_STORE_REDIS_URL"}),
+        ("hmget", {"CHECKPOINT_REDIS_URL", "GDPR_SESSION_REDIS_URL", "GDPR_STORE_REDIS_URL"}),
         ("unlink", {"CHECKPOINT_REDIS_URL", "GDPR_STORE_REDIS_URL", "GDPR_SESSION_REDIS_URL"}),
         ("scan", {"CHECKPOINT_REDIS_URL", "GDPR_STORE_REDIS_URL", "GDPR_SESSION_REDIS_URL"}),
         ("hincrby", {"CHECKPOINT_REDIS_URL"}),
+        ("rename", {"CHECKPOINT_REDIS_URL"}),
+        ("zadd", {"CHECKPOINT_REDIS_URL"}),
         ("evalsha", {"CHECKPOINT_REDIS_URL"}),
         ("memory|usage", {"CHECKPOINT_REDIS_URL"}),
     ],
@@ -90,7 +92,7 @@ def test_keys_that_the_login_may_not_touch_are_named(
         found = failing(check_places(restricted, []))
     assert found == {
         "CHECKPOINT_REDIS_URL: rights": (
-            "the login may not call UNLINK on conversation:metadata:*",
+            "the login may not call RENAME, UNLINK on conversation:metadata:*",
             "ACL SETUSER ... ~conversation:metadata:*",
         ),
         "GDPR_SESSION_REDIS_URL: rights": (
