@@ -204,6 +204,9 @@ conversation_purges = Table(
     Column("orphan_keys", BigInteger, nullable=False),
     Column("confirmed", BigInteger),
     Column("planned_at", TIMESTAMP(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
+    Column("store_id", Uuid),
+    Column("checkpoint_prefix", Text),
+    Column("write_prefix", Text),
     Index("idx_conversation_purges_day", "day"),
 )
 
@@ -247,7 +250,8 @@ conversation_purged_threads = Table(
     PrimaryKeyConstraint("purge_id", "number", name="conversation_purged_threads_pkey"),
     ForeignKeyConstraint(["purge_id"], ["conversation_purges.id"], name="conversation_purged_threads_purge_id_fkey"),
     CheckConstraint(
-        "outcome IN ('deleted', 'moved', 'held', 'gone')", name="conversation_purged_threads_outcome_is_known"
+        "outcome IN ('deleted', 'moved', 'held', 'gone', 'abandoned')",
+        name="conversation_purged_threads_outcome_is_known",
     ),
     Index("idx_conversation_purged_threads_thread_hash", "thread_hash"),
 )
@@ -272,6 +276,7 @@ conversation_purged_sets = Table(
     Column("seconds", Double, nullable=False),
     Column("log_entry_id", Text, nullable=False),
     Column("recorded_at", TIMESTAMP(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
+    Column("threads_abandoned", BigInteger, nullable=False, server_default=text("0")),
     ForeignKeyConstraint(["purge_id"], ["conversation_purges.id"], name="conversation_purged_sets_purge_id_fkey"),
     Index("idx_conversation_purged_sets_day", "day"),
 )

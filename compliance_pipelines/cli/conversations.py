@@ -27,8 +27,9 @@ from compliance_pipelines.settings import load_settings
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from compliance_pipelines.conversations.place import Place
     from compliance_pipelines.conversations.plan import KeptThread, Plan
-    from compliance_pipelines.conversations.record import PurgedSet
+    from compliance_pipelines.conversations.record import OpenPurge, PurgedSet
     from compliance_pipelines.health import HealthCheck
 
 _SHOWN: Final = 20
@@ -124,6 +125,7 @@ def status(*, user: str | None, older_than: int | None, as_json: bool) -> None:
             sets = record.latest_sets(connection, _SETS_SHOWN)
             totals = record.set_totals(connection)
             unfinished = record.open_purges(connection)
+        place = retention.place()
         threads = [
             thread
             for thread in planned.survey.threads.values()
@@ -143,7 +145,11 @@ def status(*, user: str | None, older_than: int | None, as_json: bool) -> None:
         "orphan_keys": planned.orphan_keys,
         "unreadable_keys": planned.survey.unreadable,
         "seconds_past_cutoff": planned.seconds_past_cutoff,
-        "unfinished_purges": len(unfinished),
+        "place": record.place_as_json(place),
+        "unfinished_purges": [
+            {"purge": each.id, "planned_at": each.planned_at.isoformat(), "place": record.place_as_json(each.place)}
+            for each in unfinished
+        ],
         "sets": totals.sets,
         "threads_deleted": totals.threads_deleted,
         "bytes_freed": totals.bytes_freed,
@@ -161,10 +167,33 @@ def status(*, user: str | None, older_than: int | None, as_json: bool) -> None:
         f"removed so far: {totals.threads_deleted:,} conversations, {totals.bytes_freed:,} bytes, "
         f"in {totals.sets:,} sets"
     )
-    if unfinished:
-        click.echo(f"{len(unfinished)} purges were interrupted; the next purge finishes them")
+    _print_unfinished(unfinished, place)
     for purged in sets:
         click.echo(_set_line(purged))
+
+
+def _print_unfinished(unfinished: Sequence[OpenPurge], place: Place) -> None:
+    for each in unfinished:
+        begun = f"plan {each.id} of {each.planned_at:%Y-%m-%d %H:%M} UTC was interrupted"
+        if each.place in {None, place}:
+            click.echo(f"{begun}; the next purge finishes it, `compliance conversations abandon {each.id}` gives it up")
+        else:
+            click.echo(f"{begun}; it is about another Redis or other prefixes, and is not finished here")
+
+
+@conversations.command("abandon")
+@click.argument("number", type=click.IntRange(min=1))
+@click.option("--reason", required=True, help="Why, for the record and the audit log.")
+@click.option(
+    "--redis-is-lost",
+    is_flag=True,
+    help="The plan is about a Redis that is gone for good: give it up without looking there.",
+)
+def abandon(*, number: int, reason: str, redis_is_lost: bool) -> None:
+    """Give up the interrupted plan NUMBER: what it had set aside is put back, and the rest stays."""
+    with _open() as retention:
+        given_up = retention.abandon(number, reason, is_lost=redis_is_lost)
+    click.echo(f"plan {number} is given up: {given_up.threads_abandoned:,} conversations stay")
 
 
 def _print_found(checks: Sequence[HealthCheck]) -> None:
@@ -244,6 +273,7 @@ def _set_line(purged: PurgedSet) -> str:
         (purged.threads_moved, "resumed meanwhile and left alone"),
         (purged.threads_held, "held meanwhile"),
         (purged.threads_gone, "gone before"),
+        (purged.threads_abandoned, "left because the plan was given up"),
         (purged.threads_resurrected, "came back"),
         (purged.orphan_keys_left, "orphaned keys left"),
     ):

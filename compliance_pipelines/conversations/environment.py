@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from compliance_pipelines.conversations.errors import ConversationError, redis_errors
+from compliance_pipelines.conversations.place import store_id_of
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -48,6 +49,7 @@ def bind_environment(client: Client, environment: UUID, *, setting: str) -> bool
     with redis_errors(f"the binding of the Redis of {setting}"):
         new = bool(client.set(ENVIRONMENT_KEY, str(environment), nx=True))
     check_environment(client, environment, setting=setting)
+    store_id_of(client, setting=setting)
     return new
 
 

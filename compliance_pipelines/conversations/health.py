@@ -38,6 +38,7 @@ _READING: Final = {
 }
 _OWN_KEYS: Final = (
     KeyUse("compliance_pipelines:environment", ("GET",)),
+    KeyUse("compliance_pipelines:store", ("GET",)),
     KeyUse("compliance_pipelines:purge:", ("HMGET", "HINCRBY", "EXPIRE", "UNLINK")),
     KeyUse(ASIDE.decode(), (*_REMOVING, "ZRANGE")),
 )

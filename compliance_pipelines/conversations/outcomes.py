@@ -20,6 +20,7 @@ class Outcome(StrEnum):
     MOVED = "moved"
     HELD = "held"
     GONE = "gone"
+    ABANDONED = "abandoned"
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class Removal:
     """What was removed of one conversation.
 
     Attributes:
-        outcome: deleted; moved (somebody went on with it: left alone, or put back); held; gone (nothing was left).
+        outcome: deleted; moved (somebody went on with it: left alone, or put back); held; gone (nothing was left);
+            abandoned (the plan was given up).
         counts: keys removed, by kind.
         bytes_freed: memory of these keys as MEMORY USAGE gave it; None where that is not known any more.
     """

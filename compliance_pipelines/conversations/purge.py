@@ -32,6 +32,7 @@ from compliance_pipelines.conversations.freezing import freeze_orphan, freeze_th
 from compliance_pipelines.conversations.health import require_rights
 from compliance_pipelines.conversations.keys import KeyLayout
 from compliance_pipelines.conversations.outcomes import Outcome, Removal
+from compliance_pipelines.conversations.place import Place, place_of
 from compliance_pipelines.conversations.plan import (
     Plan,
     Selection,
@@ -235,11 +236,14 @@ class Retention:
             )
             connection.commit()
             moment = _not_after(clock, now)
-            finished = tuple(self._carry_out(purge) for purge in record.open_purges(connection))
+            place = self.place()
+            finished = tuple(
+                self._carry_out(purge) for purge in record.open_purges(connection) if purge.place in {None, place}
+            )
             connection.commit()
             plan = self.plan(selection, now=moment)
             refuse_large(plan, self.services.settings, confirmed)
-            frozen = self._freeze(plan, day or utc_day(clock), confirmed)
+            frozen = self._freeze(plan, place, day or utc_day(clock), confirmed)
             self.hook(PurgeStep.FROZEN)
             return PurgeReport(plan, self._carry_out(frozen.purge), finished, frozen.moved, frozen.unwatched)
 
@@ -252,6 +256,59 @@ class Retention:
         """
         check_environment(self.store.client, environment_of(connection), setting="CHECKPOINT_REDIS_URL")
 
+    def place(self) -> Place:
+        """The Redis and the prefixes that this retention looks after.
+
+        Raises:
+            TransientError: Redis does not answer.
+            ConversationError: Redis refuses, or does not say who it is.
+        """
+        return place_of(self.store.client, self.layout, setting="CHECKPOINT_REDIS_URL")
+
+    def abandon(self, purge_id: int, reason: str, *, is_lost: bool = False) -> PurgedSet:
+        """Give up a plan that was not carried out to the end: put back what it had set aside, and record that.
+
+        Args:
+            purge_id: the plan's number.
+            reason: why, for the record.
+            is_lost: the plan is about a Redis or prefixes that are not these; what it had set aside there stays so.
+
+        Raises:
+            ConversationError: there is no such plan, it is about another place, or Redis refuses.
+            TransientError: Redis or PostgreSQL does not answer, or a purge is under way.
+        """
+        with passing_errors_as_transient(_DOING, self.services.engine), _lock(self.services.engine) as connection:
+            found = [purge for purge in record.open_purges(connection) if purge.id == purge_id]
+            connection.commit()
+            if not found:
+                raise ConversationError(
+                    f"there is no unfinished plan {purge_id}: see `compliance conversations status`"
+                )
+            (purge,) = found
+            aside = None
+            if not is_lost:
+                if purge.place not in {None, self.place()}:
+                    raise ConversationError(
+                        f"plan {purge_id} is about another Redis, or other prefixes ({purge.place}), where "
+                        "conversations may be set aside: point CHECKPOINT_REDIS_URL and its prefixes there, or, if "
+                        "that Redis is gone for good, say --redis-is-lost"
+                    )
+                aside = self._aside(purge)
+            for items in self._work(purge, asks=not is_lost):
+                with self.services.engine.begin() as inner:
+                    removals = [Removal(Outcome.ABANDONED)] * len(items)
+                    if aside is not None and not self.store.is_cluster:
+                        ended = aside.end([(item.number, item.frozen, Ending.PUT_BACK) for item in items])
+                        # A removal that was begun stays one.
+                        removals = [
+                            each if each.counts else given_up for each, given_up in zip(ended, removals, strict=True)
+                        ]
+                    record.insert_outcomes(inner, purge.id, list(zip(items, removals, strict=True)))
+            recorded = self._record(purge, None, given_up=reason)
+            if aside is not None:
+                aside.forget_receipt()
+            return recorded
+
     def resurrected(self, survey: Survey) -> list[str]:
         """Thread ids of conversations with activity from before retention removed them: they came back.
 
@@ -262,7 +319,7 @@ class Retention:
             passing_errors_as_transient("the search for what came back", self.services.engine),
             self.services.engine.connect() as connection,
         ):
-            removed = record.deleted_among(connection, list(hashes))
+            removed = record.deleted_among(connection, self.place(), list(hashes))
         return sorted(
             hashes[thread_hash]
             for thread_hash, moment in removed.items()
@@ -271,7 +328,7 @@ class Retention:
 
     # Freezing
 
-    def _freeze(self, plan: Plan, day: date, confirmed: int | None) -> _Freeze:
+    def _freeze(self, plan: Plan, place: Place, day: date, confirmed: int | None) -> _Freeze:
         """Write the plan down."""
         user_hash = None
         if plan.selection.user_id is not None:
@@ -279,7 +336,9 @@ class Retention:
         too_many = plan.survey.keys_seen > self.services.settings.conversation_purge_max_names
         moved = unwatched = 0
         with self.services.engine.begin() as connection:
-            purge_id = record.insert_purge(connection, plan, day=day, user_hash=user_hash, confirmed=confirmed)
+            purge_id = record.insert_purge(
+                connection, plan, place=place, day=day, user_hash=user_hash, confirmed=confirmed
+            )
 
             def items() -> Iterator[WorkItem]:
                 nonlocal moved, unwatched
@@ -347,7 +406,7 @@ class Retention:
 
     def _carry_out(self, purge: OpenPurge) -> PurgedSet:
         """Do what a frozen plan says and what has no outcome yet; look again; record."""
-        aside = Aside(self.store, self.layout, f"compliance_pipelines:purge:{purge.id}".encode())
+        aside = self._aside(purge)
         if self.store.is_cluster:
             self._remove_from_cluster(purge)
             survey = self.survey()
@@ -364,12 +423,16 @@ class Retention:
         aside.forget_receipt()
         return recorded
 
-    def _work(self, purge: OpenPurge) -> Iterator[list[WorkItem]]:
+    def _aside(self, purge: OpenPurge) -> Aside:
+        return Aside(self.store, self.layout, f"compliance_pipelines:purge:{purge.id}".encode())
+
+    def _work(self, purge: OpenPurge, *, asks: bool = True) -> Iterator[list[WorkItem]]:
         """The items without an outcome, in batches; before each the Redis is asked whose it is."""
         after = -1
         while True:
             with self.services.engine.connect() as connection:
-                self.require_environment(connection)
+                if asks:
+                    self.require_environment(connection)
                 items = record.next_work(connection, purge.id, after, _BATCH)
             if not items:
                 return
@@ -470,19 +533,27 @@ class Retention:
             numbers = {item.number for item in held}
             yield connection, [item for item in items if item.number not in numbers], held
 
-    def _record(self, purge: OpenPurge, survey: Survey) -> PurgedSet:
-        """The record, the audit entry and the emptied work list, in one transaction."""
+    def _record(self, purge: OpenPurge, survey: Survey | None, *, given_up: str | None = None) -> PurgedSet:
+        """The record, the audit entry and the emptied work list, in one transaction.
+
+        Args:
+            purge: the plan.
+            survey: what was seen at the end; None where nobody looked.
+            given_up: why the plan was given up; None where it was carried out.
+        """
         with self.services.engine.begin() as connection:
-            removed = record.deleted_threads(connection, purge.id)
-            resurrected = sum(thread_id in survey.threads for thread_id in removed)
+            resurrected = 0
+            if survey is not None:
+                removed = record.deleted_threads(connection, purge.id)
+                resurrected = sum(thread_id in survey.threads for thread_id in removed)
             summed = record.totals(connection, purge.id)
-            entry = self._entry(purge, summed, resurrected)
+            entry = self._entry(purge, summed, resurrected, given_up)
             recorded = record.close_purge(
                 connection,
                 purge,
                 summed,
                 resurrected=resurrected,
-                orphan_keys_left=survey.orphan_keys,
+                orphan_keys_left=0 if survey is None else survey.orphan_keys,
                 log_entry_id=entry.log_entry_id,
             )
             log = AuditLog(self.services.engine, first_day=self.services.settings.audit_log_first_day)
@@ -490,15 +561,17 @@ class Retention:
         self.hook(PurgeStep.RECORDED)
         return recorded
 
-    def _entry(self, purge: OpenPurge, summed: dict[str, Any], resurrected: int) -> UndatedEntry:
+    def _entry(self, purge: OpenPurge, summed: dict[str, Any], resurrected: int, given_up: str | None) -> UndatedEntry:
         return system_entry(
             self.services.settings.audit_log_actor,
             action=ACTION,
             resource_type=_RESOURCE_TYPE,
             resource_id=purge.day.isoformat(),
-            result="success",
+            result="success" if given_up is None else "partial",
             metadata={
                 "purge": purge.id,
+                **({} if purge.place is None else {"place": record.place_as_json(purge.place)}),
+                **({} if given_up is None else {"abandoned": given_up, "threads_abandoned": summed["abandoned"]}),
                 "cutoff": purge.cutoff.isoformat(),
                 "threads_planned": purge.threads_due,
                 "threads_deleted": summed["deleted"],

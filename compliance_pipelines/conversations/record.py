@@ -18,14 +18,16 @@ import pyarrow as pa
 from compliance_pipelines.conversations import sql
 from compliance_pipelines.conversations.freezing import FrozenThread, pack, unpack
 from compliance_pipelines.conversations.outcomes import Outcome, Removal
+from compliance_pipelines.conversations.place import Place
 from compliance_pipelines.postgres.copying import CopyTarget, copy_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import date, datetime
 
     import sqlalchemy
 
+    from compliance_pipelines.conversations.keys import KeyLayout
     from compliance_pipelines.conversations.plan import Plan
 
 _TIME: Final = pa.timestamp("us", tz="UTC")
@@ -115,13 +117,18 @@ class WorkItem:
 
 @dataclass(frozen=True)
 class OpenPurge:
-    """A frozen plan whose set is not recorded yet."""
+    """A frozen plan whose set is not recorded yet.
+
+    Attributes:
+        place: what it is about; None where it was frozen before plans said so.
+    """
 
     id: int
     day: date
     cutoff: datetime
     threads_due: int
     planned_at: datetime
+    place: Place | None = None
 
 
 @dataclass(frozen=True)
@@ -137,6 +144,7 @@ class PurgedSet:
         threads_held: under a legal hold that came after the plan, and left alone.
         threads_gone: of which nothing was left to remove.
         threads_resurrected: removed, and found again by the survey afterwards: a late writer.
+        threads_abandoned: of a plan that was given up; they are as they were.
         orphan_keys_left: orphans that the survey afterwards found.
         key_counts: keys removed, by kind.
         bytes_freed: memory of these keys.
@@ -146,6 +154,7 @@ class PurgedSet:
         seconds: from the plan to the record.
         recorded_at: when it was recorded.
         log_entry_id: the audit entry about it.
+        place: which Redis and which prefixes it is about; None where it was planned before plans said so.
     """
 
     purge_id: int
@@ -156,6 +165,7 @@ class PurgedSet:
     threads_held: int
     threads_gone: int
     threads_resurrected: int
+    threads_abandoned: int
     orphan_keys_left: int
     key_counts: dict[str, int]
     bytes_freed: int
@@ -165,6 +175,7 @@ class PurgedSet:
     seconds: float
     recorded_at: datetime
     log_entry_id: str
+    place: Place | None = None
 
     @property
     def keys_deleted(self) -> int:
@@ -175,6 +186,7 @@ class PurgedSet:
         """The record for a program."""
         return {
             "purge": self.purge_id,
+            "place": place_as_json(self.place),
             "day": self.day.isoformat(),
             "cutoff": self.cutoff.isoformat(),
             "threads_deleted": self.threads_deleted,
@@ -182,6 +194,7 @@ class PurgedSet:
             "threads_held": self.threads_held,
             "threads_gone": self.threads_gone,
             "threads_resurrected": self.threads_resurrected,
+            "threads_abandoned": self.threads_abandoned,
             "orphan_keys_left": self.orphan_keys_left,
             "keys_deleted": self.keys_deleted,
             "key_counts": self.key_counts,
@@ -204,8 +217,14 @@ def _batches(rows: Iterable[dict[str, Any]], schema: pa.Schema) -> Iterator[pa.R
 # Frozen plans
 
 
-def insert_purge(
-    connection: sqlalchemy.Connection, plan: Plan, *, day: date, user_hash: str | None, confirmed: int | None
+def insert_purge(  # noqa: PLR0913 - each by its name
+    connection: sqlalchemy.Connection,
+    plan: Plan,
+    *,
+    place: Place,
+    day: date,
+    user_hash: str | None,
+    confirmed: int | None,
 ) -> int:
     """Write the head of a frozen plan and return its number."""
     selection = {
@@ -230,6 +249,7 @@ def insert_purge(
                 "threads_undated": len(plan.undated),
                 "orphan_keys": plan.orphan_keys,
                 "confirmed": confirmed,
+                **place._asdict(),
             },
         ).scalar_one()
     )
@@ -255,7 +275,7 @@ def insert_work(connection: sqlalchemy.Connection, purge_id: int, items: Iterabl
 def open_purges(connection: sqlalchemy.Connection) -> list[OpenPurge]:
     """Frozen plans that were not carried out to the end, oldest first."""
     return [
-        OpenPurge(row.id, row.day, row.cutoff, row.threads_due, row.planned_at)
+        OpenPurge(row.id, row.day, row.cutoff, row.threads_due, row.planned_at, _place(dict(row._mapping)))  # noqa: SLF001 - SQLAlchemy's documented name
         for row in connection.execute(sql.OPEN_PURGES)
     ]
 
@@ -347,6 +367,7 @@ def close_purge(  # noqa: PLR0913 - each by its name
         summed["held"],
         summed["gone"],
         resurrected,
+        summed["abandoned"],
         orphan_keys_left,
         summed["key_counts"],
         summed["bytes_freed"],
@@ -356,11 +377,23 @@ def close_purge(  # noqa: PLR0913 - each by its name
         float(row.seconds),
         row.recorded_at,
         log_entry_id,
+        purge.place,
     )
 
 
 def _set(row: sqlalchemy.Row[Any]) -> PurgedSet:
-    return PurgedSet(**row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name
+    values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name
+    place = _place(values)
+    return PurgedSet(**{name: value for name, value in values.items() if name not in Place._fields}, place=place)
+
+
+def _place(values: Mapping[str, Any]) -> Place | None:
+    return None if values["store_id"] is None else Place(*(values[name] for name in Place._fields))
+
+
+def place_as_json(place: Place | None) -> dict[str, str] | None:
+    """A place for a program."""
+    return None if place is None else {name: str(value) for name, value in place._asdict().items()}
 
 
 def latest_sets(connection: sqlalchemy.Connection, count: int) -> list[PurgedSet]:
@@ -373,9 +406,10 @@ def sets_of_day(connection: sqlalchemy.Connection, day: date) -> list[PurgedSet]
     return [_set(row) for row in connection.execute(sql.SETS_OF_DAY, {"day": day})]
 
 
-def last_day_done(connection: sqlalchemy.Connection) -> date | None:
-    """The last day whose whole policy was carried out."""
-    found: date | None = connection.execute(sql.LAST_DAY_DONE).scalar_one()
+def last_day_done(connection: sqlalchemy.Connection, layout: KeyLayout) -> date | None:
+    """The last day whose whole policy was carried out for the keys of this layout."""
+    prefixes = {"checkpoint_prefix": layout.checkpoint_prefix, "write_prefix": layout.write_prefix}
+    found: date | None = connection.execute(sql.LAST_DAY_DONE, prefixes).scalar_one()
     return found
 
 
@@ -394,9 +428,9 @@ def set_totals(connection: sqlalchemy.Connection) -> SetTotals:
     return SetTotals(row.sets, row.threads_deleted, row.bytes_freed)
 
 
-def deleted_among(connection: sqlalchemy.Connection, thread_hashes: Sequence[str]) -> dict[str, datetime]:
-    """Which of these conversations retention has removed, and when it did so last."""
-    rows = connection.execute(sql.DELETED_AMONG, {"thread_hashes": list(thread_hashes)})
+def deleted_among(connection: sqlalchemy.Connection, place: Place, thread_hashes: Sequence[str]) -> dict[str, datetime]:
+    """Which of these conversations retention has removed from a place, and when it did so last."""
+    rows = connection.execute(sql.DELETED_AMONG, {"thread_hashes": list(thread_hashes), **place._asdict()})
     return {row.thread_hash: row.removed_at for row in rows}
 
 

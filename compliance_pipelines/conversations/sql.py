@@ -12,13 +12,15 @@ from sqlalchemy import text
 INSERT_PURGE = text("""
     INSERT INTO conversation_purges
         (day, judged_at, cutoff, selection, policy, keys_seen, threads_seen, threads_due, threads_held, threads_exempt,
-         threads_undated, orphan_keys, confirmed)
+         threads_undated, orphan_keys, confirmed, store_id, checkpoint_prefix, write_prefix)
     VALUES (:day, :judged_at, :cutoff, CAST(:selection AS jsonb), CAST(:policy AS jsonb), :keys_seen, :threads_seen,
-            :threads_due, :threads_held, :threads_exempt, :threads_undated, :orphan_keys, :confirmed)
+            :threads_due, :threads_held, :threads_exempt, :threads_undated, :orphan_keys, :confirmed, :store_id,
+            :checkpoint_prefix, :write_prefix)
     RETURNING id
 """)
 OPEN_PURGES = text("""
-    SELECT purge.id, purge.day, purge.cutoff, purge.threads_due, purge.planned_at
+    SELECT purge.id, purge.day, purge.cutoff, purge.threads_due, purge.planned_at, purge.store_id,
+           purge.checkpoint_prefix, purge.write_prefix
     FROM conversation_purges AS purge
     WHERE NOT EXISTS (SELECT FROM conversation_purged_sets AS done WHERE done.purge_id = purge.id)
     ORDER BY purge.id
@@ -49,6 +51,7 @@ TOTALS = text("""
            count(*) FILTER (WHERE outcome = 'moved') AS moved,
            count(*) FILTER (WHERE outcome = 'held') AS held,
            count(*) FILTER (WHERE outcome = 'gone') AS gone,
+           count(*) FILTER (WHERE outcome = 'abandoned') AS abandoned,
            coalesce(sum(bytes_freed), 0)::bigint AS bytes_freed,
            count(*) FILTER (WHERE bytes_freed IS NULL) AS bytes_unknown,
            min(oldest_activity) FILTER (WHERE outcome = 'deleted') AS oldest_activity,
@@ -64,9 +67,9 @@ KEY_COUNTS = text("""
 INSERT_SET = text("""
     INSERT INTO conversation_purged_sets
         (purge_id, day, cutoff, threads_deleted, threads_moved, threads_held, threads_gone, threads_resurrected,
-         orphan_keys_left, key_counts, bytes_freed, bytes_unknown, oldest_activity, newest_activity, seconds,
-         log_entry_id)
-    VALUES (:purge_id, :day, :cutoff, :deleted, :moved, :held, :gone, :resurrected, :orphan_keys_left,
+         orphan_keys_left, threads_abandoned, key_counts, bytes_freed, bytes_unknown, oldest_activity, newest_activity,
+         seconds, log_entry_id)
+    VALUES (:purge_id, :day, :cutoff, :deleted, :moved, :held, :gone, :resurrected, :orphan_keys_left, :abandoned,
             CAST(:key_counts AS jsonb), :bytes_freed, :bytes_unknown, :oldest_activity, :newest_activity,
             extract(epoch FROM clock_timestamp() - :planned_at), :log_entry_id)
     RETURNING seconds, recorded_at
@@ -76,16 +79,21 @@ DELETE_ATTEMPTS = text("DELETE FROM conversation_purge_attempts WHERE purge_id =
 
 _SET: Final = """
     done.purge_id, done.day, done.cutoff, done.threads_deleted, done.threads_moved, done.threads_held,
-    done.threads_gone, done.threads_resurrected, done.orphan_keys_left, done.key_counts, done.bytes_freed,
-    done.bytes_unknown, done.oldest_activity, done.newest_activity, done.seconds, done.recorded_at, done.log_entry_id
+    done.threads_gone, done.threads_resurrected, done.threads_abandoned, done.orphan_keys_left, done.key_counts,
+    done.bytes_freed, done.bytes_unknown, done.oldest_activity, done.newest_activity, done.seconds, done.recorded_at,
+    done.log_entry_id, purge.store_id, purge.checkpoint_prefix, purge.write_prefix
+    FROM conversation_purged_sets AS done JOIN conversation_purges AS purge ON purge.id = done.purge_id
 """
-SETS = text(f"SELECT {_SET} FROM conversation_purged_sets AS done ORDER BY done.purge_id DESC LIMIT :count")  # noqa: S608 - constants only
-SETS_OF_DAY = text(f"SELECT {_SET} FROM conversation_purged_sets AS done WHERE done.day = :day ORDER BY done.purge_id")  # noqa: S608 - constants only
-# Days whose whole policy was carried out: a set of one user, or with another period, does not count.
+SETS = text(f"SELECT {_SET} ORDER BY done.purge_id DESC LIMIT :count")
+SETS_OF_DAY = text(f"SELECT {_SET} WHERE done.day = :day ORDER BY done.purge_id")
+# Days whose whole policy was carried out for these prefixes: a set of one user, with another period, or of a plan that
+# was given up, does not count.
 LAST_DAY_DONE = text("""
     SELECT max(done.day) FROM conversation_purged_sets AS done
     JOIN conversation_purges AS purge ON purge.id = done.purge_id
-    WHERE purge.selection = '{}'::jsonb
+    WHERE purge.selection = '{}'::jsonb AND done.threads_abandoned = 0
+      AND (purge.checkpoint_prefix IS NULL
+           OR (purge.checkpoint_prefix = :checkpoint_prefix AND purge.write_prefix = :write_prefix))
 """)
 SET_TOTALS = text("""
     SELECT count(*) AS sets, coalesce(sum(threads_deleted), 0)::bigint AS threads_deleted,
@@ -95,7 +103,10 @@ SET_TOTALS = text("""
 DELETED_AMONG = text("""
     SELECT thread.thread_hash, max(thread.removed_at) AS removed_at
     FROM conversation_purged_threads AS thread
+    JOIN conversation_purges AS purge ON purge.id = thread.purge_id
     WHERE thread.thread_hash = ANY(:thread_hashes) AND thread.outcome = 'deleted'
+      AND (purge.store_id IS NULL OR (purge.store_id = :store_id AND purge.checkpoint_prefix = :checkpoint_prefix
+                                      AND purge.write_prefix = :write_prefix))
     GROUP BY thread.thread_hash
 """)
 THREAD_HISTORY = text("""

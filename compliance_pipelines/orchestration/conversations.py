@@ -30,7 +30,7 @@ from dagster import (
 from compliance_pipelines.clock import utc_day
 from compliance_pipelines.conversations import record
 from compliance_pipelines.conversations.plan import Plan
-from compliance_pipelines.conversations.purge import Retention
+from compliance_pipelines.conversations.purge import Retention, layout_of
 from compliance_pipelines.conversations.store import open_store
 from compliance_pipelines.holds import active_holds
 from compliance_pipelines.orchestration.assets.conversations import PURGED_SET
@@ -152,7 +152,7 @@ def wanted_days(services: Services) -> list[date]:
     """
     today = utc_day(services.clock())
     with services.engine.connect() as connection:
-        last = record.last_day_done(connection)
+        last = record.last_day_done(connection, layout_of(services.settings))
     if last is None:
         return [today]
     missing = [last + timedelta(days=number) for number in range(1, (today - last).days + 1)]

@@ -20,6 +20,7 @@ from sqlalchemy import text
 
 from compliance_pipelines.conversations import record
 from compliance_pipelines.conversations.environment import ENVIRONMENT_KEY
+from compliance_pipelines.conversations.place import STORE_KEY
 from compliance_pipelines.erasure.redis_binding import bind_redis
 from compliance_pipelines.orchestration import conversations as retention
 from compliance_pipelines.orchestration.assets import conversations as assets
@@ -162,7 +163,7 @@ def test_a_plan_that_is_too_large_fails_with_its_numbers_until_a_person_confirms
     assert failure.user_failure_data.metadata["conversations seen"].value == 3
     assert set(client.scan_iter()) == before
     assert run(definitions, instance, confirm=3).success
-    assert set(client.scan_iter()) == {ENVIRONMENT_KEY.encode()}
+    assert set(client.scan_iter()) == {ENVIRONMENT_KEY.encode(), STORE_KEY.encode()}
 
 
 def test_checks_see_what_is_overdue_orphaned_undated_and_resurrected(

@@ -12,6 +12,7 @@ from redis import Redis
 from compliance_pipelines.audit_log.environment import ensure_environment
 from compliance_pipelines.conversations.connection import connect_url
 from compliance_pipelines.conversations.environment import ENVIRONMENT_KEY, bind_environment
+from compliance_pipelines.conversations.place import STORE_KEY
 from compliance_pipelines.conversations.purge import Retention
 from compliance_pipelines.conversations.store import CheckpointStore
 from compliance_pipelines.settings import Settings
@@ -75,8 +76,8 @@ class World:
         return Retention(services, self.store, **options)  # type: ignore[arg-type]
 
     def names(self) -> set[bytes]:
-        """The names of all keys, without the one that says which environment the Redis is of."""
-        return set(self.client.scan_iter(count=1000)) - {ENVIRONMENT_KEY.encode()}
+        """The names of all keys, without those that say which Redis it is, and of which environment."""
+        return set(self.client.scan_iter(count=1000)) - {ENVIRONMENT_KEY.encode(), STORE_KEY.encode()}
 
     def names_of(self, thread_id: str) -> set[bytes]:
         """Names that hold a thread id, for ids that are no part of another."""

@@ -20,6 +20,7 @@ from compliance_pipelines.conversations.environment import ENVIRONMENT_KEY
 from compliance_pipelines.conversations.errors import ConversationError
 from compliance_pipelines.conversations.health import RETENTION_COMMANDS, RedisUse, check_redis, retention_uses
 from compliance_pipelines.conversations.keys import KeyLayout
+from compliance_pipelines.conversations.place import STORE_KEY
 from compliance_pipelines.conversations.purge import PurgeStep, Retention
 from compliance_pipelines.conversations.store import CheckpointStore
 from compliance_pipelines.database import create_engine
@@ -88,7 +89,7 @@ class Cluster:
         return Retention(self.services, store) if hook is None else Retention(self.services, store, hook)
 
     def names(self) -> set[bytes]:
-        return set(self.client.scan_iter(count=1000)) - {ENVIRONMENT_KEY.encode()}
+        return set(self.client.scan_iter(count=1000)) - {ENVIRONMENT_KEY.encode(), STORE_KEY.encode()}
 
 
 @pytest.fixture
@@ -319,7 +320,7 @@ def test_another_database_has_no_index_and_needs_none(world: World, redis_server
         store.close()
         assert report.purged is not None
         assert report.purged.threads_deleted == 1
-        assert elsewhere.keys() == [ENVIRONMENT_KEY.encode()]
+        assert set(elsewhere.keys()) == {ENVIRONMENT_KEY.encode(), STORE_KEY.encode()}
         elsewhere.flushdb()
     assert world.names() == before
 

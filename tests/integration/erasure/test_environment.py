@@ -10,6 +10,7 @@ import pytest
 
 from compliance_pipelines.conversations.connection import connect_url
 from compliance_pipelines.conversations.environment import ENVIRONMENT_KEY, RedisEnvironmentError
+from compliance_pipelines.conversations.place import STORE_KEY
 from compliance_pipelines.conversations.purge import PurgeStep, Retention
 from compliance_pipelines.conversations.store import CheckpointStore
 from compliance_pipelines.erasure.configured import configured_targets
@@ -48,7 +49,7 @@ def conversation(services: Services, redis: Redis, redis_server: EmbeddedRedis) 
 
 
 def keys(redis: Redis) -> set[bytes]:
-    return set(redis.scan_iter()) - {ENVIRONMENT_KEY.encode()}
+    return set(redis.scan_iter()) - {ENVIRONMENT_KEY.encode(), STORE_KEY.encode()}
 
 
 def break_binding(redis: Redis, how: str) -> str:
