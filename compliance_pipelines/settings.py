@@ -150,6 +150,13 @@ class Settings(BaseSettings):
     conversation_purge_share_from: int = Field(
         default=100, ge=1, description="Planned conversations from which on the share counts."
     )
+    conversation_pace: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="Share of the time in which surveys and purges of conversations may keep Redis busy; what is below "
+        "1 is left to others in pauses.",
+    )
     gdpr_subject_pseudonyms: Literal["none", "hmac"] = Field(
         default="none",
         description="What audit entries about erasures and holds call a person: the user id, or an HMAC of it.",

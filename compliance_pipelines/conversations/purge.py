@@ -25,7 +25,9 @@ from compliance_pipelines.conversations.documents import microseconds, moment_of
 from compliance_pipelines.conversations.environment import check_environment, redis_time
 from compliance_pipelines.conversations.errors import ConversationError
 from compliance_pipelines.conversations.freezing import freeze_orphan, freeze_threads
+from compliance_pipelines.conversations.horizon import horizon_of
 from compliance_pipelines.conversations.keys import KeyLayout
+from compliance_pipelines.conversations.pacing import Pace
 from compliance_pipelines.conversations.plan import (
     Plan,
     Selection,
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
 
     from compliance_pipelines.audit_log.entry import UndatedEntry
     from compliance_pipelines.conversations.freezing import FrozenThread
+    from compliance_pipelines.conversations.horizon import Horizon
     from compliance_pipelines.conversations.plan import Holds, PlannedThread
     from compliance_pipelines.conversations.record import OpenPurge, PurgedSet, WorkItem
     from compliance_pipelines.conversations.store import CheckpointStore
@@ -133,6 +136,7 @@ class Retention:
         self.layout: KeyLayout = layout_of(settings)
         self.owner_rule: OwnerRule = owner_rule_of(settings)
         self.policy = policy_from_settings(settings)
+        self.pace = Pace(settings.conversation_pace)
         self._names: Pseudonyms = pseudonyms_of(self.services)
 
     def survey(self) -> Survey:
@@ -142,26 +146,45 @@ class Retention:
             TransientError: Redis does not answer.
             ConversationError: Redis refuses.
         """
-        return take_survey(self.store, self.layout, key_bytes=self.survey_key_bytes, progress=self.progress)
+        return self._survey()
 
-    def plan(self, selection: Selection = Selection(), *, now: datetime | None = None) -> Plan:  # noqa: B008 - frozen
+    def _survey(self, due_before: Horizon | None = None) -> Survey:
+        return take_survey(
+            self.store,
+            self.layout,
+            key_bytes=self.survey_key_bytes,
+            due_before=due_before,
+            now=self.services.clock(),
+            pace=self.pace,
+            progress=self.progress,
+        )
+
+    def plan(
+        self,
+        selection: Selection = Selection(),  # noqa: B008 - frozen
+        *,
+        now: datetime | None = None,
+        everything: bool = False,
+    ) -> Plan:
         """What would go now; nothing is changed.
 
         Args:
             selection: what to limit the plan to.
             now: the moment that counts; None: the clock's.
+            everything: read every document, not only those of what may be due; then all threads are in the survey.
 
         Raises:
             TransientError: Redis or PostgreSQL does not answer.
             ConversationError: Redis refuses.
         """
-        survey = self.survey()
+        moment = self.services.clock() if now is None else now
+        survey = self._survey(None if everything else horizon_of(self.policy, selection, moment))
         with (
             passing_errors_as_transient("the plan of conversations", self.services.engine),
             self.services.engine.connect() as connection,
         ):
             holds = active_holds(connection)
-        return self.judge(survey, holds, selection, now=now)
+        return self.judge(survey, holds, selection, now=moment)
 
     def judge(
         self,
