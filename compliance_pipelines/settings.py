@@ -162,6 +162,13 @@ class Settings(BaseSettings):
         description="Keys of a Redis up to which conversations of savers without pointers (before 0.1, LangGraph.js) "
         "are removed: for each 500 of them all names are gone through in one step, in which the Redis answers nobody.",
     )
+    conversation_pace: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="Share of the time in which surveys and purges of conversations may keep Redis busy; what is below "
+        "1 is left to others in pauses.",
+    )
     gdpr_subject_pseudonyms: Literal["none", "hmac"] = Field(
         default="none",
         description="What audit entries about erasures and holds call a person: the user id, or an HMAC of it.",

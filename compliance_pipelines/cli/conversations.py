@@ -120,7 +120,7 @@ def status(*, user: str | None, older_than: int | None, as_json: bool) -> None:
         checks = check_checkpoint_redis(retention.services)
         if not as_json:
             _print_found(checks)
-        planned = retention.plan(Selection(user, older_than))
+        planned = retention.plan(Selection(user, older_than), everything=True)
         with retention.services.engine.connect() as connection:
             sets = record.latest_sets(connection, _SETS_SHOWN)
             totals = record.set_totals(connection)
@@ -231,7 +231,7 @@ def _print_due(planned: Plan) -> None:
 
 
 def _print_plan(planned: Plan) -> None:
-    click.echo(f"{len(planned.survey.threads):,} conversations in {planned.survey.keys_seen:,} keys")
+    click.echo(f"{planned.survey.threads_seen:,} conversations in {planned.survey.keys_seen:,} keys")
     _print_due(planned)
     for due in planned.due[:_SHOWN]:
         active = "" if due.thread.newest is None else f"{moment_of(due.thread.newest):%Y-%m-%d}"

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 CHECKPOINT_FIELDS: Final = "$['thread_id','checkpoint_ns','checkpoint_id','checkpoint_ts','metadata']"
+AGE_FIELDS: Final = "$['thread_id','checkpoint_ns','checkpoint_id','checkpoint_ts']"
 CHECKPOINT_TIME: Final = "$.checkpoint.ts"
 CHANNEL_USER: Final = "$.checkpoint.channel_values.user_id"
 INPUT_USER: Final = "$.checkpoint.channel_values.__start__.user_id"
@@ -30,6 +31,7 @@ _UUID_EPOCH: Final = 0x01B21DD213814000
 _UUID_V6: Final = 6
 _UUID_DIGITS: Final = 36
 _VERSION_DIGIT: Final = 14
+_LAST_TICK: Final = 2**60 - 1
 _IDS: Final = 3
 # Year 2262; later "times" are garbage.
 _LATEST_MICROSECONDS: Final = 9_223_372_036_000_000
@@ -55,6 +57,11 @@ def time_of_id(checkpoint_id: str) -> int | None:
         return None
     ticks = ((value >> 80) << 12) | ((value >> 64) & 0x0FFF)
     return _plausible((ticks - _UUID_EPOCH) // 10)
+
+
+def ticks_of(moment: int) -> int:
+    """The count in a UUIDv6 of a moment in microseconds since 1970, within what such an id can hold."""
+    return min(max(moment * 10 + _UUID_EPOCH, 0), _LAST_TICK)
 
 
 def time_of_text(text: object) -> int | None:
@@ -96,11 +103,13 @@ class CheckpointFacts(NamedTuple):
     Attributes:
         time: microseconds since 1970, or None where neither the document nor its id tells.
         user_id: the user that this checkpoint names, or None.
+        is_ahead: whether its own time or the one in its id lies ahead of the present.
     """
 
     ids: DocumentIds
     time: int | None
-    user_id: str | None
+    user_id: str | None = None
+    is_ahead: bool = False
 
 
 def read_ids(values: Sequence[Any] | None) -> DocumentIds | None:
@@ -113,33 +122,49 @@ def read_ids(values: Sequence[Any] | None) -> DocumentIds | None:
     return DocumentIds(stored_id(thread_id), stored_namespace(namespace), stored_id(checkpoint_id))
 
 
-def read_checkpoint(values: Mapping[str, Sequence[Any]] | None) -> CheckpointFacts | None:
-    """The facts of a checkpoint from the values of its four paths; None where it is no saver's document.
+def read_blob_ids(values: Any) -> DocumentIds | None:  # noqa: ANN401 - JSON
+    """The ids of a blob, which has none of a checkpoint; None where it is no saver's."""
+    return read_ids([*values, ""]) if isinstance(values, list) else None
 
-    The time is the checkpoint's own (`ts`), else that in its id, else the time of writing. The user is the first of the
+
+def read_checkpoint(
+    values: Mapping[str, Sequence[Any]] | None, latest: int | None = None, *, fields: str = CHECKPOINT_FIELDS
+) -> CheckpointFacts | None:
+    """The facts of a checkpoint from the values of its paths; None where it is no saver's document.
+
+    The time is the checkpoint's own (`ts`), else that in its id, else the time of writing. What lies ahead of the
+    present is not believed; then the time of writing counts, if the saver kept it. The user is the first of the
     checkpoint's metadata, its channel `user_id`, its input's `user_id`.
+
+    Args:
+        values: the values of each path.
+        latest: the last moment that is not ahead of the present, in microseconds since 1970; None: nothing is.
+        fields: the path of ids, time of writing and metadata, or :data:`AGE_FIELDS`, which leaves the last out.
     """
     if not isinstance(values, dict):
         return None
-    fields = values[CHECKPOINT_FIELDS]
-    ids = read_ids(fields)
+    found_fields = values[fields]
+    ids = read_ids(found_fields)
     if ids is None:
         return None
     written: int | None = None
     user: str | None = None
-    for value in fields[_IDS:]:
+    for value in found_fields[_IDS:]:
         if isinstance(value, str | dict):
             user = user or _user_of_metadata(value)
         else:
             written = time_of_number(value, per_second=1000)
-    time = values[CHECKPOINT_TIME]
-    moment = time_of_text(time[0]) if time else None
-    if moment is None:
-        moment = time_of_id(ids.checkpoint_id)
+    own = values[CHECKPOINT_TIME]
+    moment = time_of_text(own[0]) if own else None
+    of_id = time_of_id(ids.checkpoint_id)
+    is_ahead = latest is not None and max(moment or 0, of_id or 0) > latest
+    time = next((each for each in (moment, of_id) if each is not None), None)
+    if time is None or (latest is not None and time > latest):
+        time = written if written is None or latest is None or written <= latest else None
     for path in (CHANNEL_USER, INPUT_USER):
         found = values.get(path)
         user = user or (_user(found[0]) if found else None)
-    return CheckpointFacts(ids, written if moment is None else moment, user)
+    return CheckpointFacts(ids, time, user, is_ahead)
 
 
 def _user(value: object) -> str | None:

@@ -114,6 +114,12 @@ class KeyLayout:
         prefixes: tuple[tuple[bytes, KeyKind], ...] = self._prefixes  # type: ignore[attr-defined]
         return prefixes
 
+    @property
+    def has_plain_prefixes(self) -> bool:
+        """Whether no prefix begins like another one, so that a name can be compared with each by itself."""
+        prefixes = [prefix for prefix, _ in self.prefixes]
+        return not any(one is not other and one.startswith(other) for one in prefixes for other in prefixes)
+
     def classify(self, key: bytes) -> tuple[KeyKind, bytes] | None:
         """The kind of a key and what follows its prefix; None for a key that is no conversation's.
 

@@ -162,7 +162,7 @@ class Plan:
             "orphan_keys": self.orphan_keys,
             "held_orphans": self.held_orphans,
             "seen": {
-                "threads": len(self.survey.threads),
+                "threads": self.survey.threads_seen,
                 "keys": self.survey.keys_seen,
                 "unreadable_keys": self.survey.unreadable,
             },
@@ -306,7 +306,7 @@ def refuse_large(plan: Plan, settings: Settings, confirmed: int | None) -> None:
     Raises:
         PlanTooLargeError: the plan is too large. It names the numbers.
     """
-    planned, seen = len(plan.due), len(plan.survey.threads)
+    planned, seen = len(plan.due), plan.survey.threads_seen
     if confirmed is not None:
         if planned <= confirmed:
             return

@@ -30,8 +30,10 @@ from compliance_pipelines.conversations.environment import check_environment, re
 from compliance_pipelines.conversations.errors import ConversationError
 from compliance_pipelines.conversations.freezing import freeze_orphan, freeze_threads
 from compliance_pipelines.conversations.health import require_rights
+from compliance_pipelines.conversations.horizon import horizon_of
 from compliance_pipelines.conversations.keys import KeyLayout
 from compliance_pipelines.conversations.outcomes import Outcome, Removal
+from compliance_pipelines.conversations.pacing import Pace
 from compliance_pipelines.conversations.place import Place, place_of
 from compliance_pipelines.conversations.plan import (
     Plan,
@@ -51,13 +53,14 @@ from compliance_pipelines.holds import active_holds, lock_holds
 from compliance_pipelines.settings import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from datetime import date, datetime
 
     import sqlalchemy
 
     from compliance_pipelines.audit_log.entry import UndatedEntry
     from compliance_pipelines.conversations.freezing import FrozenThread
+    from compliance_pipelines.conversations.horizon import Horizon
     from compliance_pipelines.conversations.plan import Holds, PlannedThread
     from compliance_pipelines.conversations.record import OpenPurge, PurgedSet, WorkItem
     from compliance_pipelines.conversations.store import CheckpointStore
@@ -154,6 +157,7 @@ class Retention:
         self.layout: KeyLayout = layout_of(settings)
         self.owner_rule: OwnerRule = owner_rule_of(settings)
         self.policy = policy_from_settings(settings)
+        self.pace = Pace(settings.conversation_pace)
         self._names: Pseudonyms = pseudonyms_of(self.services)
 
     def survey(self) -> Survey:
@@ -163,26 +167,46 @@ class Retention:
             TransientError: Redis does not answer.
             ConversationError: Redis refuses.
         """
-        return take_survey(self.store, self.layout, key_bytes=self.survey_key_bytes, progress=self.progress)
+        return self._survey()
 
-    def plan(self, selection: Selection = Selection(), *, now: datetime | None = None) -> Plan:  # noqa: B008 - frozen
+    def _survey(self, due_before: Horizon | None = None, threads: Collection[str] | None = None) -> Survey:
+        return take_survey(
+            self.store,
+            self.layout,
+            key_bytes=self.survey_key_bytes,
+            due_before=due_before,
+            threads=threads,
+            now=self.services.clock(),
+            pace=self.pace,
+            progress=self.progress,
+        )
+
+    def plan(
+        self,
+        selection: Selection = Selection(),  # noqa: B008 - frozen
+        *,
+        now: datetime | None = None,
+        everything: bool = False,
+    ) -> Plan:
         """What would go now; nothing is changed.
 
         Args:
             selection: what to limit the plan to.
             now: the moment that counts; None: the clock's.
+            everything: read every document, not only those of what may be due; then all threads are in the survey.
 
         Raises:
             TransientError: Redis or PostgreSQL does not answer.
             ConversationError: Redis refuses.
         """
-        survey = self.survey()
+        moment = self.services.clock() if now is None else now
+        survey = self._survey(None if everything else horizon_of(self.policy, selection, moment))
         with (
             passing_errors_as_transient("the plan of conversations", self.services.engine),
             self.services.engine.connect() as connection,
         ):
             holds = active_holds(connection)
-        return self.judge(survey, holds, selection, now=now)
+        return self.judge(survey, holds, selection, now=moment)
 
     def judge(
         self,
@@ -409,19 +433,26 @@ class Retention:
         aside = self._aside(purge)
         if self.store.is_cluster:
             self._remove_from_cluster(purge)
-            survey = self.survey()
+            with self.services.engine.connect() as connection:
+                touched: set[str | None] = {*record.deleted_threads(connection, purge.id)}
+            survey = self._look_again(touched)
             self.hook(PurgeStep.VERIFIED)
         else:
-            is_anything_aside = self._set_aside(purge, aside)
-            if is_anything_aside:
+            touched = self._set_aside(purge, aside)
+            if touched:
                 self.sleep(self.services.settings.conversation_purge_pause_seconds)
-            survey = self.survey()
+            survey = self._look_again(touched)
             self.hook(PurgeStep.VERIFIED)
-            if is_anything_aside:
+            if touched:
                 self._remove_what_is_aside(purge, aside, survey)
         recorded = self._record(purge, survey)
         aside.forget_receipt()
         return recorded
+
+    def _look_again(self, touched: set[str | None]) -> Survey:
+        """What there is of these threads now, and what is left that may be due; None stands for orphans."""
+        horizon = horizon_of(self.policy, Selection(), self.services.clock())
+        return self._survey(horizon, {thread_id for thread_id in touched if thread_id is not None})
 
     def _aside(self, purge: OpenPurge) -> Aside:
         return Aside(self.store, self.layout, f"compliance_pipelines:purge:{purge.id}".encode())
@@ -439,9 +470,9 @@ class Retention:
             after = items[-1].number
             yield items
 
-    def _set_aside(self, purge: OpenPurge, aside: Aside) -> bool:
-        """Set aside what is still as planned; returns whether anything is."""
-        is_anything_aside = False
+    def _set_aside(self, purge: OpenPurge, aside: Aside) -> set[str | None]:
+        """Set aside what is still as planned; returns the ids of threads that are, None for orphans."""
+        touched: set[str | None] = set()
         with self.services.engine.connect() as connection:
             attempted = record.last_attempt(connection, purge.id)
         for items in self._work(purge):
@@ -454,9 +485,10 @@ class Retention:
                 outcomes = [(item, removal) for item, removal in zip(going, taken, strict=True) if removal is not None]
                 # What an interrupted purge may have set aside before the hold came is put back with the rest.
                 outcomes += [(item, Removal(Outcome.HELD)) for item in held if item.number > attempted]
-                is_anything_aside |= len(outcomes) < len(items)
+                ended = {item.number for item, _ in outcomes}
+                touched.update(item.thread_id for item in items if item.number not in ended)
                 record.insert_outcomes(connection, purge.id, outcomes)
-        return is_anything_aside
+        return touched
 
     def _remove_what_is_aside(self, purge: OpenPurge, aside: Aside, survey: Survey) -> None:
         """Remove what is set aside, or put it back where somebody went on with it, or a hold came."""

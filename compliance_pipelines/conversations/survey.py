@@ -1,34 +1,42 @@
-"""The survey: one pass over a Redis that says which conversations there are.
+"""The survey: one pass over a Redis that says which conversations there are, or which may be due.
 
-Here: from keys and documents to threads, namespaces and orphans. Not here: what is due (policy.py), deleting.
+Here: which keys are looked at, in which order. Not here: whose a key is (gathering.py), what need not be read
+(sifting.py), what is due (policy.py), deleting.
 
 Keys are enumerated with SCAN, never through a search index: an index ignores case, splits at commas, stops at 10,000
-results, and may be missing. The ids are those of each document. A key that no document explains is an orphan only if
-what it points to is gone, which is asked for each.
+results, and may be missing.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
 
-from compliance_pipelines.conversations import documents
-from compliance_pipelines.conversations.documents import DocumentIds, read_checkpoint, read_ids, read_note
-from compliance_pipelines.conversations.enumeration import Step, steps
+from compliance_pipelines.clock import system_clock
+from compliance_pipelines.conversations.documents import microseconds
+from compliance_pipelines.conversations.enumeration import names
 from compliance_pipelines.conversations.errors import redis_errors
-from compliance_pipelines.conversations.keys import EMPTY_NAMESPACE, SHALLOW, KeyKind, KeyLayout, encode
+from compliance_pipelines.conversations.gathering import Foreign, Gathering
+from compliance_pipelines.conversations.keys import encode
+from compliance_pipelines.conversations.names import beginnings
+from compliance_pipelines.conversations.pacing import Pace
+from compliance_pipelines.conversations.sifting import HEADS, Sieve
 from compliance_pipelines.conversations.threads import Head, Ownership, ThreadFacts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Iterator, Sequence
+    from datetime import datetime
 
+    from compliance_pipelines.conversations.horizon import Horizon
+    from compliance_pipelines.conversations.keys import KeyLayout
     from compliance_pipelines.conversations.store import CheckpointStore
 
 KEY_BYTES: Final = 96 * 2**20
-_MEMBERS: Final = 1_000
-_OF_SHALLOW: Final = ":" + SHALLOW.decode()
+# Clocks of several machines differ; what is further ahead than this is nobody's present.
+_AHEAD: Final = timedelta(days=1)
+_KEYS_AT_ONCE: Final = 1_000
 
 
 @dataclass(frozen=True)
@@ -74,19 +82,35 @@ class Survey:
 
     Attributes:
         layout: the layout it looked for.
-        threads: the conversations, by thread id in stored form.
+        threads: the conversations, by thread id in stored form; after a survey with a horizon only those that may be
+            due, and those that were asked for.
+        not_due: how many more conversations there are, each of which a document of its own shows to be not due.
         orphans: namespaces of which only pointers and registries are left that point to nothing.
+        ahead: ids of conversations of which a document bears a time ahead of the present.
+        foreign: keys under the savers' names that are no saver's documents; nobody touches them. After a survey
+            with a horizon only those that had to be read.
         keys_seen: all keys of the database, other people's included.
-        unreadable: keys under the savers' prefixes that are no saver's documents; nobody touches them.
         has_keys: whether the names of all keys were kept; False when they took more memory than allowed.
     """
 
     layout: KeyLayout
     threads: dict[str, ThreadFacts] = field(default_factory=dict)
+    not_due: int = 0
     orphans: list[Head] = field(default_factory=list)
+    ahead: set[str] = field(default_factory=set)
+    foreign: Foreign = field(default_factory=Foreign)
     keys_seen: int = 0
-    unreadable: int = 0
     has_keys: bool = True
+
+    @property
+    def threads_seen(self) -> int:
+        """How many conversations there are."""
+        return len(self.threads) + self.not_due
+
+    @property
+    def unreadable(self) -> int:
+        """How many keys under the savers' names are no saver's documents."""
+        return sum(self.foreign.counts.values())
 
     @property
     def orphan_keys(self) -> int:
@@ -95,15 +119,23 @@ class Survey:
         return blobs + sum(1 for head in self.orphans for _ in head.keys(self.layout))
 
 
-def take_survey(
+def take_survey(  # noqa: PLR0913 - each by its name
     store: CheckpointStore,
     layout: KeyLayout,
     *,
     key_bytes: int = KEY_BYTES,
     only: Collection[bytes] | None = None,
+    due_before: Horizon | None = None,
+    threads: Collection[str] | None = None,
+    now: datetime | None = None,
+    pace: Pace | None = None,
     progress: Callable[[int], None] = lambda _: None,
+    remembered_heads: int = HEADS,
 ) -> Survey:
-    """Look at everything in a Redis, in one pass.
+    """Look at a Redis.
+
+    Without a horizon and without threads every document is read. Otherwise all names are seen; with a horizon the
+    documents of what may be due are read, with threads those of these, and with both those of both.
 
     Args:
         store: the Redis.
@@ -111,236 +143,142 @@ def take_survey(
         key_bytes: memory for the names of keys; when they take more, none are kept, and a later pass has to fetch
             those that are wanted.
         only: names of the heads whose keys are to be kept, whatever memory they take; None for all.
+        due_before: what is not due and need not be read; None: everything is read.
+        threads: ids of conversations to read, in stored form; None: no particular ones.
+        now: the present, aware; None: what the clock says.
+        pace: how Redis is shared with others; None: without pauses.
         progress: told how many keys were seen.
+        remembered_heads: how many namespaces to remember as not due; beyond it the survey takes longer.
 
     Raises:
         TransientError: Redis does not answer.
         ConversationError: Redis refuses.
     """
+    latest = microseconds((system_clock() if now is None else now) + _AHEAD)
+    taking = _Taking(store, layout, key_bytes, only, latest, pace or Pace(), progress)
     with redis_errors("the survey of conversations"):
-        pass_ = _Pass(store, layout, key_bytes, only)
-        with steps(store, layout) as taken:
-            for step in taken:
-                pass_.take(step)
-                progress(pass_.survey.keys_seen)
-        return pass_.finish()
+        if due_before is not None:
+            return taking.of_what_may_be_due(due_before, threads or (), remembered_heads)
+        return taking.of_everything() if threads is None else taking.of_threads(threads)
 
 
-class _Pass:
+@dataclass
+class _Taking:
     """One survey under way."""
 
-    def __init__(
-        self, store: CheckpointStore, layout: KeyLayout, key_bytes: int, only: Collection[bytes] | None
-    ) -> None:
-        self._store = store
-        self._layout = layout
-        self._room = key_bytes
-        self._only = only
-        self._heads: dict[str, Head] = {}
-        self._registry_prefix = layout.registry(b"", b"")[:-1]
-        readers = {
-            KeyKind.CHECKPOINT: self._checkpoint,
-            KeyKind.WRITE: self._write,
-            KeyKind.BLOB: self._blob,
-            KeyKind.LATEST_POINTER: self._pointer,
-            KeyKind.METADATA: self._note,
-            KeyKind.WRITE_REGISTRY: self._registry,
-            KeyKind.CURRENT_CHECKPOINT: self._current_checkpoint,
-        }
-        self._readers = [partial(readers[kind], prefix) for prefix, kind in layout.prefixes]
-        self.survey = Survey(layout)
+    store: CheckpointStore
+    layout: KeyLayout
+    key_bytes: int
+    only: Collection[bytes] | None
+    latest: int
+    pace: Pace
+    progress: Callable[[int], None]
+    keys_seen: int = 0
 
-    def take(self, step: Step) -> None:
-        """Look at some keys."""
-        self.survey.keys_seen += step.keys
-        for number, rest, value in step.found:
-            self._readers[number](rest, value)
+    def of_everything(self) -> Survey:
+        gathering = self._gathering()
+        for keys in self._names():
+            gathering.take(keys)
+        return self._survey(gathering)
 
-    def finish(self) -> Survey:
-        """Settle what only the whole tells."""
-        survey = self.survey
-        lonely = [head for head in self._heads.values() if head.thread is None]
-        if self._only is None:
-            survey.orphans = [head for head in lonely if self._is_orphan(head)]
-        else:
-            survey.orphans = [head for head in lonely if head.name in self._only]
-        for thread in survey.threads.values():
-            thread.settle()
-        if not survey.has_keys:
-            self._drop_keys()
+    def of_threads(self, threads: Collection[str]) -> Survey:
+        gathering = self._gathering()
+        for keys in self._under({encode(thread_id) for thread_id in threads}):
+            gathering.take(keys)
+        survey = self._survey(gathering)
+        _keep_whole(survey, threads)
         return survey
 
-    def _drop_keys(self) -> None:
-        """Forget the names of the keys of threads; how many there are stays known."""
-        self.survey.has_keys = False
-        for head in self._heads.values():
-            if head.thread is not None:
-                head.packed = bytearray()
+    def of_what_may_be_due(self, horizon: Horizon, threads: Collection[str], remembered_heads: int) -> Survey:
+        sieve = Sieve(
+            self.store,
+            self.layout,
+            horizon=horizon,
+            latest=self.latest,
+            key_bytes=self.key_bytes,
+            pace=self.pace,
+            heads=remembered_heads,
+        )
+        for keys in self._names():
+            sieve.take(keys)
+        sieve.finish()
+        gathering = self._gathering()
+        for piece in _pieces(sieve.pending):
+            gathering.take(piece)
+        # Whatever of a thread was passed over belongs to a head of which a document says that it is not due.
+        passed_over = {each for each in {*sieve.aged, *threads} if sieve.is_not_due(each)}
+        candidates = {each for each in gathering.threads if not sieve.is_not_due(each)}
+        unsure = sieve.unsure(candidates)
+        keys_seen, foreign = self.keys_seen, gathering.foreign
+        if passed_over or unsure or not sieve.has_names:
+            wanted = candidates | passed_over | set(threads)
+            lonely = {head.name for head in gathering.lonely()}
+            gathering = self._gathering()
+            for keys in self._under({encode(thread_id) for thread_id in wanted} | lonely):
+                gathering.take(keys)
+            candidates = wanted
+        survey = self._survey(gathering)
+        survey.keys_seen = keys_seen
+        survey.foreign = foreign.with_those_of(sieve.foreign)
+        survey.ahead |= sieve.ahead
+        survey.not_due = sieve.not_due - len(passed_over)
+        _keep_whole(survey, candidates)
+        return survey
 
-    # What the heads keep
+    def _names(self) -> Iterator[list[bytes]]:
+        self.keys_seen = 0
+        for keys in names(self.store, self.pace):
+            self.keys_seen += len(keys)
+            yield keys
+            self.progress(self.keys_seen)
 
-    def _head(self, name: str) -> Head:
-        head = self._heads.get(name)
-        if head is None:
-            head = self._heads[name] = Head(encode(name))
-        return head
+    def _under(self, wanted: set[bytes]) -> Iterator[list[bytes]]:
+        """The keys whose names begin with one of some threads or heads, or are theirs without any namespace."""
+        for keys in self._names():
+            found = []
+            for key in keys:
+                named = self.layout.classify(key)
+                if named is not None and any(each in wanted for each in beginnings(named[1])):
+                    found.append(key)
+            if found:
+                yield found
 
-    def _head_of(self, ids: DocumentIds) -> Head:
-        """The head of a document, tied to its thread."""
-        head = self._head(f"{ids.thread_id}:{ids.namespace}")
-        thread = head.thread
-        if thread is None:
-            thread = self._thread(ids.thread_id)
-            head.thread, head.namespace = thread, ids.namespace
-            thread.heads.append(head)
-        elif thread.thread_id != ids.thread_id:
-            other = self._thread(ids.thread_id)
-            thread.entangled = other.entangled = True
-            return self._own_head(other, ids, head.name)
-        return head
+    def _gathering(self) -> Gathering:
+        return Gathering(
+            self.store,
+            self.layout,
+            latest=self.latest,
+            key_bytes=self.key_bytes,
+            only=self.only,
+            pace=self.pace,
+        )
 
-    def _own_head(self, thread: ThreadFacts, ids: DocumentIds, name: bytes) -> Head:
-        """A head beside the one of the same name that another thread has."""
-        for head in thread.heads:
-            if head.namespace == ids.namespace:
-                return head
-        head = Head(name, ids.namespace, thread)
-        thread.heads.append(head)
-        return head
+    def _survey(self, gathering: Gathering) -> Survey:
+        orphans = gathering.finish()
+        return Survey(
+            self.layout,
+            gathering.threads,
+            orphans=orphans,
+            ahead={thread.thread_id for thread in gathering.threads.values() if thread.ahead},
+            foreign=gathering.foreign,
+            keys_seen=self.keys_seen,
+            has_keys=gathering.has_keys,
+        )
 
-    def _thread(self, thread_id: str) -> ThreadFacts:
-        thread = self.survey.threads.get(thread_id)
-        if thread is None:
-            thread = self.survey.threads[thread_id] = ThreadFacts(thread_id)
-        return thread
 
-    def _keep(self, head: Head, kind: KeyKind, tail: bytes, *, whole: bool = False) -> None:
-        if self._only is not None:
-            if head.name not in self._only:
-                head.key_count += 1
-                return
-        elif head.thread is not None and (self._room <= 0 or not self.survey.has_keys):
-            if self.survey.has_keys:
-                self._drop_keys()
-            head.key_count += 1
-            return
-        taken = head.pack_whole(kind, tail) if whole else head.pack(kind, tail)
-        self._room -= taken
+def _keep_whole(survey: Survey, wanted: Collection[str]) -> None:
+    """Drop the threads of which only a part was read: those that begin like a wanted one, or share its names."""
+    ids = set(wanted)
+    survey.threads = {thread_id: thread for thread_id, thread in survey.threads.items() if thread_id in ids}
 
-    # The kinds of keys: prefix, rest of the name, value
 
-    def _checkpoint(self, prefix: bytes, rest: str, value: Any) -> None:  # noqa: ANN401 - JSON
-        facts = read_checkpoint(value)
-        if facts is None:
-            self._unreadable(value)
-            return
-        ids = facts.ids
-        head = self._head_of(ids)
-        thread = head.thread
-        if thread is None:
-            raise AssertionError
-        thread.checkpoints += 1
-        thread.see(facts.time)
-        if facts.user_id is not None:
-            thread.users.add(facts.user_id)
-        plain = "" if ids.namespace == EMPTY_NAMESPACE else ids.namespace
-        if rest == f"{ids.thread_id}:{plain}":
-            head.shallow_id = ids.checkpoint_id
-            return
-        newest = (head.latest_time, head.latest_id)
-        head.latest_time, head.latest_id = max(newest, (facts.time or 0, ids.checkpoint_id))
-        if rest == f"{ids.thread_id}:{ids.namespace}:{ids.checkpoint_id}":
-            self._keep(head, KeyKind.CHECKPOINT, encode(ids.checkpoint_id))
-        else:
-            self._keep(head, KeyKind.CHECKPOINT, prefix + encode(rest), whole=True)
-
-    def _write(self, prefix: bytes, rest: str, value: Any) -> None:  # noqa: ANN401 - JSON
-        ids = read_ids(value)
-        if ids is None:
-            self._unreadable(value)
-            return
-        head = self._head_of(ids)
-        head.writes += 1
-        if ids.checkpoint_id == head.last_write_id:
-            head.last_writes += 1
-        elif ids.checkpoint_id > head.last_write_id:
-            head.last_write_id, head.last_writes = ids.checkpoint_id, 1
-        start = f"{ids.thread_id}:{ids.namespace}:"
-        if rest.startswith(start):
-            self._keep(head, KeyKind.WRITE, encode(rest[len(start) :]))
-        else:
-            self._keep(head, KeyKind.WRITE, prefix + encode(rest), whole=True)
-
-    def _blob(self, prefix: bytes, rest: str, value: Any) -> None:  # noqa: ANN401 - JSON
-        ids = read_ids([*value, ""]) if isinstance(value, list) else None
-        if ids is None:
-            self._unreadable(value)
-            return
-        head = self._head_of(ids)
-        if head.thread is not None:
-            head.thread.blobs += 1
-        self._keep(head, KeyKind.BLOB, prefix + encode(rest), whole=True)
-
-    def _pointer(self, _prefix: bytes, rest: str, value: Any) -> None:  # noqa: ANN401 - JSON
-        if isinstance(value, str):
-            self._head(rest).pointer = encode(value)
-        else:
-            self._unreadable(value)
-
-    def _note(self, _prefix: bytes, rest: str, value: Any) -> None:  # noqa: ANN401 - JSON
-        if isinstance(value, str):
-            self._thread(rest).note = read_note(encode(value))
-        else:
-            self._unreadable(value)
-
-    def _registry(self, prefix: bytes, rest: str, _value: Any) -> None:  # noqa: ANN401 - JSON
-        # Ids of checkpoints hold no colon; where one did, its registry would be found through its members (below).
-        name, _, tail = rest.rpartition(":")
-        head = self._head(name)
-        if prefix == self._registry_prefix:
-            self._keep(head, KeyKind.WRITE_REGISTRY, encode(tail))
-        else:
-            self._keep(head, KeyKind.WRITE_REGISTRY, prefix + encode(rest), whole=True)
-
-    def _current_checkpoint(self, _prefix: bytes, rest: str, value: Any) -> None:  # noqa: ANN401 - JSON
-        name = rest.removesuffix(_OF_SHALLOW)
-        if name == rest:
-            self._unreadable(value)
-        else:
-            self._head(name).has_current = True
-
-    def _unreadable(self, value: object) -> None:
-        """Count a key that is no saver's; one that is gone meanwhile is nothing."""
-        self.survey.unreadable += value is not None
-
-    # Orphans
-
-    def _is_orphan(self, head: Head) -> bool:
-        """Whether nothing that the keys of this head point to is there; what points to something is its thread's."""
-        if head.pointer is not None and any(self._store.exists([head.pointer])):
-            return False
-        registries = [key for kind, key in head.keys(self._layout) if kind is KeyKind.WRITE_REGISTRY]
-        alive = [member for key in registries for member in self._living_members(key)]
-        if alive:
-            self._give_to_thread(head, alive[0])
-        return not alive
-
-    def _living_members(self, registry: bytes) -> Iterable[bytes]:
-        start = 0
-        while True:
-            (members,) = self._store.each([("ZRANGE", registry, start, start + _MEMBERS - 1)])
-            if not isinstance(members, list) or not members:
-                return
-            for member, exists in zip(members, self._store.exists(members), strict=True):
-                if exists:
-                    yield member
-            start += _MEMBERS
-
-    def _give_to_thread(self, head: Head, member: bytes) -> None:
-        """Tie registries to the thread of the write that they name."""
-        ids = read_ids(self._store.json_values([member], documents.WRITE_FIELDS)[0])
-        thread = None if ids is None else self.survey.threads.get(ids.thread_id)
-        if thread is None or not thread.heads:
-            return
-        for kind, key in head.keys(self._layout):
-            thread.heads[0].pack_whole(kind, key)
+def _pieces(pending: dict[bytes, list[bytes]]) -> Iterator[Sequence[bytes]]:
+    """All names, some at a time."""
+    piece: list[bytes] = []
+    for keys in pending.values():
+        piece += keys
+        if len(piece) >= _KEYS_AT_ONCE:
+            yield piece
+            piece = []
+    if piece:
+        yield piece

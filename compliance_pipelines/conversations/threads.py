@@ -145,6 +145,7 @@ class ThreadFacts:
         entangled: another thread's keys have the same names, so that what belongs to whom cannot be told.
         checkpoints: how many it has.
         blobs: how many blobs of old savers it has.
+        ahead: how many of its documents bear a time ahead of the present.
     """
 
     thread_id: str
@@ -156,6 +157,7 @@ class ThreadFacts:
     entangled: bool = False
     checkpoints: int = 0
     blobs: int = 0
+    ahead: int = 0
 
     def see(self, time: int | None) -> None:
         """Take the time of one of its documents into account."""
@@ -164,16 +166,26 @@ class ThreadFacts:
         self.newest = time if self.newest is None else max(self.newest, time)
         self.oldest = time if self.oldest is None else min(self.oldest, time)
 
-    def settle(self) -> None:
-        """Take the times of what has no checkpoint: writes ahead of their checkpoint, or left by it, and notes."""
+    def settle(self, latest: int) -> None:
+        """Take the times of what has no checkpoint: writes ahead of their checkpoint, or left by it, and notes.
+
+        Args:
+            latest: the last moment that is not ahead of the present; what lies ahead tells nothing.
+        """
         for head in self.heads:
             if head.last_write_id and head.last_write_id > max(head.latest_id, head.shallow_id):
                 time = time_of_id(head.last_write_id)
                 if time is not None and not self._has_checkpoint(head, head.last_write_id):
-                    self.see(time)
+                    self._see_unless_ahead(time, latest)
         if self.newest is None and self.note is not None:
-            self.see(self.note.created)
-            self.see(self.note.last_activity)
+            self._see_unless_ahead(self.note.created, latest)
+            self._see_unless_ahead(self.note.last_activity, latest)
+
+    def _see_unless_ahead(self, time: int | None, latest: int) -> None:
+        if time is not None and time > latest:
+            self.ahead += 1
+        else:
+            self.see(time)
 
     @staticmethod
     def _has_checkpoint(head: Head, checkpoint_id: str) -> bool:
