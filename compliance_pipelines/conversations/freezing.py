@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from compliance_pipelines.conversations.environment import ENVIRONMENT_KEY
 from compliance_pipelines.conversations.errors import redis_errors
 from compliance_pipelines.conversations.keys import (
-    DEFAULT_CHECKPOINT_PREFIX,
     EMPTY_NAMESPACE,
     SHALLOW,
     KeyKind,
@@ -125,8 +124,8 @@ def _places(layout: KeyLayout, thread: ThreadFacts, names: dict[bytes, KeyKind])
 
 def _places_of_head(layout: KeyLayout, thread_name: bytes, head: Head) -> Iterator[_Place]:
     yield _Place("pointer", layout.latest_pointer(head.name), KeyKind.LATEST_POINTER, head)
-    if layout.checkpoint_prefix != DEFAULT_CHECKPOINT_PREFIX:
-        yield _Place("default pointer", KeyLayout().latest_pointer(head.name), KeyKind.LATEST_POINTER, head)
+    if (elsewhere := layout.default_pointer(head.name)) is not None:
+        yield _Place("default pointer", elsewhere, KeyKind.LATEST_POINTER, head)
     yield _Place("other", layout.current_checkpoint(head.name), KeyKind.CURRENT_CHECKPOINT, head)
     latest = encode(head.latest_id)
     if latest:

@@ -2,8 +2,10 @@
 
 Here: whose each key is. Not here: which keys are looked at (survey.py, sifting.py), reading them (reading.py).
 
-The ids are those of each document. A key that no document explains is an orphan only if what it points to is gone,
-which is asked for each.
+The ids are those of each document, and its name must be one that a saver gives to a document of these ids: another
+application's prefix may begin like ours. A key that no document explains is an orphan only if what it points to is
+gone, which is asked for each. Names without any prefix of an application (registries, and the pointers of some
+versions) belong to whom they point to.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ from compliance_pipelines.conversations.documents import (
     read_ids,
     read_note,
 )
-from compliance_pipelines.conversations.keys import EMPTY_NAMESPACE, SHALLOW, KeyKind, encode
+from compliance_pipelines.conversations.keys import EMPTY_NAMESPACE, SHALLOW, KeyKind, decode, encode
+from compliance_pipelines.conversations.names import split
 from compliance_pipelines.conversations.reading import read_all
 from compliance_pipelines.conversations.threads import Head, ThreadFacts
 
@@ -32,7 +35,8 @@ if TYPE_CHECKING:
     from compliance_pipelines.conversations.store import CheckpointStore
 
 _MEMBERS: Final = 1_000
-_NAMES_OF_FOREIGN: Final = 100
+_NAMES_OF_FOREIGN: Final = 10_000
+_STUB: Final = [{"has_writes": True}]
 _OF_SHALLOW: Final = ":" + SHALLOW.decode()
 
 
@@ -42,11 +46,22 @@ class Foreign:
 
     Attributes:
         counts: how many begin with each prefix.
-        names: some of them.
+        names: of them, ten thousand at most.
+        others: keys of other applications, by their kind: they carry none of our prefixes and point to another's.
     """
 
     counts: dict[bytes, int] = field(default_factory=dict)
     names: list[bytes] = field(default_factory=list)
+    others: dict[KeyKind, int] = field(default_factory=dict)
+
+    @property
+    def total(self) -> int:
+        """How many there are."""
+        return sum(self.counts.values())
+
+    def leave(self, kind: KeyKind) -> None:
+        """Take a key of another application into account."""
+        self.others[kind] = self.others.get(kind, 0) + 1
 
     def see(self, prefix: bytes, name: bytes) -> None:
         """Take a key into account."""
@@ -59,7 +74,8 @@ class Foreign:
         counts = dict(self.counts)
         for prefix, count in other.counts.items():
             counts[prefix] = counts.get(prefix, 0) + count
-        return Foreign(counts, [*self.names, *other.names][:_NAMES_OF_FOREIGN])
+        others = {kind: self.others.get(kind, 0) + other.others.get(kind, 0) for kind in {*self.others, *other.others}}
+        return Foreign(counts, [*self.names, *other.names][:_NAMES_OF_FOREIGN], others)
 
 
 class Gathering:
@@ -97,6 +113,9 @@ class Gathering:
         self._pace = pace
         self._heads: dict[str, Head] = {}
         self._registry_prefix = layout.registry(b"", b"")[:-1]
+        self._write_prefix = layout.write(b"", b"")[:-1]
+        self._shared: list[tuple[Head, bytes]] = []
+        self._stubs: list[Found] = []
         self._readers: Final = {
             KeyKind.CHECKPOINT: self._checkpoint,
             KeyKind.WRITE: self._write,
@@ -117,6 +136,8 @@ class Gathering:
 
     def finish(self) -> list[Head]:
         """Settle what only the whole tells; returns the orphans."""
+        self._settle_stubs()
+        self._settle_shared()
         lonely = self.lonely()
         orphans = [head for head in lonely if self._is_wanted_orphan(head)]
         for thread in self.threads.values():
@@ -176,6 +197,19 @@ class Gathering:
             thread = self.threads[thread_id] = ThreadFacts(thread_id)
         return thread
 
+    def _keep_named(self, head: Head, kind: KeyKind, found: Found, tail: str) -> None:
+        """Keep a key, under its tail where its name is the usual one with it, else under its whole name."""
+        usual = {
+            KeyKind.CHECKPOINT: self._layout.checkpoint,
+            KeyKind.WRITE: self._layout.write,
+            KeyKind.WRITE_REGISTRY: self._layout.registry,
+        }
+        key = found.key
+        if usual[kind](head.name, encode(tail)) == key:
+            self._keep(head, kind, encode(tail))
+        else:
+            self._keep(head, kind, key, whole=True)
+
     def _keep(self, head: Head, kind: KeyKind, tail: bytes, *, whole: bool = False) -> None:
         if self._only is not None:
             if head.name not in self._only:
@@ -194,9 +228,16 @@ class Gathering:
     def _checkpoint(self, found: Found) -> None:
         facts = read_checkpoint(found.value, self._latest) if isinstance(found.value, dict) else None
         if facts is None:
+            self._unread_checkpoint(found)
+            return
+        ids = facts.ids
+        starts = _starts(ids)
+        shallow = found.rest == f"{ids.thread_id}:{_plain(ids.namespace)}"
+        if not shallow and found.rest not in {
+            f"{start}{end}" for start in starts for end in (ids.checkpoint_id, "shallow")
+        }:
             self._unreadable(found)
             return
-        rest, ids = found.rest, facts.ids
         head = self._head_of(ids)
         thread = head.thread
         if thread is None:
@@ -206,20 +247,37 @@ class Gathering:
         thread.see(facts.time)
         if facts.user_id is not None:
             thread.users.add(facts.user_id)
-        plain = "" if ids.namespace == EMPTY_NAMESPACE else ids.namespace
-        if rest == f"{ids.thread_id}:{plain}":
+        if shallow and not found.is_aside:
             head.shallow_id = ids.checkpoint_id
-            return
-        newest = (head.latest_time, head.latest_id)
-        head.latest_time, head.latest_id = max(newest, (facts.time or 0, ids.checkpoint_id))
-        if rest == f"{ids.thread_id}:{ids.namespace}:{ids.checkpoint_id}":
-            self._keep(head, KeyKind.CHECKPOINT, encode(ids.checkpoint_id))
+        elif shallow:
+            self._keep(head, KeyKind.SHALLOW_CHECKPOINT, found.key, whole=True)
         else:
-            self._keep(head, KeyKind.CHECKPOINT, found.prefix + encode(rest), whole=True)
+            newest = (head.latest_time, head.latest_id)
+            head.latest_time, head.latest_id = max(newest, (facts.time or 0, ids.checkpoint_id))
+            self._keep_named(head, KeyKind.CHECKPOINT, found, ids.checkpoint_id)
+
+    def _unread_checkpoint(self, found: Found) -> None:
+        """One without ids may be what is left of a write to a checkpoint that was gone."""
+        is_empty = isinstance(found.value, dict) and not any(found.value.values())
+        if is_empty and split(KeyKind.CHECKPOINT, encode(found.rest))[0]:
+            self._stubs.append(found)
+        else:
+            self._unreadable(found)
+
+    def _settle_stubs(self) -> None:
+        """Give documents that say nothing but that there are writes to the head of their name."""
+        contents = self._store.json_values([found.key for found in self._stubs], "$")
+        for found, content in zip(self._stubs, contents, strict=True):
+            if content == _STUB:
+                name, checkpoint_id = split(KeyKind.CHECKPOINT, encode(found.rest))
+                self._keep_named(self._head(decode(name)), KeyKind.CHECKPOINT, found, decode(checkpoint_id))
+            elif content is not None:
+                self._unreadable(found)
 
     def _write(self, found: Found) -> None:
         ids = read_ids(found.value)
-        if ids is None:
+        start = None if ids is None else _start_of(found.rest, ids, f"{ids.checkpoint_id}:")
+        if ids is None or start is None:
             self._unreadable(found)
             return
         head = self._head_of(ids)
@@ -228,54 +286,77 @@ class Gathering:
             head.last_writes += 1
         elif ids.checkpoint_id > head.last_write_id:
             head.last_write_id, head.last_writes = ids.checkpoint_id, 1
-        start = f"{ids.thread_id}:{ids.namespace}:"
-        if found.rest.startswith(start):
-            self._keep(head, KeyKind.WRITE, encode(found.rest[len(start) :]))
-        else:
-            self._keep(head, KeyKind.WRITE, found.prefix + encode(found.rest), whole=True)
+        self._keep_named(head, KeyKind.WRITE, found, found.rest[len(start) :])
 
     def _blob(self, found: Found) -> None:
         ids = read_blob_ids(found.value)
-        if ids is None:
+        if ids is None or _start_of(found.rest, ids) is None:
             self._unreadable(found)
             return
         head = self._head_of(ids)
         if head.thread is not None:
             head.thread.blobs += 1
-        self._keep(head, KeyKind.BLOB, found.prefix + encode(found.rest), whole=True)
+        self._keep(head, KeyKind.BLOB, found.key, whole=True)
 
     def _pointer(self, found: Found) -> None:
-        if isinstance(found.value, str):
-            self._head(found.rest).pointer = encode(found.value)
-        else:
+        if not isinstance(found.value, str):
             self._unreadable(found)
+            return
+        target = encode(found.value)
+        head = encode(found.rest)
+        if not target.startswith(self._layout.checkpoint(head, b"")):
+            if split(KeyKind.CHECKPOINT, target)[0].endswith(b":" + head):
+                self.foreign.leave(KeyKind.LATEST_POINTER)
+            else:
+                self._unreadable(found)
+        elif found.key == self._layout.latest_pointer(head):
+            self._head(found.rest).pointer = target
+        else:
+            self._keep(self._head(found.rest), KeyKind.LATEST_POINTER, found.key, whole=True)
 
     def _note(self, found: Found) -> None:
-        if isinstance(found.value, str):
-            self._thread(found.rest).note = read_note(encode(found.value))
-        else:
+        if not isinstance(found.value, str):
             self._unreadable(found)
+            return
+        thread = self._thread(found.rest)
+        thread.note = read_note(encode(found.value))
+        if found.is_aside:
+            head = self._head_of(DocumentIds(found.rest, EMPTY_NAMESPACE, ""))
+            self._keep(head, KeyKind.METADATA, found.key, whole=True)
 
     def _registry(self, found: Found) -> None:
         # Ids of checkpoints hold no colon; where one did, its registry would be found through its members (below).
         name, _, tail = found.rest.rpartition(":")
-        head = self._head(name)
-        if found.prefix == self._registry_prefix:
-            self._keep(head, KeyKind.WRITE_REGISTRY, encode(tail))
+        # Before 0.1, and by shallow savers before 0.3, the root namespace is left empty.
+        head = self._head(name + EMPTY_NAMESPACE if name.endswith(":") else name)
+        if tail == SHALLOW.decode():
+            # Two applications with the same thread share it.
+            self._shared.append((head, found.key))
         else:
-            self._keep(head, KeyKind.WRITE_REGISTRY, found.prefix + encode(found.rest), whole=True)
+            self._keep_named(head, KeyKind.WRITE_REGISTRY, found, tail)
+
+    def _settle_shared(self) -> None:
+        """Keep the registries without the id of a checkpoint whose members are all of our application."""
+        for head, key in self._shared:
+            members = list(self._members(key))
+            if all(member.startswith(self._write_prefix) for member in members):
+                self._keep(head, KeyKind.WRITE_REGISTRY, key, whole=True)
+            else:
+                self.foreign.leave(KeyKind.WRITE_REGISTRY)
 
     def _current_checkpoint(self, found: Found) -> None:
         name = found.rest.removesuffix(_OF_SHALLOW)
         if name == found.rest:
             self._unreadable(found)
+        elif found.is_aside:
+            self._keep(self._head(name), KeyKind.CURRENT_CHECKPOINT, found.key, whole=True)
         else:
             self._head(name).has_current = True
 
     def _unreadable(self, found: Found) -> None:
         """Count a key that is no saver's; one that is gone meanwhile is nothing."""
         if found.value is not None:
-            self.foreign.see(found.prefix, found.prefix + encode(found.rest))
+            self.foreign.see(found.prefix, found.key)
 
     # Orphans
 
@@ -283,21 +364,25 @@ class Gathering:
         """Whether nothing that the keys of this head point to is there; what points to something is its thread's."""
         if head.pointer is not None and any(self._store.exists([head.pointer])):
             return False
-        registries = [key for kind, key in head.keys(self._layout) if kind is KeyKind.WRITE_REGISTRY]
-        alive = [member for key in registries for member in self._living_members(key)]
-        if alive:
-            self._give_to_thread(head, alive[0])
-        return not alive
+        alive = None
+        for key in [key for kind, key in head.keys(self._layout) if kind is KeyKind.WRITE_REGISTRY]:
+            members = list(self._members(key))
+            if not all(member.startswith(self._write_prefix) for member in members):
+                self.foreign.leave(KeyKind.WRITE_REGISTRY)
+                return False
+            there = (member for member, exists in zip(members, self._store.exists(members), strict=True) if exists)
+            alive = alive or next(there, None)
+        if alive is not None:
+            self._give_to_thread(head, alive)
+        return alive is None and any(True for _ in head.keys(self._layout))
 
-    def _living_members(self, registry: bytes) -> Iterable[bytes]:
+    def _members(self, registry: bytes) -> Iterable[bytes]:
         start = 0
         while True:
             (members,) = self._store.each([("ZRANGE", registry, start, start + _MEMBERS - 1)])
             if not isinstance(members, list) or not members:
                 return
-            for member, exists in zip(members, self._store.exists(members), strict=True):
-                if exists:
-                    yield member
+            yield from members
             start += _MEMBERS
 
     def _give_to_thread(self, head: Head, member: bytes) -> None:
@@ -308,3 +393,18 @@ class Gathering:
             return
         for kind, key in head.keys(self._layout):
             thread.heads[0].pack_whole(kind, key)
+
+
+def _plain(namespace: str) -> str:
+    return "" if namespace == EMPTY_NAMESPACE else namespace
+
+
+def _starts(ids: DocumentIds) -> tuple[str, ...]:
+    """How savers begin the names of documents of these ids; the root namespace may be left empty."""
+    usual = f"{ids.thread_id}:{ids.namespace}:"
+    return (usual, f"{ids.thread_id}::") if ids.namespace == EMPTY_NAMESPACE else (usual,)
+
+
+def _start_of(rest: str, ids: DocumentIds, end: str = "") -> str | None:
+    """What a name begins with that is of these ids; None where it is none of theirs."""
+    return next((start for start in _starts(ids) if rest.startswith(start + end)), None)

@@ -14,9 +14,8 @@ from redis import RedisCluster
 
 from compliance_pipelines.conversations.environment import check_environment
 from compliance_pipelines.conversations.errors import ConversationError, redis_errors
-from compliance_pipelines.conversations.keys import KeyKind, KeyLayout
+from compliance_pipelines.conversations.keys import ASIDE, KeyKind, KeyLayout
 from compliance_pipelines.conversations.rights import KeyUse, missing_rights
-from compliance_pipelines.conversations.setting_aside import ASIDE
 from compliance_pipelines.errors import ComplianceError
 from compliance_pipelines.health import HealthCheck
 

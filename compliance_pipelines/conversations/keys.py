@@ -41,6 +41,10 @@ _REGISTRY: Final = b"write_keys_zset:"
 _SHALLOW_REGISTRY: Final = b"write_registry:"
 _CURRENT: Final = b"current_checkpoint:"
 _METADATA: Final = b"conversation:metadata:"
+_DEFAULT_POINTER: Final = b"checkpoint_latest:"
+
+ASIDE: Final = b"compliance_pipelines:aside:"
+"""What stands before the names of keys that are set aside."""
 
 
 class KeyKind(IntEnum):
@@ -80,12 +84,18 @@ def encode(text: str) -> bytes:
 class KeyLayout:
     """The layout under the two prefixes that a saver may be given; the other prefixes are fixed in its code.
 
+    Attributes:
+        checkpoint_prefix: of checkpoints; their pointers and blobs begin with it too.
+        write_prefix: of writes.
+        with_aside: whether what a purge has set aside counts, too.
+
     Raises:
         ConfigurationError: a prefix is empty, or both are the same.
     """
 
     checkpoint_prefix: str = DEFAULT_CHECKPOINT_PREFIX
     write_prefix: str = DEFAULT_WRITE_PREFIX
+    with_aside: bool = False
 
     def __post_init__(self) -> None:
         if not self.checkpoint_prefix or not self.write_prefix or self.checkpoint_prefix == self.write_prefix:
@@ -104,7 +114,10 @@ class KeyLayout:
             (_METADATA, KeyKind.METADATA),
         ]
         if self.checkpoint_prefix != DEFAULT_CHECKPOINT_PREFIX:
-            prefixes.append((b"checkpoint_blob:", KeyKind.BLOB))
+            # Where savers of 0.3 and 0.4 keep it whatever their prefix; what it holds says whose it is.
+            prefixes.append((_DEFAULT_POINTER, KeyKind.LATEST_POINTER))
+        if self.with_aside:
+            prefixes += [(ASIDE + prefix, kind) for prefix, kind in prefixes]
         # The longest first: one prefix may begin like another.
         object.__setattr__(self, "_prefixes", tuple(sorted(prefixes, key=lambda pair: -len(pair[0]))))
 
@@ -142,6 +155,10 @@ class KeyLayout:
     def latest_pointer(self, head: bytes) -> bytes:
         """Name of the pointer to the latest checkpoint of a namespace."""
         return encode(self.checkpoint_prefix) + b"_latest:" + head
+
+    def default_pointer(self, head: bytes) -> bytes | None:
+        """Where savers of 0.3 and 0.4 keep the pointer whatever their prefix; None where that is its own place."""
+        return None if self.checkpoint_prefix == DEFAULT_CHECKPOINT_PREFIX else _DEFAULT_POINTER + head
 
     def write(self, head: bytes, tail: bytes) -> bytes:
         """Name of a write; `tail` is `{checkpoint_id}:{task}:{index}`."""

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from compliance_pipelines.conversations import documents
-from compliance_pipelines.conversations.keys import KeyKind, decode
+from compliance_pipelines.conversations.keys import ASIDE, KeyKind, decode, encode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -52,6 +52,16 @@ class Found(NamedTuple):
     prefix: bytes
     rest: str
     value: Any
+
+    @property
+    def key(self) -> bytes:
+        """The whole name."""
+        return self.prefix + encode(self.rest)
+
+    @property
+    def is_aside(self) -> bool:
+        """Whether a purge has set it aside."""
+        return self.prefix.startswith(ASIDE)
 
 
 def read_all(store: CheckpointStore, layout: KeyLayout, keys: Sequence[bytes], pace: Pace) -> Iterator[Found]:

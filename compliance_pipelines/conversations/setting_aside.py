@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from compliance_pipelines.conversations.errors import redis_errors
 from compliance_pipelines.conversations.freezing import FrozenThread
-from compliance_pipelines.conversations.keys import KeyKind
+from compliance_pipelines.conversations.keys import ASIDE, KeyKind
 from compliance_pipelines.conversations.outcomes import Outcome, Removal
 from compliance_pipelines.conversations.scripts import READ_FUNCTION, STATE_FUNCTION, Script
 from compliance_pipelines.conversations.threads import split_packed
@@ -32,9 +32,6 @@ if TYPE_CHECKING:
     from compliance_pipelines.conversations.store import CheckpointStore
 
 T = TypeVar("T")
-
-ASIDE: Final = b"compliance_pipelines:aside:"
-"""What stands before the names of keys that are set aside."""
 
 _KEYS_PER_STEP: Final = 1_000
 _THREADS_PER_PIPELINE: Final = 50

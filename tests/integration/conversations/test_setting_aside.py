@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from langgraph.checkpoint.base.id import uuid6
 
+from compliance_pipelines.conversations.keys import ASIDE
 from compliance_pipelines.conversations.purge import PurgeStep
-from compliance_pipelines.conversations.setting_aside import ASIDE
 from tests.integration.conversations.test_purge import at_step
 
 if TYPE_CHECKING:
