@@ -37,6 +37,8 @@ class Horizon:
 
     def idle_of(self, thread_id: str) -> int:
         """Activity since then keeps this conversation."""
+        if not self.prefixes:
+            return self.idle
         return max([self.idle, *(bound for prefix, bound in self.prefixes if thread_id.startswith(prefix))])
 
 

@@ -119,7 +119,13 @@ class KeyLayout:
         if self.with_aside:
             prefixes += [(ASIDE + prefix, kind) for prefix, kind in prefixes]
         # The longest first: one prefix may begin like another.
-        object.__setattr__(self, "_prefixes", tuple(sorted(prefixes, key=lambda pair: -len(pair[0]))))
+        ordered = tuple(sorted(prefixes, key=lambda pair: -len(pair[0])))
+        object.__setattr__(self, "_prefixes", ordered)
+        by_start: dict[bytes, tuple[tuple[bytes, KeyKind], ...]] = {}
+        for prefix, kind in ordered:
+            start = prefix[: prefix.index(_SEPARATOR) + 1]
+            by_start[start] = (*by_start.get(start, ()), (prefix, kind))
+        object.__setattr__(self, "_by_start", by_start)
 
     @property
     def prefixes(self) -> tuple[tuple[bytes, KeyKind], ...]:
@@ -138,7 +144,8 @@ class KeyLayout:
 
         Checkpoints of shallow savers are `CHECKPOINT` here: only the document tells them apart.
         """
-        for prefix, kind in self.prefixes:
+        by_start: dict[bytes, tuple[tuple[bytes, KeyKind], ...]] = self._by_start  # type: ignore[attr-defined]
+        for prefix, kind in by_start.get(key[: key.find(_SEPARATOR) + 1], ()):
             if key.startswith(prefix):
                 return kind, key[len(prefix) :]
         return None

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
     from compliance_pipelines.conversations.keys import KeyLayout
     from compliance_pipelines.conversations.pacing import Pace
-    from compliance_pipelines.conversations.store import CheckpointStore
+    from compliance_pipelines.conversations.store import Asked, CheckpointStore
 
 # A pipeline of so many commands keeps others waiting for about 0.2 ms.
-_COMMANDS: Final = 25
+COMMANDS_AT_ONCE: Final = 25
 
 _PATHS: Final[dict[KeyKind, tuple[str, ...]]] = {
     KeyKind.CHECKPOINT: (
@@ -33,7 +33,7 @@ _PATHS: Final[dict[KeyKind, tuple[str, ...]]] = {
     KeyKind.WRITE: (documents.WRITE_FIELDS,),
     KeyKind.BLOB: (documents.BLOB_FIELDS,),
 }
-_AGE_PATHS: Final = (documents.AGE_FIELDS, documents.CHECKPOINT_TIME)
+_PATHS_OF_DOCUMENTS: Final = {**_PATHS, KeyKind.CHECKPOINT: (documents.AGE_FIELDS, documents.CHECKPOINT_TIME)}
 _STRINGS: Final = frozenset({KeyKind.LATEST_POINTER, KeyKind.METADATA})
 
 
@@ -74,20 +74,30 @@ def read_all(store: CheckpointStore, layout: KeyLayout, keys: Sequence[bytes], p
     commands = [command for kind, key, _ in known if (command := _command(kind, key))]
     answers = _answers(store, commands, pace)
     for kind, key, rest in known:
-        value = True
-        if kind in _PATHS or kind in _STRINGS:
-            value = next(answers)
+        value: Any = True
+        if kind in _PATHS:
+            value = json_value(next(answers))
+        elif kind in _STRINGS:
+            value = _text(next(answers))
         yield Found(kind, key[: len(key) - len(rest)], decode(rest), value)
 
 
-def read_documents(store: CheckpointStore, keys: Sequence[tuple[KeyKind, bytes]], pace: Pace) -> list[Any]:
-    """Of each document the ids, and of checkpoints the times.
+def ask_for_documents(store: CheckpointStore, keys: Iterable[tuple[KeyKind, bytes]]) -> Asked:
+    """Ask of each document the ids, and of checkpoints the times; :func:`json_value` takes an answer apart.
+
+    Raises:
+        redis.exceptions.RedisError: the connection is lost.
+    """
+    return store.ask([("JSON.GET", key, *_PATHS_OF_DOCUMENTS[kind]) for kind, key in keys])
+
+
+def read_documents(store: CheckpointStore, keys: Iterable[tuple[KeyKind, bytes]], pace: Pace) -> Iterator[object]:
+    """The answers of :func:`ask_for_documents`, for any number of keys.
 
     Raises:
         redis.exceptions.RedisError: Redis does not answer, or refuses.
     """
-    commands = [("JSON.GET", key, *(_AGE_PATHS if kind is KeyKind.CHECKPOINT else _PATHS[kind])) for kind, key in keys]
-    return list(_answers(store, commands, pace))
+    return _answers(store, (("JSON.GET", key, *_PATHS_OF_DOCUMENTS[kind]) for kind, key in keys), pace)
 
 
 def _command(kind: KeyKind, key: bytes) -> tuple[Any, ...] | None:
@@ -96,25 +106,40 @@ def _command(kind: KeyKind, key: bytes) -> tuple[Any, ...] | None:
     return ("GET", key) if kind in _STRINGS else None
 
 
-def _answers(store: CheckpointStore, commands: Iterable[tuple[Any, ...]], pace: Pace) -> Iterator[Any]:
+def _answers(store: CheckpointStore, commands: Iterable[tuple[Any, ...]], pace: Pace) -> Iterator[object]:
+    """The answers; at full pace the next commands are sent before those of the last ones are handed on."""
     remaining = iter(commands)
-    while batch := list(islice(remaining, _COMMANDS)):
-        with pace.step():
-            answers = store.each(batch)
-        for (name, *_), answer in zip(batch, answers, strict=True):
-            yield _value(answer, is_json=name == "JSON.GET")
+    ahead: Asked | None = None
+    try:
+        while batch := list(islice(remaining, COMMANDS_AT_ONCE)):
+            asked, ahead = ahead, None
+            if pace.is_full:
+                ahead = store.ask(batch)
+                answers = [] if asked is None else asked.answers()
+            else:
+                with pace.step():
+                    answers = store.each(batch)
+            yield from answers
+        asked, ahead = ahead, None
+        if asked is not None:
+            yield from asked.answers()
+    finally:
+        if ahead is not None:
+            ahead.abandon()
 
 
-def _value(answer: object, *, is_json: bool) -> Any:  # noqa: ANN401 - JSON
-    if answer is None:
-        return None
+def json_value(answer: object) -> Any:  # noqa: ANN401 - JSON
+    """What `JSON.GET` answered: None where the key is gone, False where it is of another type."""
     if isinstance(answer, bytes):
-        text = decode(answer)
-        if not is_json:
-            return text
         try:
-            return json.loads(text)
+            return json.loads(decode(answer))
         except ValueError:
             return False
     # redis-py has read it already once somebody has used the client's `json()`; anything else is of another type.
-    return answer if isinstance(answer, dict | list) else False
+    return answer if answer is None or isinstance(answer, dict | list) else False
+
+
+def _text(answer: object) -> str | bool | None:
+    if isinstance(answer, bytes):
+        return decode(answer)
+    return None if answer is None else False

@@ -15,6 +15,7 @@ under its name has to be read.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from compliance_pipelines.conversations.documents import (
@@ -22,6 +23,7 @@ from compliance_pipelines.conversations.documents import (
     read_blob_ids,
     read_checkpoint,
     read_ids,
+    time_of_text,
 )
 from compliance_pipelines.conversations.gathering import Foreign
 from compliance_pipelines.conversations.keys import EMPTY_NAMESPACE, KeyKind, decode, encode
@@ -33,7 +35,7 @@ from compliance_pipelines.conversations.names import (
     id_at,
     split,
 )
-from compliance_pipelines.conversations.reading import read_documents
+from compliance_pipelines.conversations.reading import COMMANDS_AT_ONCE, ask_for_documents, json_value, read_documents
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,15 +44,27 @@ if TYPE_CHECKING:
     from compliance_pipelines.conversations.horizon import Horizon
     from compliance_pipelines.conversations.keys import KeyLayout
     from compliance_pipelines.conversations.pacing import Pace
-    from compliance_pipelines.conversations.store import CheckpointStore
+    from compliance_pipelines.conversations.store import Asked, CheckpointStore
 
 # As many heads as are remembered as not due. More of them cost time (they are asked about again) and no memory.
 HEADS: Final = 2_000_000
-_ASKED_AT_ONCE: Final = 25
 # What Python takes for a name in a list, beside its bytes.
 _PER_NAME: Final = 48
 _PER_HEAD: Final = 300
-_ROOT: Final = b":" + EMPTY_NAMESPACE.encode()
+_EMPTY: Final = EMPTY_NAMESPACE.encode()
+_ROOT: Final = b":" + _EMPTY
+# The answer of a checkpoint in which nothing is missing and nothing escaped: thread, namespace, id, [time of writing],
+# and `ts` before or behind them.
+_TEXT: Final = rb'"([^"\\]+)"'
+_USUAL: Final = re.compile(
+    rb'\{(?:"[^"]*\.ts":\['
+    + _TEXT
+    + rb'\],)?"[^"]*\]":\['
+    + b",".join([_TEXT] * 3)
+    + rb'(?:,(?:[0-9.e+]+|null))?\](?:,"[^"]*\.ts":\['
+    + _TEXT
+    + rb"\])?\}"
+)
 _WITH_IDS: Final = frozenset({KeyKind.CHECKPOINT, KeyKind.WRITE, KeyKind.WRITE_REGISTRY})
 _HEAD_OF: Final[dict[KeyKind, Callable[[bytes], bytes]]] = {
     KeyKind.LATEST_POINTER: bytes,
@@ -128,6 +142,8 @@ class Sieve:
         # Threads that are not due and of which another head than the root is remembered.
         self._elsewhere: set[bytes] = set()
         self._questions: list[_Question] = []
+        self._under_way: list[_Question] = []
+        self._asked: Asked | None = None
         self._asking: set[bytes] = set()
         self._later: list[bytes] = []
         self._is_plain = layout.has_plain_prefixes
@@ -170,18 +186,19 @@ class Sieve:
         """Sift some names."""
         for key in self._unknown(keys):
             self._look_at(key)
-        while self._later:
-            self._ask()
-            again, self._later = self._later, []
-            for key in again:
-                self._look_at(key)
-        if len(self._questions) >= _ASKED_AT_ONCE:
+        while len(self._questions) >= COMMANDS_AT_ONCE:
             self._ask()
 
     def finish(self) -> None:
         """Ask what is left to ask, and drop the old namespaces of threads that are not due."""
-        self._ask()
+        while self._questions or self._asked is not None:
+            self._ask()
         self._drop_old_heads_of_young_threads()
+
+    def abandon(self) -> None:
+        """Give up what was asked."""
+        if self._asked is not None:
+            self._asked.abandon()
 
     def _unknown(self, keys: Sequence[bytes]) -> Sequence[bytes]:
         """The names that do not begin with a head that is known; nine in ten do, so that this must be quick."""
@@ -194,11 +211,11 @@ class Sieve:
             key
             for key in keys
             if not (
-                (key[of_write:-_AFTER_HEAD_OF_WRITE] in young and key.startswith(write))
-                or (key[of_registry:-_AFTER_HEAD] in young and key.startswith(registry))
+                (key[of_write:-_AFTER_HEAD_OF_WRITE] in young and key[:of_write] == write)
+                or (key[of_registry:-_AFTER_HEAD] in young and key[:of_registry] == registry)
                 or (
                     key[of_checkpoint:-_AFTER_HEAD] in young
-                    and key.startswith(checkpoint)
+                    and key[:of_checkpoint] == checkpoint
                     and low <= key[-_AFTER_HEAD:] <= high
                 )
             )
@@ -250,7 +267,7 @@ class Sieve:
         self._questions.append(question)
 
     def _question_head(self, question: _Question) -> None:
-        """One question about a head at a time."""
+        """One question about a head at a time; until it is answered, its further keys wait."""
         if question.head in self._asking:
             self._later.append(question.key)
         else:
@@ -258,14 +275,59 @@ class Sieve:
             self._questions.append(question)
 
     def _ask(self) -> None:
-        questions, self._questions = self._questions, []
-        self._asking.clear()
-        values = read_documents(self._store, [(each.kind, each.document) for each in questions], self._pace)
-        for question, value in zip(questions, values, strict=True):
-            if question.kind is KeyKind.CHECKPOINT:
-                self._answer(question, value)
-            else:
-                self._answer_with_ids(question, value)
+        """Ask some questions, and take the answers to those that were asked before; Redis and we work side by side."""
+        questions, self._questions = self._questions[:COMMANDS_AT_ONCE], self._questions[COMMANDS_AT_ONCE:]
+        documents = [(each.kind, each.document) for each in questions]
+        if not self._pace.is_full:
+            with self._pace.step():
+                answers = ask_for_documents(self._store, documents).answers()
+            self._take_answers(questions, answers)
+            return
+        before, asked = self._under_way, self._asked
+        self._under_way, self._asked = questions, ask_for_documents(self._store, documents) if questions else None
+        if asked is not None:
+            self._take_answers(before, self._answers_of(asked))
+
+    def _answers_of(self, asked: Asked) -> list[Any]:
+        try:
+            return asked.answers()
+        except BaseException:
+            self.abandon()
+            raise
+
+    def _take_answers(self, questions: Sequence[_Question], answers: Sequence[Any]) -> None:
+        for question, answer in zip(questions, answers, strict=True):
+            self._asking.discard(question.head)
+            if question.kind is not KeyKind.CHECKPOINT:
+                self._answer_with_ids(question, json_value(answer))
+            elif not (isinstance(answer, bytes) and self._is_answered_at_once(question, answer)):
+                self._answer(question, json_value(answer))
+        again, self._later = self._later, []
+        for key in again:
+            self._look_at(key)
+
+    def _is_answered_at_once(self, question: _Question, answer: bytes) -> bool:
+        """Take the usual answer, that of a young checkpoint at its own name, in a tenth of the time; any other not."""
+        found = _USUAL.fullmatch(answer)
+        if found is None:
+            return False
+        before, thread, namespace, checkpoint_id, behind = found.groups()
+        head = b"%b:%b" % (thread, namespace)
+        if (
+            head != question.head
+            or not question.document.endswith(head + b":" + checkpoint_id)
+            or not self._low <= checkpoint_id <= self._high
+            or (namespace != _EMPTY and head.endswith(_ROOT))
+        ):
+            return False
+        time = time_of_text(decode(before or behind or b""))
+        if time is None or not self._horizon.idle_of(decode(thread)) <= time <= self._latest:
+            return False
+        if self._horizon.age is not None and time < self._horizon.age:
+            return False
+        if not self._is_young(head):
+            self._remember(head, thread)
+        return True
 
     def _answer(self, question: _Question, value: Any) -> None:  # noqa: ANN401 - JSON
         """Take what a checkpoint says."""
@@ -390,8 +452,8 @@ class Sieve:
             redis.exceptions.RedisError: Redis does not answer, or refuses.
         """
         kinds = [named[0] for key in keys if (named := self._layout.classify(key)) is not None]
-        values = read_documents(self._store, list(zip(kinds, keys, strict=True)), self._pace)
-        return [_ids(kind, value) for kind, value in zip(kinds, values, strict=True)]
+        answers = read_documents(self._store, zip(kinds, keys, strict=True), self._pace)
+        return [_ids(kind, json_value(answer)) for kind, answer in zip(kinds, answers, strict=True)]
 
 
 def _ids(kind: KeyKind, value: Any) -> DocumentIds | None:  # noqa: ANN401 - JSON

@@ -11,6 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 import redis.exceptions
+from hiredis import pack_command
 from redis import RedisCluster
 
 from compliance_pipelines.conversations.connection import connect
@@ -97,6 +98,74 @@ class CheckpointStore:
                     raise _with_command(answer, command)
                 answers.append(answer)
         return answers
+
+    def ask(self, commands: Sequence[tuple[Any, ...]]) -> Asked:
+        """Send commands and go on; the answers are fetched later, unless this is a cluster, which is asked then.
+
+        Raises:
+            redis.exceptions.RedisError: the connection is lost.
+        """
+        return Asked(self, commands)
+
+
+class Asked:
+    """Commands that were sent, or are about to be; `answers` or `abandon` must follow.
+
+    Args:
+        store: the Redis.
+        commands: as for :meth:`CheckpointStore.each`.
+    """
+
+    def __init__(self, store: CheckpointStore, commands: Sequence[tuple[Any, ...]]) -> None:
+        self._store = store
+        self._commands = commands
+        self._connection: Any = None
+        if not store.is_cluster:
+            self._connection = _pool(store).get_connection()
+            try:
+                self._connection.send_packed_command([b"".join(map(pack_command, commands))])
+            except BaseException:
+                self.abandon()
+                raise
+
+    def answers(self) -> list[Any]:
+        """The answers, as :meth:`CheckpointStore.each` gives them.
+
+        Raises:
+            redis.exceptions.RedisError: as for it.
+        """
+        if self._connection is None:
+            return self._store.each(self._commands)
+        read = self._connection.read_response
+        answers: list[Any] = []
+        try:
+            for command in self._commands:
+                try:
+                    answers.append(read())
+                except redis.exceptions.ResponseError as error:
+                    if not is_of_another_type(error):
+                        raise _with_command(error, command) from None
+                    answers.append(error)
+        except BaseException:
+            self.abandon()
+            raise
+        self._release()
+        return answers
+
+    def abandon(self) -> None:
+        """Give the answers up; they must not be taken for those of other commands."""
+        if self._connection is not None:
+            self._connection.disconnect()
+            self._release()
+
+    def _release(self) -> None:
+        _pool(self._store).release(self._connection)
+        self._connection = None
+
+
+def _pool(store: CheckpointStore) -> Any:  # noqa: ANN401 - of whichever connections
+    client: Any = store.client
+    return client.connection_pool
 
 
 def _with_command(error: Exception, command: tuple[Any, ...]) -> Exception:

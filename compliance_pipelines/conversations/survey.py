@@ -199,9 +199,13 @@ class _Taking:
             pace=self.pace,
             heads=remembered_heads,
         )
-        for keys in self._names():
-            sieve.take(keys)
-        sieve.finish()
+        try:
+            for keys in self._names():
+                sieve.take(keys)
+            sieve.finish()
+        except BaseException:
+            sieve.abandon()
+            raise
         gathering = self._gathering()
         for piece in _pieces(sieve.pending):
             gathering.take(piece)
