@@ -403,7 +403,8 @@ class Sieve:
         if names is None:
             names = self.pending[head] = []
             self._bytes += _PER_HEAD
-        elif not self.has_names and (len(names) > 1 or self._has_document(names)):
+        elif not self.has_names and (not self._is_document(key) or self._has_document(names)):
+            # One document of each head has to be kept: it alone says whose the head is.
             return
         names.append(key)
         self._bytes += len(key) + _PER_NAME
