@@ -16,6 +16,10 @@ class RequestNotFoundError(ErasureError):
     """There is no request of this number."""
 
 
+class RequestEndedError(ErasureError):
+    """The request has ended, so that nothing can be decided about it any more."""
+
+
 class RequestBusyError(TransientError):
     """Another process is carrying the request out."""
 

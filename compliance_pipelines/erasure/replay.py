@@ -2,6 +2,9 @@
 
 Here: whom to erase again, and a request for each. Not here: carrying the requests out (runner.py).
 
+Not erased again is who was erased by mistake, or withdrew the request before it was carried out: the entries of those
+decisions name the deletion records that stand for no erasure any more.
+
 A backup of Redis or of an application's database that was made at T brings back whatever was erased after T. The record
 in PostgreSQL says whom that concerns. Where PostgreSQL itself came back from a backup, the record ends at T as well,
 and with it the audit log; what the archives hold of later days is found there, and what neither holds is lost to us:
@@ -13,15 +16,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from compliance_pipelines.erasure import sql
-from compliance_pipelines.erasure.deletion_records import deletion_records
-from compliance_pipelines.erasure.record import Case, NewRequest, record_request
+from compliance_pipelines.erasure.deletion_records import found_records
+from compliance_pipelines.erasure.record import NewRequest, cases_closed_since, record_request
 from compliance_pipelines.pseudonyms import is_pseudonym, subjects_from_settings
 
 if TYPE_CHECKING:
     from collections.abc import Collection
     from datetime import datetime
 
+    from compliance_pipelines.erasure.case import Case, Closure
     from compliance_pipelines.services import Services
 
 REASON: Final = "gdpr_article_17_replay_after_restore"
@@ -36,12 +39,14 @@ class Erased:
         request_id: of the last request for them; None where only the audit log knows of it.
         log_entry_id: the deletion record.
         erased_at: when it was recorded.
+        aliases: further ids of the person.
     """
 
     user_id: str
     request_id: int | None
     log_entry_id: str
     erased_at: datetime
+    aliases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,11 +76,14 @@ def plan_replay(services: Services, since: datetime, *, candidates: Collection[s
     """
     subjects = subjects_from_settings(services.settings)
     with services.engine.connect() as connection:
-        closed = connection.execute(sql.CLOSED_SINCE, {"since": since}).all()
-    people = {row.user_id: Erased(row.user_id, row.id, row.log_entry_id, row.closed_at) for row in closed}
+        closed = cases_closed_since(connection, since)
+    people = {case.user_id: _erased(case, case.closure) for case in closed if case.closure is not None}
+    found = found_records(services, since)
     by_name = {name: user_id for user_id in (*candidates, *people) for name in subjects.names(user_id)}
     unknown: list[str] = []
-    for record in deletion_records(services, since):
+    for record in found.deletions:
+        if record.log_entry_id in found.revoked:
+            continue
         user_id = by_name.get(record.name)
         if user_id is None and is_pseudonym(record.name):
             unknown.append(record.log_entry_id)
@@ -85,6 +93,11 @@ def plan_replay(services: Services, since: datetime, *, candidates: Collection[s
     return ReplayPlan(tuple(sorted(people.values(), key=lambda each: each.erased_at)), tuple(unknown))
 
 
+def _erased(case: Case, closure: Closure) -> Erased:
+    aliases = case.identifiers.all[1:]
+    return Erased(case.user_id, case.request.id, closure.log_entry_id, closure.closed_at, aliases)
+
+
 def request_replays(services: Services, plan: ReplayPlan, *, requested_by: str) -> list[Case]:
     """Record a request for each person of a plan; one who has an open request keeps that one.
 
@@ -92,6 +105,16 @@ def request_replays(services: Services, plan: ReplayPlan, *, requested_by: str) 
         The requests, to be carried out.
     """
     return [
-        record_request(services, NewRequest(each.user_id, REASON, requested_by, replay_of=each.request_id))[0]
+        record_request(
+            services,
+            NewRequest(
+                each.user_id,
+                REASON,
+                requested_by,
+                replay_of=each.request_id,
+                aliases=each.aliases,
+                is_replay=True,
+            ),
+        )[0]
         for each in plan.people
     ]

@@ -9,16 +9,15 @@ that cannot finish leaves the request open; the next one does only what is not d
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import ExitStack
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from compliance_pipelines.audit_log.environment import environment_of
-from compliance_pipelines.database_errors import LockBusyError
-from compliance_pipelines.database_locks import process_lock
 from compliance_pipelines.erasure import closing
+from compliance_pipelines.erasure.case import EventKind
 from compliance_pipelines.erasure.errors import RequestBusyError, TargetError
-from compliance_pipelines.erasure.record import Case, EventKind, add_event, due_cases, load
+from compliance_pipelines.erasure.locks import lock_requests, request_locked
+from compliance_pipelines.erasure.record import add_event, due_cases, load
 from compliance_pipelines.erasure.targets import EnvironmentBound, check_names
 from compliance_pipelines.holds import active_holds, holds_locked
 
@@ -27,11 +26,11 @@ if TYPE_CHECKING:
 
     import sqlalchemy
 
+    from compliance_pipelines.erasure.case import Case
     from compliance_pipelines.erasure.targets import ErasureTarget, Findings, Item
     from compliance_pipelines.holds import Hold, HoldSet
     from compliance_pipelines.services import Services
 
-_LOCK_NAME: Final = "erasure.request"
 _LONGEST_ERROR: Final = 2000
 _MOST_REFERENCES: Final = 100
 
@@ -62,7 +61,7 @@ def no_hook(step: RunStep, target: str | None, /) -> None:
 def run_request(
     services: Services, targets: Sequence[ErasureTarget], request_id: int, *, hook: StepHook = no_hook
 ) -> Case:
-    """Make one attempt at a request, whether it is due or not. A closed one is left as it is.
+    """Make one attempt at a request, whether it is due or not. One that has ended is left as it is.
 
     Args:
         services: the opened services.
@@ -84,15 +83,10 @@ def run_request(
             "`compliance erase targets` for what there is"
         )
     check_names(targets)
-    with services.engine.connect() as connection, ExitStack() as stack:
-        lock = process_lock(connection, _LOCK_NAME, str(request_id), doing=f"erasure request {request_id}")
-        try:
-            stack.enter_context(lock)
-        except LockBusyError as error:
-            raise RequestBusyError(str(error)) from error
+    with services.engine.connect() as connection, request_locked(connection, request_id):
         with connection.begin():
             case = load(connection, request_id)
-        if case.closure is not None:
+        if not case.is_open:
             return case
         return _Attempt(services, targets, connection, case, hook).run()
 
@@ -149,7 +143,7 @@ class _Attempt:
         self._case = case
         self._hook = hook
         self._number = case.attempts + 1
-        self._user_id = case.request.user_id
+        self._user_id = case.user_id
 
     def run(self) -> Case:
         self._put(EventKind.STARTED, targets=[target.name for target in self._targets])
@@ -243,6 +237,9 @@ class _Attempt:
 
     def _close(self) -> Case:
         with self._connection.begin():
+            # Who asks again meanwhile is on record before the end, or asks for a new erasure after it.
+            lock_requests(self._connection)
+            self._case = load(self._connection, self._case.request.id)
             closing.close(self._services, self._connection, self._case)
             self._hook(RunStep.RECORDED, None)
             self._case = load(self._connection, self._case.request.id)

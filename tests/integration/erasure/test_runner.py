@@ -432,7 +432,13 @@ def test_no_hold_can_be_added_while_a_target_is_being_erased(services: Services)
 def test_a_person_has_one_open_request_at_a_time(services: Services) -> None:
     first, new = record_request(services, NewRequest(ALICE, "asked", "support"))
     again, newer = record_request(services, NewRequest(ALICE, "asked again", "support"))
-    assert (new, newer, again) == (True, False, first)
+    assert (new, newer, again.request) == (True, False, first.request)
+    (asked,) = again.events
+    assert (asked.kind, asked.detail["reason"], asked.detail["requested_by"]) == (
+        EventKind.ASKED_AGAIN,
+        "asked again",
+        "support",
+    )
     erase(services, first, Shelf())
     later, newest = record_request(services, NewRequest(ALICE, "asked later", "support"))
     assert newest
@@ -449,7 +455,7 @@ def test_two_requests_at_the_same_moment_become_one(services: Services) -> None:
 
     threads = [threading.Thread(target=record) for _ in range(2)]
     with services.engine.begin() as connection:
-        transaction_lock(connection, "erasure.person", ALICE, doing="the test")
+        transaction_lock(connection, "erasure.requests", doing="the test")
         for thread in threads:
             thread.start()
     for thread in threads:
