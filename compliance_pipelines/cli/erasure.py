@@ -16,14 +16,16 @@ import click
 from compliance_pipelines.audit_log.deletion import DEFAULT_REASON
 from compliance_pipelines.cli.checking import in_words
 from compliance_pipelines.cli.erasure_decisions import DECISIONS
-from compliance_pipelines.cli.erasure_words import case_to_json, event_line, line_of, report
-from compliance_pipelines.erasure.case import NOT_CARRIED_OUT, State
+from compliance_pipelines.cli.erasure_words import case_to_json, event_line, line_of, preview_lines, report
+from compliance_pipelines.erasure.case import NOT_CARRIED_OUT, Identifiers, State
 from compliance_pipelines.erasure.certificate import certificate_of
 from compliance_pipelines.erasure.configured import configured_targets
 from compliance_pipelines.erasure.deletion_records import DeletionRecord, deletion_records
 from compliance_pipelines.erasure.errors import RequestEndedError
 from compliance_pipelines.erasure.health import check_places
-from compliance_pipelines.erasure.record import NewRequest, all_cases, load, record_request
+from compliance_pipelines.erasure.identifying import with_aliases_of_tables
+from compliance_pipelines.erasure.preview import preview
+from compliance_pipelines.erasure.record import GIVEN, NewRequest, all_cases, load, record_request
 from compliance_pipelines.erasure.replay import plan_replay, request_replays
 from compliance_pipelines.erasure.runner import run_due, run_request
 from compliance_pipelines.errors import ComplianceError
@@ -144,25 +146,65 @@ def show(request_id: int, *, as_json: bool) -> None:
         click.echo(f"  {entry} {case.closure.log_entry_id}: {case.closure.result}")
 
 
+@erase.command("plan")
+@click.argument("request_id", type=int, required=False)
+@click.option("--subject", metavar="ID", help="Instead of a request: the person.")
+@click.option("--also", multiple=True, metavar="ID", help="A further id of the same person; may be repeated.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def plan(request_id: int | None, subject: str | None, also: tuple[str, ...], *, as_json: bool) -> None:
+    """Show what an erasure would delete now, what it would leave, and which holds there are. Nothing is changed.
+
+    Exit status 1 where a target could not be looked at.
+    """
+    if (request_id is None) == (subject is None):
+        raise click.UsageError("name a request, or a person with --subject")
+    settings = load_settings()
+    with open_services(settings, signs=False) as services:
+        known = Identifiers(subject or "", dict.fromkeys(also, GIVEN))
+        if request_id is not None:
+            with services.engine.connect() as connection:
+                case = load(connection, request_id)
+            if not case.is_open:
+                raise RequestEndedError(f"erasure request {request_id} is {case.state.value}: nothing more would go")
+            known = Identifiers(case.user_id, {**case.identifiers.aliases, **dict.fromkeys(also, GIVEN)})
+        known = with_aliases_of_tables(settings, known)
+        seen = preview(services, configured_targets(settings), known, request_id=request_id or 0)
+    if as_json:
+        click.echo(json.dumps(seen.as_json(), ensure_ascii=False, indent=2))
+    else:
+        for line in preview_lines(seen):
+            click.echo(line)
+    if seen.unseen:
+        raise SystemExit(1)
+
+
 @erase.command("run")
 @click.argument("request_id", type=int, required=False)
-def run(request_id: int | None) -> None:
+@click.option(
+    "--confirm",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Agree that up to N things go, as `erase plan` counts them; if it would be more, nothing does.",
+)
+def run(request_id: int | None, confirm: int | None) -> None:
     """Carry out a request now, or every open one that is due for an attempt.
 
     Exit status 1 where one stays open.
     """
+    if confirm is not None and request_id is None:
+        raise click.UsageError("--confirm is for one request: name it")
     settings = load_settings()
     with open_services(settings, signs=False) as services:
         if request_id is None:
             cases = run_due(services, lambda: configured_targets(settings))
         else:
-            cases = [_carried_out(services, settings, request_id)]
+            cases = [_carried_out(services, settings, request_id, confirm)]
         now = services.clock()
     report(cases, now)
 
 
-def _carried_out(services: Services, settings: Settings, request_id: int) -> Case:
-    case = run_request(services, configured_targets(settings), request_id)
+def _carried_out(services: Services, settings: Settings, request_id: int, confirmed: int | None) -> Case:
+    case = run_request(services, configured_targets(settings), request_id, confirmed=confirmed)
     if case.state in NOT_CARRIED_OUT:
         raise RequestEndedError(f"erasure request {request_id} is {case.state.value}: it is not carried out")
     return case

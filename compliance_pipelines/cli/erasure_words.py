@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from compliance_pipelines.erasure.case import Case, Event
+    from compliance_pipelines.erasure.preview import Preview
 
 
 def line_of(case: Case, now: datetime) -> str:
@@ -115,6 +116,25 @@ def _particulars(event: Event) -> list[str]:
     if "error" in detail:
         parts.append(detail["error"])
     return parts
+
+
+def preview_lines(seen: Preview) -> list[str]:
+    """What an erasure would do, in lines."""
+    aliases = [f"also {shown_text(user_id)}: {source}" for user_id, source in sorted(seen.identifiers.aliases.items())]
+    lines = [shown_text(seen.identifiers.subject), *(f"  {each}" for each in aliases)]
+    if seen.hold is not None:
+        lines.append(f"hold {seen.hold['hold']} ({seen.hold['covers']}): {seen.hold['reason']}: nothing would go")
+    for target in seen.targets:
+        lines.append(f"{target.name}: {target.location}")
+        said = [f"{count} {data_type} would go" for data_type, count in sorted(target.would_go.items())]
+        said += [f"hold {each['hold']} keeps {each['count']} {each['data_type']}" for each in target.held]
+        said += [f"left to a human: {each['count']} {each['data_type']}: {each['why']}" for each in target.reported]
+        said += [*target.notes, *([] if target.error is None else [f"could not be looked at: {target.error}"])]
+        lines += [f"  {each}" for each in said or ["nothing"]]
+    if seen.hold is None:
+        of = f": compliance erase run {seen.request_id} --confirm {seen.would_go}" if seen.request_id else ""
+        lines.append(f"{seen.would_go} items would go{of}" if not seen.unseen else "nobody can tell how much would go")
+    return lines
 
 
 def case_to_json(case: Case, now: datetime, *, events: bool = False) -> dict[str, Any]:

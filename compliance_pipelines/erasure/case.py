@@ -72,6 +72,10 @@ class State(StrEnum):
     REFUSED = "refused"
 
 
+IDENTIFIERS: Final = "identifiers"
+"""In place of a target, where the ids of the person could not be read."""
+CONFIRMATION: Final = "confirmation"
+"""In place of a target, where more would go than was agreed to."""
 NOT_CARRIED_OUT: Final = frozenset({State.WITHDRAWN, State.REFUSED})
 """How a request ends that is not carried out, as a closure's result names it."""
 
@@ -313,14 +317,20 @@ class Case:
         return done
 
     def unaccounted(self, target: str) -> Counter[str]:
-        """What a target's last attempt had found and never said what became of: it was interrupted, or failed."""
+        """What a target's last attempt had found and never said what became of: it was interrupted, or failed.
+
+        An attempt that failed before it deleted anything leaves nothing unaccounted for.
+        """
         found: Counter[str] = Counter()
+        found_in = 0
         for event in self.of_this_person:
             if event.target != target:
                 continue
             if event.kind is EventKind.FOUND:
-                found = Counter(event.detail["items"])
-            elif event.kind in {EventKind.DELETED, EventKind.HELD} or event.detail.get("untouched"):
+                found, found_in = Counter(event.detail["items"]), event.attempt
+            elif event.kind in {EventKind.DELETED, EventKind.HELD} or (
+                event.attempt == found_in and event.detail.get("untouched")
+            ):
                 found = Counter()
         return found
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from compliance_pipelines.audit_log.deletion import undated_deletion_entry
 from compliance_pipelines.audit_log.log import AuditLog
 from compliance_pipelines.erasure import sql
-from compliance_pipelines.erasure.case import NOT_CARRIED_OUT, Case, Event, EventKind
+from compliance_pipelines.erasure.case import CONFIRMATION, IDENTIFIERS, NOT_CARRIED_OUT, Case, Event, EventKind
 from compliance_pipelines.erasure.record import append_entry
 from compliance_pipelines.pseudonyms import subjects_from_settings
 
@@ -181,7 +181,7 @@ def _left_out(case: Case) -> list[dict[str, Any]]:
             "is_theirs": True,
         }
         for target, event in begun.items()
-        if target is not None
+        if target not in {None, IDENTIFIERS, CONFIRMATION}
         and target not in known.get(case.attempts, ())
         and not case.is_done(target)
         and not _is_renamed(case, event, known)

@@ -108,6 +108,45 @@ class ErasureTarget(Protocol):
 
 
 @runtime_checkable
+class SeveralIds(Protocol):
+    """A target that is asked for all ids of a person at once.
+
+    Without these methods it is asked for one after the other. Who has them can tell what belongs to two ids of one
+    person from what belongs to two people, and looks once.
+    """
+
+    def find_any(self, user_ids: frozenset[str]) -> Findings:
+        """Everything that belongs to one or several of these ids, and to nobody else."""
+
+    def delete_any(self, user_ids: frozenset[str], items: Sequence[Item]) -> Mapping[str, int]:
+        """Delete these items, which `find_any` gave, and nothing else; how many of each data type."""
+
+    def rescan_any(self, user_ids: frozenset[str]) -> Findings:
+        """What is left, looked for anew."""
+
+
+@dataclass(frozen=True)
+class RequestFacts:
+    """What a target may need to know of the request that it is asked for.
+
+    Attributes:
+        request_id: its number; 0 for a preview without a request.
+        pseudonyms: of each id of the person; empty where no key is configured.
+    """
+
+    request_id: int
+    pseudonyms: Mapping[str, str]
+
+
+@runtime_checkable
+class RequestBound(Protocol):
+    """A target whose work depends on the request, as a value does that has the request's number in it."""
+
+    def for_request(self, facts: RequestFacts) -> ErasureTarget:
+        """The target as it works for this request; called before each attempt, and it asks nobody."""
+
+
+@runtime_checkable
 class EnvironmentBound(Protocol):
     """A target that can tell whether what it leads to is of the database's environment."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import threading
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from compliance_pipelines.audit_log.log import AuditLog
-from compliance_pipelines.database_locks import transaction_lock
+from compliance_pipelines.database_locks import process_lock, transaction_lock
 from compliance_pipelines.erasure.configured import configured_targets
 from compliance_pipelines.erasure.errors import ErasureError, RequestBusyError, RequestNotFoundError, TargetError
 from compliance_pipelines.erasure.record import (
@@ -183,7 +184,7 @@ def test_a_failed_target_leaves_the_request_partial_and_the_others_are_not_erase
     assert bad.calls == ["find", "delete", "find", "delete", "rescan"]
 
 
-def test_what_a_failed_deletion_had_deleted_is_counted_once(services: Services) -> None:
+def test_what_went_in_a_deletion_that_failed_is_told_apart_from_what_is_known_to_be_deleted(services: Services) -> None:
     shelf = Shelf().put("a", "b", "c")
     shelf.fails, shelf.fails_after = OSError(), 2
     case = erase(services, ask(services), shelf)
@@ -192,8 +193,43 @@ def test_what_a_failed_deletion_had_deleted_is_counted_once(services: Services) 
     case = erase(services, case, shelf)
     shelf.fails = None
     case = erase(services, case, shelf)
-    assert case.deleted() == {"things": 3}
-    assert deletion_records(services)[-1]["metadata"]["deletion_count"] == 3
+    assert (case.deleted(), case.gone()) == ({"things": 1}, {"things": 2})
+    metadata = deletion_records(services)[-1]["metadata"]
+    assert (metadata["deletion_count"], metadata["gone"]) == (1, {"things": 2})
+    assert case.closure is not None
+    (gone,) = json.loads(case.closure.statement)["gone"]
+    assert (gone["target"], gone["data_type"], gone["count"]) == ("shelf", "things", 2)
+
+
+def test_what_expires_between_two_attempts_is_not_counted_as_deleted(services: Services) -> None:
+    shelf = Shelf().put("a", "b", "c")
+    case = ask(services)
+    # A hold that is being added lets no deletion begin.
+    with services.engine.connect() as guard, process_lock(guard, "holds", doing="the test"):
+        case = erase(services, case, shelf)
+    assert [event.kind for event in case.events[-2:]] == [EventKind.FAILED, EventKind.ENDED]
+    assert shelf.calls == ["find"]
+    shelf.things.clear()
+    closed = erase(services, case, shelf)
+    assert (closed.state, closed.deleted(), closed.gone()) == (State.CLOSED, {}, {})
+    assert deletion_records(services)[-1]["metadata"]["deletion_count"] == 0
+
+
+def test_what_another_session_deletes_before_the_erasure_does_is_not_counted(
+    services: Services, application: Application
+) -> None:
+    application.meet(ALICE)
+
+    def hook(step: RunStep, target: str | None, /) -> None:
+        if (step, target) == (RunStep.FOUND, "sessions"):
+            application.redis.delete(next(iter(application.keys("session:*"))))
+        if (step, target) == (RunStep.FOUND, "consent_records"):
+            application.execute("DELETE FROM consent_records WHERE consent_type = 'marketing'")
+
+    case = run_request(services, configured_targets(services.settings), ask(services).request.id, hook=hook)
+    assert case.state is State.CLOSED
+    assert (case.deleted()["sessions"], case.deleted()["consent_records"]) == (1, 1)
+    assert case.gone() == {}
 
 
 def test_an_attempt_that_deletes_nothing_appends_no_deletion_record(services: Services) -> None:
