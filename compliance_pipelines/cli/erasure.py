@@ -21,9 +21,11 @@ from compliance_pipelines.erasure.case import NOT_CARRIED_OUT, Identifiers, Stat
 from compliance_pipelines.erasure.certificate import certificate_of
 from compliance_pipelines.erasure.configured import configured_targets
 from compliance_pipelines.erasure.deletion_records import DeletionRecord, deletion_records
-from compliance_pipelines.erasure.errors import RequestEndedError
+from compliance_pipelines.erasure.errors import RequestEndedError, SuspiciousIdError
 from compliance_pipelines.erasure.health import check_places
 from compliance_pipelines.erasure.identifying import with_aliases_of_tables
+from compliance_pipelines.erasure.likeness import suspicions
+from compliance_pipelines.erasure.near_matches import NearMatches, near_matches, note_near_matches, with_numbers
 from compliance_pipelines.erasure.preview import preview
 from compliance_pipelines.erasure.record import GIVEN, NewRequest, all_cases, load, record_request
 from compliance_pipelines.erasure.replay import plan_replay, request_replays
@@ -34,7 +36,7 @@ from compliance_pipelines.services import Services, open_services
 from compliance_pipelines.settings import load_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from compliance_pipelines.erasure.case import Case
     from compliance_pipelines.settings import Settings
@@ -81,6 +83,10 @@ for _each in DECISIONS:
 @click.option("--requested-by", required=True, help="Who asked, or who enters the request.")
 @click.option("--received", type=_MOMENT, help="When the person asked; the month counts from then. Default: now.")
 @click.option("--also", multiple=True, metavar="ID", help="A further id of the same person; may be repeated.")
+@click.option("--as-it-is", is_flag=True, help="The ids are meant as they are, suspicious though they look.")
+@click.option(
+    "--no-look", is_flag=True, help="Do not look for ids that look like these; it reads through every target."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the request as JSON.")
 def request(  # noqa: PLR0913 - one per option
     *,
@@ -89,21 +95,49 @@ def request(  # noqa: PLR0913 - one per option
     requested_by: str,
     received: datetime | None,
     also: tuple[str, ...],
+    as_it_is: bool,
+    no_look: bool,
     as_json: bool,
 ) -> None:
-    """Record a request. Nothing is erased yet: `compliance erase run` and the sensor do that."""
-    with _opened() as services:
-        case, new = record_request(services, NewRequest(user_id, reason, requested_by, received, aliases=also))
+    """Record a request. Nothing is erased yet: `compliance erase run` and the sensor do that.
+
+    Targets are looked through for ids that look like these, which are told and not erased.
+    """
+    settings = load_settings()
+    with open_services(settings, signs=False) as services:
+        try:
+            asked = NewRequest(user_id, reason, requested_by, received, aliases=also, as_it_is=as_it_is)
+        except SuspiciousIdError as error:
+            near = [] if no_look else _near(services, settings, (user_id, *also)).lines()
+            raise SuspiciousIdError("; ".join([str(error), *near])) from error
+        case, new = record_request(services, asked)
+        lines: list[str] = []
+        if new and not no_look:
+            near_now = _near(services, settings, case.identifiers.all)
+            lines = near_now.lines()
+            case = note_near_matches(services, case, near_now)
         now = services.clock()
     if as_json:
         click.echo(json.dumps({"new": new, **case_to_json(case, now, events=True)}, ensure_ascii=False, indent=2))
-    elif new:
+        return
+    if new:
         click.echo(f"erasure request {case.request.id} is recorded; its deadline is {case.deadline}")
     else:
         click.echo(
             f"erasure request {case.request.id} is open for this person already: {case.state.value}; that it was asked "
             f"for again is on its record, and its deadline is {case.deadline}"
         )
+    for line in lines:
+        click.echo(line)
+
+
+def _near(services: Services, settings: Settings, user_ids: Sequence[str]) -> NearMatches:
+    try:
+        targets = configured_targets(settings)
+    except ComplianceError as error:
+        # The request is no less recorded for it.
+        return NearMatches({}, {"the targets": str(error)})
+    return near_matches(services, targets, user_ids)
 
 
 @erase.command("list")
@@ -169,10 +203,13 @@ def plan(request_id: int | None, subject: str | None, also: tuple[str, ...], *, 
             known = Identifiers(case.user_id, {**case.identifiers.aliases, **dict.fromkeys(also, GIVEN)})
         known = with_aliases_of_tables(settings, known)
         seen = preview(services, configured_targets(settings), known, request_id=request_id or 0)
+        near = _near(services, settings, known.all)
+    suspicious = [f"{with_numbers(each)}: {why}" for each in known.all for why in suspicions(each)]
     if as_json:
-        click.echo(json.dumps(seen.as_json(), ensure_ascii=False, indent=2))
+        document = {**seen.as_json(), "suspicions": suspicious, "near": near.as_json()}
+        click.echo(json.dumps(document, ensure_ascii=False, indent=2))
     else:
-        for line in preview_lines(seen):
+        for line in (*suspicious, *near.lines(), *preview_lines(seen)):
             click.echo(line)
     if seen.unseen:
         raise SystemExit(1)

@@ -88,6 +88,7 @@ def refuse(request_id: int, by: str, reason: str, *, as_json: bool) -> None:
 @click.option("--subject", metavar="ID", help="Who is meant instead.")
 @click.option("--also", multiple=True, metavar="ID", help="A further id of the same person; may be repeated.")
 @click.option("--drop", multiple=True, metavar="ID", help="A further id that is not the person's; may be repeated.")
+@click.option("--as-it-is", is_flag=True, help="The ids are meant as they are, suspicious though they look.")
 def correct(  # noqa: PLR0913 - one per option
     *,
     request_id: int,
@@ -96,6 +97,7 @@ def correct(  # noqa: PLR0913 - one per option
     subject: str | None,
     also: tuple[str, ...],
     drop: tuple[str, ...],
+    as_it_is: bool,
     as_json: bool,
 ) -> None:
     """Put right whom a request is about: another subject, further ids, or ids that are not the person's."""
@@ -108,7 +110,7 @@ def correct(  # noqa: PLR0913 - one per option
             *_deleted_by_mistake(case),
         ]
 
-    correction = decisions.Correction(subject, also, drop)
+    correction = decisions.Correction(subject, also, drop, as_it_is)
     _decide(
         lambda services: decisions.correct(services, request_id, correction, by=by, reason=reason), say, as_json=as_json
     )

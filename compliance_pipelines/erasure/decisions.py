@@ -25,6 +25,7 @@ from compliance_pipelines.erasure.record import (
     append_entry,
     load,
     open_cases_of,
+    require_clear_id,
     require_id,
     require_text,
 )
@@ -58,20 +59,24 @@ class Correction:
         subject: who is meant instead; None where the subject stays.
         also: further ids of the same person.
         drop: further ids that were taken for the person's, and are not.
+        as_it_is: whether somebody looked at suspicious ids, and they are meant.
     """
 
     subject: str | None = None
     also: tuple[str, ...] = ()
     drop: tuple[str, ...] = ()
+    as_it_is: bool = False
 
     def applied_to(self, known: Identifiers, *, by: str) -> Identifiers:
         """The ids after it. Ids that a table gave for a subject go with that subject.
 
         Raises:
+            SuspiciousIdError: an id may not be the one that was meant.
             ErasureError: nothing changes, or an id that is to be dropped is not there.
         """
         for user_id in (*([] if self.subject is None else [self.subject]), *self.also):
             require_id(user_id)
+            require_clear_id(user_id, as_it_is=self.as_it_is)
         if unknown := [each for each in self.drop if each not in known.aliases]:
             raise ErasureError(f"{unknown[0]!r} is none of the further ids of this request: {list(known.aliases)}")
         subject = known.subject if self.subject is None else self.subject

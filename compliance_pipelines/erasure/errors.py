@@ -12,6 +12,10 @@ class ErasureError(ComplianceError):
     """An erasure cannot be recorded, carried out or certified as asked."""
 
 
+class SuspiciousIdError(ErasureError):
+    """An id may not be the one that was meant: it has what nobody sees, or what looks like something else."""
+
+
 class RequestNotFoundError(ErasureError):
     """There is no request of this number."""
 

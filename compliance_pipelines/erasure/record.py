@@ -17,8 +17,10 @@ from compliance_pipelines.audit_log.system_entries import system_entry
 from compliance_pipelines.erasure import sql
 from compliance_pipelines.erasure.case import Case, Closure, Event, EventKind, Identifiers, Request, State
 from compliance_pipelines.erasure.deadline import last_day_in_time
-from compliance_pipelines.erasure.errors import ErasureError, RequestNotFoundError
+from compliance_pipelines.erasure.errors import ErasureError, RequestNotFoundError, SuspiciousIdError
+from compliance_pipelines.erasure.likeness import is_blank, suspicions
 from compliance_pipelines.erasure.locks import lock_requests
+from compliance_pipelines.erasure.unseen import shown_text
 from compliance_pipelines.pseudonyms import subjects_from_settings
 
 if TYPE_CHECKING:
@@ -48,6 +50,7 @@ __all__ = [
     "open_cases",
     "open_cases_of",
     "record_request",
+    "require_clear_id",
     "require_id",
     "require_text",
 ]
@@ -81,6 +84,21 @@ def require_id(user_id: str) -> None:
         raise ErasureError(f"the user id has {size:,} bytes, more than the {MAX_INDEXED_BYTES:,} that a record takes")
 
 
+def require_clear_id(user_id: str, *, as_it_is: bool) -> None:
+    """Let only an id pass that looks like what it is, or that somebody says is meant as it is.
+
+    Raises:
+        SuspiciousIdError: it does not; or there is nothing to see in it, which nobody can mean.
+    """
+    if is_blank(user_id):
+        raise SuspiciousIdError(f"there is nothing to see in the user id {shown_text(user_id)!r}: nobody is called so")
+    if not as_it_is and (why := suspicions(user_id)):
+        raise SuspiciousIdError(
+            f"the user id {shown_text(user_id)!r} may not be the one that is meant: {'; '.join(why)}; if the person is "
+            "called so: --as-it-is"
+        )
+
+
 def _require_storable(what: str, text: str) -> None:
     try:
         storable = b"\0" not in text.encode()
@@ -102,8 +120,10 @@ class NewRequest:
         replay_of: the request that is carried out again.
         aliases: further ids of the same person.
         is_replay: whether nobody asked, but a restore brought the person back.
+        as_it_is: whether somebody looked at suspicious ids, and they are meant.
 
     Raises:
+        SuspiciousIdError: an id may not be the one that was meant.
         ErasureError: something is missing.
     """
 
@@ -114,10 +134,14 @@ class NewRequest:
     replay_of: int | None = None
     aliases: tuple[str, ...] = ()
     is_replay: bool = False
+    as_it_is: bool = False
 
     def __post_init__(self) -> None:
         for user_id in (self.user_id, *self.aliases):
             require_id(user_id)
+            # Whom a record names was looked at when it was made.
+            if not self.is_replay:
+                require_clear_id(user_id, as_it_is=self.as_it_is)
         require_text("the reason", self.reason)
         require_text("who asked for the erasure", self.requested_by)
         if self.received_at is not None and self.received_at.utcoffset() is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import sqlalchemy
 from sqlalchemy import and_, cast, delete, func, literal, not_, or_, select, update
@@ -22,7 +22,7 @@ from compliance_pipelines.erasure.table_health import check_table
 from compliance_pipelines.erasure.targets import Findings, Item, Reported
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import date
 
     from sqlalchemy import ColumnElement, TableClause
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from compliance_pipelines.erasure.subject_matching import Match, TypedColumn
     from compliance_pipelines.erasure.table_rules import TableRule
     from compliance_pipelines.health import HealthCheck
+
+_ROWS_AT_ONCE: Final = 10_000
 
 
 class TableTarget:
@@ -114,6 +116,21 @@ class TableTarget:
                 statement = update(rows.table).where(rows.unfinished).values(values)
             return {self.name: connection.execute(statement).rowcount}
 
+    def user_ids(self) -> Iterator[str]:
+        """Whose rows there are, as the database prints the column.
+
+        Raises: as for :meth:`find`.
+        """
+        rule = self._rule
+        with self._engine.connect() as connection:
+            columns = self._columns(connection)
+            user = self._column(columns, rule.user_column)
+            table = sqlalchemy.table(rule.table, sqlalchemy.column(user.name), schema=rule.db_schema)
+            printed = select(user.printed(user.element())).select_from(table)
+            ids = printed.where(user.element().is_not(None)).distinct()
+            for rows in connection.execution_options(yield_per=_ROWS_AT_ONCE).execute(ids).scalars().partitions():
+                yield from rows
+
     def rescan(self, user_id: str) -> Findings:
         """The same as :meth:`find`: nothing is remembered."""
         return self.find(user_id)
@@ -125,16 +142,20 @@ class TableTarget:
     def _look_at(self, connection: sqlalchemy.Connection, user_id: str) -> _Rows:
         """The table as the database has it now; its columns' types decide how values are compared."""
         rule = self._rule
-        try:
-            columns = columns_of(connection, relation_of(connection, rule.table, rule.db_schema))
-        except TargetError as error:
-            raise TargetError(f"{self.name}: {error}: {self.location}") from None
+        columns = self._columns(connection)
         matched = match(connection, self._column(columns, rule.user_column), user_id)
         unfinished = matched.theirs
         if rule.action == "set":
             unfinished &= or_(*(_is_another(self._column(columns, name), value) for name, value in rule.values.items()))
         table = sqlalchemy.table(rule.table, *map(sqlalchemy.column, columns), schema=rule.db_schema)
         return _Rows(table, columns, matched, unfinished)
+
+    def _columns(self, connection: sqlalchemy.Connection) -> dict[str, TypedColumn]:
+        rule = self._rule
+        try:
+            return columns_of(connection, relation_of(connection, rule.table, rule.db_schema))
+        except TargetError as error:
+            raise TargetError(f"{self.name}: {error}: {self.location}") from None
 
     def _column(self, columns: Mapping[str, TypedColumn], name: str) -> TypedColumn:
         if name not in columns:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 from compliance_pipelines.erasure.errors import TargetError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import date
     from uuid import UUID
 
@@ -123,6 +123,17 @@ class SeveralIds(Protocol):
 
     def rescan_any(self, user_ids: frozenset[str]) -> Findings:
         """What is left, looked for anew."""
+
+
+@runtime_checkable
+class ListsIds(Protocol):
+    """A target that can say whose data it holds.
+
+    Without this method it is asked for some ids that look like the person's, when near matches are looked for.
+    """
+
+    def user_ids(self) -> Iterable[str]:
+        """Every id under which there is data, in any order; an id may come several times."""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from compliance_pipelines.erasure.redis_scan import location_of, unlink
 from compliance_pipelines.erasure.targets import Findings, Item, Reported
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from uuid import UUID
 
     from compliance_pipelines.conversations.threads import ThreadFacts
@@ -156,6 +156,18 @@ class ThreadTarget:
         elif last:
             removed += int(store.client.unlink(*last))
         return removed > 0
+
+    def user_ids(self) -> Iterator[str]:
+        """Whose conversations there are, shared ones too.
+
+        Raises:
+            TransientError: Redis did not answer.
+            ConversationError: Redis refused.
+        """
+        with open_store(self._settings) as store:
+            survey = take_survey(store, self._layout, only=())
+        for thread in survey.threads.values():
+            yield from self._rule.owners(thread)
 
     def rescan(self, user_id: str) -> Findings:
         """The same as :meth:`find`: nothing is remembered."""
