@@ -9,6 +9,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from compliance_pipelines.audit_log.environment import environment_of
+from compliance_pipelines.erasure.record import requests_naming
 from compliance_pipelines.erasure.targets import EnvironmentBound, Findings, RequestBound, RequestFacts, SeveralIds
 from compliance_pipelines.pseudonyms import pseudonym, subjects_from_settings
 
@@ -17,17 +18,22 @@ if TYPE_CHECKING:
 
     from compliance_pipelines.erasure.targets import ErasureTarget, Item, Reported
     from compliance_pipelines.services import Services
-    from compliance_pipelines.settings import Settings
 
 
-def facts_of(settings: Settings, request_id: int, user_ids: Collection[str]) -> RequestFacts:
+def facts_of(services: Services, request_id: int, user_ids: Collection[str]) -> RequestFacts:
     """What the targets may know of a request.
 
     Raises:
         ConfigurationError: the key of the pseudonyms cannot be used.
     """
-    key = subjects_from_settings(settings).key
-    return RequestFacts(request_id, {} if key is None else {each: pseudonym(each, key) for each in user_ids})
+    key = subjects_from_settings(services.settings).key
+    with services.engine.connect() as connection:
+        named = requests_naming(connection, user_ids)
+    return RequestFacts(
+        request_id,
+        {} if key is None else {each: pseudonym(each, key) for each in user_ids},
+        tuple(number for number in named if number != request_id),
+    )
 
 
 class AskedTarget:

@@ -75,7 +75,7 @@ def near_matches(services: Services, targets: Sequence[ErasureTarget], user_ids:
     """
     found: dict[str, list[str]] = {}
     unseen: dict[str, str] = {}
-    facts = facts_of(services.settings, 0, user_ids)
+    facts = facts_of(services, 0, user_ids)
     likeness = Likeness(user_ids)
     for target in targets:
         # Somebody else's code can fail with anything.

@@ -137,7 +137,7 @@ def preview(
     """
     with services.engine.connect() as connection:
         holds = active_holds(connection)
-    facts = facts_of(services.settings, request_id, identifiers.all)
+    facts = facts_of(services, request_id, identifiers.all)
     hold = hold_on_person(holds, identifiers.all)
     seen = tuple(
         _look(services, AskedTarget(target, identifiers.all, facts), holds, identifiers.all) for target in targets

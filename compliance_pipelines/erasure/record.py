@@ -50,6 +50,7 @@ __all__ = [
     "open_cases",
     "open_cases_of",
     "record_request",
+    "requests_naming",
     "require_clear_id",
     "require_id",
     "require_text",
@@ -290,6 +291,11 @@ def all_cases(connection: sqlalchemy.Connection, *, user_id: str | None = None) 
     """Every request, or those that name a person by this id or once did, in order."""
     rows = connection.execute(sql.REQUESTS, {"ids": None if user_id is None else [user_id]})
     return _cases(connection, [Request.from_row(row) for row in rows])
+
+
+def requests_naming(connection: sqlalchemy.Connection, user_ids: Collection[str]) -> list[int]:
+    """The numbers of all requests that name a person by one of these ids or once did, in order."""
+    return [row.id for row in connection.execute(sql.REQUESTS, {"ids": sorted(user_ids)})]
 
 
 def open_cases(connection: sqlalchemy.Connection) -> list[Case]:

@@ -162,7 +162,7 @@ class _Attempt:
         self._hook(RunStep.STARTED, None)
         if self._person_is_identified() and not self._person_is_held() and self._is_agreed_to():
             user_ids = self._case.identifiers.all
-            facts = facts_of(self._services.settings, self._case.request.id, user_ids)
+            facts = facts_of(self._services, self._case.request.id, user_ids)
             self._asked = [AskedTarget(target, user_ids, facts) for target in self._targets]
             for target in self._asked:
                 if not self._case.is_done(target.name):

@@ -13,6 +13,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from compliance_pipelines.erasure.errors import TargetError
+from compliance_pipelines.erasure.set_values import PSEUDONYM, marks_in
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -47,6 +48,11 @@ class TableRule(BaseModel):
     values: dict[str, Any] = Field(default_factory=dict, alias="set")
     first_day_column: str | None = None
     last_day_column: str | None = None
+
+    @property
+    def needs_pseudonyms(self) -> bool:
+        """Whether a value has the pseudonym of a person in it."""
+        return PSEUDONYM in marks_in(self.values)
 
     @model_validator(mode="after")
     def _values_of_action(self) -> TableRule:

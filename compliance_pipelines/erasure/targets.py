@@ -143,10 +143,12 @@ class RequestFacts:
     Attributes:
         request_id: its number; 0 for a preview without a request.
         pseudonyms: of each id of the person; empty where no key is configured.
+        earlier: the numbers of other requests that name one of the ids.
     """
 
     request_id: int
     pseudonyms: Mapping[str, str]
+    earlier: tuple[int, ...] = ()
 
 
 @runtime_checkable

@@ -30,7 +30,7 @@ from compliance_pipelines.erasure.runner import RunStep, run_due, run_request
 from compliance_pipelines.erasure.targets import Reported
 from compliance_pipelines.holds import HoldScope
 from compliance_pipelines.holds.record import NewHold, add_hold, release_hold
-from tests.integration.erasure.application import EVERYTHING, Application
+from tests.integration.erasure.application import EVERYTHING, Application, table_target
 from tests.integration.erasure.flaky import SHARED, Shelf
 
 if TYPE_CHECKING:
@@ -339,6 +339,25 @@ def test_only_one_process_carries_out_a_request(services: Services) -> None:
 def test_an_unknown_request_is_named(services: Services) -> None:
     with pytest.raises(RequestNotFoundError, match="no erasure request 77"):
         run_request(services, [Shelf()], 77)
+
+
+def test_a_unique_column_is_set_with_the_number_of_the_request_once_for_each_person(
+    services: Services, application: Application
+) -> None:
+    application.execute("CREATE TABLE accounts (user_id TEXT, email TEXT UNIQUE)")
+    for user_id in (ALICE, BOB):
+        application.execute("INSERT INTO accounts VALUES (:user, :user)", user=user_id)
+    table = table_target(application, table="accounts", action="set", set={"email": "erased-{request}"})
+    shelf = Shelf().put("a")
+    shelf.fails = OSError()
+    first = run_request(services, [table, shelf], ask(services).request.id)
+    shelf.fails = None
+    closed = run_request(services, [table, shelf], first.request.id)
+    assert (closed.state, closed.deleted()) == (State.CLOSED, {"accounts": 1, "things": 1})
+    assert run_request(services, [table], ask(services, BOB).request.id).deleted() == {"accounts": 1}
+    again = run_request(services, [table], ask(services).request.id)
+    assert (again.state, again.deleted()) == (State.CLOSED, {})
+    assert application.rows("SELECT email FROM accounts ORDER BY 1") == [("erased-1",), ("erased-2",)]
 
 
 # Retries
