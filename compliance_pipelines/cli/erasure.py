@@ -17,6 +17,7 @@ from compliance_pipelines.audit_log.deletion import DEFAULT_REASON
 from compliance_pipelines.cli.checking import in_words
 from compliance_pipelines.cli.erasure_decisions import DECISIONS
 from compliance_pipelines.cli.erasure_words import case_to_json, event_line, line_of, preview_lines, report
+from compliance_pipelines.erasure.alias_tables import alias_tables
 from compliance_pipelines.erasure.case import NOT_CARRIED_OUT, Identifiers, State
 from compliance_pipelines.erasure.certificate import certificate_of
 from compliance_pipelines.erasure.configured import configured_targets
@@ -335,7 +336,11 @@ def _lines(path: Path | None) -> list[str]:
 def records(user_id: str, since: datetime, *, as_json: bool) -> None:
     """Find a person's deletion records, by user id and by pseudonym, in the audit log and its archives."""
     with _opened() as services:
-        names = subjects_from_settings(services.settings).names(user_id)
+        with services.engine.connect() as connection:
+            # A deletion record has the subject's name alone.
+            subjects = {case.user_id for case in all_cases(connection, user_id=user_id)} | {user_id}
+        naming = subjects_from_settings(services.settings)
+        names = [name for subject in sorted(subjects) for name in naming.names(subject)]
         found = list(deletion_records(services, since, names=names))
     if as_json:
         click.echo(json.dumps([_record_to_json(each) for each in found], ensure_ascii=False, indent=2))
@@ -359,6 +364,8 @@ def targets() -> None:
     configured = configured_targets(settings)
     for target in configured:
         click.echo(f"{target.name}: {target.location}")
+    for table in alias_tables(settings):
+        click.echo(f"further ids of a person: {table.location}")
     if not configured:
         click.echo("no target is configured: an erasure would be refused")
         return

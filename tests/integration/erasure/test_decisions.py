@@ -136,6 +136,26 @@ def test_what_was_deleted_before_stays_on_record_and_is_not_erased_again_after_a
     assert plan_replay(services, LONG_AGO).people == ()
 
 
+def test_the_audit_log_alone_tells_which_deletions_are_not_carried_out_again(
+    services: Services, superuser_engine: sqlalchemy.Engine
+) -> None:
+    """As after a restore of the tables to an older state than the audit log."""
+    for user_id, decide in ((ALICE, withdraw), (BOB, refuse)):
+        one, two = Shelf("one").put("a"), Shelf("two").put("b")
+        two.fails = OSError()
+        case = run_request(services, [one, two], ask(services, user_id).request.id)
+        decide(services, case.request.id, **WHO)
+    one = Shelf("one").put("a")
+    case = run_request(services, [one, two], ask(services, TYPO).request.id)
+    correct(services, case.request.id, Correction(subject="user:carol"), **WHO)
+    with superuser_engine.begin() as connection:
+        connection.execute(text("SET LOCAL session_replication_role = 'replica'"))
+        for table in ("erasure_closures", "erasure_events", "erasure_requests"):
+            connection.execute(text(f"DELETE FROM {table}"))
+    assert len(entries(services, "account_deletion")) == 3
+    assert plan_replay(services, LONG_AGO).people == ()
+
+
 def test_what_a_dead_attempt_deleted_gets_its_deletion_record_with_the_decision(
     services: Services, application: Application, eraser: Eraser
 ) -> None:

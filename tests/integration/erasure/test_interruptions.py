@@ -51,6 +51,7 @@ def closures(services: Services) -> list[str]:
 
 KILLS: Final = (
     ("started", None),
+    ("identified", None),
     ("found", "sessions"),
     ("halfway", "sessions"),
     ("erased", "sessions"),
