@@ -26,7 +26,7 @@ from compliance_pipelines.erasure.errors import RequestEndedError, SuspiciousIdE
 from compliance_pipelines.erasure.health import check_places
 from compliance_pipelines.erasure.identifying import with_aliases_of_tables
 from compliance_pipelines.erasure.likeness import suspicions
-from compliance_pipelines.erasure.near_matches import NearMatches, near_matches, note_near_matches, with_numbers
+from compliance_pipelines.erasure.near_matches import near_matches_in_settings, note_near_matches, with_numbers
 from compliance_pipelines.erasure.preview import preview
 from compliance_pipelines.erasure.record import GIVEN, NewRequest, all_cases, load, record_request
 from compliance_pipelines.erasure.replay import plan_replay, request_replays
@@ -37,7 +37,7 @@ from compliance_pipelines.services import Services, open_services
 from compliance_pipelines.settings import load_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from compliance_pipelines.erasure.case import Case
     from compliance_pipelines.settings import Settings
@@ -104,17 +104,16 @@ def request(  # noqa: PLR0913 - one per option
 
     Targets are looked through for ids that look like these, which are told and not erased.
     """
-    settings = load_settings()
-    with open_services(settings, signs=False) as services:
+    with _opened() as services:
         try:
             asked = NewRequest(user_id, reason, requested_by, received, aliases=also, as_it_is=as_it_is)
         except SuspiciousIdError as error:
-            near = [] if no_look else _near(services, settings, (user_id, *also)).lines()
+            near = [] if no_look else near_matches_in_settings(services, (user_id, *also)).lines()
             raise SuspiciousIdError("; ".join([str(error), *near])) from error
         case, new = record_request(services, asked)
         lines: list[str] = []
         if new and not no_look:
-            near_now = _near(services, settings, case.identifiers.all)
+            near_now = near_matches_in_settings(services, case.identifiers.all)
             lines = near_now.lines()
             case = note_near_matches(services, case, near_now)
         now = services.clock()
@@ -130,15 +129,6 @@ def request(  # noqa: PLR0913 - one per option
         )
     for line in lines:
         click.echo(line)
-
-
-def _near(services: Services, settings: Settings, user_ids: Sequence[str]) -> NearMatches:
-    try:
-        targets = configured_targets(settings)
-    except ComplianceError as error:
-        # The request is no less recorded for it.
-        return NearMatches({}, {"the targets": str(error)})
-    return near_matches(services, targets, user_ids)
 
 
 @erase.command("list")
@@ -204,7 +194,7 @@ def plan(request_id: int | None, subject: str | None, also: tuple[str, ...], *, 
             known = Identifiers(case.user_id, {**case.identifiers.aliases, **dict.fromkeys(also, GIVEN)})
         known = with_aliases_of_tables(settings, known)
         seen = preview(services, configured_targets(settings), known, request_id=request_id or 0)
-        near = _near(services, settings, known.all)
+        near = near_matches_in_settings(services, known.all)
     suspicious = [f"{with_numbers(each)}: {why}" for each in known.all for why in suspicions(each)]
     if as_json:
         document = {**seen.as_json(), "suspicions": suspicious, "near": near.as_json()}

@@ -13,6 +13,7 @@ import click
 from compliance_pipelines.cli.erasure_words import case_to_json
 from compliance_pipelines.erasure import decisions
 from compliance_pipelines.erasure.case import EventKind
+from compliance_pipelines.erasure.near_matches import near_matches_in_settings, note_near_matches
 from compliance_pipelines.erasure.unseen import shown_text
 from compliance_pipelines.services import open_services
 from compliance_pipelines.settings import load_settings
@@ -89,6 +90,7 @@ def refuse(request_id: int, by: str, reason: str, *, as_json: bool) -> None:
 @click.option("--also", multiple=True, metavar="ID", help="A further id of the same person; may be repeated.")
 @click.option("--drop", multiple=True, metavar="ID", help="A further id that is not the person's; may be repeated.")
 @click.option("--as-it-is", is_flag=True, help="The ids are meant as they are, suspicious though they look.")
+@click.option("--no-look", is_flag=True, help="Do not look for ids that look alike; it reads every target.")
 def correct(  # noqa: PLR0913 - one per option
     *,
     request_id: int,
@@ -98,22 +100,29 @@ def correct(  # noqa: PLR0913 - one per option
     also: tuple[str, ...],
     drop: tuple[str, ...],
     as_it_is: bool,
+    no_look: bool,
     as_json: bool,
 ) -> None:
     """Put right whom a request is about: another subject, further ids, or ids that are not the person's."""
     if subject is None and not also and not drop:
         raise click.UsageError("say what is to be corrected: --subject, --also or --drop")
 
-    def say(case: Case) -> list[str]:
-        return [
-            f"erasure request {request_id} is about {', '.join(map(shown_text, case.identifiers.all))}",
-            *_deleted_by_mistake(case),
-        ]
+    near: list[str] = []
 
-    correction = decisions.Correction(subject, also, drop, as_it_is)
-    _decide(
-        lambda services: decisions.correct(services, request_id, correction, by=by, reason=reason), say, as_json=as_json
-    )
+    def decide(services: Services) -> Case:
+        correction = decisions.Correction(subject, also, drop, as_it_is)
+        case = decisions.correct(services, request_id, correction, by=by, reason=reason)
+        if no_look:
+            return case
+        found = near_matches_in_settings(services, case.identifiers.all)
+        near.extend(found.lines())
+        return note_near_matches(services, case, found)
+
+    def say(case: Case) -> list[str]:
+        about = f"erasure request {request_id} is about {', '.join(map(shown_text, case.identifiers.all))}"
+        return [about, *_deleted_by_mistake(case), *near]
+
+    _decide(decide, say, as_json=as_json)
 
 
 def _deleted_before(case: Case) -> list[str]:
@@ -143,7 +152,7 @@ def _unaccounted(unaccounted: dict[str, dict[str, int]]) -> list[str]:
 
 
 def _counts(counted: dict[str, int]) -> str:
-    return ", ".join(f"{count} {data_type}" for data_type, count in counted.items())
+    return ", ".join(f"{count} {data_type}" for data_type, count in sorted(counted.items()))
 
 
 DECISIONS: Final[list[click.Command]] = [extend, correct, withdraw, refuse]

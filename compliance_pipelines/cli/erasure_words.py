@@ -111,6 +111,8 @@ def _particulars(event: Event) -> list[str]:
     if event.kind in {EventKind.EXTENDED, EventKind.ASKED_AGAIN}:
         name = "deadline" if event.kind is EventKind.EXTENDED else "received_at"
         parts.append(f"{name.replace('_at', '')} {detail[name]}")
+    if "requested_by" in detail:
+        parts.append(f"by {detail['requested_by']}: {detail['reason']}")
     if "by" in detail:
         parts.append(f"by {detail['by']}: {detail['reason']}")
     if "error" in detail:

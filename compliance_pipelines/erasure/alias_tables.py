@@ -105,7 +105,12 @@ class AliasTable:
             theirs = [match(connection, user, user_id).theirs for user_id in user_ids]
             is_theirs = sqlalchemy.or_(*theirs)
             rows = select(*(alias.printed(alias.element()) for alias in aliases)).select_from(table).where(is_theirs)
-            for row in connection.execute(rows.limit(_MOST)):
+            read = connection.execute(rows.limit(_MOST + 1)).all()
+            if len(read) > _MOST:
+                raise TargetError(
+                    f"{self.location}: more than {_MOST:,} rows are this person's: {rule.user_column} names no one person"
+                )
+            for row in read:
                 # What is printed of NULL is the empty text.
                 found.update(dict.fromkeys(value for value in row if value and value not in decided))
             shared = [alias for alias in found if self._is_anothers(connection, table, aliases, alias, is_theirs)]

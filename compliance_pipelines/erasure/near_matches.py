@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from compliance_pipelines.erasure.asking import AskedTarget, facts_of
 from compliance_pipelines.erasure.case import EventKind
+from compliance_pipelines.erasure.configured import configured_targets
 from compliance_pipelines.erasure.findings import described
 from compliance_pipelines.erasure.likeness import Likeness, variants
 from compliance_pipelines.erasure.locks import lock_requests
 from compliance_pipelines.erasure.record import add_event, load
 from compliance_pipelines.erasure.targets import ListsIds
 from compliance_pipelines.erasure.unseen import shown_text
+from compliance_pipelines.errors import ComplianceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -88,6 +90,15 @@ def near_matches(services: Services, targets: Sequence[ErasureTarget], user_ids:
         if near:
             found[target.name] = near
     return NearMatches(found, unseen)
+
+
+def near_matches_in_settings(services: Services, user_ids: Sequence[str]) -> NearMatches:
+    """The same in the targets of the settings; where these cannot be used, that is said and is no error."""
+    try:
+        targets = configured_targets(services.settings)
+    except ComplianceError as error:
+        return NearMatches({}, {"the targets": str(error)})
+    return near_matches(services, targets, user_ids)
 
 
 def _ids_of(target: ErasureTarget, user_ids: Sequence[str]) -> Iterable[str]:

@@ -24,6 +24,7 @@ from compliance_pipelines.holds import HoldScope
 from compliance_pipelines.holds.record import NewHold, add_hold
 from tests.integration.erasure.eraser import Eraser, running_eraser
 from tests.integration.erasure.flaky import Shelf
+from tests.integration.erasure.test_command import Erase
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     import sqlalchemy
 
     from compliance_pipelines.services import Services
+    from compliance_pipelines.settings import Settings
     from tests.conftest import MovableClock
     from tests.integration.erasure.application import Application
 
@@ -184,6 +186,22 @@ def test_nothing_is_decided_while_an_attempt_is_under_way_and_no_attempt_begins_
     assert tried == ["extend", "withdraw", "refuse"]
 
 
+def test_no_attempt_begins_while_something_is_decided(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    case, shelf = ask(services), Shelf().put("a")
+    append, tried = AuditLog.append_within, []
+
+    def run_meanwhile(*arguments: Any) -> Any:  # noqa: ANN401 - whatever it takes
+        with pytest.raises(RequestBusyError, match="another process"):
+            run_request(services, [shelf], case.request.id)
+        tried.append(True)
+        return append(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(AuditLog, "append_within", run_meanwhile)
+        withdraw(services, case.request.id, **WHO)
+    assert (tried, shelf.calls) == ([True], [])
+
+
 def test_who_asks_again_while_the_request_closes_is_on_its_record_or_gets_a_new_one(services: Services) -> None:
     case, shelf = ask(services), Shelf().put("a")
 
@@ -313,6 +331,46 @@ def test_a_mistyped_subject_is_corrected_and_everybody_asked_anew(services: Serv
     assert TYPO not in json.dumps(statement)
     # The typo's data is brought back by a restore, and stays.
     assert [each.user_id for each in plan_replay(services, LONG_AGO).people] == [ALICE]
+
+
+def test_a_correction_is_said_with_what_was_deleted_by_mistake_and_what_looks_like_the_new_id(
+    services: Services, settings: Settings, application: Application
+) -> None:
+    application.log_in(BOB)
+    application.log_in("User:Alice")
+    application.execute("DROP TABLE consent_records")
+    erase = Erase(settings)
+    erase("request", BOB, "--requested-by", "support")
+    erase("run", "1")
+    result = erase("correct", "1", "--subject", ALICE, "--by", "dpo", "--reason", "typed wrong")
+    assert result.exit_code == 0, result.output
+    assert f"erasure request 1 is about {ALICE}\n" in result.output
+    assert "deleted before: 1 session_lists, 1 sessions" in result.output
+    assert "personal data breach, to be notified within 72 hours (Article 33)" in result.output
+    assert "looks like it: 'User:Alice'; it is not erased" in result.output
+    shown = erase("show", "1").output
+    assert f"no longer meant: {BOB}" in shown
+    assert erase.json("show", "1")["user_id"] == ALICE  # type: ignore[index]
+    assert erase("correct", "1", "--by", "dpo", "--reason", "r").exit_code == 2
+
+
+def test_the_commands_say_what_is_to_be_done_next(services: Services, settings: Settings) -> None:
+    erase = Erase(settings)
+    for user_id in (ALICE, BOB):
+        erase("request", user_id, "--requested-by", "support", "--received", "2026-11-20", "--no-look")
+    extended = erase("extend", "1", "--by", "dpo", "--reason", "many systems")
+    assert extended.output == (
+        "erasure request 1: the deadline is 2027-02-20; tell the person why by 2026-12-20 (Article 12(3))\n"
+    )
+    assert erase.json("list")[0]["extended"] is True  # type: ignore[index]
+    refused = erase("refuse", "2", "--by", "dpo", "--reason", "excessive")
+    assert "tell the person by 2026-12-20: the reason, and the right to complain" in refused.output
+    withdrawn = erase("withdraw", "1", "--by", "dpo", "--reason", "no more", "--json")
+    assert json.loads(withdrawn.output)["state"] == "withdrawn"
+    assert "is withdrawn: it is not carried out" in str(erase("run", "1").exception)
+    assert erase("list", "--open").output == "no requests\n"
+    for command in ("extend", "withdraw", "refuse", "correct"):
+        assert erase(command, "1", "--by", "dpo").exit_code == 2
 
 
 def test_the_next_attempt_is_for_the_corrected_subject_alone(services: Services, application: Application) -> None:

@@ -152,6 +152,24 @@ def test_after_a_restore_every_id_is_erased_again(services: Services) -> None:
     assert again.request.replay_of == closed.request.id
 
 
+def test_erasures_under_ids_that_belong_together_are_one_persons(services: Services) -> None:
+    run_request(services, [Shelf()], ask(services, user_id=MAIL).request.id)
+    run_request(services, [Shelf()], ask(services, OLD).request.id)
+    last = run_request(services, [Shelf()], ask(services, MAIL).request.id)
+    run_request(services, [Shelf()], ask(services, user_id=BOB).request.id)
+    plan = plan_replay(services, LONG_AGO)
+    assert [(each.user_id, each.aliases) for each in plan.people] == [(ALICE, (OLD, MAIL)), (BOB, ())]
+    assert plan.people[0].request_id == last.request.id
+
+
+def test_an_open_request_gets_the_ids_that_a_replay_knows_and_it_lacks(services: Services) -> None:
+    run_request(services, [Shelf()], ask(services, MAIL).request.id)
+    known = ask(services)
+    (case,) = request_replays(services, plan_replay(services, LONG_AGO), requested_by="restore")
+    assert (case.request.id, case.identifiers.all) == (known.request.id, (ALICE, MAIL))
+    assert request_replays(services, plan_replay(services, LONG_AGO), requested_by="restore") == [case]
+
+
 def test_with_pseudonyms_no_id_stands_in_an_entry(pseudonymous: Services) -> None:
     new = NewRequest(ALICE, f"{MAIL} is {ALICE}", "support", aliases=(MAIL,))
     case, _ = record_request(pseudonymous, new)
@@ -231,6 +249,12 @@ def test_a_table_that_cannot_be_read_leaves_the_request_open_and_everything_in_p
     closed = run_request(services, [shelf], case.request.id)
     assert closed.closure is not None
     assert closed.closure.result == "success"
+
+
+def test_a_column_that_names_no_one_person_is_not_taken_for_one(services: Services, accounts: Application) -> None:
+    accounts.execute("INSERT INTO accounts SELECT :id, 'mail ' || n FROM generate_series(1, 1000) AS n", id=ALICE)
+    case = run_request(with_table(services, accounts), [Shelf()], ask(services).request.id)
+    assert "more than 1,000 rows are this person's" in case.events[-2].detail["error"]
 
 
 def test_an_id_that_other_people_have_too_waits_for_a_human(services: Services, accounts: Application) -> None:
