@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -50,13 +51,16 @@ class Subjects:
         """Every name under which entries of this person may stand: older ones may have been written otherwise."""
         return (user_id,) if self.key is None else (user_id, pseudonym(user_id, self.key))
 
-    def scrub(self, text: str, user_id: str) -> str:
-        """A text for an entry with the user id replaced wherever it stands; one that is full of it is withheld."""
-        if not self.pseudonymous or not user_id:
+    def scrub(self, text: str, *user_ids: str) -> str:
+        """A text for an entry with the user ids replaced wherever they stand; one that is full of them is withheld."""
+        wanted = [re.escape(user_id) for user_id in sorted(user_ids, key=len, reverse=True) if user_id]
+        if not self.pseudonymous or not wanted:
             return text
-        if text.count(user_id) > _MOST_REPLACED:
+        # All at once: an id may stand in the pseudonym of another. The longest counts where one is a part of another.
+        pattern = re.compile("|".join(wanted))
+        if sum(1 for _ in pattern.finditer(text)) > _MOST_REPLACED:
             return f"(a text of {len(text)} characters, withheld because it names the person)"
-        return text.replace(user_id, self.name(user_id))
+        return pattern.sub(lambda found: self.name(found[0]), text)
 
 
 def is_pseudonym(name: str) -> bool:

@@ -331,6 +331,7 @@ erasure_events = Table(
     Column("recorded_at", TIMESTAMP(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
     ForeignKeyConstraint(["request_id"], ["erasure_requests.id"], name="erasure_events_request_id_fkey"),
     Index("idx_erasure_events_request_id", "request_id", "id"),
+    Index("erasure_events_extended_once", "request_id", unique=True, postgresql_where=text("kind = 'extended'")),
 )
 
 erasure_closures = Table(

@@ -199,6 +199,14 @@ class Settings(BaseSettings):
     gdpr_sql_targets: SecretStr | None = Field(
         default=None, description="Tables that an erasure covers, as JSON; see docs/erasure.md."
     )
+    gdpr_erasure_max_items: int | None = Field(
+        default=None,
+        ge=0,
+        description="An erasure that would delete more things than this waits for `erase run ID --confirm N`.",
+    )
+    gdpr_aliases_sql: SecretStr | None = Field(
+        default=None, description="Tables that say under which further ids a person's data stands, as JSON."
+    )
     compliance_local_stack: bool = Field(
         default=False, description="Set by the embedded stack; permits `--as-of`. Never set it in production."
     )

@@ -15,20 +15,20 @@ import click
 
 from compliance_pipelines.audit_log.deletion import DEFAULT_REASON
 from compliance_pipelines.cli.checking import in_words
+from compliance_pipelines.cli.erasure_decisions import DECISIONS
+from compliance_pipelines.cli.erasure_words import case_to_json, event_line, line_of, preview_lines, report
+from compliance_pipelines.erasure.alias_tables import alias_tables
+from compliance_pipelines.erasure.case import NOT_CARRIED_OUT, Identifiers, State
 from compliance_pipelines.erasure.certificate import certificate_of
 from compliance_pipelines.erasure.configured import configured_targets
-from compliance_pipelines.erasure.deadline import days_left
 from compliance_pipelines.erasure.deletion_records import DeletionRecord, deletion_records
+from compliance_pipelines.erasure.errors import RequestEndedError, SuspiciousIdError
 from compliance_pipelines.erasure.health import check_places
-from compliance_pipelines.erasure.record import (
-    Case,
-    EventKind,
-    NewRequest,
-    State,
-    all_cases,
-    load,
-    record_request,
-)
+from compliance_pipelines.erasure.identifying import with_aliases_of_tables
+from compliance_pipelines.erasure.likeness import suspicions
+from compliance_pipelines.erasure.near_matches import near_matches_in_settings, note_near_matches, with_numbers
+from compliance_pipelines.erasure.preview import preview
+from compliance_pipelines.erasure.record import GIVEN, NewRequest, all_cases, load, record_request
 from compliance_pipelines.erasure.replay import plan_replay, request_replays
 from compliance_pipelines.erasure.runner import run_due, run_request
 from compliance_pipelines.errors import ComplianceError
@@ -37,7 +37,10 @@ from compliance_pipelines.services import Services, open_services
 from compliance_pipelines.settings import load_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
+
+    from compliance_pipelines.erasure.case import Case
+    from compliance_pipelines.settings import Settings
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -71,38 +74,78 @@ def erase() -> None:
     """Erase a person's data on request (GDPR Article 17)."""
 
 
+for _each in DECISIONS:
+    erase.add_command(_each)
+
+
 @erase.command("request")
 @click.argument("user_id")
 @click.option("--reason", default=DEFAULT_REASON, show_default=True, help="Why; it stands in the deletion record.")
 @click.option("--requested-by", required=True, help="Who asked, or who enters the request.")
 @click.option("--received", type=_MOMENT, help="When the person asked; the month counts from then. Default: now.")
-def request(user_id: str, reason: str, requested_by: str, received: datetime | None) -> None:
-    """Record a request. Nothing is erased yet: `compliance erase run` and the sensor do that."""
+@click.option("--also", multiple=True, metavar="ID", help="A further id of the same person; may be repeated.")
+@click.option("--as-it-is", is_flag=True, help="The ids are meant as they are, suspicious though they look.")
+@click.option(
+    "--no-look", is_flag=True, help="Do not look for ids that look like these; it reads through every target."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the request as JSON.")
+def request(  # noqa: PLR0913 - one per option
+    *,
+    user_id: str,
+    reason: str,
+    requested_by: str,
+    received: datetime | None,
+    also: tuple[str, ...],
+    as_it_is: bool,
+    no_look: bool,
+    as_json: bool,
+) -> None:
+    """Record a request. Nothing is erased yet: `compliance erase run` and the sensor do that.
+
+    Targets are looked through for ids that look like these, which are told and not erased.
+    """
     with _opened() as services:
-        case, new = record_request(services, NewRequest(user_id, reason, requested_by, received))
+        try:
+            asked = NewRequest(user_id, reason, requested_by, received, aliases=also, as_it_is=as_it_is)
+        except SuspiciousIdError as error:
+            near = [] if no_look else near_matches_in_settings(services, (user_id, *also)).lines()
+            raise SuspiciousIdError("; ".join([str(error), *near])) from error
+        case, new = record_request(services, asked)
+        lines: list[str] = []
+        if new and not no_look:
+            near_now = near_matches_in_settings(services, case.identifiers.all)
+            lines = near_now.lines()
+            case = note_near_matches(services, case, near_now)
+        now = services.clock()
+    if as_json:
+        click.echo(json.dumps({"new": new, **case_to_json(case, now, events=True)}, ensure_ascii=False, indent=2))
+        return
     if new:
-        click.echo(f"erasure request {case.request.id} is recorded; its deadline is {case.request.deadline}")
+        click.echo(f"erasure request {case.request.id} is recorded; its deadline is {case.deadline}")
     else:
-        click.echo(f"erasure request {case.request.id} is open for this person already: {case.state.value}")
+        click.echo(
+            f"erasure request {case.request.id} is open for this person already: {case.state.value}; that it was asked "
+            f"for again is on its record, and its deadline is {case.deadline}"
+        )
+    for line in lines:
+        click.echo(line)
 
 
 @erase.command("list")
-@click.option("--user", help="Only requests for this user id.")
-@click.option("--open", "only_open", is_flag=True, help="Only those that are not closed.")
+@click.option("--user", help="Only requests that name a person by this id, or once did.")
+@click.option("--open", "only_open", is_flag=True, help="Only those that have not ended.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def list_requests(user: str | None, *, only_open: bool, as_json: bool) -> None:
     """List the requests."""
     with _opened() as services:
         with services.engine.connect() as connection:
-            cases = [
-                case for case in all_cases(connection, user_id=user) if not only_open or case.state is not State.CLOSED
-            ]
+            cases = [case for case in all_cases(connection, user_id=user) if not only_open or case.is_open]
         now = services.clock()
     if as_json:
-        click.echo(json.dumps([_to_json(case, now) for case in cases], ensure_ascii=False, indent=2))
+        click.echo(json.dumps([case_to_json(case, now) for case in cases], ensure_ascii=False, indent=2))
         return
     for case in cases:
-        click.echo(_line(case, now))
+        click.echo(line_of(case, now))
     if not cases:
         click.echo("no requests")
 
@@ -117,44 +160,82 @@ def show(request_id: int, *, as_json: bool) -> None:
             case = load(connection, request_id)
         now = services.clock()
     if as_json:
-        click.echo(json.dumps(_to_json(case, now, events=True), ensure_ascii=False, indent=2))
+        click.echo(json.dumps(case_to_json(case, now, events=True), ensure_ascii=False, indent=2))
         return
-    click.echo(_line(case, now))
+    click.echo(line_of(case, now))
     click.echo(f"  {case.request.reason}, asked by {case.request.requested_by}")
     for event in case.events:
-        what = f"attempt {event.attempt}: {event.kind.value}"
-        if event.target is not None:
-            what += f" {event.target}"
-        click.echo(f"  {event.recorded_at:%Y-%m-%d %H:%M:%S} {what}{_particulars(event.kind, event.detail)}")
+        click.echo(f"  {event_line(event)}")
     if case.closure is not None:
-        click.echo(f"  deletion record {case.closure.log_entry_id}: {case.closure.result}")
+        entry = "deletion record" if case.state is State.CLOSED else "entry"
+        click.echo(f"  {entry} {case.closure.log_entry_id}: {case.closure.result}")
+
+
+@erase.command("plan")
+@click.argument("request_id", type=int, required=False)
+@click.option("--subject", metavar="ID", help="Instead of a request: the person.")
+@click.option("--also", multiple=True, metavar="ID", help="A further id of the same person; may be repeated.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def plan(request_id: int | None, subject: str | None, also: tuple[str, ...], *, as_json: bool) -> None:
+    """Show what an erasure would delete now, what it would leave, and which holds there are. Nothing is changed.
+
+    Exit status 1 where a target could not be looked at.
+    """
+    if (request_id is None) == (subject is None):
+        raise click.UsageError("name a request, or a person with --subject")
+    settings = load_settings()
+    with open_services(settings, signs=False) as services:
+        known = Identifiers(subject or "", dict.fromkeys(also, GIVEN))
+        if request_id is not None:
+            with services.engine.connect() as connection:
+                case = load(connection, request_id)
+            if not case.is_open:
+                raise RequestEndedError(f"erasure request {request_id} is {case.state.value}: nothing more would go")
+            known = Identifiers(case.user_id, {**case.identifiers.aliases, **dict.fromkeys(also, GIVEN)})
+        known = with_aliases_of_tables(settings, known)
+        seen = preview(services, configured_targets(settings), known, request_id=request_id or 0)
+        near = near_matches_in_settings(services, known.all)
+    suspicious = [f"{with_numbers(each)}: {why}" for each in known.all for why in suspicions(each)]
+    if as_json:
+        document = {**seen.as_json(), "suspicions": suspicious, "near": near.as_json()}
+        click.echo(json.dumps(document, ensure_ascii=False, indent=2))
+    else:
+        for line in (*suspicious, *near.lines(), *preview_lines(seen)):
+            click.echo(line)
+    if seen.unseen:
+        raise SystemExit(1)
 
 
 @erase.command("run")
 @click.argument("request_id", type=int, required=False)
-def run(request_id: int | None) -> None:
+@click.option(
+    "--confirm",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Agree that up to N things go, as `erase plan` counts them; if it would be more, nothing does.",
+)
+def run(request_id: int | None, confirm: int | None) -> None:
     """Carry out a request now, or every open one that is due for an attempt.
 
     Exit status 1 where one stays open.
     """
+    if confirm is not None and request_id is None:
+        raise click.UsageError("--confirm is for one request: name it")
     settings = load_settings()
     with open_services(settings, signs=False) as services:
         if request_id is None:
             cases = run_due(services, lambda: configured_targets(settings))
         else:
-            cases = [run_request(services, configured_targets(settings), request_id)]
+            cases = [_carried_out(services, settings, request_id, confirm)]
         now = services.clock()
-    _report(cases, now)
+    report(cases, now)
 
 
-def _report(cases: list[Case], now: datetime) -> None:
-    for case in cases:
-        click.echo(_line(case, now))
-    if not cases:
-        click.echo("no request is due")
-    if still_open := [case for case in cases if case.state is not State.CLOSED]:
-        reasons = "; ".join(f"{case.request.id}: {_why_open(case)}" for case in still_open)
-        raise ComplianceError(f"{len(still_open)} requests stay open: {reasons}")
+def _carried_out(services: Services, settings: Settings, request_id: int, confirmed: int | None) -> Case:
+    case = run_request(services, configured_targets(settings), request_id, confirmed=confirmed)
+    if case.state in NOT_CARRIED_OUT:
+        raise RequestEndedError(f"erasure request {request_id} is {case.state.value}: it is not carried out")
+    return case
 
 
 @erase.command("certificate")
@@ -221,7 +302,7 @@ def replay(since: datetime, requested_by: str, candidates: Path | None, *, yes: 
         done = [run_request(services, configured_targets(settings), case.request.id) for case in cases]
         now = services.clock()
     if plan.people:
-        _report(done, now)
+        report(done, now)
     if plan.unknown:
         raise ComplianceError(
             f"{len(plan.unknown)} deletion records are of people whose pseudonym nobody here has: "
@@ -245,7 +326,11 @@ def _lines(path: Path | None) -> list[str]:
 def records(user_id: str, since: datetime, *, as_json: bool) -> None:
     """Find a person's deletion records, by user id and by pseudonym, in the audit log and its archives."""
     with _opened() as services:
-        names = subjects_from_settings(services.settings).names(user_id)
+        with services.engine.connect() as connection:
+            # A deletion record has the subject's name alone.
+            subjects = {case.user_id for case in all_cases(connection, user_id=user_id)} | {user_id}
+        naming = subjects_from_settings(services.settings)
+        names = [name for subject in sorted(subjects) for name in naming.names(subject)]
         found = list(deletion_records(services, since, names=names))
     if as_json:
         click.echo(json.dumps([_record_to_json(each) for each in found], ensure_ascii=False, indent=2))
@@ -269,6 +354,8 @@ def targets() -> None:
     configured = configured_targets(settings)
     for target in configured:
         click.echo(f"{target.name}: {target.location}")
+    for table in alias_tables(settings):
+        click.echo(f"further ids of a person: {table.location}")
     if not configured:
         click.echo("no target is configured: an erasure would be refused")
         return
@@ -289,75 +376,6 @@ def _record_to_json(record: DeletionRecord) -> dict[str, Any]:
         "metadata": record.metadata,
         "archived": record.archived,
     }
-
-
-def _line(case: Case, now: datetime) -> str:
-    asked = case.request
-    line = f"{asked.id}: {case.state.value}, {asked.user_id}"
-    if case.closure is not None:
-        return f"{line}, {case.closure.result}, {case.deleted().total()} items deleted"
-    left = days_left(asked.deadline, now)
-    when = f"{left} days left" if left >= 0 else f"{-left} days late"
-    return f"{line}, deadline {asked.deadline} ({when}), {case.attempts} attempts"
-
-
-def _why_open(case: Case) -> str:
-    last = [event for event in case.events if event.attempt == case.attempts]
-    reasons: Iterable[str] = [
-        f"{event.target}: {event.detail['error']}" for event in last if event.kind is EventKind.FAILED
-    ] + [
-        f"hold {hold['hold']} ({hold['covers']}): {hold['reason']}"
-        for event in last
-        if event.kind is EventKind.HELD
-        for hold in event.detail["holds"]
-    ]
-    return "; ".join(dict.fromkeys(reasons)) or "interrupted"
-
-
-def _particulars(kind: EventKind, detail: dict[str, Any]) -> str:
-    parts = [f"{count} {data_type}" for data_type, count in sorted(detail.get("deleted", {}).items()) if count]
-    if kind is EventKind.FOUND:
-        parts = [f"{count} {data_type}" for data_type, count in sorted(detail["items"].items())]
-    parts += [f"hold {hold['hold']}: {hold['reason']}" for hold in detail.get("holds", [])]
-    parts += [
-        f"left to a human: {each['count']} {each['data_type']}: {each['why']}" for each in detail.get("reported", [])
-    ]
-    if "error" in detail:
-        parts.append(detail["error"])
-    return f" ({'; '.join(parts)})" if parts else ""
-
-
-def _to_json(case: Case, now: datetime, *, events: bool = False) -> dict[str, Any]:
-    asked = case.request
-    document: dict[str, Any] = {
-        "id": asked.id,
-        "user_id": asked.user_id,
-        "state": case.state.value,
-        "reason": asked.reason,
-        "requested_by": asked.requested_by,
-        "received_at": asked.received_at.isoformat(),
-        "recorded_at": asked.recorded_at.isoformat(),
-        "deadline": asked.deadline.isoformat(),
-        "days_left": None if case.closure is not None else days_left(asked.deadline, now),
-        "replay_of": asked.replay_of,
-        "attempts": case.attempts,
-        "next_attempt_at": None if case.due_at is None else case.due_at.isoformat(),
-        "deleted": dict(sorted(case.deleted().items())),
-        "result": None if case.closure is None else case.closure.result,
-        "log_entry_id": None if case.closure is None else case.closure.log_entry_id,
-    }
-    if events:
-        document["events"] = [
-            {
-                "at": event.recorded_at.isoformat(),
-                "attempt": event.attempt,
-                "kind": event.kind.value,
-                "target": event.target,
-                "detail": event.detail,
-            }
-            for event in case.events
-        ]
-    return document
 
 
 COMMANDS: Final[list[click.Command]] = [erase]

@@ -48,7 +48,7 @@ def show_people(console: Console, services: Services) -> None:
 def _erasure(case: Case) -> str:
     deleted = ", ".join(f"{count:,} {what}" for what, count in sorted(case.deleted().items())) or "nothing"
     record = "" if case.closure is None else f", deletion record {case.closure.log_entry_id}"
-    return f"of {case.request.user_id}: {case.state.value}, {deleted} deleted{record}"
+    return f"of {case.user_id}: {case.state.value}, {deleted} deleted{record}"
 
 
 def show_where_to_go(console: Console, state_dir: Path) -> None:

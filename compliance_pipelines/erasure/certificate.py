@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 from compliance_pipelines.archive.lookup import ArchiveEntryFinder
 from compliance_pipelines.audit_log.deletion import ACTION
 from compliance_pipelines.clock import utc_day
+from compliance_pipelines.erasure.case import NOT_CARRIED_OUT
 from compliance_pipelines.erasure.closing import SUCCESS, canonical_json, statement_hash
 from compliance_pipelines.erasure.errors import ErasureError, InvalidCertificateError
 from compliance_pipelines.erasure.record import load
@@ -61,6 +62,11 @@ def certificate_of(services: Services, request_id: int) -> dict[str, Any]:
         raise ErasureError(
             f"erasure request {request_id} is {case.state.value}: there is a certificate when it is closed; see "
             f"`compliance erase show {request_id}`"
+        )
+    if case.state in NOT_CARRIED_OUT:
+        raise ErasureError(
+            f"erasure request {request_id} is {case.state.value}, so that there is no erasure to certify; "
+            f"`compliance prove {closure.log_entry_id}` proves the decision"
         )
     day = utc_day(closure.entry_timestamp)
     proof = prove(services, closure.log_entry_id, finder=ArchiveEntryFinder(services), day=day)

@@ -11,13 +11,15 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from compliance_pipelines.audit_log.deletion import undated_deletion_entry
 from compliance_pipelines.audit_log.log import AuditLog
 from compliance_pipelines.erasure import sql
-from compliance_pipelines.erasure.record import Case, EventKind
+from compliance_pipelines.erasure.case import CONFIRMATION, IDENTIFIERS, NOT_CARRIED_OUT, Case, Event, EventKind
+from compliance_pipelines.erasure.record import append_entry
 from compliance_pipelines.pseudonyms import subjects_from_settings
 
 if TYPE_CHECKING:
@@ -26,11 +28,24 @@ if TYPE_CHECKING:
     import sqlalchemy
 
     from compliance_pipelines.audit_log.entry import AuditEntry, JsonValue, UndatedEntry
-    from compliance_pipelines.erasure.record import Event
     from compliance_pipelines.services import Services
 
 SUCCESS: Final = "success"
 PARTIAL: Final = "partial"
+
+_DECISIONS: Final = frozenset(
+    {
+        EventKind.ASKED_AGAIN,
+        EventKind.EXTENDED,
+        EventKind.CORRECTED,
+        EventKind.WITHDRAWN,
+        EventKind.REFUSED,
+    }
+)
+# Of a correction also what was deleted before it, which is not counted for the person.
+_SAID_OF_DECISIONS: Final = frozenset(
+    {"by", "reason", "basis", "requested_by", "received_at", "deadline", "in_time", "deleted", "unaccounted"}
+)
 
 # What every erasure leaves, whatever the targets are.
 _ALWAYS_KEPT: Final = (
@@ -60,7 +75,9 @@ def statement_hash(statement: str) -> str:
 
 
 def statement_of(case: Case, *, subject: str) -> dict[str, Any]:
-    """Everything that is said about a request when it closes: what was asked, deleted, kept, and looked at again.
+    """Everything that is said about a request when it ends: what was asked, decided, deleted, kept, looked at again.
+
+    It goes to the person. Another person's id that was meant by mistake is not in it; erasure_events has it.
 
     Args:
         case: with everything that happened.
@@ -70,18 +87,21 @@ def statement_of(case: Case, *, subject: str) -> dict[str, Any]:
     return {
         "request": {
             "id": request.id,
-            "user_id": request.user_id,
+            "user_id": case.user_id,
+            "identifiers": list(case.identifiers.all),
             "subject": subject,
-            "reason": request.reason,
+            "reason": _without_mistaken_ids(case, request.reason),
             "requested_by": request.requested_by,
             "received_at": request.received_at.isoformat(),
             "recorded_at": request.recorded_at.isoformat(),
-            "deadline": request.deadline.isoformat(),
+            "deadline": case.first_deadline.isoformat(),
             "replay_of": request.replay_of,
         },
+        "decisions": _decisions(case),
         "attempts": case.attempts,
-        "deleted": _deleted(case),
+        "deleted": _counts(case, "deleted"),
         "deletion_count": case.deleted().total(),
+        "gone": _counts(case, "gone"),
         "verified": [
             {
                 "target": event.target,
@@ -89,7 +109,7 @@ def statement_of(case: Case, *, subject: str) -> dict[str, Any]:
                 "at": event.recorded_at.isoformat(),
                 **({"notes": event.detail["notes"]} if "notes" in event.detail else {}),
             }
-            for event in case.events
+            for event in case.of_this_person
             if event.kind is EventKind.VERIFIED and event.attempt == case.attempts
         ],
         "kept": [*_kept(case), *_ALWAYS_KEPT],
@@ -98,7 +118,7 @@ def statement_of(case: Case, *, subject: str) -> dict[str, Any]:
     }
 
 
-def _deleted(case: Case) -> list[dict[str, Any]]:
+def _counts(case: Case, what: Literal["deleted", "gone"]) -> list[dict[str, Any]]:
     return [
         {
             "target": event.target,
@@ -107,10 +127,38 @@ def _deleted(case: Case) -> list[dict[str, Any]]:
             "count": count,
             "at": event.recorded_at.isoformat(),
         }
-        for event in case.events
-        for data_type, count in sorted(event.deleted.items())
+        for event in case.of_this_person
+        for data_type, count in sorted((event.deleted if what == "deleted" else event.gone).items())
         if count
     ]
+
+
+def _decisions(case: Case) -> list[dict[str, Any]]:
+    """What people decided about the request, and that the person asked again."""
+    return [
+        {
+            "kind": event.kind.value,
+            "at": event.recorded_at.isoformat(),
+            **{
+                name: _without_mistaken_ids(case, value) if isinstance(value, str) else value
+                for name, value in event.detail.items()
+                if name in _SAID_OF_DECISIONS
+            },
+        }
+        for event in case.events
+        if event.kind in _DECISIONS
+    ]
+
+
+def _without_mistaken_ids(case: Case, text: str) -> str:
+    """A text without ids that a correction took away, as they may be another person's."""
+    right = set(case.identifiers.all)
+    meant = {user_id for event in case.events for user_id in event.detail.get("removed", ())}
+    if not meant - right:
+        return text
+    longest_first = sorted(meant | right, key=len, reverse=True)
+    pattern = re.compile("|".join(map(re.escape, longest_first)))
+    return pattern.sub(lambda found: found[0] if found[0] in right else "(a mistaken id)", text)
 
 
 def _kept(case: Case) -> list[dict[str, Any]]:
@@ -120,7 +168,7 @@ def _kept(case: Case) -> list[dict[str, Any]]:
 
 def _left_out(case: Case) -> list[dict[str, Any]]:
     """The targets that an earlier attempt began and could not finish, and that are not configured any more."""
-    begun = {event.target: event for event in case.events if event.kind in {EventKind.FOUND, EventKind.FAILED}}
+    begun = {event.target: event for event in case.of_this_person if event.kind in {EventKind.FOUND, EventKind.FAILED}}
     known = _targets_of_attempts(case)
     return [
         {
@@ -133,8 +181,8 @@ def _left_out(case: Case) -> list[dict[str, Any]]:
             "is_theirs": True,
         }
         for target, event in begun.items()
-        if target is not None
-        and target not in known[case.attempts]
+        if target not in {None, IDENTIFIERS, CONFIRMATION}
+        and target not in known.get(case.attempts, ())
         and not case.is_done(target)
         and not _is_renamed(case, event, known)
     ]
@@ -173,7 +221,7 @@ def _reported(case: Case) -> list[dict[str, Any]]:
             else "not known to be this person's; a human decides",
             "is_theirs": reported["is_theirs"],
         }
-        for event in case.events
+        for event in case.of_this_person
         if event.kind is EventKind.VERIFIED and event.attempt == case.attempts
         for reported in event.detail["reported"]
     ]
@@ -183,14 +231,16 @@ def _holds(case: Case) -> list[dict[str, Any]]:
     """The holds that stopped earlier attempts."""
     return [
         {"attempt": event.attempt, "target": event.target, "at": event.recorded_at.isoformat(), **hold}
-        for event in case.events
+        for event in case.of_this_person
         if event.kind is EventKind.HELD
         for hold in event.detail["holds"]
     ]
 
 
 def result_of(case: Case) -> str:
-    """`success` where nothing of the person is left that could be deleted, else `partial`."""
+    """`success` where nothing of the person is left that could be deleted, else `partial`; a decision that ended it."""
+    if case.events and (ended := case.events[-1].kind.value) in NOT_CARRIED_OUT:
+        return ended
     return PARTIAL if any(each["is_theirs"] for each in _kept(case)) else SUCCESS
 
 
@@ -200,8 +250,7 @@ def close(services: Services, connection: sqlalchemy.Connection, case: Case) -> 
     Returns:
         The deletion record.
     """
-    subject = subjects_from_settings(services.settings).name(case.request.user_id)
-    statement = canonical_json(statement_of(case, subject=subject))
+    statement = _statement(services, case)
     result = result_of(case)
     entry = _deletion_record(
         services,
@@ -211,26 +260,61 @@ def close(services: Services, connection: sqlalchemy.Connection, case: Case) -> 
         errors=[
             f"{each['data_type']}: {each['count']} kept: {each['why']}" for each in _kept(case) if each["is_theirs"]
         ],
-        more={"statement_sha256": statement_hash(statement)},
+        more={"statement_sha256": statement_hash(statement), **_gone(case.gone())},
     )
     appended = _append(services, connection, entry)
+    _insert_closure(connection, case, result, appended, statement)
+    return appended
+
+
+def close_undone(
+    services: Services, connection: sqlalchemy.Connection, case: Case, action: str, said: Mapping[str, Any]
+) -> AuditEntry:
+    """End a request that is not carried out, with the audit entry of the decision; the caller commits.
+
+    Args:
+        services: the opened services.
+        connection: in the transaction of the decision.
+        case: the request, whose last event is the decision.
+        action: of the entry.
+        said: what it says of the decision.
+    """
+    statement = _statement(services, case)
+    bound = {**said, "statement_sha256": statement_hash(statement)}
+    appended = append_entry(services, connection, case, action, bound)
+    _insert_closure(connection, case, result_of(case), appended, statement)
+    return appended
+
+
+def _statement(services: Services, case: Case) -> str:
+    subject = subjects_from_settings(services.settings).name(case.user_id)
+    return canonical_json(statement_of(case, subject=subject))
+
+
+def _gone(gone: Counter[str]) -> dict[str, Any]:
+    return {"gone": dict(sorted(gone.items()))} if gone else {}
+
+
+def _insert_closure(
+    connection: sqlalchemy.Connection, case: Case, result: str, entry: AuditEntry, statement: str
+) -> None:
     connection.execute(
         sql.INSERT_CLOSURE,
         {
             "request_id": case.request.id,
             "result": result,
-            "log_entry_id": appended.log_entry_id,
-            "entry_timestamp": appended.timestamp,
+            "log_entry_id": entry.log_entry_id,
+            "entry_timestamp": entry.timestamp,
             "statement": statement,
         },
     )
-    return appended
 
 
 def record_partial(services: Services, connection: sqlalchemy.Connection, case: Case) -> AuditEntry | None:
     """Append the deletion record of an attempt that deleted something and not all; the caller commits.
 
-    What an earlier attempt deleted that died without a record of it is in this one.
+    What an earlier attempt deleted that died without a record of it is in this one. So is what a dead attempt deleted
+    before a decision ends or corrects the request.
 
     Returns:
         The record; None where nothing was deleted, so that there is nothing to record.
@@ -263,18 +347,18 @@ def _deletion_record(  # noqa: PLR0913 - what the requirement says the record ha
     *,
     success: bool,
     errors: list[str],
-    more: Mapping[str, str | int],
+    more: Mapping[str, Any],
 ) -> UndatedEntry:
     """As AuditLog.record_deletion_within makes it, with the request's number, which the requirement does not forbid."""
     subjects = subjects_from_settings(services.settings)
-    request = case.request
+    request, user_ids = case.request, case.identifiers.all
     entry = undated_deletion_entry(
-        user_id=subjects.name(request.user_id),
+        user_id=subjects.name(case.user_id),
         deleted_data_types=sorted(data_type for data_type, count in deleted.items() if count),
         deletion_count=deleted.total(),
         success=success,
-        errors=[subjects.scrub(error, request.user_id) for error in errors],
-        reason=subjects.scrub(request.reason, request.user_id),
+        errors=[subjects.scrub(error, *user_ids) for error in errors],
+        reason=subjects.scrub(request.reason, *user_ids),
     )
     return dataclasses.replace(entry, metadata={**_members(entry.metadata), "request_id": request.id, **more})
 

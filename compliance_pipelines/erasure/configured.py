@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from compliance_pipelines.erasure.errors import TargetError
 from compliance_pipelines.erasure.memories import MemoryTarget
 from compliance_pipelines.erasure.sessions import SessionTarget
 from compliance_pipelines.erasure.table_rules import rules_from_json
@@ -36,6 +37,11 @@ def configured_targets(settings: Settings) -> list[ErasureTarget]:
     targets: list[ErasureTarget] = [target for target in of_redis if target is not None]
     if settings.gdpr_sql_targets is not None:
         rules = rules_from_json(settings.gdpr_sql_targets.get_secret_value())
+        if settings.gdpr_pseudonym_key is None and (lacking := [rule for rule in rules if rule.needs_pseudonyms]):
+            raise TargetError(
+                f"GDPR_SQL_TARGETS: {lacking[0].name or lacking[0].table} sets {{pseudonym}}, which needs a key: set "
+                "GDPR_PSEUDONYM_KEY"
+            )
         targets += [TableTarget.from_rule(rule) for rule in rules]
     targets += installed_targets(settings)
     check_names(targets)

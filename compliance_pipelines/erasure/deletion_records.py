@@ -1,6 +1,7 @@
 """Deletion records in the audit log and its archives.
 
-Here: finding the entries of action `account_deletion`, wherever they are. Not here: what they are needed for.
+Here: finding the entries of action `account_deletion`, wherever they are, and those that say which of them stand for no
+erasure any more. Not here: what they are needed for.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from compliance_pipelines.archive.catalogue import all_parts
@@ -24,17 +26,17 @@ from compliance_pipelines.archive.readback import (
 from compliance_pipelines.audit_log.deletion import ACTION
 from compliance_pipelines.clock import utc_day
 from compliance_pipelines.erasure import sql
+from compliance_pipelines.erasure.decisions import CORRECT, DELETION_RECORDS, REFUSE, WITHDRAW
 from compliance_pipelines.ledger.store_identity import check_identity
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
     from datetime import date, datetime
 
-    import pyarrow as pa
-
     from compliance_pipelines.archive.catalogue import ArchivedPart
     from compliance_pipelines.services import Services
 
+_REVOKING: Final = (CORRECT, WITHDRAW, REFUSE)
 _COLUMNS: Final = ["log_entry_id", "timestamp", "user_id", "action", "result", "metadata"]
 
 
@@ -59,6 +61,20 @@ class DeletionRecord:
     archived: bool
 
 
+@dataclass(frozen=True)
+class FoundRecords:
+    """What the audit log and its archives say of deletions.
+
+    Attributes:
+        deletions: the records, those in PostgreSQL first.
+        revoked: ids of records that are not to be carried out again: the request was withdrawn or refused afterwards,
+            or had meant somebody else.
+    """
+
+    deletions: tuple[DeletionRecord, ...]
+    revoked: frozenset[str]
+
+
 def deletion_records(
     services: Services, since: datetime, *, names: Collection[str] | None = None
 ) -> Iterator[DeletionRecord]:
@@ -79,32 +95,65 @@ def deletion_records(
         ManifestError: a manifest that the database does not know is not ours.
         ObjectStoreError: the store failed, or an archive is missing.
     """
+    for _, record in _entries(services, since, (ACTION,), names):
+        yield record
+
+
+def found_records(services: Services, since: datetime) -> FoundRecords:
+    """The same, with the decisions since then, in one pass.
+
+    Raises: as :func:`deletion_records`.
+    """
+    deletions = []
+    revoked: set[str] = set()
+    for action, record in _entries(services, since, (ACTION, *_REVOKING)):
+        if action == ACTION:
+            deletions.append(record)
+            continue
+        named = record.metadata.get(DELETION_RECORDS)
+        if isinstance(named, list):
+            revoked.update(each for each in named if isinstance(each, str))
+    return FoundRecords(tuple(deletions), frozenset(revoked))
+
+
+def _entries(
+    services: Services, since: datetime, actions: Sequence[str], names: Collection[str] | None = None
+) -> Iterator[tuple[str, DeletionRecord]]:
     with services.engine.connect() as connection:
         check_identity(services, connection)
-        rows = connection.execute(
-            sql.DELETION_RECORDS,
-            {"action": ACTION, "since": since, "names": None if names is None else sorted(names)},
-        ).all()
+        bounds = {"actions": list(actions), "since": since, "names": None if names is None else sorted(names)}
+        rows = connection.execute(sql.DELETION_RECORDS, bounds).all()
         parts = all_parts(connection)
     for row in rows:
-        yield DeletionRecord(
-            row.log_entry_id, row.timestamp, row.user_id, row.result, _metadata(row.metadata), archived=False
+        yield (
+            row.action,
+            DeletionRecord(
+                row.log_entry_id, row.timestamp, row.user_id, row.result, _metadata(row.metadata), archived=False
+            ),
         )
-    first_day = utc_day(since)
-    for batch in _archived(services, parts, first_day):
-        for hit in batch.filter(pc.equal(batch.column("action"), ACTION)).to_pylist():
+    for batch in _archived(services, parts, utc_day(since), actions):
+        for hit in _with_actions(batch, actions).to_pylist():
             if hit["timestamp"] >= since and (names is None or hit["user_id"] in names):
-                yield DeletionRecord(
-                    hit["log_entry_id"],
-                    hit["timestamp"],
-                    hit["user_id"],
-                    hit["result"],
-                    _metadata(hit["metadata"]),
-                    archived=True,
+                yield (
+                    hit["action"],
+                    DeletionRecord(
+                        hit["log_entry_id"],
+                        hit["timestamp"],
+                        hit["user_id"],
+                        hit["result"],
+                        _metadata(hit["metadata"]),
+                        archived=True,
+                    ),
                 )
 
 
-def _archived(services: Services, parts: Sequence[ArchivedPart], first_day: date) -> Iterator[pa.RecordBatch]:
+def _with_actions(batch: pa.RecordBatch, actions: Sequence[str]) -> pa.RecordBatch:
+    return batch.filter(pc.is_in(batch.column("action"), pa.array(actions)))
+
+
+def _archived(
+    services: Services, parts: Sequence[ArchivedPart], first_day: date, actions: Sequence[str]
+) -> Iterator[pa.RecordBatch]:
     """The rows of every archived day from `first_day` on that is not in PostgreSQL any more, or never was."""
     for part in parts:
         if part.day >= first_day and part.purged_at is not None and part.expired_at is None:
@@ -114,17 +163,17 @@ def _archived(services: Services, parts: Sequence[ArchivedPart], first_day: date
     for info in services.store.list(PREFIX):
         key = parse_key(info.key)
         if key is not None and key.is_manifest and key.day >= first_day and key.object_key not in known:
-            yield from _unknown_part(services, key.manifest_key)
+            yield from _unknown_part(services, key.manifest_key, actions)
 
 
-def _unknown_part(services: Services, manifest_key: str) -> Sequence[pa.RecordBatch]:
-    """The deletion records of a part that the database does not know; all of it was compared with its manifest."""
+def _unknown_part(services: Services, manifest_key: str, actions: Sequence[str]) -> Sequence[pa.RecordBatch]:
+    """The entries of a part that the database does not know; all of it was compared with its manifest."""
     archive = ColdArchive.of(services)
     manifest, _ = read_manifest(archive, manifest_key)
     found: list[pa.RecordBatch] = []
 
     def keep(batch: pa.RecordBatch) -> None:
-        found.append(batch.select(_COLUMNS).filter(pc.equal(batch.column("action"), ACTION)))
+        found.append(_with_actions(batch.select(_COLUMNS), actions))
 
     checked = check_object(archive, ExpectedObject.of_manifest(manifest), on_batch=keep)
     if checked.findings:

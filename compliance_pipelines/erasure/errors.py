@@ -12,8 +12,16 @@ class ErasureError(ComplianceError):
     """An erasure cannot be recorded, carried out or certified as asked."""
 
 
+class SuspiciousIdError(ErasureError):
+    """An id may not be the one that was meant: it has what nobody sees, or what looks like something else."""
+
+
 class RequestNotFoundError(ErasureError):
     """There is no request of this number."""
+
+
+class RequestEndedError(ErasureError):
+    """The request has ended, so that nothing can be decided about it any more."""
 
 
 class RequestBusyError(TransientError):

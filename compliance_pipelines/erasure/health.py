@@ -14,6 +14,7 @@ from compliance_pipelines.conversations.health import RETENTION_COMMANDS, RedisU
 from compliance_pipelines.conversations.keys import KeyLayout
 from compliance_pipelines.conversations.rights import KeyUse
 from compliance_pipelines.database_errors import passing_errors_as_transient
+from compliance_pipelines.erasure.alias_tables import alias_tables
 from compliance_pipelines.erasure.redis_scan import open_redis
 from compliance_pipelines.errors import ComplianceError
 from compliance_pipelines.health import HealthCheck
@@ -45,11 +46,21 @@ class SelfChecking(Protocol):
 
 
 def check_places(services: Services, targets: Sequence[ErasureTarget]) -> list[HealthCheck]:
-    """Look at every Redis of the settings, and ask every target that can say how it is."""
+    """Look at every Redis of the settings, and ask every target that can say how it is, and every table of ids."""
     of_redis = [check for place in _places(services.settings) for check in place.check(services)]
-    return of_redis + [
-        check.of(target.name) for target in targets if isinstance(target, SelfChecking) for check in target.check()
-    ]
+    return (
+        of_redis
+        + _check_alias_tables(services.settings)
+        + [check.of(target.name) for target in targets if isinstance(target, SelfChecking) for check in target.check()]
+    )
+
+
+def _check_alias_tables(settings: Settings) -> list[HealthCheck]:
+    checks = []
+    for table in alias_tables(settings):
+        with table:
+            checks.append(table.check())
+    return checks
 
 
 def check_checkpoint_redis(services: Services) -> list[HealthCheck]:

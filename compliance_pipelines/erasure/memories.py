@@ -208,6 +208,17 @@ class MemoryTarget:
         """
         return unlink_items(self._client, items, in_order=(_VECTORS, _MEMORIES))
 
+    def user_ids(self) -> Iterator[str]:
+        """Whose memories there are, of the namespaces that belong to one person.
+
+        Raises:
+            RedisError: Redis did not answer.
+        """
+        for prefix in self._prefixes.values():
+            for document in self._documents(prefix):
+                if document.prefix is not None and (owner := self._rules.owner(namespace_of(document.prefix))):
+                    yield owner
+
     def rescan(self, user_id: str) -> Findings:
         """The same as :meth:`find`: nothing is remembered."""
         return self.find(user_id)

@@ -8,18 +8,20 @@ that cannot finish leaves the request open; the next one does only what is not d
 
 from __future__ import annotations
 
-from collections import Counter
-from contextlib import ExitStack
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from compliance_pipelines.audit_log.environment import environment_of
-from compliance_pipelines.database_errors import LockBusyError
-from compliance_pipelines.database_locks import process_lock
 from compliance_pipelines.erasure import closing
-from compliance_pipelines.erasure.errors import RequestBusyError, TargetError
-from compliance_pipelines.erasure.record import Case, EventKind, add_event, due_cases, load
-from compliance_pipelines.erasure.targets import EnvironmentBound, check_names
+from compliance_pipelines.erasure.asking import AskedTarget, facts_of
+from compliance_pipelines.erasure.case import CONFIRMATION, IDENTIFIERS, EventKind
+from compliance_pipelines.erasure.errors import ErasureError, RequestBusyError, TargetError
+from compliance_pipelines.erasure.findings import counted, described, notes_to_json, reported_to_json
+from compliance_pipelines.erasure.holding import hold_on_person, hold_to_json, split_by_holds
+from compliance_pipelines.erasure.identifying import identify
+from compliance_pipelines.erasure.locks import lock_requests, request_locked
+from compliance_pipelines.erasure.preview import preview
+from compliance_pipelines.erasure.record import add_event, due_cases, load
+from compliance_pipelines.erasure.targets import check_names
 from compliance_pipelines.holds import active_holds, holds_locked
 
 if TYPE_CHECKING:
@@ -27,19 +29,16 @@ if TYPE_CHECKING:
 
     import sqlalchemy
 
-    from compliance_pipelines.erasure.targets import ErasureTarget, Findings, Item
-    from compliance_pipelines.holds import Hold, HoldSet
+    from compliance_pipelines.erasure.case import Case
+    from compliance_pipelines.erasure.targets import ErasureTarget, Item
     from compliance_pipelines.services import Services
-
-_LOCK_NAME: Final = "erasure.request"
-_LONGEST_ERROR: Final = 2000
-_MOST_REFERENCES: Final = 100
 
 
 class RunStep(StrEnum):
     """What has just been done when the step hook is called; the target is named where there is one."""
 
     STARTED = "started"
+    IDENTIFIED = "identified"
     FOUND = "found"
     ERASED = "erased"
     DELETED = "deleted"
@@ -60,14 +59,20 @@ def no_hook(step: RunStep, target: str | None, /) -> None:
 
 
 def run_request(
-    services: Services, targets: Sequence[ErasureTarget], request_id: int, *, hook: StepHook = no_hook
+    services: Services,
+    targets: Sequence[ErasureTarget],
+    request_id: int,
+    *,
+    confirmed: int | None = None,
+    hook: StepHook = no_hook,
 ) -> Case:
-    """Make one attempt at a request, whether it is due or not. A closed one is left as it is.
+    """Make one attempt at a request, whether it is due or not. One that has ended is left as it is.
 
     Args:
         services: the opened services.
         targets: in the order in which they are erased.
         request_id: its number.
+        confirmed: how many things a person agreed to lose at most; None: GDPR_ERASURE_MAX_ITEMS holds.
         hook: called after each step.
 
     Returns:
@@ -84,17 +89,12 @@ def run_request(
             "`compliance erase targets` for what there is"
         )
     check_names(targets)
-    with services.engine.connect() as connection, ExitStack() as stack:
-        lock = process_lock(connection, _LOCK_NAME, str(request_id), doing=f"erasure request {request_id}")
-        try:
-            stack.enter_context(lock)
-        except LockBusyError as error:
-            raise RequestBusyError(str(error)) from error
+    with services.engine.connect() as connection, request_locked(connection, request_id):
         with connection.begin():
             case = load(connection, request_id)
-        if case.closure is not None:
+        if not case.is_open:
             return case
-        return _Attempt(services, targets, connection, case, hook).run()
+        return _Attempt(services, targets, connection, case, hook, confirmed).run()
 
 
 def run_due(
@@ -135,13 +135,14 @@ def run_due(
 class _Attempt:
     """One attempt at one request."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - made in one place
         self,
         services: Services,
         targets: Sequence[ErasureTarget],
         connection: sqlalchemy.Connection,
         case: Case,
         hook: StepHook,
+        confirmed: int | None,
     ) -> None:
         self._services = services
         self._targets = targets
@@ -149,16 +150,24 @@ class _Attempt:
         self._case = case
         self._hook = hook
         self._number = case.attempts + 1
-        self._user_id = case.request.user_id
+        self._asked: list[AskedTarget] = []
+        self._confirmed = confirmed
+        self._touched = False
+        # How much may still go in this attempt.
+        self._left = services.settings.gdpr_erasure_max_items if confirmed is None else confirmed
 
     def run(self) -> Case:
-        self._put(EventKind.STARTED, targets=[target.name for target in self._targets])
+        agreed: dict[str, Any] = {} if self._confirmed is None else {"confirmed": self._confirmed}
+        self._put(EventKind.STARTED, targets=[target.name for target in self._targets], **agreed)
         self._hook(RunStep.STARTED, None)
-        if not self._person_is_held():
-            for target in self._targets:
+        if self._person_is_identified() and not self._person_is_held() and self._is_agreed_to():
+            user_ids = self._case.identifiers.all
+            facts = facts_of(self._services, self._case.request.id, user_ids)
+            self._asked = [AskedTarget(target, user_ids, facts) for target in self._targets]
+            for target in self._asked:
                 if not self._case.is_done(target.name):
                     self._erase(target)
-            if all(self._case.is_done(target.name) for target in self._targets) and self._nothing_is_left():
+            if all(self._case.is_done(target.name) for target in self._asked) and self._nothing_is_left():
                 return self._close()
         return self._end()
 
@@ -167,47 +176,81 @@ class _Attempt:
             add_event(self._connection, self._case, self._number, kind, target=target, **detail)
             self._case = load(self._connection, self._case.request.id)
 
+    def _person_is_identified(self) -> bool:
+        """Read the person's further ids before anything is erased: what says whose they are may be erased, too."""
+        try:
+            self._case = identify(self._services, self._connection, self._case)
+        except Exception as error:  # noqa: BLE001 - as in _erase
+            location = "the tables of GDPR_ALIASES_SQL"
+            self._put(EventKind.FAILED, target=IDENTIFIERS, location=location, error=described(error))
+            return False
+        self._hook(RunStep.IDENTIFIED, None)
+        return True
+
     def _person_is_held(self) -> bool:
         with self._services.engine.connect() as connection:
-            hold = active_holds(connection).covers_user(self._user_id)
+            holds = active_holds(connection)
+        hold = hold_on_person(holds, self._case.identifiers.all)
         if hold is not None:
-            self._put(EventKind.HELD, holds=[_hold_to_json(hold)])
+            self._put(EventKind.HELD, holds=[hold_to_json(hold)])
         return hold is not None
 
-    def _erase(self, target: ErasureTarget) -> None:
+    def _is_agreed_to(self) -> bool:
+        """Where there is a limit, look at everything before anything goes."""
+        if self._left is None:
+            return True
+        case = self._case
+        seen = preview(self._services, self._targets, case.identifiers, request_id=case.request.id)
+        try:
+            seen.require_at_most(self._left, agreed=self._confirmed is not None)
+        except ErasureError as error:
+            self._put(EventKind.FAILED, target=CONFIRMATION, location="", error=str(error))
+            return False
+        return True
+
+    def _require_few_enough(self, free: Sequence[Item]) -> None:
+        """More may have come since everything was looked at."""
+        if self._left is not None and counted(free).total() > self._left:
+            raise ErasureError(
+                f"{counted(free).total()} items would go, more than the {self._left} that are left of what was agreed "
+                "to: look at the plan again"
+            )
+
+    def _erase(self, target: AskedTarget) -> None:
         # Whatever somebody else's code fails with must neither stop the other targets nor be lost.
+        self._touched = False
         try:
             self._erase_under_holds(target)
         except Exception as error:  # noqa: BLE001 - see above
-            self._put(EventKind.FAILED, target=target.name, location=target.location, error=_described(error))
+            where = {"target": target.name, "location": target.location}
+            untouched: dict[str, Any] = {} if self._touched else {"untouched": True}
+            self._put(EventKind.FAILED, **where, error=described(error), **untouched)
 
-    def _require_environment(self, target: ErasureTarget) -> None:
-        """Another environment's place has nothing of the person, and its emptiness would close the request."""
-        if isinstance(target, EnvironmentBound):
-            with self._services.engine.connect() as connection:
-                environment = environment_of(connection)
-            target.require_environment(environment)
-
-    def _erase_under_holds(self, target: ErasureTarget) -> None:
-        self._require_environment(target)
-        findings = target.find(self._user_id)
-        found = _counted(findings.items)
-        # What an interrupted attempt had found and is no longer there is what it deleted.
+    def _erase_under_holds(self, target: AskedTarget) -> None:
+        target.require_environment(self._services)
+        findings = target.find()
+        found = counted(findings.items)
+        # What an interrupted attempt had found is no longer there: it may have deleted that, or it expired, or somebody
+        # else deleted it. So it is told apart from what this erasure is known to have deleted.
         self._put(
             EventKind.FOUND,
             target=target.name,
             location=target.location,
             items=found,
-            deleted=self._case.unaccounted(target.name) - found,
-            **_notes(findings),
+            gone=self._case.unaccounted(target.name) - found,
+            **notes_to_json(findings),
         )
         self._hook(RunStep.FOUND, target.name)
         # Until the deletion is done no hold that covers something of it can come into force.
         with self._services.engine.connect() as guard, holds_locked(guard) as holds:
-            self._require_environment(target)
-            free, held = _split(findings.items, holds, self._user_id)
-            deleted = dict(target.delete(self._user_id, free)) if free else {}
+            target.require_environment(self._services)
+            free, held = split_by_holds(findings.items, holds, self._case.identifiers.all)
+            self._require_few_enough(free)
+            self._touched = True
+            deleted = dict(target.delete(free)) if free else {}
             self._hook(RunStep.ERASED, target.name)
+        if self._left is not None:
+            self._left -= sum(deleted.values())
         self._put(
             EventKind.HELD if held else EventKind.DELETED,
             target=target.name,
@@ -219,30 +262,31 @@ class _Attempt:
 
     def _nothing_is_left(self) -> bool:
         """Look at every target again, also where one has something left, so that all of it is on record."""
-        answers = [self._rescan(target) for target in self._targets]
+        answers = [self._rescan(target) for target in self._asked]
         return all(answers)
 
-    def _rescan(self, target: ErasureTarget) -> bool:
+    def _rescan(self, target: AskedTarget) -> bool:
         where = {"target": target.name, "location": target.location}
         try:
-            self._require_environment(target)
-            findings = target.rescan(self._user_id)
+            target.require_environment(self._services)
+            findings = target.rescan()
         except Exception as error:  # noqa: BLE001 - as in _erase
-            self._put(EventKind.FAILED, **where, error=_described(error))
+            self._put(EventKind.FAILED, **where, error=described(error))
             return False
         if findings.items:
-            counted = _counted(findings.items)
-            named = ", ".join(f"{count} {data_type}" for data_type, count in sorted(counted.items()))
-            self._put(
-                EventKind.FAILED, **where, error=f"{named} came back after they had been deleted", came_back=counted
-            )
+            back = counted(findings.items)
+            named = ", ".join(f"{count} {data_type}" for data_type, count in sorted(back.items()))
+            self._put(EventKind.FAILED, **where, error=f"{named} came back after they had been deleted", came_back=back)
             return False
-        self._put(EventKind.VERIFIED, **where, reported=_reported_to_json(findings), **_notes(findings))
+        self._put(EventKind.VERIFIED, **where, reported=reported_to_json(findings), **notes_to_json(findings))
         self._hook(RunStep.VERIFIED, target.name)
         return True
 
     def _close(self) -> Case:
         with self._connection.begin():
+            # Who asks again meanwhile is on record before the end, or asks for a new erasure after it.
+            lock_requests(self._connection)
+            self._case = load(self._connection, self._case.request.id)
             closing.close(self._services, self._connection, self._case)
             self._hook(RunStep.RECORDED, None)
             self._case = load(self._connection, self._case.request.id)
@@ -261,75 +305,3 @@ class _Attempt:
             )
             self._case = load(self._connection, self._case.request.id)
         return self._case
-
-
-def _counted(items: Sequence[Item]) -> Counter[str]:
-    counted: Counter[str] = Counter()
-    for item in items:
-        counted[item.data_type] += item.count
-    return counted
-
-
-def _split(items: Sequence[Item], holds: HoldSet, user_id: str) -> tuple[list[Item], list[dict[str, Any]]]:
-    """What may be deleted, and what each hold keeps of the rest."""
-    free = []
-    held: dict[tuple[int, str], dict[str, Any]] = {}
-    for item in items:
-        hold = _hold_on(item, holds, user_id)
-        if hold is None:
-            free.append(item)
-            continue
-        kept = held.setdefault(
-            (hold.id, item.data_type), {**_hold_to_json(hold), "data_type": item.data_type, "count": 0}
-        )
-        kept["count"] += item.count
-    return free, list(held.values())
-
-
-def _hold_on(item: Item, holds: HoldSet, user_id: str) -> Hold | None:
-    of_thread = None if item.thread_id is None else holds.covers_thread(item.thread_id, user_id)
-    return holds.covers_user(user_id) or of_thread or holds.covers_activity(item.first_day, item.last_day)
-
-
-def _hold_to_json(hold: Hold) -> dict[str, Any]:
-    return {
-        "hold": hold.id,
-        "covers": hold.covered,
-        "reason": hold.reason,
-        "author": hold.author,
-        "exception": "GDPR Article 17(3)(e), legal claims",
-    }
-
-
-def _reported_to_json(findings: Findings) -> list[dict[str, Any]]:
-    """What is left to a human, by kind and reason, with the first references of each."""
-    groups: dict[tuple[str, str, bool], dict[str, Any]] = {}
-    for reported in findings.reported:
-        key = (reported.data_type, reported.why, reported.is_theirs)
-        group = groups.setdefault(
-            key,
-            {
-                "data_type": reported.data_type,
-                "why": _storable(reported.why),
-                "is_theirs": reported.is_theirs,
-                "count": 0,
-                "references": [],
-            },
-        )
-        group["count"] += 1
-        if len(group["references"]) < _MOST_REFERENCES:
-            group["references"].append(_storable(reported.reference))
-    return list(groups.values())
-
-
-def _notes(findings: Findings) -> dict[str, Any]:
-    return {"notes": [_storable(note) for note in findings.notes]} if findings.notes else {}
-
-
-def _described(error: Exception) -> str:
-    return _storable(f"{type(error).__name__}: {' '.join(str(error).split())}")[:_LONGEST_ERROR]
-
-
-def _storable(text: str) -> str:
-    """The text with whatever PostgreSQL cannot hold written out."""
-    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")

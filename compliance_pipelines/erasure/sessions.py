@@ -25,7 +25,7 @@ from compliance_pipelines.erasure.redis_scan import (
 from compliance_pipelines.erasure.targets import Findings, Item, Reported
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from uuid import UUID
 
     from compliance_pipelines.conversations.connection import Client
@@ -102,6 +102,18 @@ class SessionTarget:
             RedisError: Redis did not answer.
         """
         return unlink_items(self._client, items, in_order=(_DATA_TYPE, _LIST_DATA_TYPE))
+
+    def user_ids(self) -> Iterator[str]:
+        """Whose sessions there are.
+
+        Raises:
+            RedisError: Redis did not answer, or not as it should.
+        """
+        for keys in keys_with_prefix(self._client, _SESSION):
+            hashes = by_type(self._client, keys).get("hash", [])
+            for (owner,) in each_answer(self._client, "HMGET", hashes, "user_id"):
+                if owner is not None:
+                    yield owner.decode("utf-8", "replace")
 
     def rescan(self, user_id: str) -> Findings:
         """The same as :meth:`find`: nothing is remembered."""

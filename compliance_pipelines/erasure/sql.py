@@ -18,23 +18,26 @@ INSERT_REQUEST = text(f"""
     RETURNING {_REQUEST}
 """)  # noqa: S608 - constants only
 REQUEST = text(f"SELECT {_REQUEST} FROM erasure_requests WHERE id = :id")  # noqa: S608 - constants only
-REQUESTS = text(f"""
-    SELECT {_REQUEST} FROM erasure_requests
-    WHERE CAST(:user_id AS text) IS NULL OR user_id = :user_id
-    ORDER BY id
-""")  # noqa: S608 - constants only
+# Whether a request names one of the ids, or did so before it was corrected.
+_NAMES_ONE: Final = """
+    CAST(:ids AS text[]) IS NULL OR request.user_id = ANY(:ids)
+    OR EXISTS (SELECT FROM erasure_events AS event
+               WHERE event.request_id = request.id AND event.kind IN ('identified', 'corrected')
+                 AND (event.detail #>> '{identifiers,subject}' = ANY(:ids)
+                      OR event.detail #> '{identifiers,aliases}' ?| CAST(:ids AS text[])))
+"""
+REQUESTS = text(f"SELECT {_REQUEST} FROM erasure_requests AS request WHERE {_NAMES_ONE} ORDER BY id")  # noqa: S608
 OPEN_REQUESTS = text(f"""
     SELECT {_REQUEST} FROM erasure_requests AS request
     WHERE NOT EXISTS (SELECT FROM erasure_closures AS closure WHERE closure.request_id = request.id)
-      AND (CAST(:user_id AS text) IS NULL OR user_id = :user_id)
-    ORDER BY deadline, id
+      AND ({_NAMES_ONE})
+    ORDER BY id
 """)  # noqa: S608 - constants only
-CLOSED_SINCE = text("""
-    SELECT request.id, request.user_id, closure.log_entry_id, closure.closed_at
-    FROM erasure_closures AS closure JOIN erasure_requests AS request ON request.id = closure.request_id
-    WHERE closure.closed_at >= :since
-    ORDER BY closure.closed_at, request.id
-""")
+CLOSED_SINCE = text(f"""
+    SELECT {_REQUEST} FROM erasure_requests AS request JOIN erasure_closures AS closure ON request_id = id
+    WHERE closed_at >= :since AND result IN ('success', 'partial')
+    ORDER BY closed_at, id
+""")  # noqa: S608 - constants only
 
 EVENTS = text("""
     SELECT request_id, attempt, kind, target, detail, recorded_at
@@ -54,9 +57,9 @@ INSERT_CLOSURE = text("""
 """)
 
 DELETION_RECORDS = text("""
-    SELECT log_entry_id, "timestamp", user_id, result, metadata::text AS metadata
+    SELECT log_entry_id, "timestamp", user_id, action, result, metadata::text AS metadata
     FROM audit_logs
-    WHERE action = :action AND "timestamp" >= :since
+    WHERE action = ANY(:actions) AND "timestamp" >= :since
       AND audit_json_bytes(metadata) <= 1048576
       AND (CAST(:names AS text[]) IS NULL OR user_id = ANY(:names))
     ORDER BY "timestamp", id

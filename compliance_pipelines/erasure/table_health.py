@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from compliance_pipelines.erasure import table_sql
 from compliance_pipelines.erasure.errors import TargetError
+from compliance_pipelines.erasure.set_values import marks_in
 from compliance_pipelines.erasure.subject_matching import columns_of, relation_of
 from compliance_pipelines.errors import ComplianceError
 from compliance_pipelines.health import HealthCheck
@@ -30,24 +31,28 @@ def check_table(engine: sqlalchemy.Engine, rule: TableRule) -> list[HealthCheck]
     """Look at a table.
 
     Returns:
-        `columns`, `rights`, `row filters`.
+        `columns`, `rights`, `row filters`; `unique values` where columns are set that must differ.
     """
-    questions: dict[str, Callable[[sqlalchemy.Connection], HealthCheck]] = {
+    questions: dict[str, Callable[[sqlalchemy.Connection], HealthCheck | None]] = {
         "columns": lambda connection: _columns(connection, rule),
         "rights": lambda connection: _rights(connection, rule),
         "row filters": lambda connection: _row_filters(connection, rule),
     }
+    if rule.action == "set":
+        questions["unique values"] = lambda connection: _unique_values(connection, rule)
     checks = []
     for name, question in questions.items():
         try:
             with engine.connect() as connection:
-                checks.append(question(connection))
+                answer = question(connection)
         except DBAPIError as error:
             reason = " ".join(str(error.orig).split())
             remedy = "correct database_url, or grant the login what docs/erasure.md names"
             checks.append(HealthCheck(name, f"it cannot be told: {reason}", remedy))
         except ComplianceError as error:
             checks.append(HealthCheck(name, str(error), "correct this entry of GDPR_SQL_TARGETS"))
+        else:
+            checks += [] if answer is None else [answer]
     return checks
 
 
@@ -106,3 +111,22 @@ def _row_filters(connection: sqlalchemy.Connection, rule: TableRule) -> HealthCh
             f"ALTER ROLE {table.login} BYPASSRLS, or use a login that owns the table",
         )
     return HealthCheck("row filters", "the login sees every row")
+
+
+def _unique_values(connection: sqlalchemy.Connection, rule: TableRule) -> HealthCheck | None:
+    """Whether more than one person can have the values that are set; None where no index asks for that."""
+    found = None
+    relation = relation_of(connection, rule.table, rule.db_schema)
+    for index in connection.execute(table_sql.UNIQUE_COLUMNS, {"relation": relation}):
+        set_to = [rule.values[name] for name in index.columns if name in rule.values]
+        differs = any(marks_in(value) for value in set_to) or (None in set_to and not index.nulls_are_equal)
+        if len(set_to) < len(index.columns):
+            continue
+        found = HealthCheck("unique values", "more than one person can have the values that are set")
+        if not differs:
+            return HealthCheck(
+                "unique values",
+                f"{index.name} lets one row alone have the values that are set: the second person's erasure will fail",
+                "put {request} or {pseudonym} into one of them",
+            )
+    return found

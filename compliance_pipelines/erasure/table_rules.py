@@ -1,22 +1,24 @@
 """GDPR_SQL_TARGETS: which tables of an application hold rows of people.
 
-Here: the setting and what it must be. Not here: what is done with a table (tables.py).
+Here: the setting and what it must be; reading settings of its kind. Not here: what is done with a table (tables.py).
 """
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from compliance_pipelines.erasure.errors import TargetError
+from compliance_pipelines.erasure.set_values import PSEUDONYM, marks_in
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
+Rule = TypeVar("Rule", bound=BaseModel)
 _POSTGRESQL: Final = frozenset({"postgresql", "postgres"})
 
 
@@ -47,6 +49,11 @@ class TableRule(BaseModel):
     first_day_column: str | None = None
     last_day_column: str | None = None
 
+    @property
+    def needs_pseudonyms(self) -> bool:
+        """Whether a value has the pseudonym of a person in it."""
+        return PSEUDONYM in marks_in(self.values)
+
     @model_validator(mode="after")
     def _values_of_action(self) -> TableRule:
         if (self.action == "set") != bool(self.values):
@@ -55,17 +62,25 @@ class TableRule(BaseModel):
 
     @model_validator(mode="after")
     def _database_is_postgresql(self) -> TableRule:
-        """How exactly values are compared is known for PostgreSQL; elsewhere `=` may take a stranger for the person."""
-        try:
-            backend = make_url(self.database_url.get_secret_value()).get_backend_name()
-        except ArgumentError:
-            raise ValueError("database_url cannot be parsed: it must read postgresql://user:password@host/db") from None
-        if backend not in _POSTGRESQL:
-            raise ValueError(
-                f"database_url is for {backend}, and rows can be erased in PostgreSQL only; a package can bring a "
-                "target for another database along (docs/erasure.md)"
-            )
+        require_postgresql(self.database_url)
         return self
+
+
+def require_postgresql(database_url: SecretStr) -> None:
+    """Let only PostgreSQL pass: how exactly values are compared is known there; `=` may mean anything elsewhere.
+
+    Raises:
+        ValueError: it is another kind of database; the message has no password.
+    """
+    try:
+        backend = make_url(database_url.get_secret_value()).get_backend_name()
+    except ArgumentError:
+        raise ValueError("database_url cannot be parsed: it must read postgresql://user:password@host/db") from None
+    if backend not in _POSTGRESQL:
+        raise ValueError(
+            f"database_url is for {backend}, and rows can be erased in PostgreSQL only; a package can bring a "
+            "target for another database along (docs/erasure.md)"
+        )
 
 
 def rules_from_json(text: str) -> tuple[TableRule, ...]:
@@ -74,19 +89,33 @@ def rules_from_json(text: str) -> tuple[TableRule, ...]:
     Raises:
         TargetError: it cannot be used; the message names the entry and never a value, as URLs have passwords.
     """
+    return rules_from("GDPR_SQL_TARGETS", text, TableRule)
+
+
+def rules_from(setting: str, text: str, kind: type[Rule]) -> tuple[Rule, ...]:
+    """The entries of a setting that is a JSON list.
+
+    Args:
+        setting: its name, for messages.
+        text: its value.
+        kind: what an entry is.
+
+    Raises:
+        TargetError: it cannot be used; the message names the entry and never a value, as URLs have passwords.
+    """
     try:
         parsed = json.loads(text)
     except ValueError as error:
-        raise TargetError(f"GDPR_SQL_TARGETS is no JSON: {error}") from None
+        raise TargetError(f"{setting} is no JSON: {error}") from None
     if not isinstance(parsed, list):
-        raise TargetError("GDPR_SQL_TARGETS must be a list of tables")
+        raise TargetError(f"{setting} must be a list of tables")
     rules = []
     for number, each in enumerate(parsed, 1):
         try:
-            rules.append(TableRule.model_validate(each))
+            rules.append(kind.model_validate(each))
         except ValidationError as error:
             problems = "; ".join(map(_problem, error.errors(include_input=False, include_url=False)))
-            raise TargetError(f"GDPR_SQL_TARGETS cannot be used: entry {_named(number, each)}: {problems}") from None
+            raise TargetError(f"{setting} cannot be used: entry {_named(number, each)}: {problems}") from None
     return tuple(rules)
 
 

@@ -53,3 +53,17 @@ HAS_INDEX: Final = text("""
 COLUMN_RIGHT: Final = text("""
     SELECT pg_catalog.has_column_privilege(CAST(:relation AS oid), CAST(:column AS text), :privilege)
 """)
+UNIQUE_COLUMNS: Final = text("""
+    SELECT pg_catalog.quote_ident(relation.relname) AS name,
+           pg_catalog.array_agg(CAST(attribute.attname AS text)) AS columns,
+           -- PostgreSQL 15 and later.
+           coalesce(CAST(pg_catalog.to_jsonb(index) ->> 'indnullsnotdistinct' AS boolean), false) AS nulls_are_equal
+    FROM pg_catalog.pg_index AS index
+    JOIN pg_catalog.pg_class AS relation ON relation.oid = index.indexrelid
+    JOIN pg_catalog.pg_attribute AS attribute
+        ON attribute.attrelid = index.indrelid AND attribute.attnum = ANY(index.indkey[0:index.indnkeyatts - 1])
+    WHERE index.indrelid = :relation AND index.indisunique AND index.indislive AND index.indexprs IS NULL
+      AND index.indpred IS NULL
+    GROUP BY relation.relname, nulls_are_equal
+    ORDER BY relation.relname
+""")

@@ -8,28 +8,34 @@ that go by ON DELETE CASCADE are not counted, so that a table which refers to an
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
 
+import psycopg.errors
 import sqlalchemy
 from sqlalchemy import and_, cast, delete, func, literal, not_, or_, select, update
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.exc import IntegrityError
 
 from compliance_pipelines.database import create_engine
 from compliance_pipelines.erasure.errors import TargetError
+from compliance_pipelines.erasure.set_values import values_for
 from compliance_pipelines.erasure.subject_matching import columns_of, match, relation_of
 from compliance_pipelines.erasure.table_health import check_table
 from compliance_pipelines.erasure.targets import Findings, Item, Reported
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import date
 
     from sqlalchemy import ColumnElement, TableClause
 
     from compliance_pipelines.erasure.subject_matching import Match, TypedColumn
     from compliance_pipelines.erasure.table_rules import TableRule
+    from compliance_pipelines.erasure.targets import RequestFacts
     from compliance_pipelines.health import HealthCheck
+
+_ROWS_AT_ONCE: Final = 10_000
 
 
 class TableTarget:
@@ -38,11 +44,13 @@ class TableTarget:
     Args:
         rule: says which.
         engine: of its database.
+        facts: of the request, which values that are set may have in them; None where there is none.
     """
 
-    def __init__(self, rule: TableRule, engine: sqlalchemy.Engine) -> None:
+    def __init__(self, rule: TableRule, engine: sqlalchemy.Engine, facts: RequestFacts | None = None) -> None:
         self._rule = rule
         self._engine = engine
+        self._facts = facts
         self.name = rule.name or rule.table
         self.location = f"{engine.url.set(username=None, password=None, query={}).render_as_string()}, {rule.table}"
 
@@ -56,6 +64,10 @@ class TableTarget:
         # Where the login's search path leads is where its application keeps the table.
         engine = create_engine(rule.database_url.get_secret_value(), pool_size=1, left_alone=("search_path",))
         return cls(rule, engine)
+
+    def for_request(self, facts: RequestFacts) -> TableTarget:
+        """The same rows, for a request."""
+        return TableTarget(self._rule, self._engine, facts)
 
     def find(self, user_id: str) -> Findings:
         """The person's rows, as one item: they are deleted, or held, together.
@@ -98,21 +110,41 @@ class TableTarget:
         """Delete the rows, or set their columns, in one transaction.
 
         Raises:
-            TargetError: table or column do not exist, or it is a view.
+            TargetError: table or column do not exist, or it is a view; or a constraint does not permit it.
             sqlalchemy.exc.SQLAlchemyError: the database did not answer, or refused.
         """
         if not items:
             return {}
-        with self._engine.begin() as connection:
-            rows = self._look_at(connection, user_id)
-            statement: sqlalchemy.Delete | sqlalchemy.Update = delete(rows.table).where(rows.unfinished)
-            if self._rule.action == "set":
-                values = {
-                    name: sqlalchemy.null() if value is None else rows.columns[name].read(_bindable(rows, name, value))
-                    for name, value in self._rule.values.items()
-                }
-                statement = update(rows.table).where(rows.unfinished).values(values)
-            return {self.name: connection.execute(statement).rowcount}
+        try:
+            with self._engine.begin() as connection:
+                rows = self._look_at(connection, user_id)
+                statement: sqlalchemy.Delete | sqlalchemy.Update = delete(rows.table).where(rows.unfinished)
+                if self._rule.action == "set":
+                    values = {
+                        name: sqlalchemy.null()
+                        if value is None
+                        else rows.columns[name].read(_bindable(rows, name, value))
+                        for name, value in values_for(self._rule.values, self._facts, user_id).items()
+                    }
+                    statement = update(rows.table).where(rows.unfinished).values(values)
+                return {self.name: connection.execute(statement).rowcount}
+        except IntegrityError as error:
+            raise TargetError(f"{self.name}: {_refusal(error)}: {self.location}") from None
+
+    def user_ids(self) -> Iterator[str]:
+        """Whose rows there are, as the database prints the column.
+
+        Raises: as for :meth:`find`.
+        """
+        rule = self._rule
+        with self._engine.connect() as connection:
+            columns = self._columns(connection)
+            user = self._column(columns, rule.user_column)
+            table = sqlalchemy.table(rule.table, sqlalchemy.column(user.name), schema=rule.db_schema)
+            printed = select(user.printed(user.element())).select_from(table)
+            ids = printed.where(user.element().is_not(None)).distinct()
+            for rows in connection.execution_options(yield_per=_ROWS_AT_ONCE).execute(ids).scalars().partitions():
+                yield from rows
 
     def rescan(self, user_id: str) -> Findings:
         """The same as :meth:`find`: nothing is remembered."""
@@ -125,16 +157,42 @@ class TableTarget:
     def _look_at(self, connection: sqlalchemy.Connection, user_id: str) -> _Rows:
         """The table as the database has it now; its columns' types decide how values are compared."""
         rule = self._rule
-        try:
-            columns = columns_of(connection, relation_of(connection, rule.table, rule.db_schema))
-        except TargetError as error:
-            raise TargetError(f"{self.name}: {error}: {self.location}") from None
+        columns = self._columns(connection)
         matched = match(connection, self._column(columns, rule.user_column), user_id)
         unfinished = matched.theirs
         if rule.action == "set":
-            unfinished &= or_(*(_is_another(self._column(columns, name), value) for name, value in rule.values.items()))
+            done = self._values_of_all_requests(user_id)
+            unfinished &= or_(*(self._is_unfinished(columns, name, done) for name in rule.values))
         table = sqlalchemy.table(rule.table, *map(sqlalchemy.column, columns), schema=rule.db_schema)
         return _Rows(table, columns, matched, unfinished)
+
+    def _values_of_all_requests(self, user_id: str) -> list[dict[str, object]]:
+        """What rows have that are done: the values of this request, or of an earlier one for the same person."""
+        facts = self._facts
+        of_each = (
+            [facts]
+            if facts is None
+            else [replace(facts, request_id=each) for each in (facts.request_id, *facts.earlier)]
+        )
+        return [values_for(self._rule.values, each, user_id) for each in of_each]
+
+    def _is_unfinished(
+        self, columns: Mapping[str, TypedColumn], name: str, done: Sequence[Mapping[str, object]]
+    ) -> ColumnElement[bool]:
+        column = self._column(columns, name)
+        different = [
+            values[name]
+            for place, values in enumerate(done)
+            if values[name] not in [each[name] for each in done[:place]]
+        ]
+        return and_(*(_is_another(column, value) for value in different))
+
+    def _columns(self, connection: sqlalchemy.Connection) -> dict[str, TypedColumn]:
+        rule = self._rule
+        try:
+            return columns_of(connection, relation_of(connection, rule.table, rule.db_schema))
+        except TargetError as error:
+            raise TargetError(f"{self.name}: {error}: {self.location}") from None
 
     def _column(self, columns: Mapping[str, TypedColumn], name: str) -> TypedColumn:
         if name not in columns:
@@ -150,6 +208,18 @@ class _Rows:
     columns: Mapping[str, TypedColumn]
     match: Match
     unfinished: ColumnElement[bool]
+
+
+def _refusal(error: IntegrityError) -> str:
+    """What a constraint does not permit, without the values of the row, which the server's message has."""
+    said = getattr(error.orig, "diag", None)
+    constraint = getattr(said, "constraint_name", None) or "a constraint"
+    if isinstance(error.orig, psycopg.errors.UniqueViolation):
+        return (
+            f"{constraint} lets no two rows have the values that are set: put {{request}} or {{pseudonym}} into one of "
+            "them; where the person has several rows, set null or delete them"
+        )
+    return f"{constraint} does not permit it ({getattr(said, 'message_primary', None) or type(error.orig).__name__})"
 
 
 def _is_another(column: TypedColumn, value: object) -> ColumnElement[bool]:

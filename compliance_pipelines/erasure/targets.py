@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 from compliance_pipelines.erasure.errors import TargetError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import date
     from uuid import UUID
 
@@ -105,6 +105,58 @@ class ErasureTarget(Protocol):
 
     def rescan(self, user_id: str) -> Findings:
         """What is left, looked for anew after everything was deleted; a target without a cache just finds again."""
+
+
+@runtime_checkable
+class SeveralIds(Protocol):
+    """A target that is asked for all ids of a person at once.
+
+    Without these methods it is asked for one after the other. Who has them can tell what belongs to two ids of one
+    person from what belongs to two people, and looks once.
+    """
+
+    def find_any(self, user_ids: frozenset[str]) -> Findings:
+        """Everything that belongs to one or several of these ids, and to nobody else."""
+
+    def delete_any(self, user_ids: frozenset[str], items: Sequence[Item]) -> Mapping[str, int]:
+        """Delete these items, which `find_any` gave, and nothing else; how many of each data type."""
+
+    def rescan_any(self, user_ids: frozenset[str]) -> Findings:
+        """What is left, looked for anew."""
+
+
+@runtime_checkable
+class ListsIds(Protocol):
+    """A target that can say whose data it holds.
+
+    Without this method it is asked for some ids that look like the person's, when near matches are looked for.
+    """
+
+    def user_ids(self) -> Iterable[str]:
+        """Every id under which there is data, in any order; an id may come several times."""
+
+
+@dataclass(frozen=True)
+class RequestFacts:
+    """What a target may need to know of the request that it is asked for.
+
+    Attributes:
+        request_id: its number; 0 for a preview without a request.
+        pseudonyms: of each id of the person; empty where no key is configured.
+        earlier: the numbers of other requests that name one of the ids.
+    """
+
+    request_id: int
+    pseudonyms: Mapping[str, str]
+    earlier: tuple[int, ...] = ()
+
+
+@runtime_checkable
+class RequestBound(Protocol):
+    """A target whose work depends on the request, as a value does that has the request's number in it."""
+
+    def for_request(self, facts: RequestFacts) -> ErasureTarget:
+        """The target as it works for this request; called before each attempt, and it asks nobody."""
 
 
 @runtime_checkable

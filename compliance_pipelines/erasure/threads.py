@@ -25,7 +25,7 @@ from compliance_pipelines.erasure.redis_scan import location_of, unlink
 from compliance_pipelines.erasure.targets import Findings, Item, Reported
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from uuid import UUID
 
     from compliance_pipelines.conversations.threads import ThreadFacts
@@ -78,7 +78,13 @@ class ThreadTarget:
             check_environment(store.client, environment, setting="CHECKPOINT_REDIS_URL")
 
     def find(self, user_id: str) -> Findings:
+        """As :meth:`find_any`, for a person of one id."""
+        return self.find_any(frozenset({user_id}))
+
+    def find_any(self, user_ids: frozenset[str]) -> Findings:
         """The person's threads; shared ones, those that nobody owns, and `default` are reported.
+
+        A thread that several ids of the person own, and nobody else, is theirs alone.
 
         Raises:
             TransientError: Redis did not answer.
@@ -90,7 +96,7 @@ class ThreadTarget:
         reported = []
         for thread in survey.threads.values():
             owners, ownership = self._rule.owners(thread), self._rule.ownership(thread)
-            if user_id in owners and self._is_alone(thread, user_id):
+            if self._is_alone(thread, user_ids):
                 items.append(
                     Item(
                         _DATA_TYPE,
@@ -100,18 +106,23 @@ class ThreadTarget:
                         last_day=_day(thread.newest),
                     )
                 )
-            elif user_id in owners:
+            elif not user_ids.isdisjoint(owners):
                 reported.append(Reported(_DATA_TYPE, thread.thread_id, _why_shared(thread)))
             elif ownership is Ownership.UNOWNED:
                 why = "nobody knows whose conversation it is"
                 reported.append(Reported(_DATA_TYPE, thread.thread_id, why, is_theirs=False))
         return Findings(tuple(items), tuple(reported))
 
-    def _is_alone(self, thread: ThreadFacts, user_id: str) -> bool:
-        owned = self._rule.ownership(thread) is Ownership.OWNED and self._rule.owners(thread) == {user_id}
+    def _is_alone(self, thread: ThreadFacts, user_ids: frozenset[str]) -> bool:
+        owners = self._rule.owners(thread)
+        owned = bool(owners) and owners <= user_ids and not thread.entangled
         return owned and thread.thread_id != SHARED_THREAD
 
     def delete(self, user_id: str, items: Sequence[Item]) -> Mapping[str, int]:
+        """As :meth:`delete_any`, for a person of one id."""
+        return self.delete_any(frozenset({user_id}), items)
+
+    def delete_any(self, user_ids: frozenset[str], items: Sequence[Item]) -> Mapping[str, int]:
         """Delete the threads that are still the person's alone; one that somebody joined meanwhile is left.
 
         Raises:
@@ -124,7 +135,7 @@ class ThreadTarget:
             with redis_errors("the erasure of conversations"):
                 for item in items:
                     thread = survey.threads.get(item.reference)
-                    if thread is not None and self._is_alone(thread, user_id):
+                    if thread is not None and self._is_alone(thread, user_ids):
                         deleted += self._delete_thread(store, thread)
         return {_DATA_TYPE: deleted}
 
@@ -146,9 +157,25 @@ class ThreadTarget:
             removed += int(store.client.unlink(*last))
         return removed > 0
 
+    def user_ids(self) -> Iterator[str]:
+        """Whose conversations there are, shared ones too.
+
+        Raises:
+            TransientError: Redis did not answer.
+            ConversationError: Redis refused.
+        """
+        with open_store(self._settings) as store:
+            survey = take_survey(store, self._layout, only=())
+        for thread in survey.threads.values():
+            yield from self._rule.owners(thread)
+
     def rescan(self, user_id: str) -> Findings:
         """The same as :meth:`find`: nothing is remembered."""
         return self.find(user_id)
+
+    def rescan_any(self, user_ids: frozenset[str]) -> Findings:
+        """The same as :meth:`find_any`: nothing is remembered."""
+        return self.find_any(user_ids)
 
 
 def _why_shared(thread: ThreadFacts) -> str:

@@ -56,8 +56,9 @@ _UNDER_WAY: Final = [
 def deadlines(services: ResourceParam[Services]) -> AssetCheckResult:
     """Every open request can still be answered in time: a warning from 7 days before its deadline, a failure after it.
 
-    A request that a legal hold stops has its deadline too: the person must be told within it why nothing is erased
-    (GDPR Article 12(4)).
+    An extended deadline counts where there was an extension; a request that was withdrawn or refused has none. One that
+    a legal hold stops has its deadline too: the person must be told within it why nothing is erased (GDPR Article
+    12(4)).
     """
     with domain_errors():
         return _verdict(services).result(DEADLINES)
@@ -69,7 +70,7 @@ def _verdict(services: Services) -> Verdict:
         cases = open_cases(connection)
     if not cases:
         return Verdict(None, "No request is open.", {"open requests": 0})
-    left = {case.request.id: days_left(case.request.deadline, now) for case in cases}
+    left = {case.request.id: days_left(case.deadline, now) for case in cases}
     late = [number for number, days in left.items() if days < 0]
     near = [number for number, days in left.items() if 0 <= days <= _WARNING_DAYS]
     problems = []
@@ -150,7 +151,7 @@ def gdpr_erasure_sensor(context: SensorEvaluationContext, services: ResourcePara
         return SkipReason("No erasure request is due.")
     if context.instance.get_run_ids(RunsFilter(job_name=gdpr_erasure.name, statuses=_UNDER_WAY), limit=1):
         return SkipReason("A run for erasures is under way.")
-    what = ",".join(f"{case.request.id}.{case.attempts}" for case in due)
+    what = ",".join(f"{case.request.id}.{len(case.events)}" for case in due)
     digest = hashlib.sha256(what.encode()).hexdigest()[:16]
     return RunRequest(run_key=f"{digest}:{now:%Y-%m-%dT%H}")
 

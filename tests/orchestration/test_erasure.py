@@ -18,6 +18,7 @@ from dagster import (
 )
 from pydantic import SecretStr
 
+from compliance_pipelines.erasure.decisions import Correction, correct, extend, refuse, withdraw
 from compliance_pipelines.erasure.record import Case, NewRequest, State, load, record_request
 from compliance_pipelines.health import HealthCheck
 from compliance_pipelines.holds import HoldScope
@@ -196,6 +197,36 @@ def test_the_check_warns_from_7_days_before_a_deadline_and_fails_after_it(
         0: (False, AssetCheckSeverity.WARN),
         -1: (False, AssetCheckSeverity.ERROR),
     }
+
+
+def test_the_check_goes_by_the_extended_deadline_and_knows_nothing_of_requests_that_were_withdrawn_or_refused(
+    services: Services, definitions: Definitions, instance: DagsterInstance, clock: MovableClock
+) -> None:
+    case = ask(services)
+    extend(services, case.request.id, by="dpo", reason="many systems")
+    clock.moment += timedelta(days=(case.request.deadline - clock.moment.date()).days + 1)
+    assert deadline_check(definitions, instance).passed
+    clock.moment += timedelta(days=62)
+    late = deadline_check(definitions, instance)
+    assert (late.passed, late.severity) == (False, AssetCheckSeverity.ERROR)
+    refuse(services, case.request.id, by="dpo", reason="asks every day")
+    assert deadline_check(definitions, instance).passed
+
+
+def test_a_corrected_request_is_run_at_once_and_a_withdrawn_one_never(
+    services: Services, instance: DagsterInstance, clock: MovableClock
+) -> None:
+    case = ask(services)
+    clock.advance(seconds=1)
+    first = tick(services, instance)
+    correct(services, case.request.id, Correction(subject="user:carol"), by="dpo", reason="mistyped")
+    clock.advance(minutes=2)
+    again = tick(services, instance)
+    assert isinstance(first, RunRequest)
+    assert isinstance(again, RunRequest)
+    assert first.run_key != again.run_key
+    withdraw(services, case.request.id, by="dpo", reason="no more")
+    assert tick(services, instance) == SkipReason("No erasure request is due.")
 
 
 def test_the_check_is_evaluated_with_every_run_and_once_a_day(definitions: Definitions) -> None:

@@ -18,9 +18,10 @@ from dagster import (
     asset,
 )
 
+from compliance_pipelines.erasure.case import Case, State
 from compliance_pipelines.erasure.configured import configured_targets
 from compliance_pipelines.erasure.deadline import days_left
-from compliance_pipelines.erasure.record import Case, State, open_cases
+from compliance_pipelines.erasure.record import open_cases
 from compliance_pipelines.erasure.runner import run_due
 from compliance_pipelines.orchestration.failures import domain_errors
 from compliance_pipelines.orchestration.keys import DATABASE_POOL, OWNERS
@@ -50,7 +51,7 @@ def table_of(cases: Sequence[Case]) -> MetadataValue:
                 "state": case.state.value,
                 "attempts": case.attempts,
                 "items deleted": case.deleted().total(),
-                "deadline": case.request.deadline.isoformat(),
+                "deadline": case.deadline.isoformat(),
             }
         )
         for case in cases
@@ -68,7 +69,7 @@ def _metadata(done: Sequence[Case], still_open: Sequence[Case], now: datetime) -
         "open requests": len(still_open),
     }
     if still_open:
-        metadata["days to the nearest deadline"] = min(days_left(case.request.deadline, now) for case in still_open)
+        metadata["days to the nearest deadline"] = min(days_left(case.deadline, now) for case in still_open)
     return metadata
 
 

@@ -15,7 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from compliance_pipelines.audit_log.log import AuditLog
 from compliance_pipelines.erasure.configured import configured_targets
+from compliance_pipelines.erasure.decisions import withdraw
 from compliance_pipelines.erasure.runner import run_request
 from compliance_pipelines.services import open_services
 from compliance_pipelines.settings import Settings
@@ -37,7 +39,10 @@ class Eraser:
         self._process = process
 
     def dies(self, settings: Settings, request_id: int, *, step: str, target: str | None = None) -> bool:
-        """Have an attempt made that dies when this step is done; `halfway` is in the middle of a deletion."""
+        """Have an attempt made that dies when this step is done.
+
+        `halfway` is in the middle of a deletion, `withdraw` before the commit of a withdrawal.
+        """
         message = {
             "settings": {name.lower(): value for name, value in environment(settings).items()},
             "request_id": request_id,
@@ -92,7 +97,20 @@ def _attempt(message: dict[str, Any]) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     with open_services(settings) as services:
+        if message["step"] == "withdraw":
+            _die_before_the_commit()
+            withdraw(services, message["request_id"], by="dpo", reason="the test")
         run_request(services, targets, message["request_id"], hook=hook)
+
+
+def _die_before_the_commit() -> None:
+    append = AuditLog.append_within
+
+    def append_and_die(*arguments: Any, **named: Any) -> None:  # noqa: ANN401 - whatever it takes
+        append(*arguments, **named)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    AuditLog.append_within = append_and_die  # type: ignore[method-assign, assignment]
 
 
 def main() -> None:

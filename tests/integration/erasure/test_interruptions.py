@@ -51,6 +51,7 @@ def closures(services: Services) -> list[str]:
 
 KILLS: Final = (
     ("started", None),
+    ("identified", None),
     ("found", "sessions"),
     ("halfway", "sessions"),
     ("erased", "sessions"),
@@ -79,7 +80,11 @@ def test_an_erasure_killed_after_any_step_is_finished_by_the_next_attempt_and_co
         assert (interrupted.state is State.CLOSED) == (step == "closed")
         case = run_request(services, targets, case.request.id)
         assert case.state is State.CLOSED
-        assert case.deleted() == EVERYTHING, (step, target)
+        # What the dead process deleted without a word is told apart, and everything counts once.
+        assert case.deleted() + case.gone() == EVERYTHING, (step, target)
+        at_work = step in {"halfway", "erased"}
+        gone = {event.target for event in case.events if event.gone}
+        assert gone == ({target} if at_work else set()), (step, target)
         assert not application.has_anything_of(user_id)
         assert closures(services) == ["success"] * number
 
@@ -175,5 +180,6 @@ def test_a_database_that_hangs_up_in_the_middle_is_as_if_the_process_had_been_ki
         run_request(services, targets, case.request.id, hook=hang_up)
     case = run_request(services, targets, case.request.id)
     assert case.state is State.CLOSED
-    assert case.deleted() == EVERYTHING
+    assert case.deleted() + case.gone() == EVERYTHING
+    assert {event.target for event in case.events if event.gone} == {"sessions"}
     assert not application.has_anything_of(ALICE)

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 
     import sqlalchemy
 
+BEFORE_DECISIONS: Final = "0006"
+REQUEST: Final = text(
+    "INSERT INTO erasure_requests (user_id, reason, requested_by, received_at, deadline)"
+    " VALUES ('u', 'asked', 'support', now(), current_date + 30)"
+)
+WITHDRAWAL: Final = text("INSERT INTO erasure_events (request_id, attempt, kind) VALUES (1, 0, 'withdrawn')")
 TABLES = {"legal_holds", "legal_hold_releases", "erasure_requests", "erasure_events", "erasure_closures"}
 
 
@@ -90,3 +96,44 @@ def test_the_database_itself_refuses_what_makes_no_sense(administrator: sqlalche
     for row in NONSENSE:
         with pytest.raises(IntegrityError, match="violates check constraint"), administrator.begin() as connection:
             connection.execute(text(row))
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "INSERT INTO erasure_events (request_id, attempt, kind) VALUES (1, 0, 'started')",
+        "INSERT INTO erasure_events (request_id, attempt, kind) VALUES (1, 1, 'found')",
+        "INSERT INTO erasure_events (request_id, attempt, kind, target) VALUES (1, 0, 'withdrawn', 'sessions')",
+        "INSERT INTO erasure_events (request_id, attempt, kind) VALUES (1, 1, 'forgotten')",
+        (
+            "INSERT INTO erasure_closures (request_id, result, log_entry_id, entry_timestamp, statement)"
+            " VALUES (1, 'done', 'e', now(), '{}')"
+        ),
+    ],
+)
+def test_events_and_ends_that_make_no_sense_are_refused(administrator: sqlalchemy.Engine, row: str) -> None:
+    with administrator.begin() as connection:
+        connection.execute(REQUEST)
+    with pytest.raises(IntegrityError, match="violates check constraint"), administrator.begin() as connection:
+        connection.execute(text(row))
+
+
+def test_decisions_are_not_taken_back_by_a_downgrade(database_url: str, administrator: sqlalchemy.Engine) -> None:
+    with administrator.begin() as connection:
+        connection.execute(REQUEST)
+        connection.execute(
+            text("INSERT INTO erasure_events (request_id, attempt, kind) VALUES (1, 1, 'started')"),
+        )
+    downgrade(database_url, BEFORE_DECISIONS)
+    with pytest.raises(IntegrityError, match="violates check constraint"), administrator.begin() as connection:
+        connection.execute(WITHDRAWAL)
+    upgrade(database_url)
+    with administrator.begin() as connection:
+        connection.execute(WITHDRAWAL)
+    with pytest.raises(ComplianceError, match="1 decisions and identifiers"):
+        downgrade(database_url, BEFORE_DECISIONS)
+    downgrade(database_url, BEFORE_DECISIONS, destroy_audit_trail=True)
+    with administrator.connect() as connection:
+        kinds = connection.execute(text("SELECT kind FROM erasure_events ORDER BY id")).scalars().all()
+    assert kinds == ["started", "withdrawn"]
+    upgrade(database_url)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import threading
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from compliance_pipelines.audit_log.log import AuditLog
-from compliance_pipelines.database_locks import transaction_lock
+from compliance_pipelines.database_locks import process_lock, transaction_lock
 from compliance_pipelines.erasure.configured import configured_targets
 from compliance_pipelines.erasure.errors import ErasureError, RequestBusyError, RequestNotFoundError, TargetError
 from compliance_pipelines.erasure.record import (
@@ -29,7 +30,7 @@ from compliance_pipelines.erasure.runner import RunStep, run_due, run_request
 from compliance_pipelines.erasure.targets import Reported
 from compliance_pipelines.holds import HoldScope
 from compliance_pipelines.holds.record import NewHold, add_hold, release_hold
-from tests.integration.erasure.application import EVERYTHING, Application
+from tests.integration.erasure.application import EVERYTHING, Application, table_target
 from tests.integration.erasure.flaky import SHARED, Shelf
 
 if TYPE_CHECKING:
@@ -183,7 +184,7 @@ def test_a_failed_target_leaves_the_request_partial_and_the_others_are_not_erase
     assert bad.calls == ["find", "delete", "find", "delete", "rescan"]
 
 
-def test_what_a_failed_deletion_had_deleted_is_counted_once(services: Services) -> None:
+def test_what_went_in_a_deletion_that_failed_is_told_apart_from_what_is_known_to_be_deleted(services: Services) -> None:
     shelf = Shelf().put("a", "b", "c")
     shelf.fails, shelf.fails_after = OSError(), 2
     case = erase(services, ask(services), shelf)
@@ -192,8 +193,43 @@ def test_what_a_failed_deletion_had_deleted_is_counted_once(services: Services) 
     case = erase(services, case, shelf)
     shelf.fails = None
     case = erase(services, case, shelf)
-    assert case.deleted() == {"things": 3}
-    assert deletion_records(services)[-1]["metadata"]["deletion_count"] == 3
+    assert (case.deleted(), case.gone()) == ({"things": 1}, {"things": 2})
+    metadata = deletion_records(services)[-1]["metadata"]
+    assert (metadata["deletion_count"], metadata["gone"]) == (1, {"things": 2})
+    assert case.closure is not None
+    (gone,) = json.loads(case.closure.statement)["gone"]
+    assert (gone["target"], gone["data_type"], gone["count"]) == ("shelf", "things", 2)
+
+
+def test_what_expires_between_two_attempts_is_not_counted_as_deleted(services: Services) -> None:
+    shelf = Shelf().put("a", "b", "c")
+    case = ask(services)
+    # A hold that is being added lets no deletion begin.
+    with services.engine.connect() as guard, process_lock(guard, "holds", doing="the test"):
+        case = erase(services, case, shelf)
+    assert [event.kind for event in case.events[-2:]] == [EventKind.FAILED, EventKind.ENDED]
+    assert shelf.calls == ["find"]
+    shelf.things.clear()
+    closed = erase(services, case, shelf)
+    assert (closed.state, closed.deleted(), closed.gone()) == (State.CLOSED, {}, {})
+    assert deletion_records(services)[-1]["metadata"]["deletion_count"] == 0
+
+
+def test_what_another_session_deletes_before_the_erasure_does_is_not_counted(
+    services: Services, application: Application
+) -> None:
+    application.meet(ALICE)
+
+    def hook(step: RunStep, target: str | None, /) -> None:
+        if (step, target) == (RunStep.FOUND, "sessions"):
+            application.redis.delete(next(iter(application.keys("session:*"))))
+        if (step, target) == (RunStep.FOUND, "consent_records"):
+            application.execute("DELETE FROM consent_records WHERE consent_type = 'marketing'")
+
+    case = run_request(services, configured_targets(services.settings), ask(services).request.id, hook=hook)
+    assert case.state is State.CLOSED
+    assert (case.deleted()["sessions"], case.deleted()["consent_records"]) == (1, 1)
+    assert case.gone() == {}
 
 
 def test_an_attempt_that_deletes_nothing_appends_no_deletion_record(services: Services) -> None:
@@ -303,6 +339,25 @@ def test_only_one_process_carries_out_a_request(services: Services) -> None:
 def test_an_unknown_request_is_named(services: Services) -> None:
     with pytest.raises(RequestNotFoundError, match="no erasure request 77"):
         run_request(services, [Shelf()], 77)
+
+
+def test_a_unique_column_is_set_with_the_number_of_the_request_once_for_each_person(
+    services: Services, application: Application
+) -> None:
+    application.execute("CREATE TABLE accounts (user_id TEXT, email TEXT UNIQUE)")
+    for user_id in (ALICE, BOB):
+        application.execute("INSERT INTO accounts VALUES (:user, :user)", user=user_id)
+    table = table_target(application, table="accounts", action="set", set={"email": "erased-{request}"})
+    shelf = Shelf().put("a")
+    shelf.fails = OSError()
+    first = run_request(services, [table, shelf], ask(services).request.id)
+    shelf.fails = None
+    closed = run_request(services, [table, shelf], first.request.id)
+    assert (closed.state, closed.deleted()) == (State.CLOSED, {"accounts": 1, "things": 1})
+    assert run_request(services, [table], ask(services, BOB).request.id).deleted() == {"accounts": 1}
+    again = run_request(services, [table], ask(services).request.id)
+    assert (again.state, again.deleted()) == (State.CLOSED, {})
+    assert application.rows("SELECT email FROM accounts ORDER BY 1") == [("erased-1",), ("erased-2",)]
 
 
 # Retries
@@ -432,7 +487,13 @@ def test_no_hold_can_be_added_while_a_target_is_being_erased(services: Services)
 def test_a_person_has_one_open_request_at_a_time(services: Services) -> None:
     first, new = record_request(services, NewRequest(ALICE, "asked", "support"))
     again, newer = record_request(services, NewRequest(ALICE, "asked again", "support"))
-    assert (new, newer, again) == (True, False, first)
+    assert (new, newer, again.request) == (True, False, first.request)
+    (asked,) = again.events
+    assert (asked.kind, asked.detail["reason"], asked.detail["requested_by"]) == (
+        EventKind.ASKED_AGAIN,
+        "asked again",
+        "support",
+    )
     erase(services, first, Shelf())
     later, newest = record_request(services, NewRequest(ALICE, "asked later", "support"))
     assert newest
@@ -449,7 +510,7 @@ def test_two_requests_at_the_same_moment_become_one(services: Services) -> None:
 
     threads = [threading.Thread(target=record) for _ in range(2)]
     with services.engine.begin() as connection:
-        transaction_lock(connection, "erasure.person", ALICE, doing="the test")
+        transaction_lock(connection, "erasure.requests", doing="the test")
         for thread in threads:
             thread.start()
     for thread in threads:

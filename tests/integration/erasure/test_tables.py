@@ -7,14 +7,18 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 import pytest
+from pydantic import SecretStr
 
+from compliance_pipelines.erasure.configured import configured_targets
 from compliance_pipelines.erasure.errors import TargetError
 from compliance_pipelines.erasure.table_rules import rules_from_json
 from compliance_pipelines.erasure.tables import TableTarget
+from compliance_pipelines.erasure.targets import RequestFacts
 from compliance_pipelines.settings import ConfigurationError
 from tests.integration.erasure.application import table_target
 
 if TYPE_CHECKING:
+    from compliance_pipelines.settings import Settings
     from tests.integration.erasure.application import Application
 
 
@@ -65,6 +69,119 @@ def test_rows_carry_the_days_of_the_columns_that_say_so(people: Application) -> 
     assert (item.first_day, item.last_day) == (date(2026, 3, 1), date(2026, 3, 5))
     (unknown,) = table_target(people).find("alice").items
     assert (unknown.first_day, unknown.last_day) == (None, None)
+
+
+# What stands for the request
+
+
+def request(number: int, *user_ids: str, earlier: tuple[int, ...] = ()) -> RequestFacts:
+    return RequestFacts(number, {each: f"hmac-sha256:{each}" for each in user_ids}, earlier)
+
+
+@pytest.fixture
+def accounts(application: Application) -> Application:
+    application.execute("CREATE TABLE people (user_id TEXT, email TEXT UNIQUE, extra JSONB, number INTEGER)")
+    for user_id in ("alice", "bob"):
+        application.execute(
+            "INSERT INTO people VALUES (:user, :mail, '{}', 1)", user=user_id, mail=f"{user_id}@example.com"
+        )
+    return application
+
+
+def test_a_unique_column_can_be_set_for_two_people(accounts: Application) -> None:
+    table = table_target(accounts, action="set", set={"email": "erased-{request}@invalid", "number": "{request}"})
+    for number, user_id in ((7, "alice"), (8, "bob")):
+        of_request = table.for_request(request(number, user_id))
+        assert of_request.delete(user_id, of_request.find(user_id).items) == {"people": 1}
+        assert of_request.rescan(user_id).items == ()
+    assert accounts.rows("SELECT user_id, email, number FROM people ORDER BY 1") == [
+        ("alice", "erased-7@invalid", 7),
+        ("bob", "erased-8@invalid", 8),
+    ]
+
+
+def test_a_pseudonym_is_that_of_the_id_of_the_row(accounts: Application) -> None:
+    table = table_target(accounts, action="set", set={"email": "{pseudonym}"}).for_request(request(7, "alice", "bob"))
+    for user_id in ("alice", "bob"):
+        table.delete(user_id, table.find(user_id).items)
+    assert accounts.rows("SELECT email FROM people ORDER BY 1") == [("hmac-sha256:alice",), ("hmac-sha256:bob",)]
+
+
+def test_rows_that_an_earlier_attempt_or_request_set_count_as_done(accounts: Application) -> None:
+    table = table_target(accounts, action="set", set={"email": "{request}", "extra": {"by": ["{request}"]}})
+    first = table.for_request(request(7, "alice"))
+    first.delete("alice", first.find("alice").items)
+    assert accounts.rows("SELECT extra FROM people WHERE user_id = 'alice'") == [({"by": ["7"]},)]
+    assert table.for_request(request(7, "alice")).find("alice").items == ()
+    assert table.for_request(request(9, "alice", earlier=(7,))).find("alice").items == ()
+    (item,) = table.for_request(request(9, "alice")).find("alice").items
+    assert item.count == 1
+
+
+def test_other_braces_are_what_they_are_and_double_ones_are_written(accounts: Application) -> None:
+    values = {"email": "{{request}} {{pseudonym}} {user} {} {{x}} {request", "extra": {"{request}": "{request}"}}
+    table = table_target(accounts, action="set", set=values).for_request(request(7, "alice"))
+    table.delete("alice", table.find("alice").items)
+    assert accounts.rows("SELECT email, extra FROM people WHERE user_id = 'alice'") == [
+        ("{request} {pseudonym} {user} {} {{x}} {request", {"{request}": "7"})
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [("erased", "people_email_key lets no two rows"), ("{request}", "people_email_key lets no two rows")],
+)
+def test_a_unique_constraint_is_named_where_it_refuses_and_nothing_is_set(
+    accounts: Application, value: str, message: str
+) -> None:
+    accounts.execute("UPDATE people SET user_id = 'alice'")
+    table = table_target(accounts, action="set", set={"email": value}).for_request(request(7, "alice"))
+    with pytest.raises(TargetError, match=message) as raised:
+        table.delete("alice", table.find("alice").items)
+    assert "example.com" not in str(raised.value)
+    assert accounts.rows("SELECT count(*) FROM people WHERE email LIKE '%@example.com'") == [(2,)]
+
+
+def test_any_other_constraint_is_named_without_the_values_of_the_row(accounts: Application) -> None:
+    accounts.execute("ALTER TABLE people ADD CONSTRAINT has_at CHECK (email LIKE '%@%')")
+    table = table_target(accounts, action="set", set={"email": "erased"})
+    with pytest.raises(TargetError, match="has_at does not permit it") as raised:
+        table.delete("alice", table.find("alice").items)
+    assert "alice@" not in str(raised.value)
+
+
+@pytest.mark.parametrize("value", ["{request}", "{pseudonym}", ["{request}"]])
+def test_without_a_request_there_is_nothing_to_put_in(accounts: Application, value: object) -> None:
+    with pytest.raises(TargetError, match=r"there is no (request|pseudonym)"):
+        table_target(accounts, action="set", set={"extra": value}).find("alice")
+
+
+def test_a_pseudonym_without_a_key_is_refused_before_anything_is_asked(settings: Settings) -> None:
+    rule = {**GOOD, "name": "crm", "action": "set", "set": {"a": ["{pseudonym}"]}}
+    lacking = settings.model_copy(update={"gdpr_sql_targets": SecretStr(json.dumps([rule]))})
+    with pytest.raises(TargetError, match=r"crm sets \{pseudonym\}, which needs a key"):
+        configured_targets(lacking)
+
+
+@pytest.mark.parametrize(
+    ("values", "ok"),
+    [
+        ({"email": "erased"}, False),
+        ({"email": "{{request}}"}, False),
+        ({"email": "erased", "number": 0}, False),
+        ({"email": "{request}"}, True),
+        ({"email": "x{pseudonym}"}, True),
+        ({"email": None}, True),
+        ({"number": 0}, True),
+    ],
+)
+def test_a_value_that_one_row_alone_can_have_is_seen_beforehand(
+    accounts: Application, values: dict[str, object], ok: bool
+) -> None:
+    found = [each for each in table_target(accounts, action="set", set=values).check() if each.name == "unique values"]
+    assert all(each.ok == ok for each in found)
+    assert bool(found) == ("email" in values)
+    assert ok or "people_email_key" in found[0].message
 
 
 def test_names_of_tables_and_columns_are_quoted(application: Application) -> None:

@@ -26,6 +26,20 @@ def test_the_deadline_is_the_same_day_of_the_next_month_or_its_last(received: da
     assert last_day_in_time(datetime(received.year, received.month, received.day, 23, 59, tzinfo=UTC)) == deadline
 
 
+@pytest.mark.parametrize(
+    ("received", "deadline"),
+    [
+        (date(2026, 3, 5), date(2026, 6, 5)),
+        (date(2026, 11, 30), date(2027, 2, 28)),
+        (date(2026, 10, 31), date(2027, 1, 31)),
+        (date(2026, 12, 31), date(2027, 3, 31)),
+    ],
+)
+def test_two_further_months_end_on_the_same_day_of_the_third_month_or_its_last(received: date, deadline: date) -> None:
+    at = datetime(received.year, received.month, received.day, tzinfo=UTC)
+    assert last_day_in_time(at, months=3) == deadline
+
+
 def test_the_day_is_that_of_utc() -> None:
     assert last_day_in_time(datetime(2026, 3, 6, 0, 30, tzinfo=timezone(timedelta(hours=2)))) == date(2026, 4, 5)
 
