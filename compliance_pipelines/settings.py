@@ -163,6 +163,21 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("gdpr_session_redis_url", "redis_url"),
         description="Redis whose `session:*` and `user_sessions:*` keys an erasure deletes.",
     )
+    gdpr_playground_redis_url: SecretStr | None = Field(
+        default=None,
+        validation_alias=AliasChoices("gdpr_playground_redis_url", "playground_redis_url"),
+        description="Redis of the playground's sessions, where it is another one: the same keys are looked for there.",
+    )
+    gdpr_notes_redis_url: SecretStr | None = Field(
+        default=None,
+        description="Redis of the notes on conversations (`conversation:metadata:*`), where it is another one. In the "
+        "Redis of the checkpoints and of the sessions they are looked for in any case.",
+    )
+    gdpr_foreign_keys: tuple[str, ...] = Field(
+        default=(),
+        description="How the names of other software's keys begin that only look like sessions, notes or memories, as "
+        "JSON. An erasure does not look at them, and its record says so.",
+    )
     gdpr_store_redis_url: SecretStr | None = Field(
         default=None,
         description="Redis whose LangGraph store (long-term memories) an erasure deletes from. "
