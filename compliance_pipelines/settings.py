@@ -150,6 +150,18 @@ class Settings(BaseSettings):
     conversation_purge_share_from: int = Field(
         default=100, ge=1, description="Planned conversations from which on the share counts."
     )
+    session_retention_days: int = Field(
+        default=90, ge=1, description="Days without use after which a session is removed; see docs/sessions.md."
+    )
+    session_exempt_users: tuple[str, ...] = Field(
+        default=(), description="Users whose sessions and memories stay, as JSON."
+    )
+    memory_retention_days: int | None = Field(
+        default=None, ge=1, description="Days without a change after which a memory is removed. Default: they stay."
+    )
+    session_purge_max_keys: int = Field(
+        default=10_000, ge=1, description="Sessions and memories that one plan may remove without a person's consent."
+    )
     gdpr_subject_pseudonyms: Literal["none", "hmac"] = Field(
         default="none",
         description="What audit entries about erasures and holds call a person: the user id, or an HMAC of it.",

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from compliance_pipelines.conversations.connection import Client
 
 FIELDS: Final = ("prefix", "key", "created_at", "updated_at")
-PATHS: Final = tuple(f"$.{field}" for field in FIELDS)
+# One path for all: the answer to several paths has them in another order each time, and this one as they stand here,
+# without those that are missing.
+PATH: Final = "$['prefix','key','created_at','updated_at']"
+_EACH: Final = tuple(f"$.{field}" for field in FIELDS)
 _MOST_BYTES: Final = 64 * 2**20
 _MOST_VALUES: Final = 5_000_000
 
@@ -72,9 +75,9 @@ def read_documents(client: Client, keys: Sequence[bytes]) -> Iterator[StoreFacts
     """
     types = by_type(client, keys)
     documents, hashes = types.pop("ReJSON-RL", []), types.pop("hash", [])
-    for key, text in zip(documents, each_answer(client, "JSON.GET", documents, *PATHS), strict=True):
+    for key, text in zip(documents, each_answer(client, "JSON.GET", documents, PATH), strict=True):
         if text is not None:
-            yield _with_content(client, _of_json(key, text))
+            yield _of_json(client, key, text)
     for key, values in zip(hashes, each_answer(client, "HMGET", hashes, *FIELDS), strict=True):
         if any(value is not None for value in values):
             yield _of_hash(key, values)
@@ -85,13 +88,15 @@ def read_documents(client: Client, keys: Sequence[bytes]) -> Iterator[StoreFacts
             yield StoreFacts(key, None, unreadable=f"it is a {name}, and no store writes one")
 
 
-def _of_json(key: bytes, text: bytes) -> StoreFacts:
-    found: dict[str, list[Any]] = json.loads(text)
-    prefix, item_key, created, updated = ((found[path] or [None])[0] for path in PATHS)
+def _of_json(client: Client, key: bytes, text: bytes) -> StoreFacts:
+    values: list[Any] = json.loads(text)
+    if len(values) != len(FIELDS):
+        values = _each_field(client, key)
+    prefix, item_key, created, updated = values
     problem = None
     if prefix is not None and not isinstance(prefix, str):
         problem = f"its namespace is a {type(prefix).__name__}, and a store writes a text"
-    return StoreFacts(
+    facts = StoreFacts(
         key,
         StoreKind.JSON,
         prefix if isinstance(prefix, str) else None,
@@ -101,6 +106,14 @@ def _of_json(key: bytes, text: bytes) -> StoreFacts:
         unreadable=problem or (None if isinstance(prefix, str) else "it has no namespace"),
         raw=(text,),
     )
+    return _with_content(client, facts)
+
+
+def _each_field(client: Client, key: bytes) -> list[Any]:
+    """The fields of a document that lacks some; None for those, and for all where it is gone by now."""
+    (text,) = each_answer(client, "JSON.GET", [key], *_EACH)
+    found: dict[str, list[Any]] = {} if text is None else json.loads(text)
+    return [(found.get(path) or [None])[0] for path in _EACH]
 
 
 def _with_content(client: Client, facts: StoreFacts) -> StoreFacts:
