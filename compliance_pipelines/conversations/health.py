@@ -83,7 +83,7 @@ def check_redis(use: RedisUse, environment: Callable[[], UUID | None]) -> list[H
     questions: dict[str, Callable[[], HealthCheck]] = {
         "connection": lambda: _connection(use.client),
         "environment": lambda: _environment(use, environment()),
-        "rights": lambda: _rights(use),
+        "rights": lambda: check_rights(use),
         "role": lambda: _role(use.client),
         "memory": lambda: _memory(use.client),
         "persistence": lambda: _persistence(use.client),
@@ -134,7 +134,13 @@ def _environment(use: RedisUse, environment: UUID | None) -> HealthCheck:
     return HealthCheck("environment", "it is of the database's environment")
 
 
-def _rights(use: RedisUse) -> HealthCheck:
+def check_rights(use: RedisUse) -> HealthCheck:
+    """Whether the login may do what it has to, and what to grant where it may not.
+
+    Raises:
+        TransientError: Redis did not answer.
+        ConversationError: the login itself was refused.
+    """
     missing = missing_rights(use.client, use.keys, use.commands)
     messages = []
     remedies = []

@@ -31,6 +31,7 @@ _ON_KEYS: Final[dict[str, tuple[Any, ...]]] = {
     "HINCRBY": ("field", "no number"),
     "HMGET": ("field",),
     "JSON.GET": ("$.field",),
+    "LREM": (0, "element"),
     "MEMORY USAGE": (),
     "TYPE": (),
     "UNLINK": (),

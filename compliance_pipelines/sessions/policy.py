@@ -74,6 +74,18 @@ def session_policy(settings: Settings) -> SessionPolicy:
     return SessionPolicy(settings.session_retention_days, settings.memory_retention_days, exempt_users)
 
 
+def anything_falls_due(settings: Settings) -> bool:
+    """Whether the settings name a Redis, and the policy a period for what lies there.
+
+    Raises:
+        PolicyError: a rule cannot be used.
+    """
+    policy = session_policy(settings)
+    sessions = (settings.gdpr_session_redis_url, settings.gdpr_playground_redis_url)
+    memories = (settings.gdpr_store_redis_url, settings.checkpoint_redis_url)
+    return (policy.session_days is not None and any(sessions)) or (policy.memory_days is not None and any(memories))
+
+
 def _policy_of_file(path: Path, exempt_users: frozenset[str]) -> SessionPolicy:
     document = open_policy_file(path)
     periods, actions = document.section("retention_periods"), document.section("cleanup_actions")

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from compliance_pipelines.conversations.plan import Holds
     from compliance_pipelines.services import Services
     from compliance_pipelines.sessions.places import Place
+    from compliance_pipelines.sessions.policy import SessionPolicy
     from compliance_pipelines.sessions.record import OpenPurge, PurgedSet, WorkItem
 
 ACTION: Final = "sessions.purge"
@@ -110,12 +111,7 @@ class SessionRetention:
     @property
     def concerned(self) -> tuple[Place, ...]:
         """The Redis in which the policy lets anything fall due."""
-        return tuple(
-            place
-            for place in self.places
-            if (place.has_sessions and self.policy.session_days is not None)
-            or (place.has_memories and self.policy.memory_days is not None)
-        )
+        return concerned_places(self.places, self.policy)
 
     def plan(self, *, now: datetime | None = None) -> SessionPlan:
         """What would go now; nothing is changed.
@@ -296,6 +292,16 @@ class SessionRetention:
                 "bytes_freed": summed["bytes_freed"],
             },
         )
+
+
+def concerned_places(places: Sequence[Place], policy: SessionPolicy) -> tuple[Place, ...]:
+    """The Redis in which a policy lets anything fall due."""
+    return tuple(
+        place
+        for place in places
+        if (place.has_sessions and policy.session_days is not None)
+        or (place.has_memories and policy.memory_days is not None)
+    )
 
 
 def _by_place(items: Sequence[WorkItem]) -> dict[str, list[WorkItem]]:
