@@ -6,7 +6,7 @@ and what retention is.
 
 # No postponed annotations: Dagster compares them with its classes.
 
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time
 from typing import Final
 
 from dagster import (
@@ -28,6 +28,7 @@ from compliance_pipelines.orchestration.assets.sessions import PURGED_KEYS
 from compliance_pipelines.orchestration.checks import Verdict
 from compliance_pipelines.orchestration.failures import RETRIES, domain_errors
 from compliance_pipelines.orchestration.keys import DATABASE_POOL
+from compliance_pipelines.orchestration.partitions import missed_days
 from compliance_pipelines.services import Services
 from compliance_pipelines.sessions import record
 from compliance_pipelines.sessions.places import open_places
@@ -100,13 +101,9 @@ def wanted_days(services: Services) -> list[date]:
 
     After a long outage the latest ones, at most ARCHIVE_MAX_RUNS_PER_TICK: each day takes what the days before it left.
     """
-    today = utc_day(services.clock())
     with services.engine.connect() as connection:
         last = record.last_day_done(connection)
-    if last is None:
-        return [today]
-    missing = [last + timedelta(days=number) for number in range(1, (today - last).days + 1)]
-    return missing[-services.settings.archive_max_runs_per_tick :]
+    return missed_days(last, utc_day(services.clock()), most=services.settings.archive_max_runs_per_tick)
 
 
 @schedule(

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from compliance_pipelines.agreed_time import agreed_time
 from compliance_pipelines.audit_log.environment import environment_of
@@ -20,6 +19,7 @@ from compliance_pipelines.audit_log.log import AuditLog
 from compliance_pipelines.audit_log.system_entries import system_entry
 from compliance_pipelines.clock import utc_day
 from compliance_pipelines.conversations.pseudonyms import pseudonyms_of
+from compliance_pipelines.conversations.purge import PurgeStep, StepHook, no_hook
 from compliance_pipelines.database_errors import passing_errors_as_transient
 from compliance_pipelines.database_locks import process_lock
 from compliance_pipelines.holds import active_holds, lock_holds
@@ -47,28 +47,6 @@ ACTION: Final = "sessions.purge"
 _RESOURCE_TYPE: Final = "session_set"
 _BATCH: Final = 500
 _DOING: Final = "the purge of sessions and memories"
-
-
-class PurgeStep(StrEnum):
-    """What has just been done when the step hook is called, in order."""
-
-    FROZEN = "frozen"
-    ATTEMPT_NOTED = "attempt_noted"
-    REMOVED = "removed"
-    OUTCOMES_RECORDED = "outcomes_recorded"
-    VERIFIED = "verified"
-    RECORDED = "recorded"
-
-
-class StepHook(Protocol):
-    """Called after each step."""
-
-    def __call__(self, step: PurgeStep, /) -> None:
-        """`step` is done."""
-
-
-def no_hook(step: PurgeStep, /) -> None:
-    """Let every step pass."""
 
 
 @dataclass(frozen=True)

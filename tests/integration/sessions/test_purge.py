@@ -16,6 +16,7 @@ from sqlalchemy import text
 
 from compliance_pipelines.agreed_time import ClocksDisagreeError
 from compliance_pipelines.conversations.environment import ENVIRONMENT_KEY, RedisEnvironmentError
+from compliance_pipelines.conversations.purge import PurgeStep
 from compliance_pipelines.database import create_engine
 from compliance_pipelines.database_errors import LockBusyError
 from compliance_pipelines.database_locks import process_lock
@@ -26,7 +27,7 @@ from compliance_pipelines.holds.record import NewHold, add_hold
 from compliance_pipelines.sessions import record
 from compliance_pipelines.sessions.errors import SessionError, SessionPlanTooLargeError
 from compliance_pipelines.sessions.places import open_places
-from compliance_pipelines.sessions.purge import PurgeStep, SessionRetention
+from compliance_pipelines.sessions.purge import SessionRetention
 from tests.integration.conversations.servers import running_cluster
 from tests.integration.erasure.server_writes import log_in, play, remember_in_javascript
 
