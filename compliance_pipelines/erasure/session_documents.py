@@ -79,6 +79,14 @@ class SessionFacts:
         return self.key.startswith(_USER + user_id + b":")
 
     @property
+    def session_id(self) -> str:
+        """Its id, which for a session of the playground is the id of its conversation, too."""
+        name = self.key[len(SESSION) :]
+        if self.owner is not None and self.is_named_after(self.owner):
+            name = self.key[len(_USER) + len(self.owner) + 1 :]
+        return name.decode("utf-8", "surrogateescape")
+
+    @property
     def contradicts_its_name(self) -> bool:
         """Whether it names another user inside than its name can mean."""
         return self.owner is not None and self.has_name_of_user and not self.is_named_after(self.owner)

@@ -21,7 +21,7 @@ from compliance_pipelines.erasure.redis_scan import (
     unlink_items,
     without_foreign,
 )
-from compliance_pipelines.erasure.session_documents import SESSION, SessionFacts, read_sessions
+from compliance_pipelines.erasure.session_documents import SESSION, SessionFacts, SessionKind, read_sessions
 from compliance_pipelines.erasure.sightings import Sightings, mentions, names_in_key
 from compliance_pipelines.erasure.targets import Findings, Item
 
@@ -156,7 +156,12 @@ def _judge(session: SessionFacts, user_id: str, seen: Sightings) -> None:
     wanted = user_id.encode()
     if session.owner == wanted and not session.contradicts_its_name:
         seen.items[session.key] = Item(
-            _DATA_TYPE, session.key.hex(), first_day=day_of(session.created), last_day=day_of(session.used)
+            _DATA_TYPE,
+            session.key.hex(),
+            # The playground runs its agent under the session's id, so that a hold on the thread covers the session.
+            thread_id=session.session_id if session.kind is SessionKind.TEXT else None,
+            first_day=day_of(session.created),
+            last_day=day_of(session.used),
         )
     elif session.owner is not None:
         if session.contradicts_its_name and (session.owner == wanted or session.is_named_after(wanted)):

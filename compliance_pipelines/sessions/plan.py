@@ -130,21 +130,22 @@ def make_plan(survey: Survey, *, policy: SessionPolicy, holds: Holds, now: datet
         SessionError: a Redis refused.
     """
     plan = SessionPlan(now, policy, survey.counts)
+    judged: set[tuple[str, bytes]] = set()
     for key in survey.look():
-        _judge(plan, key, holds)
+        if (key.place, key.key) not in judged and _judge(plan, key, holds):
+            judged.add((key.place, key.key))
     plan.due.sort(key=lambda key: (key.newest or now, key.key))
     return plan
 
 
-def _judge(plan: SessionPlan, key: SeenKey, holds: Holds) -> None:
+def _judge(plan: SessionPlan, key: SeenKey, holds: Holds) -> bool:
+    """Put a key where it belongs in the plan; False for one that is in use, of which there are most."""
     cutoff = plan.cutoff_of(key)
-    if cutoff is None:
-        return
+    if cutoff is None or (key.newest is not None and key.newest >= cutoff):
+        return False
     if key.newest is None:
         plan.undated.append(key)
-        return
-    if key.newest >= cutoff:
-        return
+        return True
     hold = hold_on(holds, key.session_id, key.owner, key.oldest, key.newest)
     if hold is not None:
         plan.held.append(KeptKey(key, f"legal hold {hold.id}: {hold.reason}", hold.id))
@@ -152,6 +153,7 @@ def _judge(plan: SessionPlan, key: SeenKey, holds: Holds) -> None:
         plan.exempt.append(KeptKey(key, f"user {key.owner} is exempt"))
     else:
         plan.due.append(key)
+    return True
 
 
 def hold_on(

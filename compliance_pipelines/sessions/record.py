@@ -70,6 +70,7 @@ class WorkItem:
         newest: when it was last used.
         key: its name.
         owner: its user; None where nobody knows.
+        session_id: of a session its id.
         reading: how what it says is read.
         witness: what it said.
     """
@@ -83,6 +84,7 @@ class WorkItem:
     newest: datetime | None
     key: bytes
     owner: str | None
+    session_id: str
     reading: Reading
     witness: str
 
@@ -100,6 +102,7 @@ class WorkItem:
             seen.newest,
             seen.key,
             seen.owner,
+            seen.session_id,
             seen.reading,
             seen.witness,
         )
@@ -118,6 +121,7 @@ class WorkItem:
             row.newest_use,
             bytes.fromhex(content["key"]),
             content["owner"],
+            content["session_id"],
             Reading(content["command"], tuple(content["arguments"])),
             content["witness"],
         )
@@ -128,16 +132,12 @@ class WorkItem:
             {
                 "key": self.key.hex(),
                 "owner": self.owner,
+                "session_id": self.session_id,
                 "command": self.reading.command,
                 "arguments": self.reading.arguments,
                 "witness": self.witness,
             }
         ).encode()
-
-    @property
-    def session_id(self) -> str:
-        """What follows the first colon of its name: of a session its id."""
-        return self.key.decode("utf-8", "surrogateescape").partition(":")[2]
 
     def columns(self, purge_id: int) -> dict[str, Any]:
         """What work list and record say alike."""

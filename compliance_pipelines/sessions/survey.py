@@ -66,6 +66,7 @@ class SeenKey:
         reading: how what it says is read again.
         witness: SHA-1 of what it says, in hex; see :func:`digest`.
         owner: its user; None where nobody knows.
+        session_id: of a session its id, which is the conversation's, too; of a memory what follows the prefix.
         oldest: when it was made; None where nothing says.
         newest: when it was last used or changed; None where nothing says.
     """
@@ -76,18 +77,9 @@ class SeenKey:
     reading: Reading
     witness: str
     owner: str | None
+    session_id: str
     oldest: datetime | None
     newest: datetime | None
-
-    @property
-    def name(self) -> str:
-        """Its name as text."""
-        return self.key.decode("utf-8", "surrogateescape")
-
-    @property
-    def session_id(self) -> str:
-        """What follows the first colon of its name: of a session its id."""
-        return self.name.partition(":")[2]
 
 
 def digest(values: Sequence[bytes | None]) -> str:
@@ -145,7 +137,7 @@ class Survey:
         self._rules = NamespaceRules.from_json(self.settings.gdpr_store_namespaces)
 
     def look(self) -> Iterator[SeenKey]:
-        """Every key that is wanted and can be read, once.
+        """Every key that is wanted and can be read; one that a scan gives twice comes twice.
 
         Raises:
             TransientError: a Redis did not answer.
@@ -163,13 +155,10 @@ class Survey:
                         yield from self._memories(place, prefix, kind)
 
     def _batches(self, place: Place, prefix: str) -> Iterator[list[bytes]]:
-        """The keys of a prefix, each once: a scan may give one twice."""
-        given: set[bytes] = set()
+        """The keys of a prefix; a scan may give one twice."""
         for keys in keys_with_prefix(place.client, prefix):
-            new = list(dict.fromkeys(key for key in keys if key not in given))
-            given.update(new)
-            ours = without_foreign(new, self.settings.gdpr_foreign_keys)
-            self.counts.foreign += len(new) - len(ours)
+            ours = without_foreign(keys, self.settings.gdpr_foreign_keys)
+            self.counts.foreign += len(keys) - len(ours)
             yield ours
 
     def _sessions(self, place: Place) -> Iterator[SeenKey]:
@@ -198,6 +187,7 @@ class Survey:
             _OF_STORES[form],
             digest(document.raw),
             self._rules.owner(namespace_of(prefix), document.item_key),
+            document.key.partition(b":")[2].decode("utf-8", "surrogateescape"),
             document.created,
             _newest(document.created, document.updated),
         )
@@ -213,6 +203,7 @@ def _session(place: Place, session: SessionFacts, form: SessionKind) -> SeenKey:
         _OF_SESSIONS[form],
         digest(session.raw),
         None if owner is None else owner.decode("utf-8", "surrogateescape"),
+        session.session_id,
         session.created,
         _newest(session.created, session.used),
     )

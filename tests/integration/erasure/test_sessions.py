@@ -7,6 +7,9 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 from pydantic import SecretStr
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -17,6 +20,8 @@ from compliance_pipelines.erasure.errors import TargetError
 from compliance_pipelines.erasure.record import NewRequest, State, record_request
 from compliance_pipelines.erasure.runner import run_request
 from compliance_pipelines.erasure.sessions import SessionTarget, session_targets
+from compliance_pipelines.holds import HoldScope
+from compliance_pipelines.holds.record import NewHold, add_hold, release_hold
 from compliance_pipelines.settings import Settings
 from tests.integration.erasure.server_writes import log_in, play
 
@@ -267,6 +272,47 @@ def test_a_request_is_not_a_success_while_something_of_the_person_may_be_unread(
     if state is State.PARTIAL:
         application.redis.delete(name)
         assert run_request(services, session_targets(services.settings), case.request.id).state is State.CLOSED
+
+
+def test_a_hold_on_a_conversation_keeps_the_playgrounds_session_in_which_it_is_held(
+    services: Services, application: Application
+) -> None:
+    # The playground runs its agent under the session's id.
+    held, free = play(application.redis, "user:alice"), play(application.redis, "user:alice")
+    hold = add_hold(services, NewHold(HoldScope.THREAD, "case 7", "counsel", subject=held)).hold
+    case, _ = record_request(services, NewRequest("user:alice", "gdpr_article_17_user_request", "support"))
+    assert run_request(services, session_targets(services.settings), case.request.id).state is State.HELD
+    assert keys(application.redis) == {f"session:{held}".encode(), f"session:user:user:alice:{held}".encode()}
+    assert not application.redis.exists(f"session:{free}")
+    release_hold(services, hold.id, reason="closed", author="judge")
+    assert run_request(services, session_targets(services.settings), case.request.id).state is State.CLOSED
+    assert keys(application.redis) == set()
+
+
+user_ids = st.text(st.sampled_from("ab:-å "), min_size=1, max_size=4) | st.sampled_from(
+    ["user", "user:alice", "user:alice:x", "alice", "session", "user:user"]
+)
+
+
+@given(users=st.lists(user_ids, min_size=1, max_size=5, unique=True))
+@hypothesis_settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_the_ids_are_a_persons_sessions_go_and_nobody_elses(redis: Redis, users: list[str]) -> None:
+    redis.flushdb()
+    written: dict[str, set[bytes]] = {}
+    for user_id in users:
+        played, logged = play(redis, user_id), log_in(redis, user_id)
+        names = (
+            f"session:{played}",
+            f"session:user:{user_id}:{played}",
+            f"session:{logged}",
+            f"user_sessions:{user_id}",
+        )
+        written[user_id] = {name.encode() for name in names}
+    for user_id in users:
+        assert target(redis).find(user_id).reported == ()
+        assert sum(erase(redis, user_id).values()) == 4
+        del written[user_id]
+        assert keys(redis) == set().union(*written.values())
 
 
 @pytest.mark.parametrize("command", ["get", "hmget", "hgetall", "type", "scan"])

@@ -66,7 +66,7 @@ def test_what_says_nowhere_when_it_was_used_stays_and_is_said(world: World) -> N
     world.memories.execute_command("JSON.SET", "store:3", "$", json.dumps({"prefix": "user\\:alice", "key": "x"}))
     plan = world.retention().plan()
     assert due(plan) == []
-    assert sorted(key.name for key in plan.undated) == ["session:1", "session:2", "store:3"]
+    assert sorted(key.key.decode() for key in plan.undated) == ["session:1", "session:2", "store:3"]
     assert plan.seconds_past_cutoff is None
 
 
@@ -81,7 +81,7 @@ def test_what_cannot_be_read_stays_and_is_counted(world: World) -> None:
     world.memories.set("store:3", "x")
     plan = world.retention().plan()
     assert (due(plan), plan.counts.unreadable) == ([], 3)
-    plan = world.retention(gdpr_foreign_keys=("session:", "store:")).plan()
+    plan = world.retention(gdpr_foreign_keys=("session:1", "session:2", "store:3")).plan()
     assert (plan.counts.unreadable, plan.counts.foreign) == (0, 3)
 
 
@@ -119,9 +119,11 @@ def test_a_hold_on_a_session_by_its_id_and_one_on_days_keep_it(world: World) -> 
     day = world.ago(97).date()
     assert len(world.retention().plan().due) == 2
     add_hold(world.services, NewHold(HoldScope.THREAD, "case 7", "counsel", subject=session))
-    assert [kept.key.session_id for kept in world.retention().plan().held] == [session]
+    assert [kept.key.session_id for kept in world.retention().plan().held] == [session, session]
+    play(world.playground, "user:alice", when=world.ago(100), used=world.ago(95), seconds=400 * DAY)
+    assert len(world.retention().plan().due) == 2
     add_hold(world.services, NewHold(HoldScope.DAYS, "case 8", "counsel", first_day=day, last_day=day))
-    assert len(world.retention().plan().held) == 2
+    assert len(world.retention().plan().held) == 4
 
 
 def test_a_session_that_contradicts_itself_is_kept_by_a_hold_on_anybody(world: World) -> None:
