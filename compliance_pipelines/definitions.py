@@ -12,8 +12,9 @@ from dagster import Definitions, in_process_executor
 
 from compliance_pipelines.orchestration import alerting, checks, erasures, jobs, schedules, sensors
 from compliance_pipelines.orchestration import conversations as conversation_retention
+from compliance_pipelines.orchestration import sessions as session_retention
 from compliance_pipelines.orchestration.alerts import LogAlertSink
-from compliance_pipelines.orchestration.assets import cold, conversations, erasure, hot, ledger
+from compliance_pipelines.orchestration.assets import cold, conversations, erasure, hot, ledger, sessions
 from compliance_pipelines.orchestration.resources import ALERTS, SERVICES, ServicesResource
 
 if TYPE_CHECKING:
@@ -27,10 +28,15 @@ def build_definitions(overrides: Mapping[str, object] | None = None) -> Definiti
         overrides: resources by name (`services`, `alerts`), ready objects or Dagster resources.
     """
     return Definitions(
-        assets=[*hot.ASSETS, *cold.ASSETS, *ledger.ASSETS, *conversations.ASSETS, *erasure.ASSETS],
-        asset_checks=[*checks.CHECKS, *conversation_retention.CHECKS, *erasures.CHECKS],
-        jobs=[*jobs.JOBS, *conversation_retention.JOBS, *erasures.JOBS],
-        schedules=[*schedules.SCHEDULES, *conversation_retention.SCHEDULES, *erasures.SCHEDULES],
+        assets=[*hot.ASSETS, *cold.ASSETS, *ledger.ASSETS, *conversations.ASSETS, *sessions.ASSETS, *erasure.ASSETS],
+        asset_checks=[*checks.CHECKS, *conversation_retention.CHECKS, *session_retention.CHECKS, *erasures.CHECKS],
+        jobs=[*jobs.JOBS, *conversation_retention.JOBS, *session_retention.JOBS, *erasures.JOBS],
+        schedules=[
+            *schedules.SCHEDULES,
+            *conversation_retention.SCHEDULES,
+            *session_retention.SCHEDULES,
+            *erasures.SCHEDULES,
+        ],
         sensors=[*sensors.SENSORS, *alerting.ALERT_SENSORS, *erasures.SENSORS],
         resources={SERVICES: ServicesResource(), ALERTS: LogAlertSink(), **(overrides or {})},
         # A process for each step costs seconds and gains nothing: parallelism comes from runs and within the domain.

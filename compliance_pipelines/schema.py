@@ -281,6 +281,99 @@ conversation_purged_sets = Table(
     Index("idx_conversation_purged_sets_day", "day"),
 )
 
+session_purges = Table(
+    "session_purges",
+    metadata,
+    Column("id", BigInteger, primary_key=True),
+    Column("day", Date, nullable=False),
+    Column("judged_at", TIMESTAMP(timezone=True), nullable=False),
+    Column("session_cutoff", TIMESTAMP(timezone=True)),
+    Column("memory_cutoff", TIMESTAMP(timezone=True)),
+    Column("policy", JSONB, nullable=False),
+    Column("sessions_seen", BigInteger, nullable=False),
+    Column("memories_seen", BigInteger, nullable=False),
+    Column("keys_unreadable", BigInteger, nullable=False),
+    Column("keys_due", BigInteger, nullable=False),
+    Column("keys_held", BigInteger, nullable=False),
+    Column("keys_exempt", BigInteger, nullable=False),
+    Column("keys_undated", BigInteger, nullable=False),
+    Column("confirmed", BigInteger),
+    Column("planned_at", TIMESTAMP(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
+    Index("idx_session_purges_day", "day"),
+)
+
+session_purge_work = Table(
+    "session_purge_work",
+    metadata,
+    Column("purge_id", BigInteger, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("place", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("key_hash", Text, nullable=False),
+    Column("user_hash", Text),
+    Column("oldest_use", TIMESTAMP(timezone=True)),
+    Column("newest_use", TIMESTAMP(timezone=True)),
+    Column("content", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("purge_id", "number", name="session_purge_work_pkey"),
+    ForeignKeyConstraint(["purge_id"], ["session_purges.id"], name="session_purge_work_purge_id_fkey"),
+)
+
+session_purge_attempts = Table(
+    "session_purge_attempts",
+    metadata,
+    Column("purge_id", BigInteger, nullable=False),
+    Column("last_number", Integer, nullable=False),
+    Column("attempted_at", TIMESTAMP(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
+    PrimaryKeyConstraint("purge_id", "last_number", name="session_purge_attempts_pkey"),
+    ForeignKeyConstraint(["purge_id"], ["session_purges.id"], name="session_purge_attempts_purge_id_fkey"),
+)
+
+session_purged_keys = Table(
+    "session_purged_keys",
+    metadata,
+    Column("purge_id", BigInteger, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("place", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("key_hash", Text, nullable=False),
+    Column("user_hash", Text),
+    Column("oldest_use", TIMESTAMP(timezone=True)),
+    Column("newest_use", TIMESTAMP(timezone=True)),
+    Column("outcome", Text, nullable=False),
+    Column("bytes_freed", BigInteger),
+    Column("removed_at", TIMESTAMP(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
+    PrimaryKeyConstraint("purge_id", "number", name="session_purged_keys_pkey"),
+    ForeignKeyConstraint(["purge_id"], ["session_purges.id"], name="session_purged_keys_purge_id_fkey"),
+    CheckConstraint(
+        "outcome IN ('deleted', 'moved', 'held', 'gone', 'left')", name="session_purged_keys_outcome_is_known"
+    ),
+    Index("idx_session_purged_keys_key_hash", "key_hash"),
+)
+
+session_purged_sets = Table(
+    "session_purged_sets",
+    metadata,
+    Column("purge_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("day", Date, nullable=False),
+    Column("session_cutoff", TIMESTAMP(timezone=True)),
+    Column("memory_cutoff", TIMESTAMP(timezone=True)),
+    Column("keys_deleted", BigInteger, nullable=False),
+    Column("keys_moved", BigInteger, nullable=False),
+    Column("keys_held", BigInteger, nullable=False),
+    Column("keys_gone", BigInteger, nullable=False),
+    Column("keys_left", BigInteger, nullable=False),
+    Column("keys_back", BigInteger, nullable=False),
+    Column("key_counts", JSONB, nullable=False),
+    Column("bytes_freed", BigInteger, nullable=False),
+    Column("oldest_use", TIMESTAMP(timezone=True)),
+    Column("newest_use", TIMESTAMP(timezone=True)),
+    Column("seconds", Double, nullable=False),
+    Column("log_entry_id", Text, nullable=False),
+    Column("recorded_at", TIMESTAMP(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
+    ForeignKeyConstraint(["purge_id"], ["session_purges.id"], name="session_purged_sets_purge_id_fkey"),
+    Index("idx_session_purged_sets_day", "day"),
+)
+
 legal_holds = Table(
     "legal_holds",
     metadata,

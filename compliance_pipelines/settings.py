@@ -10,7 +10,7 @@ from datetime import date
 from pathlib import Path
 from typing import Literal
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from compliance_pipelines.errors import ComplianceError
@@ -169,6 +169,18 @@ class Settings(BaseSettings):
         description="Share of the time in which surveys and purges of conversations may keep Redis busy; what is below "
         "1 is left to others in pauses.",
     )
+    session_retention_days: int = Field(
+        default=90, ge=1, description="Days without use after which a session is removed; see docs/sessions.md."
+    )
+    session_exempt_users: tuple[str, ...] = Field(
+        default=(), description="Users whose sessions and memories stay, as JSON."
+    )
+    memory_retention_days: int | None = Field(
+        default=None, ge=1, description="Days without a change after which a memory is removed. Default: they stay."
+    )
+    session_purge_max_keys: int = Field(
+        default=10_000, ge=1, description="Sessions and memories that one plan may remove without a person's consent."
+    )
     gdpr_subject_pseudonyms: Literal["none", "hmac"] = Field(
         default="none",
         description="What audit entries about erasures and holds call a person: the user id, or an HMAC of it.",
@@ -182,6 +194,16 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("gdpr_session_redis_url", "redis_url"),
         description="Redis whose `session:*` and `user_sessions:*` keys an erasure deletes.",
     )
+    gdpr_playground_redis_url: SecretStr | None = Field(
+        default=None,
+        validation_alias=AliasChoices("gdpr_playground_redis_url", "playground_redis_url"),
+        description="Redis of the playground's sessions, where it is another one: the same keys are looked for there.",
+    )
+    gdpr_notes_redis_url: SecretStr | None = Field(
+        default=None,
+        description="Redis of the notes on conversations (`conversation:metadata:*`), where it is another one. In the "
+        "Redis of the checkpoints and of the sessions they are looked for in any case.",
+    )
     gdpr_store_redis_url: SecretStr | None = Field(
         default=None,
         description="Redis whose LangGraph store (long-term memories) an erasure deletes from. "
@@ -190,6 +212,11 @@ class Settings(BaseSettings):
     gdpr_store_prefix: str = Field(default="store", min_length=1, description="Key prefix of the LangGraph store.")
     gdpr_store_vector_prefix: str = Field(
         default="store_vectors", min_length=1, description="Key prefix of the LangGraph store's vectors."
+    )
+    gdpr_foreign_keys: tuple[str, ...] = Field(
+        default=(),
+        description="How the names of other software's keys begin that only look like sessions, notes or memories, as "
+        "JSON. An erasure does not look at them, and its record says so.",
     )
     gdpr_store_namespaces: str = Field(
         default='[["memories", "{user_id}", "**"], ["{user_id}", "**"]]',
@@ -210,6 +237,19 @@ class Settings(BaseSettings):
     compliance_local_stack: bool = Field(
         default=False, description="Set by the embedded stack; permits `--as-of`. Never set it in production."
     )
+
+    @field_validator("gdpr_foreign_keys")
+    @classmethod
+    def _leaves_something(cls, prefixes: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        """Refuse a start that would leave out everything that an erasure looks for."""
+        stores = (f"{info.data.get(name)}:" for name in ("gdpr_store_prefix", "gdpr_store_vector_prefix"))
+        wanted = ("session:user:", "conversation:metadata:", *stores)
+        for prefix in prefixes:
+            if any(each.startswith(prefix) for each in wanted):
+                raise ValueError(
+                    f"{prefix!r} is how keys begin that hold people's data, and none of them would be erased"
+                )
+        return prefixes
 
     def require_database_url(self) -> str:
         """The audit log's database URL.

@@ -33,6 +33,7 @@ _MODULES: Final = {
     "restore": "archive",
     "run": "running",
     "seal": "ledger",
+    "sessions": "sessions",
     "settings": "settings",
     "status": "archive",
     "store": "store",

@@ -17,6 +17,7 @@ from compliance_pipelines.erasure.configured import configured_targets
 from compliance_pipelines.erasure.health import check_places
 from compliance_pipelines.ledger.lag import sealing_lag
 from compliance_pipelines.services import open_services
+from compliance_pipelines.sessions.health import check_session_retention
 from compliance_pipelines.settings import load_settings
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def check(*, as_json: bool) -> None:
     with open_services(settings, signs=False) as services:
         checks = [each.of("database") for each in check_database(services.engine, settings)]
         checks += check_places(services, configured_targets(settings))
+        checks += check_session_retention(services)
     tell(checks, as_json=as_json)
 
 

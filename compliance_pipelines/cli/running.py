@@ -13,6 +13,7 @@ from compliance_pipelines.definitions import build_definitions
 from compliance_pipelines.erasure.record import due_cases
 from compliance_pipelines.interruption import doing
 from compliance_pipelines.ledger.store_identity import check_identity
+from compliance_pipelines.orchestration import sessions
 from compliance_pipelines.orchestration.backlog import Action, due_steps
 from compliance_pipelines.orchestration.conversations import conversation_retention, wanted_days
 from compliance_pipelines.orchestration.erasures import gdpr_erasure
@@ -20,6 +21,7 @@ from compliance_pipelines.orchestration.in_process import InProcessRuns, open_ru
 from compliance_pipelines.orchestration.jobs import health_checks, partition_upkeep, seal
 from compliance_pipelines.orchestration.resources import SERVICES, clock_as_of
 from compliance_pipelines.services import open_services
+from compliance_pipelines.sessions.policy import anything_falls_due
 from compliance_pipelines.settings import load_settings
 
 if TYPE_CHECKING:
@@ -63,10 +65,13 @@ class _Work:
             self._note(name, self._now.run_job(name, partition_key))
 
     def _people(self) -> None:
-        """Conversations past their time, and requests for erasure that are due."""
+        """Conversations, sessions and memories past their time, and requests for erasure that are due."""
         if self._services.settings.checkpoint_redis_url is not None:
             for day in wanted_days(self._services):
                 self._job(conversation_retention.name, day.isoformat())
+        if anything_falls_due(self._services.settings):
+            for day in sessions.wanted_days(self._services):
+                self._job(sessions.session_retention.name, day.isoformat())
         with self._services.engine.connect() as connection:
             due = due_cases(connection, self._services.clock())
         if due:

@@ -79,7 +79,7 @@ def require_rights(client: Client, layout: KeyLayout) -> None:
         TransientError: Redis did not answer.
         ConversationError: a right is missing, or a command is unknown. Nothing was touched.
     """
-    check = _rights(RedisUse("CHECKPOINT_REDIS_URL", client, retention_uses(layout), _PURGE_COMMANDS))
+    check = check_rights(RedisUse("CHECKPOINT_REDIS_URL", client, retention_uses(layout), _PURGE_COMMANDS))
     if check.fails:
         raise ConversationError(
             "the purge of conversations did not begin: Redis of CHECKPOINT_REDIS_URL refused the login or a command: "
@@ -102,7 +102,7 @@ def check_redis(use: RedisUse, environment: Callable[[], UUID | None]) -> list[H
     questions: dict[str, Callable[[], HealthCheck]] = {
         "connection": lambda: _connection(use.client),
         "environment": lambda: _environment(use, environment()),
-        "rights": lambda: _rights(use),
+        "rights": lambda: check_rights(use),
         "role": lambda: _role(use.client),
         "memory": lambda: _memory(use.client),
         "persistence": lambda: _persistence(use.client),
@@ -153,7 +153,13 @@ def _environment(use: RedisUse, environment: UUID | None) -> HealthCheck:
     return HealthCheck("environment", "it is of the database's environment")
 
 
-def _rights(use: RedisUse) -> HealthCheck:
+def check_rights(use: RedisUse) -> HealthCheck:
+    """Whether the login may do what it has to, and what to grant where it may not.
+
+    Raises:
+        TransientError: Redis did not answer.
+        ConversationError: the login itself was refused.
+    """
     missing = missing_rights(use.client, use.keys, use.commands)
     messages = []
     remedies = []

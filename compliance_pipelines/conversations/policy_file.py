@@ -28,7 +28,7 @@ _DEFAULT_DAYS: Final = 90
 _CONVERSATION_KEYS: Final = frozenset(
     {"active", "archived", "deleted", "max_age", "users", "thread_prefixes", "description"}
 )
-_EXCLUSION_KEYS: Final = frozenset({"user_ids", "thread_ids", "protected_types"})
+EXCLUSION_KEYS: Final = frozenset({"user_ids", "thread_ids", "protected_types"})
 _LONGEST_DAYS: Final = 36_500
 
 
@@ -69,6 +69,15 @@ def read_policy_file(
     Raises:
         PolicyError: the file cannot be read, or a key has a value that cannot be used; the message names line and key.
     """
+    return _policy(open_policy_file(path), exempt_users, exempt_threads)
+
+
+def open_policy_file(path: Path) -> PolicySection:
+    """The whole document of a file in mcp-server-langgraph's layout.
+
+    Raises:
+        PolicyError: the file cannot be read, or is no YAML with a mapping.
+    """
     try:
         with path.open(encoding="utf-8") as file:
             root = yaml.compose(file, Loader=yaml.SafeLoader)
@@ -84,16 +93,16 @@ def read_policy_file(
         raise PolicyError(f"{path}: no YAML: {error}") from error
     if root is None:
         raise PolicyError(f"{path}: the file is empty; give at least retention_periods.conversations.active")
-    return _policy(_Section(path, (), root), exempt_users, exempt_threads)
+    return PolicySection(path, (), root)
 
 
-def _policy(document: _Section, exempt_users: frozenset[str], exempt_threads: frozenset[str]) -> RetentionPolicy:
+def _policy(document: PolicySection, exempt_users: frozenset[str], exempt_threads: frozenset[str]) -> RetentionPolicy:
     whole = document.section("global")
     conversations = document.section("retention_periods").section("conversations")
     conversations.refuse_unknown(_CONVERSATION_KEYS)
     actions = document.section("cleanup_actions").section("conversations")
     exclusions = document.section("exclusions")
-    exclusions.refuse_unknown(_EXCLUSION_KEYS)
+    exclusions.refuse_unknown(EXCLUSION_KEYS)
     try:
         return RetentionPolicy(
             idle_days=conversations.days("active") or _DEFAULT_DAYS,
@@ -115,8 +124,8 @@ def _policy(document: _Section, exempt_users: frozenset[str], exempt_threads: fr
         raise PolicyError(f"{document.path} line {conversations.line}: {conversations.name}: {error}") from error
 
 
-class _Section:
-    """A mapping in the file, or the absence of one."""
+class PolicySection:
+    """A mapping in a policy file, or the absence of one."""
 
     def __init__(self, path: Path, keys: tuple[str, ...], node: yaml.Node | None) -> None:
         self.path = path
@@ -145,10 +154,10 @@ class _Section:
     def _error(self, node: yaml.Node, key: str, problem: str) -> PolicyError:
         return PolicyError(f"{self.path} line {node.start_mark.line + 1}: {key}: {problem}")
 
-    def section(self, key: str) -> _Section:
+    def section(self, key: str) -> PolicySection:
         """The mapping under a key; an empty one where there is none."""
         found = self._values.get(key)
-        return _Section(self.path, (*self._keys, key), None if found is None else found[1])
+        return PolicySection(self.path, (*self._keys, key), None if found is None else found[1])
 
     def refuse_unknown(self, known: frozenset[str]) -> None:
         """Refuse keys that mean nothing here."""

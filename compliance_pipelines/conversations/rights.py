@@ -27,12 +27,14 @@ _ON_KEYS: Final[dict[str, tuple[Any, ...]]] = {
     "EXISTS": (),
     "EXPIRE": (1,),
     "GET": (),
+    "HGETALL": (),
     # Refused as no number after the right was looked at, so that no field is made.
     "HINCRBY": ("field", "no number"),
     "HMGET": ("field",),
     "JSON.GET": ("$.field",),
     # Of a key that is not there, a path below the root is refused after the right was looked at.
     "JSON.SET": ("$.field", "1"),
+    "LREM": (0, "element"),
     "MEMORY USAGE": (),
     # To itself, which is refused where there is no such key.
     "RENAME": (_SAME_KEY,),

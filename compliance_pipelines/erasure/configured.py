@@ -2,8 +2,9 @@
 
 Here: settings become targets. Not here: how one works.
 
-Sessions go first: who is logged in writes new data while the old is erased. Conversations and memories follow, then the
-tables in the order of the setting, then what other packages bring along.
+Sessions go first: who is logged in writes new data while the old is erased. Conversations follow, and only then the
+notes, some of which say whose a conversation is; then memories, the tables in the order of the setting, and what other
+packages bring along.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from compliance_pipelines.erasure.errors import TargetError
 from compliance_pipelines.erasure.memories import MemoryTarget
-from compliance_pipelines.erasure.sessions import SessionTarget
+from compliance_pipelines.erasure.notes import NoteTarget
+from compliance_pipelines.erasure.sessions import session_targets
 from compliance_pipelines.erasure.table_rules import rules_from_json
 from compliance_pipelines.erasure.tables import TableTarget
 from compliance_pipelines.erasure.targets import ErasureTarget, check_names, installed_targets
@@ -30,8 +32,9 @@ def configured_targets(settings: Settings) -> list[ErasureTarget]:
         ConfigurationError: a URL is malformed.
     """
     of_redis = (
-        SessionTarget.from_settings(settings),
+        *session_targets(settings),
         ThreadTarget.from_settings(settings),
+        NoteTarget.from_settings(settings),
         MemoryTarget.from_settings(settings),
     )
     targets: list[ErasureTarget] = [target for target in of_redis if target is not None]

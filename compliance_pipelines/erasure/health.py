@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 _CHECKPOINTS: Final = "CHECKPOINT_REDIS_URL"
 _SESSIONS: Final = "GDPR_SESSION_REDIS_URL"
+_PLAYGROUND: Final = "GDPR_PLAYGROUND_REDIS_URL"
+_NOTES: Final = "GDPR_NOTES_REDIS_URL"
 _STORE: Final = "GDPR_STORE_REDIS_URL"
 _ENVIRONMENT_ASKED: Final = "the look at the database's environment"
 _SCANNING: Final = ("SCAN", "INFO")
@@ -96,19 +98,28 @@ class _Place:
 
 
 def _places(settings: Settings) -> list[_Place]:
-    sessions = (KeyUse("session:", ("TYPE", "HMGET", "UNLINK")), KeyUse("user_sessions:", ("EXISTS", "UNLINK")))
+    notes = (KeyUse("conversation:metadata:", ("TYPE", "GET", "UNLINK")),)
+    sessions = (
+        KeyUse("session:", ("TYPE", "GET", "HMGET", "HGETALL", "UNLINK")),
+        KeyUse("user_sessions:", ("EXISTS", "UNLINK")),
+        *notes,
+    )
     memories = tuple(
-        KeyUse(f"{prefix}:", ("TYPE", "JSON.GET", "HMGET", "UNLINK"))
+        KeyUse(f"{prefix}:", ("TYPE", "JSON.GET", "HMGET", "EXISTS", "UNLINK"))
         for prefix in (settings.gdpr_store_prefix, settings.gdpr_store_vector_prefix)
     )
     places = []
     if settings.checkpoint_redis_url is not None:
         uses = retention_uses(KeyLayout(settings.checkpoint_redis_prefix, settings.checkpoint_redis_write_prefix))
-        if settings.gdpr_store_redis_url is None:
-            uses += memories
+        uses += notes if settings.gdpr_store_redis_url is not None else (*notes, *memories)
         places.append(_Place(_CHECKPOINTS, settings.checkpoint_redis_url, uses, RETENTION_COMMANDS))
-    if settings.gdpr_session_redis_url is not None:
-        places.append(_Place(_SESSIONS, settings.gdpr_session_redis_url, (*sessions, _ENVIRONMENT), _SCANNING))
-    if settings.gdpr_store_redis_url is not None:
-        places.append(_Place(_STORE, settings.gdpr_store_redis_url, (*memories, _ENVIRONMENT), _SCANNING))
+    others = (
+        (_SESSIONS, settings.gdpr_session_redis_url, sessions),
+        (_PLAYGROUND, settings.gdpr_playground_redis_url, sessions),
+        (_NOTES, settings.gdpr_notes_redis_url, notes),
+        (_STORE, settings.gdpr_store_redis_url, memories),
+    )
+    places += [
+        _Place(setting, url, (*uses, _ENVIRONMENT), _SCANNING) for setting, url, uses in others if url is not None
+    ]
     return places

@@ -31,6 +31,8 @@ def bind_redis(services: Services) -> dict[str, bool]:
     named = {
         "CHECKPOINT_REDIS_URL": settings.checkpoint_redis_url,
         "GDPR_SESSION_REDIS_URL": settings.gdpr_session_redis_url,
+        "GDPR_PLAYGROUND_REDIS_URL": settings.gdpr_playground_redis_url,
+        "GDPR_NOTES_REDIS_URL": settings.gdpr_notes_redis_url,
         "GDPR_STORE_REDIS_URL": settings.gdpr_store_redis_url,
     }
     urls = {setting: secret.get_secret_value() for setting, secret in named.items() if secret is not None}

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from compliance_pipelines.settings import Settings
 
 _BATCH: Final = 500
-# As seconds the year 5138, as microseconds a day in January 1970.
-_MOST_SECONDS: Final = 100_000_000_000
+# The largest number of each unit: the year 5138, which as the next unit is a day of 1970.
+_PER_SECOND: Final = ((1e11, 1), (1e17, 1_000_000), (1e20, 1_000_000_000))
 _SPECIAL: Final = "\\*?[]^-"
 
 
@@ -60,6 +60,12 @@ def keys_with_prefix(client: Client, prefix: str) -> Iterator[list[bytes]]:
     """Every key that begins with a prefix, in batches. A key may come twice; SCAN misses none that stays throughout."""
     escaped = "".join(f"\\{character}" if character in _SPECIAL else character for character in prefix)
     yield from batched(client.scan_iter(match=f"{escaped}*".encode(), count=_BATCH))
+
+
+def without_foreign(keys: Sequence[bytes], foreign: Sequence[str]) -> list[bytes]:
+    """The keys whose names do not begin as those of other software do (GDPR_FOREIGN_KEYS)."""
+    prefixes = tuple(prefix.encode("utf-8", "surrogateescape") for prefix in foreign)
+    return [key for key in keys if not key.startswith(prefixes)] if prefixes else list(keys)
 
 
 def batched(values: Iterable[Any]) -> Iterator[list[Any]]:
@@ -125,27 +131,46 @@ def shown(key: bytes) -> str:
     return key.decode("utf-8", "backslashreplace")
 
 
-def day_of_iso(value: object) -> date | None:
-    """The UTC day of an ISO 8601 time; None where it is none."""
+def day_of(moment: datetime | None) -> date | None:
+    """The UTC day of an aware datetime; None of none."""
+    return None if moment is None else moment.astimezone(UTC).date()
+
+
+def moment_of_iso(value: object) -> datetime | None:
+    """The moment of an ISO 8601 time, without an offset taken as UTC; None where it is none."""
     text = value.decode("ascii", "replace") if isinstance(value, bytes) else value
     if not isinstance(text, str):
         return None
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
         return None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC).date()
 
 
-def day_of_epoch(value: object) -> date | None:
-    """The UTC day of seconds or microseconds since the epoch, number or text; None where it is neither.
+def day_of_iso(value: object) -> date | None:
+    """The UTC day of an ISO 8601 time; None where it is none."""
+    return day_of(moment_of_iso(value))
 
-    RedisStore writes microseconds into a memory and seconds into its vector. No time is both.
+
+def moment_of_epoch(value: object) -> datetime | None:
+    """The moment of seconds, microseconds or nanoseconds since 1970, number or its bytes; None where it is none.
+
+    LangGraph's RedisStore writes microseconds into a memory and seconds into its vector, its JavaScript sibling
+    nanoseconds into both. No time of this century is two of them.
     """
     if isinstance(value, bool) or not isinstance(value, int | float | bytes):
         return None
     try:
         number = float(value)
-        return datetime.fromtimestamp(number / 1_000_000 if number > _MOST_SECONDS else number, UTC).date()
+        for most, per_second in _PER_SECOND:
+            if number <= most:
+                return datetime.fromtimestamp(number / per_second, UTC)
     except (ValueError, OverflowError, OSError):
-        return None
+        pass
+    return None
+
+
+def day_of_epoch(value: object) -> date | None:
+    """The UTC day of seconds, microseconds or nanoseconds since 1970; None where it is none."""
+    return day_of(moment_of_epoch(value))

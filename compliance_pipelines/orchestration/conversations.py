@@ -7,7 +7,7 @@ Here: which days are wanted, when runs are started, and what is looked at. Not h
 # No postponed annotations: Dagster compares them with its classes.
 
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time
 from typing import Final
 
 from dagster import (
@@ -37,6 +37,7 @@ from compliance_pipelines.orchestration.assets.conversations import PURGED_SET
 from compliance_pipelines.orchestration.checks import Verdict
 from compliance_pipelines.orchestration.failures import RETRIES, domain_errors
 from compliance_pipelines.orchestration.keys import DATABASE_POOL
+from compliance_pipelines.orchestration.partitions import missed_days
 from compliance_pipelines.services import Services
 
 NOTHING_PAST_CUTOFF: Final = AssetCheckKey(PURGED_SET, "nothing_past_its_cutoff")
@@ -150,13 +151,9 @@ def wanted_days(services: Services) -> list[date]:
 
     After a long outage the latest ones, at most ARCHIVE_MAX_RUNS_PER_TICK: each day takes what the days before it left.
     """
-    today = utc_day(services.clock())
     with services.engine.connect() as connection:
         last = record.last_day_done(connection, layout_of(services.settings))
-    if last is None:
-        return [today]
-    missing = [last + timedelta(days=number) for number in range(1, (today - last).days + 1)]
-    return missing[-services.settings.archive_max_runs_per_tick :]
+    return missed_days(last, utc_day(services.clock()), most=services.settings.archive_max_runs_per_tick)
 
 
 @schedule(

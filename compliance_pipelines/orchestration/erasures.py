@@ -38,6 +38,7 @@ from compliance_pipelines.orchestration.checks import Verdict
 from compliance_pipelines.orchestration.failures import RETRIES, domain_errors
 from compliance_pipelines.orchestration.keys import DATABASE_POOL
 from compliance_pipelines.services import Services
+from compliance_pipelines.sessions.health import check_session_retention
 
 DEADLINES: Final = AssetCheckKey(ERASURE, "deadlines")
 PLACES_IN_ORDER: Final = AssetCheckKey(ERASURE, "places_in_order")
@@ -99,6 +100,7 @@ def places_in_order(services: ResourceParam[Services]) -> AssetCheckResult:
     """
     with domain_errors():
         checks = check_places(services, configured_targets(services.settings))
+        checks += check_session_retention(services)
     return _places_verdict(checks).result(PLACES_IN_ORDER)
 
 

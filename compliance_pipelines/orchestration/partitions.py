@@ -5,7 +5,7 @@ Here: which days there are. Not here: the days' partitions in PostgreSQL, which 
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 from typing import Final
 
 from dagster import DailyPartitionsDefinition
@@ -25,6 +25,19 @@ def daily_partitions(first_day: date) -> DailyPartitionsDefinition:
 def day_of(partition_key: str) -> date:
     """The day that a partition key names."""
     return date.fromisoformat(partition_key)
+
+
+def missed_days(last: date | None, today: date, *, most: int) -> list[date]:
+    """The days after the last one that is done, up to today, oldest first; today alone where none is done.
+
+    Args:
+        last: the last day that is done.
+        today: the last day that is wanted.
+        most: how many are given; of more the latest, because each takes what the days before it left.
+    """
+    if last is None:
+        return [today]
+    return [last + timedelta(days=number) for number in range(1, (today - last).days + 1)][-most:]
 
 
 # Dagster wants the partitions when it imports the definitions; this is the one setting that is read so early. A later

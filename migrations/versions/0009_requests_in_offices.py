@@ -1,7 +1,7 @@
 """Erasure requests as offices handle them: extended, corrected, withdrawn, refused.
 
 Revision: 0009
-Follows: 0007
+Follows: 0008
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from alembic import context, op
 from compliance_pipelines.errors import ComplianceError
 
 revision = "0009"
-down_revision = "0007"
+down_revision = "0008"
 branch_labels = None
 depends_on = None
 

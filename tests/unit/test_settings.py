@@ -21,3 +21,20 @@ def test_a_missing_database_url_says_which_setting_to_give(monkeypatch: pytest.M
     monkeypatch.delenv("AUDIT_LOG_DATABASE_URL", raising=False)
     with pytest.raises(ConfigurationError, match="AUDIT_LOG_DATABASE_URL"):
         Settings(_env_file=None).require_database_url()
+
+
+@pytest.mark.parametrize(
+    "prefix", ["", "session:", "session:user:", "conversation:metadata:", "s", "mine:", "store_ve"]
+)
+def test_other_softwares_keys_cannot_be_named_so_that_a_persons_are_left_out(
+    monkeypatch: pytest.MonkeyPatch, prefix: str
+) -> None:
+    monkeypatch.setenv("GDPR_STORE_PREFIX", "mine")
+    monkeypatch.setenv("GDPR_FOREIGN_KEYS", f'["{prefix}"]')
+    with pytest.raises(ConfigurationError, match="GDPR_FOREIGN_KEYS"):
+        load_settings()
+
+
+def test_other_softwares_keys_are_named_by_how_they_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GDPR_FOREIGN_KEYS", '["session:web:", "store:cache:"]')
+    assert load_settings().gdpr_foreign_keys == ("session:web:", "store:cache:")

@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from compliance_pipelines.conversations.documents import microseconds
 from compliance_pipelines.conversations.horizon import horizon_of
 from compliance_pipelines.conversations.keys import EMPTY_NAMESPACE, KeyLayout
 from compliance_pipelines.conversations.pacing import Pace
@@ -157,9 +155,7 @@ def test_reading_what_may_be_due_plans_the_same_as_reading_everything(
     policy, selection = _POLICIES[number], Selection(older_than_days=older)
     full = _plan(world, policy, _survey(world, None), selection)
     for options in ({}, {"key_bytes": 500}, {"remembered_heads": 1}, {"pace": Pace(0.9)}):
-        quick = _plan(
-            world, policy, _survey(world, horizon_of(policy, selection, world.now), **options), selection
-        )
+        quick = _plan(world, policy, _survey(world, horizon_of(policy, selection, world.now), **options), selection)
         mine, all_of_it = _as_told(quick), _as_told(full)
         if "remembered_heads" in options:
             # Not every thread is counted any more.

@@ -71,7 +71,7 @@ def test_a_request_is_recorded_listed_shown_run_and_certified(
     assert erase("list", "--open").output == "no requests\n"
     shown = erase.json("show", "1")
     assert shown["deleted"] == EVERYTHING
-    assert [event["kind"] for event in shown["events"]].count("verified") == 7
+    assert [event["kind"] for event in shown["events"]].count("verified") == 8
     assert "2 sessions" in erase("show", "1").output
 
     seal_all(services)
@@ -149,6 +149,7 @@ def test_the_targets_are_listed_in_their_order_without_secrets(
     assert names == [
         "sessions",
         "conversations",
+        "conversation_notes",
         "memories",
         *("user_preferences", "consent_records", "conversation_rows", "user_profiles"),
     ]

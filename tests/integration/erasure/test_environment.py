@@ -107,7 +107,7 @@ def test_an_erasure_neither_removes_nor_closes_over_a_redis_that_is_not_the_data
     case = run_request(services, configured_targets(services.settings), case.request.id)
     assert case.state is State.PARTIAL
     failed = [event for event in case.events if event.kind.value == "failed"]
-    assert {event.target for event in failed} == {"sessions", "conversations", "memories"}
+    assert {event.target for event in failed} == {"sessions", "conversations", "conversation_notes", "memories"}
     assert all(message in event.detail["error"] for event in failed)
     assert keys(redis) == before
     redis.delete(ENVIRONMENT_KEY)

@@ -63,6 +63,7 @@ def test_where_nothing_is_missing_every_check_passes_and_nothing_is_changed(
     [
         ("json.get", {"CHECKPOINT_REDIS_URL", "GDPR_STORE_REDIS_URL"}),
         ("hmget", {"CHECKPOINT_REDIS_URL", "GDPR_SESSION_REDIS_URL", "GDPR_STORE_REDIS_URL"}),
+        ("hgetall", {"GDPR_SESSION_REDIS_URL", "CHECKPOINT_REDIS_URL"}),
         ("unlink", {"CHECKPOINT_REDIS_URL", "GDPR_STORE_REDIS_URL", "GDPR_SESSION_REDIS_URL"}),
         ("scan", {"CHECKPOINT_REDIS_URL", "GDPR_STORE_REDIS_URL", "GDPR_SESSION_REDIS_URL"}),
         ("hincrby", {"CHECKPOINT_REDIS_URL"}),
@@ -96,8 +97,8 @@ def test_keys_that_the_login_may_not_touch_are_named(
             "ACL SETUSER ... ~conversation:metadata:*",
         ),
         "GDPR_SESSION_REDIS_URL: rights": (
-            "the login may not call UNLINK on user_sessions:*",
-            "ACL SETUSER ... ~user_sessions:*",
+            "the login may not call UNLINK on user_sessions:*; UNLINK on conversation:metadata:*",
+            "ACL SETUSER ... ~user_sessions:* ~conversation:metadata:*",
         ),
     }
 

@@ -146,7 +146,7 @@ def test_a_redis_that_restarts_in_the_middle_leaves_a_request_that_the_next_atte
     assert case.state is State.PARTIAL
     assert application.rows("SELECT 1 FROM user_profiles") == []
     failed = {event.target for event in case.events if event.kind.value == "failed"}
-    assert failed == {"conversations", "memories"}
+    assert failed == {"conversations", "conversation_notes", "memories"}
     own_redis.start()
     case = run_request(services, targets, case.request.id)
     assert case.state is State.CLOSED
@@ -155,6 +155,7 @@ def test_a_redis_that_restarts_in_the_middle_leaves_a_request_that_the_next_atte
     assert not Application(client, application_engine).has_anything_of(ALICE)
     assert [event.target for event in case.events if event.kind.value == "deleted" and event.attempt == 2] == [
         "conversations",
+        "conversation_notes",
         "memories",
     ]
 

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from langgraph.store.redis import AsyncRedisStore, RedisStore
 from langgraph.store.redis.base import _namespace_to_text
 from pydantic import SecretStr
 from redis import Redis
+from redisvl.index import AsyncSearchIndex
 
 from compliance_pipelines.erasure.errors import TargetError
 from compliance_pipelines.erasure.memories import MemoryTarget, NamespaceRules, namespace_of
 from compliance_pipelines.settings import Settings
+from tests.integration.erasure.server_writes import remember_in_javascript
 
 if TYPE_CHECKING:
+    from compliance_pipelines.local_stack.redis import EmbeddedRedis
     from tests.integration.erasure.application import Application
 
 DEFAULT = NamespaceRules.from_json('[["memories", "{user_id}", "**"], ["{user_id}", "**"]]')
@@ -167,13 +171,169 @@ def test_the_store_is_that_of_the_checkpoints_unless_it_has_a_url_of_its_own() -
     assert [target and target.location for target in found] == [None, "redis://localhost:1/0", "redis://localhost:2/0"]
 
 
-def test_keys_that_only_look_like_memories_are_reported_and_left(application: Application) -> None:
-    application.redis.set("store:note", "alice")
-    application.redis.json().set("store:other", "$", {"value": "alice"})
-    found = target(application.redis).find("alice")
-    assert found.items == ()
-    assert {each.reference for each in found.reported} == {"store:note", "store:other"}
-    assert not any(each.is_theirs for each in found.reported)
+def reported(redis: Redis, user_id: str, rules: NamespaceRules = DEFAULT) -> dict[str, bool]:
+    return {each.reference.split(",")[0]: each.is_theirs for each in target(redis, rules).find(user_id).reported}
+
+
+@pytest.mark.parametrize("kind", ["text", "list", "no namespace", "a list as namespace", "a number", "null", "array"])
+def test_what_cannot_be_told_is_reported_and_nobody_says_that_nothing_is_left(
+    application: Application, kind: str
+) -> None:
+    redis = application.redis
+    match kind:
+        case "text":
+            redis.set("store:odd", "alice")
+        case "list":
+            redis.rpush("store:odd", "alice")
+        case _:
+            documents = {
+                "no namespace": {"key": "tea", "value": {}},
+                "a list as namespace": {"prefix": ["memories", "bob"]},
+                "a number": {"prefix": 42},
+                "null": {"prefix": None},
+                "array": ["memories", "bob"],
+            }
+            redis.json().set("store:odd", "$", documents[kind])
+    assert target(redis).find("alice").items == ()
+    assert reported(redis, "alice") == {"store:odd": False}
+    with pytest.raises(TargetError, match=r"1 keys could not be read.*store:odd: unreadable"):
+        target(redis).rescan("alice")
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"value": "alice"},
+        {"value": {"user_id": "alice"}},
+        {"prefix": ["memories", "alice"]},
+        {"prefix": {"user": "alice"}},
+        {"namespace": ["memories", "alice"]},
+    ],
+)
+def test_a_memory_without_a_namespace_that_names_the_person_is_reported_as_theirs(
+    application: Application, document: dict[str, object]
+) -> None:
+    application.redis.json().set("store:odd", "$", document)
+    assert reported(application.redis, "alice") == {"store:odd": True}
+    assert target(application.redis).rescan("alice").items == ()
+    assert reported(application.redis, "carol") == {"store:odd": False}
+
+
+def test_what_cannot_be_read_under_a_persons_name_is_theirs(application: Application) -> None:
+    application.redis.set("store:alice", "x")
+    application.redis.rpush("store_vectors:memories:alice:1", "x")
+    assert reported(application.redis, "alice") == {"store:alice": True, "store_vectors:memories:alice:1": True}
+
+
+def test_a_vector_in_a_hash_without_a_namespace_is_not_passed_over(application: Application) -> None:
+    application.redis.hset("store_vectors:1", mapping={"key": "alice"})
+    application.redis.hset("store_vectors:2", mapping={"embedding": b"\x00"})
+    assert reported(application.redis, "alice") == {"store_vectors:1": True, "store_vectors:2": False}
+
+
+def test_a_memory_whose_key_is_the_person_is_reported_unless_a_rule_says_that_it_is_theirs(
+    application: Application,
+) -> None:
+    # As LangGraph's own manual keeps a user's profile.
+    for user_id in ("alice", "bob"):
+        application.remember(("users",), user_id)
+    (theirs,) = (
+        key.decode()
+        for key in application.keys("store:*")
+        if application.redis.json().get(key.decode(), "$.key") == ["alice"]
+    )
+    by_namespace = NamespaceRules.from_json('[["memories", "{user_id}"]]')
+    assert reported(application.redis, "alice", by_namespace) == {
+        theirs: True,
+        theirs.replace("store:", "store_vectors:"): True,
+    }
+    by_key = NamespaceRules.from_json('[{"namespace": ["users"], "key": "{user_id}"}]')
+    memories = target(application.redis, by_key)
+    assert memories.delete("alice", memories.find("alice").items) == {"memories": 1, "memory_vectors": 1}
+    assert memories.find("bob").reported == ()
+    assert len(memories.find("bob").items) == 2
+
+
+@pytest.mark.parametrize("user_id", ["alice", "al\\ice", "al\\-ice", "user:alice", "alice@example", "al ice"])
+def test_memories_of_the_javascript_store_go_by_their_exact_namespace(application: Application, user_id: str) -> None:
+    users = ("alice", "al\\ice", "al\\-ice", "user:alice", "alice@example", "al ice")
+    for each in users:
+        remember_in_javascript(application.redis, ("memories", each), "tea")
+        application.remember(("memories", f"python {each}"), "tea")
+    assert erase(application.redis, user_id) == {"memories": 1, "memory_vectors": 1}
+    assert left(application) == {
+        *(("memories", each) for each in users if each != user_id),
+        *(("memories", f"python {each}") for each in users),
+    }
+
+
+def test_memories_of_the_javascript_store_carry_the_days_of_their_last_change(application: Application) -> None:
+    remember_in_javascript(application.redis, ("alice",), "tea", when=datetime(2026, 3, 1, tzinfo=UTC))
+    days = {(item.first_day, item.last_day) for item in target(application.redis).find("alice").items}
+    assert days == {(date(2026, 3, 1), date(2026, 3, 1))}
+
+
+async def test_memories_of_the_asynchronous_store_go_with_vectors_and_with_a_time_to_live(
+    application: Application, redis_server: EmbeddedRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The store's base class makes an index that the store then replaces; this redisvl refuses it the client.
+    monkeypatch.setattr("langgraph.store.redis.base.SearchIndex", AsyncSearchIndex)
+    index: Any = {"embed": lambda texts: [[1.0, 0.0, 0.0] for _ in texts], "dims": 3, "fields": ["text", "$"]}
+    async with AsyncRedisStore.from_conn_string(redis_server.url(), index=index) as store:
+        await store.setup()
+        for user_id in ("user:alice", "user:bob"):
+            await store.aput(("memories", user_id), "tea", {"text": "likes tea"}, ttl=5)
+            await store.aput(("memories", user_id), "home", {"text": "by the sea"}, index=False)
+    assert erase(application.redis, "user:alice") == {"memories": 2, "memory_vectors": 1}
+    assert left(application) == {("memories", "user:bob")}
+
+
+@pytest.mark.parametrize("options", [{}, {"vectors": False}, {"ttl": 5.0}, {"storage": "hash"}])
+def test_memories_go_without_vectors_with_a_time_to_live_and_with_vectors_in_hashes(
+    application: Application, options: dict[str, Any]
+) -> None:
+    index: Any = {"embed": lambda texts: [[1.0, 0.0, 0.0] for _ in texts], "dims": 3, "fields": ["text"]}
+    index["vector_storage_type"] = options.get("storage", "json")
+    store = RedisStore(application.redis, index=index if options.get("vectors", True) else None)
+    store.setup()
+    for number, user_id in enumerate(("alice", "Alice")):
+        # Keys of their own: the store itself would overwrite the memory of a user whose id differs in case alone.
+        store.put(("memories", user_id), f"tea{number}", {"text": "likes tea"}, ttl=options.get("ttl"))
+    expected = {"memories": 1} | ({"memory_vectors": 1} if options.get("vectors", True) else {})
+    assert erase(application.redis, "alice") == expected
+    assert left(application) == {("memories", "Alice")}
+
+
+def test_documents_of_the_first_versions_go(application: Application) -> None:
+    # 0.0.1 to 0.0.3 wrote the two members that later versions leave out, and no time to live of Redis.
+    document = {
+        "prefix": _namespace_to_text(("memories", "alice")),
+        "key": "tea",
+        "value": {"text": "tea"},
+        "created_at": 1_772_712_000_000_000,
+        "updated_at": 1_772_712_000_000_000,
+        "ttl_minutes": None,
+        "expires_at": None,
+    }
+    application.redis.json().set("store:01JNK1", "$", document)
+    application.redis.json().set("store_vectors:01JNK1", "$", {**document, "created_at": 1_772_712_000.5})
+    assert erase(application.redis, "alice") == {"memories": 1, "memory_vectors": 1}
+
+
+@pytest.mark.parametrize(
+    ("stored", "namespace"),
+    [
+        ("memories\\.alice", ("memories", "alice")),
+        ("memories.alice", ("memories", "alice")),
+        ("memories.al\\ice", ("memories", "al\\ice")),
+        ("al\\ice", ("al\\ice",)),
+        ("user\\:alice", ("user:alice",)),
+        ("memories\\.al\\\\ice", ("memories", "al\\ice")),
+        ("memories.user:alice", ("memories", "user:alice")),
+    ],
+)
+def test_a_namespace_is_read_as_the_store_that_wrote_it_means_it(stored: str, namespace: tuple[str, ...]) -> None:
+    assert namespace_of(stored) == namespace
 
 
 label = st.text(st.characters(exclude_characters=".", exclude_categories=("Cs",)), min_size=1, max_size=8)
@@ -212,6 +372,11 @@ def test_rules_name_the_owner(rule: list[str], namespace: tuple[str, ...], owner
         '["x"]',
         '[[""]]',
         "[[1]]",
+        '[["**"]]',
+        '[{"namespace": ["users"]}]',
+        '[{"namespace": ["users"], "key": "alice"}]',
+        '[{"namespace": ["{user_id}"], "key": "{user_id}"}]',
+        '[{"namespace": ["**"], "key": "{user_id}"}]',
     ],
 )
 def test_malformed_rules_are_refused_by_name(text: str) -> None:
