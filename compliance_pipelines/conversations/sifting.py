@@ -105,7 +105,7 @@ class Sieve:
         layout: under which prefixes the savers write.
         horizon: what is not due.
         latest: the last moment that is not ahead of the present, in microseconds since 1970.
-        key_bytes: memory for names; when those that may be due take more, only one or two of each head are kept.
+        key_bytes: memory for names; when those that may be due take more, only one of each kind is kept for each head.
         pace: how Redis is shared with others.
         heads: how many heads to remember as not due.
 
@@ -403,7 +403,7 @@ class Sieve:
         if names is None:
             names = self.pending[head] = []
             self._bytes += _PER_HEAD
-        elif not self.has_names and (len(names) > 1 or self._has_document(names)):
+        elif not self.has_names and self._kind(key) in map(self._kind, names):
             return
         names.append(key)
         self._bytes += len(key) + _PER_NAME
@@ -415,20 +415,16 @@ class Sieve:
         if self._bytes > self._room // 2:
             self.has_names = False
             for names in self.pending.values():
-                kept = next((name for name in names if self._is_document(name)), names[0])
-                names[:] = [kept]
+                names[:] = {self._kind(name): name for name in names}.values()
 
-    def _is_document(self, key: bytes) -> bool:
+    def _kind(self, key: bytes) -> KeyKind | None:
         named = self._layout.classify(key)
-        return named is not None and named[0] in _DOCUMENTS
-
-    def _has_document(self, names: Sequence[bytes]) -> bool:
-        return any(self._is_document(name) for name in names)
+        return None if named is None else named[0]
 
     def _drop_old_heads_of_young_threads(self) -> None:
         """One document of each head that may be a young thread's says whose it is."""
         young = {
-            head: next((name for name in names if self._is_document(name)), None)
+            head: next((name for name in names if self._kind(name) in _DOCUMENTS), None)
             for head, names in self.pending.items()
             if any(self._is_known(each) for each in beginnings(head))
         }
