@@ -112,7 +112,7 @@ class Sieve:
     Attributes:
         pending: of each head that may be due the names of its keys.
         has_names: whether `pending` holds all of them.
-        aged: ids of threads of which a document is so old that their age makes them due.
+        aged: ids of threads of which something may be so old that their age makes them due.
         ahead: ids of threads of which a document bears a time ahead of the present.
         foreign: keys that had to be read and are no saver's documents.
     """
@@ -436,7 +436,19 @@ class Sieve:
                 and not (head.endswith(_ROOT) and ids.namespace != EMPTY_NAMESPACE)
                 and self.is_not_due(ids.thread_id)
             ):
+                if self._may_be_aged(self.pending[head]):
+                    self.aged.add(ids.thread_id)
                 self._remember(head, encode(ids.thread_id))
+
+    def _may_be_aged(self, names: Sequence[bytes]) -> bool:
+        """Whether something of a head may be so old that it makes its thread due; also what is left of checkpoints."""
+        if self._horizon.age is None:
+            return False
+        for name in names:
+            kind, rest = self._layout.classify(name) or (KeyKind.BLOB, b"")
+            if kind in _WITH_IDS and split(kind, rest)[1] < self._low:
+                return True
+        return not self.has_names
 
     def _is_known(self, thread: bytes) -> bool:
         return thread in self._elsewhere or thread + _ROOT + b":" in self._young

@@ -34,7 +34,7 @@ _PATTERNS: Final = (
     "compliance_pipelines:*",
 )
 _THREADS: Final = ("chats-full", "asks-full", "chats-shallow", "asks-shallow")
-_COMMANDS: Final = ("json.get", "get", "scan", "exists", "zcard", "eval", "evalsha", "memory", "unlink")
+_COMMANDS: Final = ("json.get", "get", "scan", "exists", "zcard", "evalsha", "memory", "unlink")
 
 
 @contextmanager
