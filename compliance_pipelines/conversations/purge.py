@@ -345,9 +345,9 @@ class Retention:
         ):
             removed = record.deleted_among(connection, self.place(), list(hashes))
         return sorted(
-            hashes[thread_hash]
+            thread_id
             for thread_hash, moment in removed.items()
-            if (oldest := survey.threads[hashes[thread_hash]].oldest) is None or oldest < microseconds(moment)
+            if _is_from_before(survey.threads[thread_id := hashes[thread_hash]], microseconds(moment))
         )
 
     # Freezing
@@ -615,6 +615,11 @@ class Retention:
                 "bytes_freed": summed["bytes_freed"],
             },
         )
+
+
+def _is_from_before(thread: ThreadFacts, moment: int) -> bool:
+    """Whether a thread has activity from before a moment; one that bears no time at all counts as old."""
+    return not thread.ahead if thread.oldest is None else thread.oldest < moment
 
 
 def _not_after(clock: datetime, now: datetime | None) -> datetime:

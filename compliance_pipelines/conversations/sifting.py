@@ -105,14 +105,14 @@ class Sieve:
         layout: under which prefixes the savers write.
         horizon: what is not due.
         latest: the last moment that is not ahead of the present, in microseconds since 1970.
-        key_bytes: memory for names; when those that may be due take more, only one or two of each head are kept.
+        key_bytes: memory for names; when those that may be due take more, only one of each kind is kept for each head.
         pace: how Redis is shared with others.
         heads: how many heads to remember as not due.
 
     Attributes:
         pending: of each head that may be due the names of its keys.
         has_names: whether `pending` holds all of them.
-        aged: ids of threads of which a document is so old that their age makes them due.
+        aged: ids of threads of which something may be so old that their age makes them due.
         ahead: ids of threads of which a document bears a time ahead of the present.
         foreign: keys that had to be read and are no saver's documents.
     """
@@ -403,8 +403,7 @@ class Sieve:
         if names is None:
             names = self.pending[head] = []
             self._bytes += _PER_HEAD
-        elif not self.has_names and (not self._is_document(key) or self._has_document(names)):
-            # One document of each head has to be kept: it alone says whose the head is.
+        elif not self.has_names and self._kind(key) in map(self._kind, names):
             return
         names.append(key)
         self._bytes += len(key) + _PER_NAME
@@ -416,20 +415,16 @@ class Sieve:
         if self._bytes > self._room // 2:
             self.has_names = False
             for names in self.pending.values():
-                kept = next((name for name in names if self._is_document(name)), names[0])
-                names[:] = [kept]
+                names[:] = {self._kind(name): name for name in names}.values()
 
-    def _is_document(self, key: bytes) -> bool:
+    def _kind(self, key: bytes) -> KeyKind | None:
         named = self._layout.classify(key)
-        return named is not None and named[0] in _DOCUMENTS
-
-    def _has_document(self, names: Sequence[bytes]) -> bool:
-        return any(self._is_document(name) for name in names)
+        return None if named is None else named[0]
 
     def _drop_old_heads_of_young_threads(self) -> None:
         """One document of each head that may be a young thread's says whose it is."""
         young = {
-            head: next((name for name in names if self._is_document(name)), None)
+            head: next((name for name in names if self._kind(name) in _DOCUMENTS), None)
             for head, names in self.pending.items()
             if any(self._is_known(each) for each in beginnings(head))
         }
@@ -441,7 +436,19 @@ class Sieve:
                 and not (head.endswith(_ROOT) and ids.namespace != EMPTY_NAMESPACE)
                 and self.is_not_due(ids.thread_id)
             ):
+                if self._may_be_aged(self.pending[head]):
+                    self.aged.add(ids.thread_id)
                 self._remember(head, encode(ids.thread_id))
+
+    def _may_be_aged(self, names: Sequence[bytes]) -> bool:
+        """Whether something of a head may be so old that it makes its thread due; also what is left of checkpoints."""
+        if self._horizon.age is None:
+            return False
+        for name in names:
+            kind, rest = self._layout.classify(name) or (KeyKind.BLOB, b"")
+            if kind in _WITH_IDS and split(kind, rest)[1] < self._low:
+                return True
+        return not self.has_names
 
     def _is_known(self, thread: bytes) -> bool:
         return thread in self._elsewhere or thread + _ROOT + b":" in self._young

@@ -18,6 +18,7 @@ from pydantic import SecretStr
 from redis import Redis
 
 from compliance_pipelines.conversations.environment import ENVIRONMENT_KEY
+from compliance_pipelines.conversations.place import STORE_KEY
 from compliance_pipelines.erasure.redis_binding import bind_redis
 from compliance_pipelines.orchestration import sessions as retention
 from compliance_pipelines.orchestration.assets import sessions as assets
@@ -145,7 +146,7 @@ def test_a_plan_that_is_too_large_fails_with_its_numbers_until_a_person_confirms
     assert failure.user_failure_data.metadata["keys due"].value == 3
     assert len(list(client.scan_iter("session:*"))) == 3
     assert run(definitions, instance, confirm=3).success
-    assert set(client.scan_iter()) == {ENVIRONMENT_KEY.encode()}
+    assert set(client.scan_iter()) == {ENVIRONMENT_KEY.encode(), STORE_KEY.encode()}
 
 
 def test_the_check_sees_what_is_overdue_undated_and_unreadable(

@@ -8,13 +8,16 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from compliance_pipelines.conversations.documents import microseconds, ticks_of
 from compliance_pipelines.conversations.keys import KeyLayout, encode
 
 if TYPE_CHECKING:
     from redis import Redis
+
+
+_LAYOUT: Final = KeyLayout()
 
 
 def id_of(moment: datetime, number: int = 0) -> str:
@@ -28,7 +31,7 @@ class Maker:
     """Writes what one saver would."""
 
     client: Redis
-    layout: KeyLayout = KeyLayout()
+    layout: KeyLayout = _LAYOUT
 
     def checkpoint(
         self,
