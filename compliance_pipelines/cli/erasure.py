@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from compliance_pipelines.audit_log.deletion import DEFAULT_REASON
+from compliance_pipelines.cli.certificates import certificate, record
 from compliance_pipelines.cli.checking import in_words
-from compliance_pipelines.erasure.certificate import certificate_of
 from compliance_pipelines.erasure.configured import configured_targets
 from compliance_pipelines.erasure.deadline import days_left
 from compliance_pipelines.erasure.deletion_records import DeletionRecord, deletion_records
@@ -69,6 +69,10 @@ def _opened() -> Iterator[Services]:
 @click.group("erase")
 def erase() -> None:
     """Erase a person's data on request (GDPR Article 17)."""
+
+
+erase.add_command(certificate)
+erase.add_command(record)
 
 
 @erase.command("request")
@@ -155,43 +159,6 @@ def _report(cases: list[Case], now: datetime) -> None:
     if still_open := [case for case in cases if case.state is not State.CLOSED]:
         reasons = "; ".join(f"{case.request.id}: {_why_open(case)}" for case in still_open)
         raise ComplianceError(f"{len(still_open)} requests stay open: {reasons}")
-
-
-@erase.command("certificate")
-@click.argument("request_id", type=int)
-@click.option(
-    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="FILE.json, .html or .pdf."
-)
-def certificate(request_id: int, output: Path) -> None:
-    """Write the certificate of a closed request; `compliance verify-proof` checks the JSON form anywhere."""
-    if output.suffix not in _FORMS:
-        raise click.UsageError(f"{output}: the name must end with {', '.join(_FORMS)}")
-    with _opened() as services:
-        document = certificate_of(services, request_id)
-    try:
-        output.write_bytes(_FORMS[output.suffix](document))
-    except OSError as error:
-        raise ComplianceError(f"the certificate cannot be written to {output}: {error.strerror}") from error
-    click.echo(f"{output}: erasure request {request_id}")
-
-
-def _json_form(document: dict[str, Any]) -> bytes:
-    return (json.dumps(document, ensure_ascii=False, indent=2) + "\n").encode()
-
-
-def _html_form(document: dict[str, Any]) -> bytes:
-    from compliance_pipelines.erasure.certificate_html import to_html  # noqa: PLC0415 - other commands start faster
-
-    return to_html(document).encode()
-
-
-def _pdf_form(document: dict[str, Any]) -> bytes:
-    from compliance_pipelines.erasure.certificate_pdf import to_pdf  # noqa: PLC0415 - loads reportlab
-
-    return to_pdf(document)
-
-
-_FORMS: Final = {".json": _json_form, ".html": _html_form, ".pdf": _pdf_form}
 
 
 @erase.command("replay")

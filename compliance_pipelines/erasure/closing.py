@@ -1,6 +1,8 @@
 """The end of an attempt: the deletion record that the requirement asks for, and the statement that it binds.
 
-Here: what is said about an erasure. Not here: carrying it out (runner.py), and showing it (certificate.py).
+Here: what is said about an erasure to an auditor. Not here: carrying it out (runner.py), showing it
+(auditor_record.py), and what the person is told (person_statement.py), which an entry of its own binds
+(certificate_entry.py).
 
 The record's metadata has the requirement's four fields and two of ours: the request's number, and for the record that
 closes a request the SHA-256 of the statement. The entry is in the ledger, so the ledger proves the statement too.
@@ -17,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from compliance_pipelines.audit_log.deletion import undated_deletion_entry
 from compliance_pipelines.audit_log.log import AuditLog
 from compliance_pipelines.erasure import sql
+from compliance_pipelines.erasure.certificate_entry import MEMBER, certificate_entry, with_certificate
 from compliance_pipelines.erasure.record import Case, EventKind
 from compliance_pipelines.pseudonyms import subjects_from_settings
 
@@ -201,7 +204,8 @@ def close(services: Services, connection: sqlalchemy.Connection, case: Case) -> 
         The deletion record.
     """
     subject = subjects_from_settings(services.settings).name(case.request.user_id)
-    statement = canonical_json(statement_of(case, subject=subject))
+    said = with_certificate(statement_of(case, subject=subject), services.settings)
+    statement = canonical_json(said)
     result = result_of(case)
     entry = _deletion_record(
         services,
@@ -214,6 +218,8 @@ def close(services: Services, connection: sqlalchemy.Connection, case: Case) -> 
         more={"statement_sha256": statement_hash(statement)},
     )
     appended = _append(services, connection, entry)
+    told = statement_hash(canonical_json(said[MEMBER]["statement"]))
+    _audit_log(services).append_within(connection, certificate_entry(said, appended, sha256=told))
     connection.execute(
         sql.INSERT_CLOSURE,
         {
@@ -284,5 +290,8 @@ def _members(metadata: JsonValue) -> Mapping[str, JsonValue]:
 
 
 def _append(services: Services, connection: sqlalchemy.Connection, entry: UndatedEntry) -> AuditEntry:
-    log = AuditLog(services.engine, first_day=services.settings.audit_log_first_day)
-    return log.append_within(connection, entry)
+    return _audit_log(services).append_within(connection, entry)
+
+
+def _audit_log(services: Services) -> AuditLog:
+    return AuditLog(services.engine, first_day=services.settings.audit_log_first_day)

@@ -316,7 +316,7 @@ def _reported_to_json(findings: Findings) -> list[dict[str, Any]]:
                 "references": [],
             },
         )
-        group["count"] += 1
+        group["count"] += reported.count
         if len(group["references"]) < _MOST_REFERENCES:
             group["references"].append(_storable(reported.reference))
     return list(groups.values())
