@@ -133,9 +133,9 @@ class _Letter:
     def _deleted(self) -> Section:
         if self._statement["deleted"]:
             return self._section("deleted", self._table(self._statement["deleted"]))
-        # What the result says need not be said twice.
-        undone = self._statement["outcome"] in NOT_CARRIED_OUT
-        return self._section("deleted", None if undone else Paragraph(self._words.nothing_deleted))
+        # What the result says need not be said twice, and what had gone comes next.
+        told = self._statement["outcome"] in NOT_CARRIED_OUT or self._statement["gone"]
+        return self._section("deleted", None if told else Paragraph(self._words.nothing_deleted))
 
     def _gone(self) -> Section:
         gone = self._statement["gone"]
