@@ -197,8 +197,8 @@ class Settings(BaseSettings):
     gdpr_language: Literal["en", "de", "fr"] = Field(default="en", description="Language of certificates.")
     gdpr_data_words: dict[str, dict[Literal["en", "de", "fr"], str]] = Field(
         default_factory=dict,
-        description="What certificates call a kind of data, as JSON: its name in the deletion record, such as that of a "
-        "table, to words in each language. A kind without words of its own is called other records.",
+        description="What certificates call a kind of data, as JSON: its name in the deletion record, such as a "
+        "table's, to words in each language. A kind without words of its own is called other records.",
     )
     gdpr_certificate_note: str | None = Field(
         default=None,
