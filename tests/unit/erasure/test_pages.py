@@ -265,3 +265,14 @@ def test_the_forms_of_chinese_characters_and_the_direction_follow_the_text() -> 
         False,
         False,
     ]
+
+
+def test_what_was_kept_is_not_squeezed_into_the_columns_of_a_table() -> None:
+    """Names of keys have no place where a line may end: beside three other columns each letter got a line."""
+    long = "session:" + "x" * 200
+    page = to_html(record_document(record(kept=[kept("sessions", 1, is_theirs=False, references=[long]), ALWAYS])))
+    tables = re.findall(r"<table>.*?</table>", page, re.DOTALL)
+    assert tables
+    assert not [table for table in tables if long in table]
+    assert f'<dd><span class="line"><bdi>{long}</bdi></span></dd>' in page
+    assert "table-layout: fixed" in page
