@@ -159,7 +159,15 @@ def verify_certificate(document: object, key: VerifierKey) -> ProvenCertificate:
         raise InvalidCertificateError(f"{named} that is proven binds no certificate of this deletion record")
     if not isinstance(statement, dict) or not binds(metadata.get("certificate_sha256"), statement):
         raise InvalidCertificateError(f"the statement is not the one that {named} binds: something in it was changed")
-    request = statement.get("request")
-    if not isinstance(request, dict) or request.get("id") != metadata.get("request_id"):
+    if not _names(statement, metadata.get("request_id")):
         raise InvalidCertificateError(f"{named} and its statement do not name the same request")
     return ProvenCertificate(statement, proven, document["proof"])
+
+
+def _names(statement: Mapping[str, Any], request_id: object) -> bool:
+    """Whether a statement is of this request, and of somebody; any application may have appended what binds it."""
+    request = statement.get("request")
+    if not isinstance(request, dict) or request.get("id") != request_id:
+        return False
+    user_ids = request.get("user_ids")
+    return isinstance(user_ids, list) and bool(user_ids) and all(isinstance(each, str) for each in user_ids)

@@ -226,6 +226,25 @@ def test_an_entry_that_binds_nothing_proves_no_statement_that_has_no_hash(servic
         verify_certificate(forged, services.verifier_key)
 
 
+def test_a_statement_that_somebody_else_bound_must_be_of_a_person(services: Services) -> None:
+    number = closed(services)
+    statement = {"request": {"id": number, "user_ids": [7]}}
+    values = {
+        "request_id": number,
+        "deletion_record": "x",
+        "certificate_sha256": statement_hash(canonical_json(statement)),
+    }
+    entry = UndatedEntry(
+        log_entry_id="forged", user_id=ALICE, action=certificate_entry.ACTION, result="success", metadata=values
+    )
+    AuditLog(services.engine).append(entry)
+    seal_all(services)
+    proof = prove(services, "forged", finder=ArchiveEntryFinder(services))
+    forged = {**certificate_of(services, number), "statement": statement, "deletion_record": "x", "proof": proof}
+    with pytest.raises(InvalidCertificateError, match="do not name the same request"):
+        verify_certificate(forged, services.verifier_key)
+
+
 def test_an_open_request_has_neither(services: Services) -> None:
     case, _ = record_request(services, NewRequest(ALICE, "asked", "support"))
     for make in (record_of, certificate_of):
