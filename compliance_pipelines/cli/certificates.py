@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from compliance_pipelines.erasure.auditor_record import record_of
-from compliance_pipelines.erasure.certificate import Language, certificate_of, require_sender, sender_of
+from compliance_pipelines.erasure.certificate import LanguageCode, certificate_of, require_sender, sender_of
 from compliance_pipelines.errors import ComplianceError
 from compliance_pipelines.services import open_services
 from compliance_pipelines.settings import load_settings
@@ -49,7 +49,7 @@ _output = click.option(
     "--language", type=click.Choice(["en", "de", "fr"]), help="Of the letter. Default: the setting GDPR_LANGUAGE."
 )
 @click.option("--addressee", multiple=True, help="A line of the name and address that it is sent to; repeatable.")
-def certificate(request_id: int, output: Path, language: Language | None, addressee: tuple[str, ...]) -> None:
+def certificate(request_id: int, output: Path, language: LanguageCode | None, addressee: tuple[str, ...]) -> None:
     """Write the certificate of a closed request: the letter that the person gets.
 
     It holds nothing internal and nothing of other people. `compliance verify-proof` checks the JSON form anywhere.

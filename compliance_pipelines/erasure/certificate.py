@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from compliance_pipelines.settings import Settings
 
 FORMAT: Final = "compliance-pipelines/erasure-certificate/v2"
-Language = Literal["en", "de", "fr"]
+LanguageCode = Literal["en", "de", "fr"]
 _FIELDS: Final = frozenset(
     {"format", "language", "issued_on", "sender", "addressee", "statement", "deletion_record", "proof"}
 )
@@ -82,7 +82,7 @@ def require_sender(sender: Mapping[str, str | None]) -> None:
 
 
 def certificate_of(
-    services: Services, request_id: int, *, language: Language | None = None, addressee: Sequence[str] = ()
+    services: Services, request_id: int, *, language: LanguageCode | None = None, addressee: Sequence[str] = ()
 ) -> dict[str, Any]:
     """The certificate of a closed request, as JSON values; it is issued today.
 
