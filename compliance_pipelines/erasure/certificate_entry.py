@@ -50,20 +50,20 @@ def certificate_entry(statement: Mapping[str, Any], record: AuditEntry, *, sha25
 
     Args:
         statement: as :func:`with_certificate` made it.
-        record: the deletion record; the person has the same name in it.
+        record: the entry that closes the request.
         sha256: of the person's statement.
 
     Raises:
         InvalidEntryError: the record's time is one that the audit log does not take.
     """
-    request_id = statement["request"]["id"]
+    request = statement["request"]
     return AuditEntry(
         log_entry_id=statement[MEMBER]["log_entry_id"],
         timestamp=record.timestamp,
-        user_id=record.user_id,
+        user_id=request["subject"],
         action=ACTION,
         result="success",
         resource_type=RESOURCE_TYPE,
-        resource_id=str(request_id),
-        metadata={"request_id": request_id, "certificate_sha256": sha256, "deletion_record": record.log_entry_id},
+        resource_id=str(request["id"]),
+        metadata={"request_id": request["id"], "certificate_sha256": sha256, "deletion_record": record.log_entry_id},
     )
