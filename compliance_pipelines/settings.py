@@ -234,6 +234,31 @@ class Settings(BaseSettings):
     gdpr_aliases_sql: SecretStr | None = Field(
         default=None, description="Tables that say under which further ids a person's data stands, as JSON."
     )
+    gdpr_controller: str | None = Field(
+        default=None,
+        description="Name and address of the controller, the sender of certificates; `\\n` begins a new line.",
+    )
+    gdpr_contact: str | None = Field(
+        default=None,
+        description="Whom a person asks: the data protection officer's name, mail address, telephone; `\\n` begins a "
+        "new line.",
+    )
+    gdpr_authority: str | None = Field(
+        default=None,
+        description="Name and address of the supervisory authority that certificates name for a complaint; `\\n` "
+        "begins a new line.",
+    )
+    gdpr_language: Literal["en", "de", "fr"] = Field(default="en", description="Language of certificates.")
+    gdpr_data_words: dict[str, dict[Literal["en", "de", "fr"], str]] = Field(
+        default_factory=dict,
+        description="What certificates call a kind of data, as JSON: its name in the deletion record, such as a "
+        "table's, to words in each language. A kind without words of its own is called other records.",
+    )
+    gdpr_certificate_note: str | None = Field(
+        default=None,
+        description="Text of yours in every certificate, on what only you know, such as backups; `\\n` begins a "
+        "new paragraph.",
+    )
     compliance_local_stack: bool = Field(
         default=False, description="Set by the embedded stack; permits `--as-of`. Never set it in production."
     )
@@ -250,6 +275,20 @@ class Settings(BaseSettings):
                     f"{prefix!r} is how keys begin that hold people's data, and none of them would be erased"
                 )
         return prefixes
+
+    @field_validator("gdpr_controller", "gdpr_contact", "gdpr_authority", "gdpr_certificate_note", mode="after")
+    @classmethod
+    def _lines(cls, text: str | None) -> str | None:
+        """Lines without the blanks around them; a text of blanks alone is none."""
+        lines = (text or "").replace("\\n", "\n").strip().splitlines()
+        return "\n".join(line.strip() for line in lines) or None
+
+    @field_validator("gdpr_data_words", mode="after")
+    @classmethod
+    def _worded(cls, words: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+        if any(not text.strip() for texts in words.values() for text in texts.values()):
+            raise ValueError("words for a kind of data must not be blank")
+        return words
 
     def require_database_url(self) -> str:
         """The audit log's database URL.

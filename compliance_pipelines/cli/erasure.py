@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from compliance_pipelines.audit_log.deletion import DEFAULT_REASON
+from compliance_pipelines.cli.certificates import certificate, record
 from compliance_pipelines.cli.checking import in_words
 from compliance_pipelines.cli.erasure_decisions import DECISIONS
 from compliance_pipelines.cli.erasure_words import case_to_json, event_line, line_of, preview_lines, report
 from compliance_pipelines.erasure.alias_tables import alias_tables
 from compliance_pipelines.erasure.case import NOT_CARRIED_OUT, Identifiers, State
-from compliance_pipelines.erasure.certificate import certificate_of
 from compliance_pipelines.erasure.configured import configured_targets
 from compliance_pipelines.erasure.deletion_records import DeletionRecord, deletion_records
 from compliance_pipelines.erasure.errors import RequestEndedError, SuspiciousIdError
@@ -76,6 +76,8 @@ def erase() -> None:
 
 for _each in DECISIONS:
     erase.add_command(_each)
+erase.add_command(certificate)
+erase.add_command(record)
 
 
 @erase.command("request")
@@ -236,43 +238,6 @@ def _carried_out(services: Services, settings: Settings, request_id: int, confir
     if case.state in NOT_CARRIED_OUT:
         raise RequestEndedError(f"erasure request {request_id} is {case.state.value}: it is not carried out")
     return case
-
-
-@erase.command("certificate")
-@click.argument("request_id", type=int)
-@click.option(
-    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="FILE.json, .html or .pdf."
-)
-def certificate(request_id: int, output: Path) -> None:
-    """Write the certificate of a closed request; `compliance verify-proof` checks the JSON form anywhere."""
-    if output.suffix not in _FORMS:
-        raise click.UsageError(f"{output}: the name must end with {', '.join(_FORMS)}")
-    with _opened() as services:
-        document = certificate_of(services, request_id)
-    try:
-        output.write_bytes(_FORMS[output.suffix](document))
-    except OSError as error:
-        raise ComplianceError(f"the certificate cannot be written to {output}: {error.strerror}") from error
-    click.echo(f"{output}: erasure request {request_id}")
-
-
-def _json_form(document: dict[str, Any]) -> bytes:
-    return (json.dumps(document, ensure_ascii=False, indent=2) + "\n").encode()
-
-
-def _html_form(document: dict[str, Any]) -> bytes:
-    from compliance_pipelines.erasure.certificate_html import to_html  # noqa: PLC0415 - other commands start faster
-
-    return to_html(document).encode()
-
-
-def _pdf_form(document: dict[str, Any]) -> bytes:
-    from compliance_pipelines.erasure.certificate_pdf import to_pdf  # noqa: PLC0415 - loads reportlab
-
-    return to_pdf(document)
-
-
-_FORMS: Final = {".json": _json_form, ".html": _html_form, ".pdf": _pdf_form}
 
 
 @erase.command("replay")

@@ -12,6 +12,7 @@ import click
 
 from compliance_pipelines.archive.lookup import ArchiveEntryFinder
 from compliance_pipelines.database import create_engine
+from compliance_pipelines.erasure.auditor_record import is_record, verify_record
 from compliance_pipelines.erasure.certificate import is_certificate, verify_certificate
 from compliance_pipelines.errors import ComplianceError
 from compliance_pipelines.ledger import clusters, proof_document, proofs, sealing, store
@@ -75,7 +76,7 @@ def prove(log_entry_id: str, output: Path, day: datetime | None) -> None:
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--public-key", required=True, help="The ledger's public key, or a file that holds it.")
 def verify_proof(file: Path, public_key: str) -> None:
-    """Check a proof, or the certificate of an erasure, with nothing but itself and the public key.
+    """Check a proof, or the certificate or record of an erasure, with nothing but itself and the public key.
 
     No database, no network, no settings.
     """
@@ -87,9 +88,19 @@ def verify_proof(file: Path, public_key: str) -> None:
         raise ComplianceError(f"{file} cannot be read: {error.strerror}") from error
     document = proof_document.proof_from_bytes(data)
     if is_certificate(document):
-        erasure = verify_certificate(document, key)
+        certificate = verify_certificate(document, key)
+        request = certificate.statement["request"]
+        click.echo(
+            f"valid: the statement of a certificate of erasure request {request['id']} of "
+            f"{', '.join(map(repr, request['user_ids']))}; date, addresses and wording of the letter are not proven"
+        )
+        document = certificate.proof
+    elif is_record(document):
+        erasure = verify_record(document, key)
         request = erasure.statement["request"]
-        click.echo(f"valid: certificate of erasure request {request['id']} of {request['user_id']!r}, and its record:")
+        click.echo(
+            f"valid: record of erasure request {request['id']} of {request['user_id']!r}, and its deletion record:"
+        )
         document = erasure.proof
     proven = proof_document.verify_proof(document, key)
     entry, checkpoint = proven.entry, proven.checkpoint

@@ -1,6 +1,8 @@
 """The end of an attempt: the deletion record that the requirement asks for, and the statement that it binds.
 
-Here: what is said about an erasure. Not here: carrying it out (runner.py), and showing it (certificate.py).
+Here: what is said about an erasure to an auditor. Not here: carrying it out (runner.py), showing it
+(auditor_record.py), and what the person is told (person_statement.py), which an entry of its own binds
+(certificate_entry.py).
 
 The record's metadata has the requirement's four fields and two of ours: the request's number, and for the record that
 closes a request the SHA-256 of the statement. The entry is in the ledger, so the ledger proves the statement too.
@@ -19,6 +21,7 @@ from compliance_pipelines.audit_log.deletion import undated_deletion_entry
 from compliance_pipelines.audit_log.log import AuditLog
 from compliance_pipelines.erasure import sql
 from compliance_pipelines.erasure.case import CONFIRMATION, IDENTIFIERS, NOT_CARRIED_OUT, Case, Event, EventKind
+from compliance_pipelines.erasure.certificate_entry import MEMBER, certificate_entry, with_certificate
 from compliance_pipelines.erasure.record import append_entry
 from compliance_pipelines.pseudonyms import subjects_from_settings
 
@@ -250,7 +253,9 @@ def close(services: Services, connection: sqlalchemy.Connection, case: Case) -> 
     Returns:
         The deletion record.
     """
-    statement = _statement(services, case)
+    subject = subjects_from_settings(services.settings).name(case.user_id)
+    said = with_certificate(statement_of(case, subject=subject), services.settings)
+    statement = canonical_json(said)
     result = result_of(case)
     entry = _deletion_record(
         services,
@@ -263,6 +268,8 @@ def close(services: Services, connection: sqlalchemy.Connection, case: Case) -> 
         more={"statement_sha256": statement_hash(statement), **_gone(case.gone())},
     )
     appended = _append(services, connection, entry)
+    told = statement_hash(canonical_json(said[MEMBER]["statement"]))
+    _audit_log(services).append_within(connection, certificate_entry(said, appended, sha256=told))
     _insert_closure(connection, case, result, appended, statement)
     return appended
 
@@ -368,5 +375,8 @@ def _members(metadata: JsonValue) -> Mapping[str, JsonValue]:
 
 
 def _append(services: Services, connection: sqlalchemy.Connection, entry: UndatedEntry) -> AuditEntry:
-    log = AuditLog(services.engine, first_day=services.settings.audit_log_first_day)
-    return log.append_within(connection, entry)
+    return _audit_log(services).append_within(connection, entry)
+
+
+def _audit_log(services: Services) -> AuditLog:
+    return AuditLog(services.engine, first_day=services.settings.audit_log_first_day)

@@ -40,7 +40,7 @@ def reported_to_json(findings: Findings) -> list[dict[str, Any]]:
                 "references": [],
             },
         )
-        group["count"] += 1
+        group["count"] += reported.count
         if len(group["references"]) < _MOST_REFERENCES:
             group["references"].append(storable(reported.reference))
     return list(groups.values())

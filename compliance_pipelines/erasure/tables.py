@@ -104,7 +104,7 @@ class TableTarget:
             f"the column {rule.user_column} has the id in another spelling, which the database takes for the same; if "
             "it is the person's, ask for that spelling, too"
         )
-        return Reported(self.name, f"{alike} rows of {rule.table}", why, is_theirs=False)
+        return Reported(self.name, f"{alike} rows of {rule.table}", why, is_theirs=False, count=alike)
 
     def delete(self, user_id: str, items: Sequence[Item]) -> Mapping[str, int]:
         """Delete the rows, or set their columns, in one transaction.

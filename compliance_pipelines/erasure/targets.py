@@ -55,12 +55,14 @@ class Reported:
         reference: enough for the human to find it.
         why: why it is not deleted.
         is_theirs: whether it holds data of the person for certain; if so, the erasure is not complete.
+        count: how many things this is; the person is told it.
     """
 
     data_type: str
     reference: str
     why: str
     is_theirs: bool = True
+    count: int = 1
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ from compliance_pipelines.audit_log.deletion import ACTION
 from compliance_pipelines.audit_log.entry import InvalidEntryError
 from compliance_pipelines.audit_log.import_source import ImportFileError, open_source
 from compliance_pipelines.audit_log.json_lines import MAX_LINE_BYTES, InvalidLineError, entry_from_line
+from compliance_pipelines.erasure import auditor_record, certificate_entry
+from compliance_pipelines.erasure.auditor_record import verify_record
 from compliance_pipelines.erasure.certificate import FORMAT, verify_certificate
 from compliance_pipelines.erasure.closing import canonical_json, statement_hash
 from compliance_pipelines.erasure.errors import InvalidCertificateError
@@ -127,7 +129,7 @@ def _proof(entry: Mapping[str, Any]) -> dict[str, Any]:
     )
 
 
-def _certificate() -> bytes:
+def _record() -> bytes:
     statement = {
         "request": {"id": 7, "user_id": "ann\u00e9"},
         "deletion_count": 2,
@@ -144,11 +146,32 @@ def _certificate() -> bytes:
     timestamp = entry["timestamp"]
     assert isinstance(timestamp, datetime)
     document = {
-        "format": FORMAT,
+        "format": auditor_record.FORMAT,
         "statement": statement,
         "closed_at": _NOW.isoformat(),
         "deletion_record": {"log_entry_id": entry["log_entry_id"], "timestamp": timestamp.isoformat()},
         "proof": _proof(entry),
+    }
+    verify_record(json.loads(json.dumps(document)), _VERIFIER)
+    return json.dumps(document).encode()
+
+
+def _certificate() -> bytes:
+    statement = {"request": {"id": 7, "user_ids": ["ann\u00e9"]}, "deleted": [], "salt": "00"}
+    said = {
+        "certificate_sha256": statement_hash(canonical_json(statement)),
+        "request_id": 7,
+        "deletion_record": "gdpr_deletion_1",
+    }
+    document = {
+        "format": FORMAT,
+        "language": "fr",
+        "issued_on": "2026-10-01",
+        "sender": {},
+        "addressee": ["ann\u00e9"],
+        "statement": statement,
+        "deletion_record": "gdpr_deletion_1",
+        "proof": _proof(row(1, action=certificate_entry.ACTION, metadata=json.dumps(said))),
     }
     verify_certificate(json.loads(json.dumps(document)), _VERIFIER)
     return json.dumps(document).encode()
@@ -219,6 +242,11 @@ def targets(directory: Path) -> dict[str, Target]:
         ),
         "proof": Target(
             (proof,), lambda data, _: verify_proof(proof_from_bytes(data), _VERIFIER), (InvalidProofError,)
+        ),
+        "record": Target(
+            (_record(),),
+            lambda data, _: verify_record(proof_from_bytes(data), _VERIFIER),
+            (InvalidProofError, InvalidCertificateError),
         ),
         "certificate": Target(
             (_certificate(),),

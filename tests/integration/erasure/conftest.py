@@ -82,6 +82,8 @@ def settings(settings: Settings, redis_server: EmbeddedRedis, empty_database_url
             "checkpoint_redis_url": SecretStr(redis_server.url()),
             "gdpr_store_redis_url": SecretStr(redis_server.url()),
             "gdpr_sql_targets": SecretStr(json.dumps(tables)),
+            "gdpr_controller": "Example Ltd\n1 Example Street",
+            "gdpr_contact": "privacy@example.org",
         }
     )
 

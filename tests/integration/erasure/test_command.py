@@ -76,14 +76,56 @@ def test_a_request_is_recorded_listed_shown_run_and_certified(
 
     seal_all(services)
     key = services.verifier_key.to_note_string()
-    for name in ("a.json", "a.html", "a.pdf"):
-        result = erase("certificate", "1", "-o", str(tmp_path / name))
-        assert result.exit_code == 0, result.output
-    assert (tmp_path / "a.pdf").read_bytes().startswith(b"%PDF")
-    assert ALICE in (tmp_path / "a.html").read_text(encoding="utf-8")
-    verified = CliRunner().invoke(compliance, ["verify-proof", str(tmp_path / "a.json"), "--public-key", key])
-    assert verified.exit_code == 0, verified.output
-    assert erase("certificate", "1", "-o", str(tmp_path / "a.txt")).exit_code == 2
+    for command in ("certificate", "record"):
+        for name in ("a.json", "a.html", "a.pdf"):
+            result = erase(command, "1", "-o", str(tmp_path / name))
+            assert result.exit_code == 0, result.output
+        assert (tmp_path / "a.pdf").read_bytes().startswith(b"%PDF")
+        assert ALICE in (tmp_path / "a.html").read_text(encoding="utf-8")
+        verified = CliRunner().invoke(compliance, ["verify-proof", str(tmp_path / "a.json"), "--public-key", key])
+        assert verified.exit_code == 0, verified.output
+        assert erase(command, "1", "-o", str(tmp_path / "a.txt")).exit_code == 2
+        assert isinstance(erase(command, "1", "-o", str(tmp_path / "no" / "a.json")).exception, ComplianceError)
+
+
+def test_the_certificate_is_written_in_the_language_and_to_the_addressee_that_are_asked_for(
+    erase: Erase, services: Services, application: Application, tmp_path: Path
+) -> None:
+    application.meet(ALICE)
+    erase("request", ALICE, "--requested-by", "support")
+    erase("run")
+    seal_all(services)
+    page = tmp_path / "a.html"
+    addressee = ("--addressee", "Алиса", "--addressee", "1 Way")
+    result = erase("certificate", "1", "-o", str(page), "--language", "de", *addressee)
+    assert result.exit_code == 0, result.output
+    text = page.read_text(encoding="utf-8")
+    for said in ('<html lang="de"', "Löschung", "Алиса", "1 Way", "Example Ltd", "privacy@example.org"):
+        assert said in text
+    erase.environment["GDPR_LANGUAGE"] = "fr"
+    erase.environment["GDPR_AUTHORITY"] = "CNIL\\n3 place de Fontenoy"
+    erase.environment["GDPR_DATA_WORDS"] = '{"user_preferences": {"fr": "Vos réglages"}}'
+    assert erase("certificate", "1", "-o", str(page)).exit_code == 0
+    text = page.read_text(encoding="utf-8")
+    for said in ('<html lang="fr"', "effacement", ">CNIL<", ">3 place de Fontenoy<"):
+        assert said in text
+    assert erase("certificate", "1", "-o", str(page), "--language", "xx").exit_code == 2
+
+
+def test_a_certificate_nobody_signs_is_refused_before_anything_is_done(
+    erase: Erase, services: Services, application: Application, tmp_path: Path
+) -> None:
+    application.meet(ALICE)
+    erase("request", ALICE, "--requested-by", "support")
+    erase("run")
+    seal_all(services)
+    erase.environment["GDPR_CONTROLLER"] = " "
+    for name in ("a.html", "a.pdf"):
+        assert "GDPR_CONTROLLER not set" in str(erase("certificate", "1", "-o", str(tmp_path / name)).exception)
+        assert not (tmp_path / name).exists()
+    assert erase("certificate", "1", "-o", str(tmp_path / "a.json")).exit_code == 0
+    # The auditor's record is no letter.
+    assert erase("record", "1", "-o", str(tmp_path / "a.pdf")).exit_code == 0
 
 
 def test_a_request_that_stays_open_is_a_failure_that_says_why(

@@ -151,7 +151,7 @@ def test_where_the_type_excludes_the_person_nothing_is_there_and_the_record_says
 def test_rows_that_the_database_takes_for_the_persons_are_reported_and_stay(application: Application) -> None:
     make_people(application, "uuid", [f"'{_UUID}'"] * 2)
     (reported,) = target(application).find(_UUID.upper()).reported
-    assert (reported.reference, reported.is_theirs) == ("2 rows of people", False)
+    assert (reported.reference, reported.count, reported.is_theirs) == ("2 rows of people", 2, False)
     assert "another spelling" in reported.why
 
 
