@@ -152,7 +152,7 @@ class SaverProcess:
         return self.call("state", thread=thread)
 
     def begin(self, op: str, pause_at: int, **arguments: Any) -> Paused | dict[str, Any]:
-        """Do something, standing still before the Nth packet that changes something; its result where there are fewer."""
+        """Do something, standing still before the Nth packet that changes something; its result if there are fewer."""
         self._send({"op": op, "pause_at": pause_at, **arguments})
         answer = self._next()
         if "paused" in answer:

@@ -4,20 +4,33 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.integration.conversations.generations.conftest import Layout, each_layout
+import pytest
+
+from tests.integration.conversations.generations.conftest import LAYOUTS
+from tests.savers.generations import GENERATIONS, Generation
 
 if TYPE_CHECKING:
     from tests.integration.conversations.conftest import World
     from tests.savers.client import SaverProcess
 
 
-@each_layout()
-def test_a_saver_goes_on_with_what_it_wrote(world: World, saver: SaverProcess, layout: Layout) -> None:
-    first = saver.say("chat", at=world.ago(100))
-    second = saver.say("chat", at=world.ago(99))
+@pytest.mark.parametrize(
+    ("saver_process", "generation"),
+    [(generation, generation) for generation in GENERATIONS],
+    indirect=["saver_process"],
+    ids=[generation.version for generation in GENERATIONS],
+)
+def test_a_saver_goes_on_with_what_it_wrote(world: World, saver_process: SaverProcess, generation: Generation) -> None:
+    saver = saver_process
+    for layout in LAYOUTS:
+        if layout.generation is not generation:
+            continue
+        thread = f"chat-{layout}"
+        saver.open(world.url, layout.kind, layout.prefixes)
+        first = saver.say(thread, at=world.ago(100))
+        second = saver.say(thread, at=world.ago(99))
 
-    assert first["sent"]
-    assert [each["turns"] for each in second["seen"]] == [1]
-    assert saver.state("chat")["latest"]["values"]["turns"] == 2
-    (thread,) = layout.retention(world).survey().threads.values()
-    assert thread.thread_id == "chat"
+        assert first["sent"]
+        assert [each["turns"] for each in second["seen"]] == [1], layout
+        assert saver.state(thread)["latest"]["values"]["turns"] == 2
+        assert thread in layout.retention(world).survey().threads
