@@ -38,7 +38,14 @@ status: $(READY) ## What the embedded stack holds
 	@variables="$$($(BIN)/python -m compliance_pipelines.local_stack env --state '$(STATE)')"; \
 		eval "$$variables"; $(BIN)/compliance status
 
-test: $(READY) ## All tests, on servers that they start themselves
+# Other versions of LangGraph's savers, whose conversations are tested too, beside the environment's own.
+SAVERS := $(VENV)/savers/.ready
+
+$(SAVERS): $(READY) tests/savers/generations.py $(wildcard tests/savers/requirements/*.txt)
+	@$(BIN)/python -m tests.savers.generations
+	@touch $@
+
+test: $(READY) $(SAVERS) ## All tests, on servers that they start themselves
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS)
 
 fuzz: $(READY) ## 100,000 mutated files of each kind against everything that reads one; COUNT=...
