@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from compliance_pipelines.conversations.errors import ConversationError, redis_errors
 from compliance_pipelines.conversations.keys import KeyKind
 from compliance_pipelines.conversations.outcomes import Outcome, Removal
-from compliance_pipelines.conversations.scripts import ABSENT, READ_FUNCTION, STATE_FUNCTION
+from compliance_pipelines.conversations.scripts import READ_FUNCTION, STATE_FUNCTION
 from compliance_pipelines.conversations.witnesses import look
 
 if TYPE_CHECKING:
@@ -70,7 +70,8 @@ class ClusterRemover:
 
     def _remove(self, frozen: FrozenThread) -> Removal:
         if not self._holds(frozen.witnesses):
-            return Removal(Outcome.MOVED)
+            is_left = any(self._store.exists(list(frozen.names(self._layout))))
+            return Removal(Outcome.MOVED if is_left else Outcome.GONE)
         counts: dict[KeyKind, int] = {}
         bytes_freed = 0
         done: set[bytes] = set()
@@ -96,7 +97,7 @@ class ClusterRemover:
 
     def _holds(self, witnesses: Sequence[Witness]) -> bool:
         (seen,) = look(self._store, [[witness.key for witness in witnesses]])
-        return all(now.state in {was.state, ABSENT} for now, was in zip(seen, witnesses, strict=True))
+        return all(now.state == was.state for now, was in zip(seen, witnesses, strict=True))
 
     def _joined(self, closed: set[bytes], batch: Sequence[FrozenThread]) -> set[bytes]:
         """The closed heads with names that were not frozen; every name of the cluster is gone through."""

@@ -10,6 +10,7 @@ be told counts as going on: then nothing is lost.
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from compliance_pipelines.conversations.documents import WRITE_FIELDS
@@ -27,12 +28,21 @@ _CHECKPOINTS: Final = frozenset({KeyKind.CHECKPOINT, KeyKind.SHALLOW_CHECKPOINT}
 _NO_PARENT: Final = frozenset({"", EMPTY_ID, None})
 
 
-def begun_anew(store: CheckpointStore, threads: Sequence[Mapping[bytes, KeyKind]]) -> list[bool]:
-    """For each conversation whether the keys that are there now are those of another one, begun from nothing.
+@dataclass(frozen=True)
+class Returned:
+    """A conversation that was set aside, and what is found under its name now.
 
-    Args:
-        store: the Redis.
-        threads: for each conversation the names of its keys.
+    Attributes:
+        names: of the keys that are there now.
+        checkpoint_ids: of the checkpoints that were set aside.
+    """
+
+    names: Mapping[bytes, KeyKind]
+    checkpoint_ids: frozenset[str]
+
+
+def begun_anew(store: CheckpointStore, conversations: Sequence[Returned]) -> list[bool]:
+    """For each conversation whether the keys that are there now are those of another one, begun from nothing.
 
     Raises:
         TransientError: Redis does not answer.
@@ -40,18 +50,21 @@ def begun_anew(store: CheckpointStore, threads: Sequence[Mapping[bytes, KeyKind]
     """
     wanted = [
         (at, key, kind)
-        for at, names in enumerate(threads)
-        for key, kind in names.items()
+        for at, conversation in enumerate(conversations)
+        for key, kind in conversation.names.items()
         if kind in _CHECKPOINTS or kind is KeyKind.WRITE
     ]
     paths = [_FIELDS if kind in _CHECKPOINTS else WRITE_FIELDS for _, _, kind in wanted]
     with redis_errors("the look at conversations that came back"):
         answers = store.each(("JSON.GET", key, path) for (_, key, _), path in zip(wanted, paths, strict=True))
-    documents: list[list[tuple[KeyKind, list[Any]]]] = [[] for _ in threads]
+    documents: list[list[tuple[KeyKind, list[Any]]]] = [[] for _ in conversations]
     for (at, _, kind), answer in zip(wanted, answers, strict=True):
         if answer is not None:
             documents[at].append((kind, _values(answer)))
-    return [_is_another(found) for found in documents]
+    return [
+        _is_another(found, conversation.checkpoint_ids)
+        for found, conversation in zip(documents, conversations, strict=True)
+    ]
 
 
 def _values(answer: object) -> list[Any]:
@@ -62,17 +75,13 @@ def _values(answer: object) -> list[Any]:
     return values if isinstance(values, list) else []
 
 
-def _is_another(documents: Sequence[tuple[KeyKind, list[Any]]]) -> bool:
-    checkpoints = [values for kind, values in documents if kind in _CHECKPOINTS]
-    if not checkpoints or any(len(values) != _FIELD_COUNT for _, values in documents):
+def _is_another(documents: Sequence[tuple[KeyKind, list[Any]]], checkpoint_ids: frozenset[str]) -> bool:
+    if any(len(values) != _FIELD_COUNT for _, values in documents):
         return False
-    ids = {checkpoint_id for _, checkpoint_id, _ in checkpoints}
-    namespace, _, parent = min(checkpoints, key=lambda values: str(values[1]))
-    parents = {parent for _, _, parent in checkpoints}
-    of_writes = {values[2] for kind, values in documents if kind is KeyKind.WRITE}
-    return (
-        namespace in {"", EMPTY_NAMESPACE}
-        and parent in _NO_PARENT
-        and (parents - _NO_PARENT) <= ids
-        and of_writes <= ids
+    # Of a checkpoint its parent, of a write the checkpoint that it is to.
+    led_to = {values[2] for _, values in documents}
+    begins = any(
+        kind in _CHECKPOINTS and values[0] in {"", EMPTY_NAMESPACE} and values[2] in _NO_PARENT
+        for kind, values in documents
     )
+    return begins and not checkpoint_ids.intersection(each for each in led_to if isinstance(each, str))

@@ -24,6 +24,7 @@ from compliance_pipelines.conversations.keys import (
     SHALLOW,
     KeyKind,
     KeyLayout,
+    decode,
     encode,
 )
 from compliance_pipelines.conversations.scripts import ABSENT
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 _MEMBERS: Final = 1_000
 _FORMAT: Final = 2
+_DOCUMENTS: Final = frozenset({KeyKind.CHECKPOINT, KeyKind.WRITE})
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class FrozenThread:
     Attributes:
         keys: names that do not follow from a head.
         heads: names of heads and their packed keys (threads.py).
-        witnesses: what must still be so; what is gone meanwhile is nobody's writing.
+        witnesses: what must still be so, unless nothing of it is left at all.
         closed: names of heads that nothing may have joined.
         closed_thread: the thread's name, where it has closed heads: none may have joined these either.
         latest: names of the latest checkpoints: as long as they exist on a cluster, nothing was removed.
@@ -68,6 +70,11 @@ class FrozenThread:
         for head, packed in self.heads:
             named.update((key, kind) for kind, key in packed_keys(layout, head, packed))
         return named
+
+    def checkpoint_ids(self, layout: KeyLayout) -> frozenset[str]:
+        """The ids of its checkpoints, as their names end."""
+        names = (key for key, kind in self.names(layout).items() if kind is KeyKind.CHECKPOINT)
+        return frozenset(decode(name.rpartition(b":")[2]) for name in names)
 
 
 class _Place(NamedTuple):
@@ -127,25 +134,41 @@ def _places_of_head(layout: KeyLayout, thread_name: bytes, head: Head) -> Iterat
     if (elsewhere := layout.default_pointer(head.name)) is not None:
         yield _Place("default pointer", elsewhere, KeyKind.LATEST_POINTER, head)
     yield _Place("other", layout.current_checkpoint(head.name), KeyKind.CURRENT_CHECKPOINT, head)
-    latest = encode(head.latest_id)
-    if latest:
-        yield _Place("checkpoint", layout.checkpoint(head.name, latest), KeyKind.CHECKPOINT, head)
-        yield _Place("registry", layout.registry(head.name, latest), KeyKind.WRITE_REGISTRY, head)
+    latest = _latest_ids(layout, head)
+    for checkpoint_id in latest:
+        yield _Place("checkpoint", layout.checkpoint(head.name, checkpoint_id), KeyKind.CHECKPOINT, head)
+        yield _Place("registry", layout.registry(head.name, checkpoint_id), KeyKind.WRITE_REGISTRY, head)
     if head.shallow_id:
         shallow = layout.shallow_checkpoint(thread_name, encode(head.namespace or ""))
         yield _Place("shallow", shallow, KeyKind.SHALLOW_CHECKPOINT, head)
     for name in _spellings(head):
         yield _Place("shallow registry", layout.registry(name, SHALLOW), KeyKind.WRITE_REGISTRY, head)
         yield _Place("shallow registry", layout.shallow_registry(name), KeyKind.WRITE_REGISTRY, head)
-    # Writes to the latest checkpoint, and all where a shallow saver, or none, says which that is.
-    start = layout.write(head.name, latest + b":" if latest and not head.shallow_id else b"")
+    yield from _documents(layout, head, latest)
+
+
+def _documents(layout: KeyLayout, head: Head, latest: Sequence[bytes]) -> Iterator[_Place]:
+    """Writes to the latest checkpoint; where no pointer says which that is, all writes and checkpoints."""
+    is_pointed = head.pointer is not None or head.default_pointer is not None
+    starts = tuple(layout.write(head.name, checkpoint_id + b":") for checkpoint_id in latest)
     for kind, key in head.keys(layout):
-        if kind is KeyKind.WRITE and key.startswith(start):
+        is_witness = kind is KeyKind.WRITE and key.startswith(starts) if is_pointed else kind in _DOCUMENTS
+        if is_witness:
             yield _Place("other", key, kind, head)
-    # A checkpoint under a name that does not end with its id may be overwritten under this name.
-    for kind, key in head.whole_keys():
-        if kind is KeyKind.CHECKPOINT:
-            yield _Place("other", key, kind, head)
+    if is_pointed:
+        # Under a name that does not follow from its ids a checkpoint may be overwritten, and which one a write is to is
+        # not told.
+        for kind, key in head.whole_keys():
+            if kind in _DOCUMENTS:
+                yield _Place("other", key, kind, head)
+
+
+def _latest_ids(layout: KeyLayout, head: Head) -> list[bytes]:
+    """The newest checkpoint, and those that pointers lead to: a writer's clock may have gone backwards."""
+    start = layout.checkpoint(head.name, b"")
+    pointed = [each for each in (head.pointer, head.default_pointer) if each is not None and each.startswith(start)]
+    named = [encode(head.latest_id)] if head.latest_id else []
+    return list(dict.fromkeys([*named, *(each[len(start) :] for each in pointed)]))
 
 
 def _spellings(head: Head) -> list[bytes]:
@@ -194,11 +217,13 @@ class _View:
             held = found.shown if is_there else None
             self.moved |= held != head.pointer
             self._follow(head, held)
-        elif place.role == "default pointer" and is_there:
+        elif place.role == "default pointer":
             # Savers of 0.4 write it there whatever their prefix; what it holds says whose it is.
-            if isinstance(found.shown, bytes) and found.shown.startswith(self._layout.checkpoint(head.name, b"")):
-                self._follow(head, found.shown)
-            else:
+            is_ours = isinstance(found.shown, bytes) and found.shown.startswith(self._layout.checkpoint(head.name, b""))
+            held = found.shown if is_there and is_ours else None
+            self.moved |= held != head.default_pointer
+            self._follow(head, held)
+            if is_there and not is_ours:
                 self._not_ours.add(place.key)
         elif place.role == "shallow":
             self.moved |= found.shown != json.dumps([head.shallow_id], ensure_ascii=False).encode()

@@ -312,7 +312,10 @@ class Gathering:
         elif found.key == self._layout.latest_pointer(head):
             self._head(found.rest).pointer = target
         else:
-            self._keep(self._head(found.rest), KeyKind.LATEST_POINTER, found.key, whole=True)
+            pointed = self._head(found.rest)
+            if not found.is_aside:
+                pointed.default_pointer = target
+            self._keep(pointed, KeyKind.LATEST_POINTER, found.key, whole=True)
 
     def _note(self, found: Found) -> None:
         if not isinstance(found.value, str):

@@ -24,7 +24,7 @@ from compliance_pipelines.audit_log.system_entries import system_entry
 from compliance_pipelines.clock import utc_day
 from compliance_pipelines.conversations import record
 from compliance_pipelines.conversations.cluster_removal import ClusterRemover
-from compliance_pipelines.conversations.continued import begun_anew
+from compliance_pipelines.conversations.continued import Returned, begun_anew
 from compliance_pipelines.conversations.documents import microseconds, moment_of
 from compliance_pipelines.conversations.environment import check_environment, redis_time
 from compliance_pipelines.conversations.errors import ConversationError
@@ -53,7 +53,7 @@ from compliance_pipelines.holds import active_holds, lock_holds
 from compliance_pipelines.settings import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from datetime import date, datetime
 
     import sqlalchemy
@@ -74,6 +74,7 @@ _BATCH: Final = 500
 # As many threads as are frozen in one go; when their names were not kept, each go takes a survey of its own.
 _FREEZE_BATCH: Final = 2_000
 _FREEZE_KEYS: Final = 1_000_000
+_NO_LIMIT: Final = 2**62
 _DOING: Final = "the purge of conversations"
 
 
@@ -322,10 +323,12 @@ class Retention:
                 with self.services.engine.begin() as inner:
                     removals = [Removal(Outcome.ABANDONED)] * len(items)
                     if aside is not None and not self.store.is_cluster:
-                        ended = aside.end([(item.number, item.frozen, Ending.PUT_BACK) for item in items])
+                        endings = dict.fromkeys((item.number for item in items), Ending.PUT_BACK)
+                        ended = dict(self._end(aside, items, endings))
                         # A removal that was begun stays one.
                         removals = [
-                            each if each.counts else given_up for each, given_up in zip(ended, removals, strict=True)
+                            ended[item.number] if ended[item.number].counts else given_up
+                            for item, given_up in zip(items, removals, strict=True)
                         ]
                     record.insert_outcomes(inner, purge.id, list(zip(items, removals, strict=True)))
             recorded = self._record(purge, None, given_up=reason)
@@ -495,35 +498,71 @@ class Retention:
         for items in self._work(purge):
             endings = self._endings(items, survey)
             with self._held_apart(items) as (connection, going, held):
-                removals = aside.end(
-                    [
-                        *((item.number, item.frozen, endings[item.number]) for item in going),
-                        *((item.number, item.frozen, Ending.PUT_BACK) for item in held),
-                    ]
-                )
+                ended = dict(self._end(aside, going, endings))
+                ended.update(self._end(aside, held, dict.fromkeys((item.number for item in held), Ending.PUT_BACK)))
                 self.hook(PurgeStep.REMOVED)
-                of_held = (
+                numbers_held = {item.number for item in held}
+                outcomes = [
                     # A removal that was begun before the hold came stays one.
-                    removal if removal.counts else Removal(Outcome.HELD)
-                    for removal in removals[len(going) :]
-                )
-                outcomes = [*zip(going, removals, strict=False), *zip(held, of_held, strict=True)]
+                    (item, Removal(Outcome.HELD) if item.number in numbers_held and not removal.counts else removal)
+                    for item in items
+                    for removal in (ended[item.number],)
+                ]
                 record.insert_outcomes(connection, purge.id, outcomes)
             self.hook(PurgeStep.OUTCOMES_RECORDED)
 
+    def _end(
+        self, aside: Aside, items: Sequence[WorkItem], endings: Mapping[int, Ending]
+    ) -> Iterator[tuple[int, Removal]]:
+        """End what is set aside; what somebody wrote to at the last moment is looked at once more."""
+        remaining = list(items)
+        decided = dict(endings)
+        while remaining:
+            removals = aside.end([(item.number, item.frozen, decided[item.number]) for item in remaining])
+            again = []
+            for item, removal in zip(remaining, removals, strict=True):
+                if removal is None:
+                    again.append(item)
+                else:
+                    yield item.number, removal
+            if again:
+                decided = self._judge(again, self._look_at(again), when_nothing=Ending.PUT_BACK)
+            remaining = again
+
     def _endings(self, items: Sequence[WorkItem], survey: Survey) -> dict[int, Ending]:
         """How each item ends, by what is found under its name now."""
-        found = [
-            (item, survey.threads[item.thread_id])
-            for item in items
-            if item.thread_id is not None and item.thread_id in survey.threads
-        ]
+        found = [item for item in items if item.thread_id is not None and item.thread_id in survey.threads]
         if found and not survey.has_keys:
-            wanted = {head.name for _, thread in found for head in thread.heads}
-            again = take_survey(self.store, self.layout, only=wanted, progress=self.progress).threads
-            found = [(item, again[thread.thread_id]) for item, thread in found if thread.thread_id in again]
-        anew = begun_anew(self.store, [thread.keys(self.layout) for _, thread in found])
+            survey = self._look_at(found)
         endings = dict.fromkeys((item.number for item in items), Ending.REMOVE)
+        endings.update(self._judge(found, survey, when_nothing=Ending.REMOVE))
+        # A survey sees a conversation that is just beginning in parts; one that goes on is the same at a second look.
+        unsure = [item for item in found if endings[item.number] is Ending.PUT_BACK]
+        if unsure:
+            endings.update(self._judge(unsure, self._look_at(unsure), when_nothing=Ending.REMOVE))
+        return endings
+
+    def _look_at(self, items: Sequence[WorkItem]) -> Survey:
+        """What there is now of some conversations, with the names of all keys."""
+        wanted = {item.thread_id for item in items if item.thread_id is not None}
+        return take_survey(
+            self.store,
+            self.layout,
+            key_bytes=_NO_LIMIT,
+            threads=wanted,
+            now=self.services.clock(),
+            pace=self.pace,
+            progress=self.progress,
+        )
+
+    def _judge(self, items: Sequence[WorkItem], survey: Survey, *, when_nothing: Ending) -> dict[int, Ending]:
+        """How items end for what a survey found of them."""
+        found = [(item, survey.threads[item.thread_id]) for item in items if item.thread_id in survey.threads]
+        anew = begun_anew(
+            self.store,
+            [Returned(thread.keys(self.layout), item.frozen.checkpoint_ids(self.layout)) for item, thread in found],
+        )
+        endings = dict.fromkeys((item.number for item in items), when_nothing)
         for (item, _), is_another in zip(found, anew, strict=True):
             endings[item.number] = Ending.REMOVE_WHATEVER_CAME if is_another else Ending.PUT_BACK
         return endings

@@ -148,10 +148,15 @@ joined(conversations, known, function(whose) whose.has_moved = true end)
 local function take(each)
   local before = noted(each)
   if before > 0 then return before end
-  if each.has_moved then return 0 end
+  local has_moved = each.has_moved
   for _, witness in ipairs(each.witnesses) do
-    local now = state(witness[1])
-    if now ~= witness[2] and now ~= '-' then return 0 end
+    has_moved = has_moved or state(witness[1]) ~= witness[2]
+  end
+  if has_moved then
+    -- What expired altogether was not resumed; of what is left in parts somebody may have removed the rest.
+    local is_left = each.has_moved or false
+    each_key(each, function(_, key) is_left = is_left or redis.call('EXISTS', key) == 1 end)
+    return is_left and 0 or -1
   end
   local done, refused = {{}}, nil
   each_key(each, function(_, key)
@@ -323,18 +328,22 @@ class Aside:
             [*self._common, len(call), *(each for at in call for each in _arguments(*batch[at]))] for call in part
         )
 
-    def end(self, batch: Sequence[tuple[int, FrozenThread, Ending]]) -> list[Removal]:
-        """Put conversations back, or remove them; one that somebody wrote to at the last moment is put back.
+    def end(self, batch: Sequence[tuple[int, FrozenThread, Ending]]) -> list[Removal | None]:
+        """Put conversations back, or remove them.
 
         Args:
             batch: conversations that were set aside, with their numbers, each with how it ends.
+
+        Returns:
+            For each what became of it; None where it was to be removed and names of it are there again: it is still set
+            aside, and it has to be looked at who wrote them.
 
         Raises:
             TransientError: Redis does not answer; what was done is in the receipt.
             ConversationError: Redis refuses.
         """
         with redis_errors("the deletion"):
-            removals = []
+            removals: list[Removal | None] = []
             for part in _pieces(batch, _THREADS_PER_PIPELINE):
                 answers = self._settle.run(
                     self._end_call(number, frozen, ending.value) for number, frozen, ending in part
@@ -346,9 +355,9 @@ class Aside:
     def _end_call(self, number: int, frozen: FrozenThread, what: str) -> list[Any]:
         return [*self._common, what, _KEYS_PER_STEP, *_arguments(number, frozen)]
 
-    def _ended(self, number: int, frozen: FrozenThread, answer: list[int]) -> Removal:
+    def _ended(self, number: int, frozen: FrozenThread, answer: list[int]) -> Removal | None:
         if answer[0] == _Noted.MOVED:
-            (answer,) = self._settle.run([self._end_call(number, frozen, Ending.PUT_BACK.value)])
+            return None
         if answer[0] == _Noted.PUT_BACK:
             return Removal(Outcome.MOVED)
         totals = answer[1:]

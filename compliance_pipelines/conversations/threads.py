@@ -35,6 +35,7 @@ class Head:
         latest_time: its time, microseconds since 1970.
         shallow_id: id of the one checkpoint of a shallow saver; the empty text where there is none.
         pointer: what `checkpoint_latest` holds; None where it is missing.
+        default_pointer: what it holds under the default prefix, where savers of 0.3 and 0.4 with another one keep it.
         has_current: whether there is a `current_checkpoint`, as older shallow savers kept it.
         last_write_id: the newest checkpoint id that a write names.
         last_writes: how many writes name it.
@@ -49,6 +50,7 @@ class Head:
     latest_time: int = -1
     shallow_id: str = ""
     pointer: bytes | None = None
+    default_pointer: bytes | None = None
     has_current: bool = False
     last_write_id: str = ""
     last_writes: int = 0
