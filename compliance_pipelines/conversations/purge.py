@@ -47,6 +47,7 @@ from compliance_pipelines.conversations.policy_file import policy_from_settings
 from compliance_pipelines.conversations.pseudonyms import Pseudonyms, pseudonyms_of
 from compliance_pipelines.conversations.setting_aside import Aside, Ending
 from compliance_pipelines.conversations.survey import KEY_BYTES, OwnerRule, Survey, take_survey
+from compliance_pipelines.conversations.watching import Watch
 from compliance_pipelines.database_errors import passing_errors_as_transient
 from compliance_pipelines.database_locks import process_lock
 from compliance_pipelines.holds import active_holds, lock_holds
@@ -441,9 +442,10 @@ class Retention:
             survey = self._look_again(touched)
             self.hook(PurgeStep.VERIFIED)
         else:
-            touched = self._set_aside(purge, aside)
-            if touched:
-                self.sleep(self.services.settings.conversation_purge_pause_seconds)
+            with Watch(aside, self.store, self.layout) as watch:
+                touched = self._set_aside(purge, aside, watch)
+                if touched:
+                    self.sleep(self.services.settings.conversation_purge_pause_seconds)
             survey = self._look_again(touched)
             self.hook(PurgeStep.VERIFIED)
             if touched:
@@ -473,7 +475,7 @@ class Retention:
             after = items[-1].number
             yield items
 
-    def _set_aside(self, purge: OpenPurge, aside: Aside) -> set[str | None]:
+    def _set_aside(self, purge: OpenPurge, aside: Aside, watch: Watch) -> set[str | None]:
         """Set aside what is still as planned; returns the ids of threads that are, None for orphans."""
         touched: set[str | None] = set()
         with self.services.engine.connect() as connection:
@@ -484,6 +486,9 @@ class Retention:
             self.hook(PurgeStep.ATTEMPT_NOTED)
             with self._held_apart(items) as (connection, going, held):
                 taken = aside.take([(item.number, item.frozen) for item in going])
+                watch.add(
+                    [(item.number, item.frozen) for item, removal in zip(going, taken, strict=True) if removal is None]
+                )
                 self.hook(PurgeStep.SET_ASIDE)
                 outcomes = [(item, removal) for item, removal in zip(going, taken, strict=True) if removal is not None]
                 # What an interrupted purge may have set aside before the hold came is put back with the rest.

@@ -6,7 +6,8 @@ the record (purge.py).
 The first step compares the witnesses and renames every key of the conversation, all or none, so that no saver finds a
 part of it. A graph that had read the conversation before, and writes after, is seen then by what it wrote: the
 conversation is put back, and what is new in it stays. What nobody went on with is removed. A right that is missing, or
-anything else that Redis refuses, undoes the step.
+anything else that Redis refuses, undoes the step. Blobs of old savers stay where they are until the end: without a
+checkpoint nobody finds them, and a checkpoint that a graph writes meanwhile needs them.
 
 A receipt, a hash in Redis, notes each step in the same step. So an answer that was lost is found out, and what was set
 aside by a process that died is settled by the next one.
@@ -53,6 +54,7 @@ local function list(read_one)
   for each = 1, number() do found[each] = read_one() end
   return found
 end
+local BLOB = 6
 local aside, receipt, seconds = text(), text(), number()
 local prefixes = {{[1] = text(), [4] = text(), [5] = text()}}
 local starts = {{}}
@@ -158,9 +160,13 @@ local function take(each)
     each_key(each, function(_, key) is_left = is_left or redis.call('EXISTS', key) == 1 end)
     return is_left and 0 or -1
   end
-  local done, refused = {{}}, nil
-  each_key(each, function(_, key)
+  local done, refused, stay = {{}}, nil, false
+  each_key(each, function(kind, key)
     if refused then return end
+    if kind == BLOB then
+      stay = stay or redis.call('EXISTS', key) == 1
+      return
+    end
     local answer = redis.pcall('RENAME', key, aside .. key)
     if not answer.err then
       done[#done + 1] = key
@@ -172,7 +178,7 @@ local function take(each)
     for back = #done, 1, -1 do redis.call('RENAME', aside .. done[back], done[back]) end
     return refused
   end
-  if #done == 0 then return -1 end
+  if #done == 0 and not stay then return -1 end
   note(each.number, 1)
   return 1
 end
@@ -207,6 +213,7 @@ local function answer(code)
   end
   return {{code, unpack(counts)}}
 end
+local function place(kind, key) return kind == BLOB and key or aside .. key end
 local function put_back(kind, key)
   if redis.call('EXISTS', aside .. key) == 0 then return end
   if redis.call('EXISTS', key) == 0 then
@@ -233,17 +240,20 @@ if what == 'put back' then
 end
 if what == 'remove' and before ~= 3 then
   local is_back = false
-  each_key(each, function(_, key) is_back = is_back or redis.call('EXISTS', key) == 1 end)
-  if not is_back then joined({{each}}, {{}}, function() is_back = true end) end
+  local known = {{}}
+  each_key(each, function(kind, key)
+    if kind == BLOB then known[key] = true else is_back = is_back or redis.call('EXISTS', key) == 1 end
+  end)
+  if not is_back then joined({{each}}, known, function() is_back = true end) end
   if is_back then return answer(0) end
 end
 local seen = 0
 each_key(each, function(kind, key)
   seen = seen + 1
   if seen > most then return end
-  local bytes = redis.call('MEMORY', 'USAGE', aside .. key)
+  local bytes = redis.call('MEMORY', 'USAGE', place(kind, key))
   if bytes then
-    redis.call('UNLINK', aside .. key)
+    redis.call('UNLINK', place(kind, key))
     counts[1] = counts[1] + bytes
     counts[1 + kind] = counts[1 + kind] + 1
   end

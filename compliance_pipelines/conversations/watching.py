@@ -1,0 +1,136 @@
+"""Watching what is set aside, so that what somebody goes on with is put back within milliseconds.
+
+Here: looking whether a name of a conversation is there again, in a thread, for as long as the purge works. Not here:
+setting aside and putting back (setting_aside.py), what is decided at the end (purge.py).
+
+A graph that had read a conversation writes to it in several packets, and reads it again when it is asked again. What it
+would find until the end of the purge is the part that it has written itself.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Final, Self
+
+from compliance_pipelines.conversations.continued import Returned, begun_anew
+from compliance_pipelines.conversations.keys import KeyKind
+from compliance_pipelines.conversations.scripts import Script
+from compliance_pipelines.conversations.setting_aside import Ending
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    from compliance_pipelines.conversations.freezing import FrozenThread
+    from compliance_pipelines.conversations.keys import KeyLayout
+    from compliance_pipelines.conversations.setting_aside import Aside
+    from compliance_pipelines.conversations.store import CheckpointStore
+
+_EXISTING: Final = """
+local found = {}
+for at, key in ipairs(ARGV) do
+  if redis.call('EXISTS', key) == 1 then found[#found + 1] = at end
+end
+return found
+"""
+_NAMES_AT_ONCE: Final = 1_000
+_SECONDS_BETWEEN: Final = 0.005
+_DOCUMENTS: Final = frozenset({KeyKind.CHECKPOINT, KeyKind.SHALLOW_CHECKPOINT, KeyKind.WRITE})
+
+
+class Watch:
+    """Puts conversations back as soon as somebody goes on with them; a context manager.
+
+    Args:
+        aside: where they are set aside.
+        store: the Redis, of one server.
+        layout: the layout of the plan.
+    """
+
+    def __init__(self, aside: Aside, store: CheckpointStore, layout: KeyLayout) -> None:
+        self._aside = aside
+        self._store = store
+        self._layout = layout
+        self._existing = Script(store, _EXISTING)
+        self._watched: dict[int, FrozenThread] = {}
+        self._changes = threading.Lock()
+        self._stopped = threading.Event()
+        self._error: Exception | None = None
+        self._thread = threading.Thread(target=self._run, name="conversation-watch", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stopped.set()
+        self._thread.join()
+
+    def add(self, batch: Sequence[tuple[int, FrozenThread]]) -> None:
+        """Watch these, too.
+
+        Raises:
+            TransientError: Redis does not answer the watch any more.
+            ConversationError: Redis refuses what it asks.
+        """
+        if self._error is not None:
+            raise self._error
+        with self._changes:
+            self._watched.update(batch)
+
+    def look(self) -> None:
+        """Look once at everything that is watched.
+
+        Raises:
+            TransientError: Redis does not answer.
+            ConversationError: Redis refuses.
+        """
+        with self._changes:
+            watched = list(self._watched.items())
+        names = [(number, witness.key) for number, frozen in watched for witness in frozen.witnesses]
+        back: dict[int, list[bytes]] = {}
+        pieces = [names[at : at + _NAMES_AT_ONCE] for at in range(0, len(names), _NAMES_AT_ONCE)]
+        calls = ([0, *(key for _, key in piece)] for piece in pieces)
+        for piece, found in zip(pieces, self._existing.run(calls), strict=True):
+            for at in found:
+                number, key = piece[at - 1]
+                back.setdefault(number, []).append(key)
+        if back:
+            self._put_back({number: (frozen, back[number]) for number, frozen in watched if number in back})
+
+    def _put_back(self, returned: dict[int, tuple[FrozenThread, list[bytes]]]) -> None:
+        """Put back what somebody goes on with; what was begun anew is left to the end."""
+        anew = begun_anew(
+            self._store,
+            [
+                Returned(self._documents(keys), frozen.checkpoint_ids(self._layout))
+                for frozen, keys in returned.values()
+            ],
+        )
+        continued = [
+            (number, frozen, Ending.PUT_BACK)
+            for (number, (frozen, _)), is_another in zip(returned.items(), anew, strict=True)
+            if not is_another
+        ]
+        if continued:
+            self._aside.end(continued)
+        with self._changes:
+            for number in returned:
+                self._watched.pop(number, None)
+
+    def _documents(self, keys: Sequence[bytes]) -> dict[bytes, KeyKind]:
+        """The documents among these keys, and those that pointers among them lead to."""
+        kinds = {key: named[0] for key in keys if (named := self._layout.classify(key)) is not None}
+        pointers = [key for key, kind in kinds.items() if kind is KeyKind.LATEST_POINTER]
+        documents = {key: kind for key, kind in kinds.items() if kind in _DOCUMENTS}
+        documents.update((target, KeyKind.CHECKPOINT) for target in self._store.strings(pointers) if target is not None)
+        return documents
+
+    def _run(self) -> None:
+        try:
+            while not self._stopped.wait(_SECONDS_BETWEEN):
+                self.look()
+        except Exception as error:  # noqa: BLE001 - whoever adds the next is told, and the end is looked at anyway
+            self._error = error
