@@ -38,11 +38,11 @@ status: $(READY) ## What the embedded stack holds
 	@variables="$$($(BIN)/python -m compliance_pipelines.local_stack env --state '$(STATE)')"; \
 		eval "$$variables"; $(BIN)/compliance status
 
-# Other versions of LangGraph's savers, whose conversations are tested too, beside the environment's own.
+# Savers of other versions and projects, beside the environment's own, for the tests on what they write.
 SAVERS := $(VENV)/savers/.ready
 
-$(SAVERS): $(READY) tests/savers/generations.py $(wildcard tests/savers/requirements/*.txt)
-	@$(BIN)/python -m tests.savers.generations
+$(SAVERS): $(READY) $(wildcard tests/savers/*.py tests/savers/requirements/*.txt tests/savers/javascript/package-lock.json)
+	@$(BIN)/python -m tests.savers
 	@touch $@
 
 test: $(READY) $(SAVERS) ## All tests, on servers that they start themselves

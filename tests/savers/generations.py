@@ -3,7 +3,7 @@
 Here: what each generation is able to do, and installing it beside the environment from a file with hashes. Not here:
 running it (client.py), what runs in it (driver.py).
 
-`python -m tests.savers.generations` installs whatever is missing. Packages lie in the environment, in a directory named
+Packages lie in the environment, in a directory named
 after the contents of the file that pins them, so that another pin is another directory.
 """
 
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 _PINS: Final = Path(__file__).parent / "requirements"
-_ROOT: Final = Path(sys.prefix) / "savers"
+ROOT: Final = Path(sys.prefix) / "savers"
 _INSTALL_SECONDS: Final = 600.0
 _AT_ONCE: Final = 4
 
@@ -71,9 +71,9 @@ def installed(name: str) -> Path:
     """
     pins = _PINS / f"{name}.txt"
     digest = hashlib.sha256(pins.read_bytes()).hexdigest()[:16]
-    target = _ROOT / f"{name}-{digest}"
-    _ROOT.mkdir(exist_ok=True)
-    with (_ROOT / f"{name}.lock").open("ab") as lock:
+    target = ROOT / f"{name}-{digest}"
+    ROOT.mkdir(exist_ok=True)
+    with (ROOT / f"{name}.lock").open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not target.is_dir():
             draft = target.with_suffix(".draft")
@@ -85,11 +85,7 @@ def installed(name: str) -> Path:
     return target
 
 
-def main() -> None:
+def install_all() -> None:
     """Install every file of pins."""
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         list(pool.map(installed, sorted(pins.stem for pins in _PINS.glob("*.txt"))))
-
-
-if __name__ == "__main__":
-    main()
