@@ -6,8 +6,9 @@ rules mean (policy.py).
 Read: `global.enabled`, `global.dry_run`; `retention_periods.conversations.active|archived|deleted`;
 `cleanup_actions.conversations.enabled`; `exclusions.user_ids`, `exclusions.protected_types` (tags of a conversation's
 note). Beyond that layout: `retention_periods.conversations.max_age`, `.users` and `.thread_prefixes` (each a mapping to
-days), `exclusions.thread_ids`. Everything else in the file is other software's and is left alone, except inside
-`retention_periods.conversations` and `exclusions`, where an unknown key is an error: it is most likely a misspelt rule.
+days), `exclusions.thread_ids`. Everything else in the file is not for this module (what concerns sessions is read by
+sessions/policy.py) and is left alone, except inside `retention_periods.conversations` and `exclusions`, where an
+unknown key is an error: it is most likely a misspelt rule.
 """
 
 from __future__ import annotations

@@ -101,7 +101,7 @@ def _places(settings: Settings) -> list[_Place]:
     notes = (KeyUse("conversation:metadata:", ("TYPE", "GET", "UNLINK")),)
     sessions = (
         KeyUse("session:", ("TYPE", "GET", "HMGET", "HGETALL", "UNLINK")),
-        KeyUse("user_sessions:", ("EXISTS", "UNLINK")),
+        KeyUse("user_sessions:", ("EXISTS", "TYPE", "UNLINK")),
         *notes,
     )
     memories = tuple(

@@ -5,6 +5,7 @@ Here: connections, scanning in batches, deleting by exact key. Not here: what an
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 _BATCH: Final = 500
 # The largest number of each unit: the year 5138, which as the next unit is a day of 1970.
 _PER_SECOND: Final = ((1e11, 1), (1e17, 1_000_000), (1e20, 1_000_000_000))
-_SPECIAL: Final = "\\*?[]^-"
+_SPECIAL: Final = re.compile(rb"[\\*?\[\]^-]")
 
 
 def open_redis(setting: str, url: str, settings: Settings) -> Client:
@@ -56,10 +57,10 @@ def location_of(url: str) -> str:
     return f"{parts.scheme}://{host}{parts.path}"
 
 
-def keys_with_prefix(client: Client, prefix: str) -> Iterator[list[bytes]]:
+def keys_with_prefix(client: Client, prefix: str | bytes) -> Iterator[list[bytes]]:
     """Every key that begins with a prefix, in batches. A key may come twice; SCAN misses none that stays throughout."""
-    escaped = "".join(f"\\{character}" if character in _SPECIAL else character for character in prefix)
-    yield from batched(client.scan_iter(match=f"{escaped}*".encode(), count=_BATCH))
+    name = prefix.encode() if isinstance(prefix, str) else prefix
+    yield from batched(client.scan_iter(match=_SPECIAL.sub(rb"\\\g<0>", name) + b"*", count=_BATCH))
 
 
 def without_foreign(keys: Sequence[bytes], foreign: Sequence[str]) -> list[bytes]:

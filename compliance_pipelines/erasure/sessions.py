@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from compliance_pipelines.conversations.environment import check_environment
 from compliance_pipelines.erasure.redis_scan import (
+    by_type,
     day_of,
     keys_with_prefix,
     location_of,
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 _LIST: Final = "user_sessions:"
 _DATA_TYPE: Final = "sessions"
 _LIST_DATA_TYPE: Final = "session_lists"
+# The server writes a list; its documentation has a set.
+_LISTS: Final = frozenset({"list", "set", "zset"})
 
 
 class SessionTarget:
@@ -99,7 +102,17 @@ class SessionTarget:
         own_list = _LIST.encode() + user_id.encode()
         if self._client.exists(own_list):
             seen.items[own_list] = Item(_LIST_DATA_TYPE, own_list.hex())
+        self._look_below(own_list, seen)
         return seen
+
+    def _look_below(self, own_list: bytes, seen: Sightings) -> None:
+        """Report what begins like the person's list and is no list: a list is that of a user whose id begins so."""
+        for keys in keys_with_prefix(self._client, own_list + b":"):
+            for kind, of_kind in by_type(self._client, keys).items():
+                for key in of_kind:
+                    if kind not in _LISTS:
+                        why = f"it is a {kind} and no list of sessions, under a name that begins like the person's"
+                        seen.report(_LIST_DATA_TYPE, key, why, is_theirs=True)
 
     def delete(self, user_id: str, items: Sequence[Item]) -> Mapping[str, int]:
         """Delete sessions first and the list last, so that an interruption leaves nothing that is hard to find.

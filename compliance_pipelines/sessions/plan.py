@@ -106,12 +106,16 @@ def _iso(moment: datetime | None) -> str | None:
     return None if moment is None else moment.isoformat()
 
 
+def _shown(name: bytes) -> str:
+    return name.decode("utf-8", "backslashreplace")
+
+
 def _to_json(key: SeenKey) -> dict[str, Any]:
     return {
         "redis": key.place,
-        "key": key.key.decode("utf-8", "backslashreplace"),
+        "key": _shown(key.key),
         "kind": key.kind.value,
-        "user": key.owner,
+        "user": None if key.owner is None else _shown(key.owner.encode("utf-8", "surrogateescape")),
         "last_used": _iso(key.newest),
     }
 

@@ -119,7 +119,7 @@ class Remover:
         removal = _removal(client.execute_command("EVAL", _COMPARE_AND_REMOVE, 1, item.key, *_arguments(item)))
         if removal.outcome is Outcome.DELETED and (session_list := _list_of(item)) is not None:
             try:
-                client.lrem(session_list, 0, item.session_id)
+                client.lrem(session_list, 0, _bytes(item.session_id))
             except redis.exceptions.ResponseError as error:
                 if not is_of_another_type(error):
                     raise
@@ -175,12 +175,18 @@ def _list_of(item: WorkItem) -> bytes | None:
     """The list of sessions that a session is on."""
     if item.kind is not KeyKind.LOGIN_SESSION or item.owner is None:
         return None
-    return b"user_sessions:" + item.owner.encode("utf-8", "surrogateescape")
+    return b"user_sessions:" + _bytes(item.owner)
 
 
 def _arguments(item: WorkItem) -> list[bytes | str | int]:
     reading = item.reading
-    return [item.witness, item.number, _RECEIPT_SECONDS, item.session_id, reading.command, *reading.arguments]
+    in_list = _bytes(item.session_id)
+    return [item.witness, item.number, _RECEIPT_SECONDS, in_list, reading.command, *reading.arguments]
+
+
+def _bytes(text: str) -> bytes:
+    """Text as it is in Redis, where names need not be UTF-8."""
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _removal(answer: Any) -> Removal:  # noqa: ANN401 - what a script answers

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from click.testing import CliRunner
 from dagster import (
     DagsterInstance,
     Definitions,
@@ -17,6 +19,7 @@ from dagster import (
 from pydantic import SecretStr
 from redis import Redis
 
+from compliance_pipelines.cli.running import run as command
 from compliance_pipelines.conversations.environment import ENVIRONMENT_KEY
 from compliance_pipelines.conversations.place import STORE_KEY
 from compliance_pipelines.erasure.redis_binding import bind_redis
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from compliance_pipelines.local_stack.redis import EmbeddedRedis
     from compliance_pipelines.settings import Settings
     from tests.conftest import MovableClock
+    from tests.orchestration.conftest import Project
 
 TODAY = date(2026, 6, 10)
 LIFE = 400 * 86_400
@@ -197,6 +201,20 @@ def test_the_schedule_asks_for_today_and_for_every_day_that_was_missed(
     assert requested() == []
     object.__setattr__(services.settings, "memory_retention_days", 30)
     assert len(requested()) == 3
+
+
+def test_compliance_run_does_what_the_schedule_would(
+    project: Project, environment: pytest.MonkeyPatch, client: Redis, redis_server: EmbeddedRedis
+) -> None:
+    url = redis_server.url()
+    environment.setenv("GDPR_SESSION_REDIS_URL", url)
+    settings = project.services.settings.model_copy(update={"gdpr_session_redis_url": SecretStr(url)})
+    bind_redis(replace(project.services, settings=settings))
+    log_in(client, "alice", when=datetime.now(UTC) - timedelta(days=92), seconds=LIFE)
+    assert CliRunner().invoke(command, []).exit_code == 0
+    assert not list(client.scan_iter("session:*"))
+    with project.services.engine.connect() as connection:
+        assert [each.keys_deleted for each in record.latest_sets(connection, 5)] == [1]
 
 
 def test_pages_of_dagster_show_no_user_and_no_session(

@@ -305,15 +305,14 @@ def test_memories_go_without_vectors_with_a_time_to_live_and_with_vectors_in_has
 
 
 def test_documents_of_the_first_versions_go(application: Application) -> None:
-    # 0.0.1 to 0.0.3 wrote the two members that later versions leave out, and no time to live of Redis.
+    # What 0.0.1 writes, as 0.5.2 still does. On 2026-11-28 the stores of 0.0.1 to 0.0.4, 0.0.8, 0.1.1, 0.2.1, 0.3.5 and
+    # 0.4.1 themselves were run, and this target found and deleted what they had written.
     document = {
         "prefix": _namespace_to_text(("memories", "alice")),
         "key": "tea",
         "value": {"text": "tea"},
         "created_at": 1_772_712_000_000_000,
         "updated_at": 1_772_712_000_000_000,
-        "ttl_minutes": None,
-        "expires_at": None,
     }
     application.redis.json().set("store:01JNK1", "$", document)
     application.redis.json().set("store_vectors:01JNK1", "$", {**document, "created_at": 1_772_712_000.5})

@@ -106,6 +106,15 @@ def test_the_list_of_the_persons_sessions_goes_whatever_it_is_stored_as(redis: R
     assert keys(redis) == {b"user_sessions:alice:x"}
 
 
+def test_what_begins_like_the_persons_list_and_is_no_list_is_reported_as_theirs(redis: Redis) -> None:
+    for user_id in ("al*ce", "alice"):
+        redis.rpush(f"user_sessions:{user_id}:x", "1")
+        redis.set(f"user_sessions:{user_id}:last", "2026-03-01")
+    assert reported(redis, "alice") == {"user_sessions:alice:last": True}
+    assert reported(redis, "al*ce") == {"user_sessions:al*ce:last": True}
+    assert reported(redis, "al") == {}
+
+
 # Sessions of the playground
 
 

@@ -56,7 +56,8 @@ def test_the_plan_lists_what_is_due_and_changes_nothing(run: Run, filled: World)
     code, out, _ = run("sessions", "plan", "--json")
     planned = json.loads(out)
     assert code == 0
-    assert [key["kind"] for key in planned["keys"]] == ["login_session", "playground_session", "playground_session"]
+    kinds = sorted(key["kind"] for key in planned["keys"])
+    assert kinds == ["login_session", "playground_session", "playground_session"]
     assert planned["seen"] == {"sessions": 5, "memories": 0, "unreadable_keys": 1, "foreign_keys": 0}
     code, out, _ = run("sessions", "plan")
     assert code == 0
@@ -66,6 +67,16 @@ def test_the_plan_lists_what_is_due_and_changes_nothing(run: Run, filled: World)
     assert "1 keys could not be read, and stay" in out
     assert "\x1b" not in out
     assert before == (filled.names(), filled.names(filled.playground))
+
+
+def test_names_that_are_no_utf8_are_shown_and_removed(run: Run, world: World) -> None:
+    world.sessions.hset(b"session:\xff\0", mapping={"user_id": b"\xfe", "last_accessed": world.ago(100).isoformat()})
+    code, out, _ = run("sessions", "plan", "--json")
+    assert code == 0
+    assert [(key["key"], key["user"]) for key in json.loads(out)["keys"]] == [("session:\\xff\0", "\\xfe")]
+    assert run("sessions", "plan")[0] == 0
+    assert run("sessions", "purge")[0] == 0
+    assert world.names() == set()
 
 
 def test_a_purge_removes_what_the_plan_said_and_status_remembers_it(run: Run, filled: World) -> None:
