@@ -108,7 +108,7 @@ class AliasTable:
             read = connection.execute(rows.limit(_MOST + 1)).all()
             if len(read) > _MOST:
                 raise TargetError(
-                    f"{self.location}: more than {_MOST:,} rows are this person's: {rule.user_column} names no one person"
+                    f"{self.location}: more than {_MOST:,} rows are this person's: {rule.user_column} names nobody"
                 )
             for row in read:
                 # What is printed of NULL is the empty text.
