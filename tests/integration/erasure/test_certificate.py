@@ -22,6 +22,7 @@ from compliance_pipelines.cli import compliance
 from compliance_pipelines.erasure import closing
 from compliance_pipelines.erasure.certificate import certificate_of, verify_certificate
 from compliance_pipelines.erasure.closing import canonical_json, statement_hash
+from compliance_pipelines.erasure.decisions import Correction, correct, extend
 from compliance_pipelines.erasure.errors import ErasureError, InvalidCertificateError
 from compliance_pipelines.erasure.record import NewRequest, record_request
 from compliance_pipelines.erasure.runner import run_request
@@ -73,6 +74,25 @@ def test_it_is_proven_by_the_public_key_alone(services: Services, certificate: d
     assert proven.statement == certificate["statement"]
     assert proven.record.entry["user_id"] == ALICE
     assert json.loads(proven.record.entry["metadata"])["deletion_count"] == 2
+
+
+def test_a_request_of_several_ids_that_was_extended_corrected_and_interrupted_is_certified(services: Services) -> None:
+    shelf = Shelf().put("a", "b")
+    shelf.fails, shelf.fails_after = OSError(), 1
+    case, _ = record_request(services, NewRequest("user:alcie", "asked", "support", aliases=("alice-2019",)))
+    record_request(services, NewRequest("user:alcie", "asked again", "support"))
+    extend(services, case.request.id, by="dpo", reason="many systems")
+    correct(services, case.request.id, Correction(subject=ALICE), by="dpo", reason="mistyped")
+    run_request(services, [shelf], case.request.id)
+    shelf.fails = None
+    run_request(services, [shelf], case.request.id)
+    seal_all(services)
+    document = json.loads(json.dumps(certificate_of(services, case.request.id)))
+    statement = verify_certificate(document, services.verifier_key).statement
+    assert statement["request"]["identifiers"] == [ALICE, "alice-2019"]
+    assert [each["kind"] for each in statement["decisions"]] == ["asked_again", "extended", "corrected"]
+    assert (statement["deletion_count"], statement["gone"][0]["count"]) == (1, 1)
+    assert "alcie" not in json.dumps(document)
 
 
 def test_another_key_proves_nothing(certificate: dict[str, Any]) -> None:
