@@ -31,6 +31,7 @@ from compliance_pipelines.erasure.preview import preview
 from compliance_pipelines.erasure.record import GIVEN, NewRequest, all_cases, load, record_request
 from compliance_pipelines.erasure.replay import plan_replay, request_replays
 from compliance_pipelines.erasure.runner import run_due, run_request
+from compliance_pipelines.erasure.unseen import shown_text
 from compliance_pipelines.errors import ComplianceError
 from compliance_pipelines.pseudonyms import subjects_from_settings
 from compliance_pipelines.services import Services, open_services
@@ -256,7 +257,8 @@ def replay(since: datetime, requested_by: str, candidates: Path | None, *, yes: 
         plan = plan_replay(services, since, candidates=_lines(candidates))
         for each in plan.people:
             known = f"request {each.request_id}" if each.request_id is not None else "audit log alone"
-            click.echo(f"{each.user_id}, erased {each.erased_at:%Y-%m-%d %H:%M} UTC ({known}, {each.log_entry_id})")
+            names = ", ".join(map(shown_text, (each.user_id, *each.aliases)))
+            click.echo(f"{names}, erased {each.erased_at:%Y-%m-%d %H:%M} UTC ({known}, {each.log_entry_id})")
         if not plan.people:
             click.echo("nobody was erased since then")
         elif not yes:

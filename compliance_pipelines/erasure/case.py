@@ -239,6 +239,13 @@ class Case:
         return self.identifiers.subject
 
     @property
+    def ids_ever_meant(self) -> tuple[str, ...]:
+        """The person's ids, then those that a correction took away, which no entry may have in clear either."""
+        now = self.identifiers.all
+        removed = {user_id for event in self.events for user_id in event.detail.get("removed", ())}
+        return (*now, *sorted(removed - set(now)))
+
+    @property
     def extension(self) -> Event | None:
         """The extension of its deadline, if there was one."""
         return next((event for event in self.events if event.kind is EventKind.EXTENDED), None)

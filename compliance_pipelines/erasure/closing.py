@@ -156,10 +156,9 @@ def _decisions(case: Case) -> list[dict[str, Any]]:
 def _without_mistaken_ids(case: Case, text: str) -> str:
     """A text without ids that a correction took away, as they may be another person's."""
     right = set(case.identifiers.all)
-    meant = {user_id for event in case.events for user_id in event.detail.get("removed", ())}
-    if not meant - right:
+    if len(case.ids_ever_meant) == len(right):
         return text
-    longest_first = sorted(meant | right, key=len, reverse=True)
+    longest_first = sorted(case.ids_ever_meant, key=len, reverse=True)
     pattern = re.compile("|".join(map(re.escape, longest_first)))
     return pattern.sub(lambda found: found[0] if found[0] in right else "(a mistaken id)", text)
 
@@ -358,14 +357,14 @@ def _deletion_record(  # noqa: PLR0913 - what the requirement says the record ha
 ) -> UndatedEntry:
     """As AuditLog.record_deletion_within makes it, with the request's number, which the requirement does not forbid."""
     subjects = subjects_from_settings(services.settings)
-    request, user_ids = case.request, case.identifiers.all
+    request, user_ids = case.request, case.ids_ever_meant
     entry = undated_deletion_entry(
         user_id=subjects.name(case.user_id),
         deleted_data_types=sorted(data_type for data_type, count in deleted.items() if count),
         deletion_count=deleted.total(),
         success=success,
         errors=[subjects.scrub(error, *user_ids) for error in errors],
-        reason=subjects.scrub(request.reason, *user_ids),
+        reason=subjects.scrub(_without_mistaken_ids(case, request.reason), *user_ids),
     )
     return dataclasses.replace(entry, metadata={**_members(entry.metadata), "request_id": request.id, **more})
 

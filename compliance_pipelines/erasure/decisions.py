@@ -201,7 +201,7 @@ def correct(services: Services, request_id: int, correction: Correction, *, by: 
             # The records of one who is still meant are this request's as before.
             before.pop(DELETION_RECORDS, None)
         named = {"was": was.subject, "removed_ids": len(removed), **before}
-        append_entry(services, connection, corrected, CORRECT, {**said, **named}, also_hidden=was.all)
+        append_entry(services, connection, corrected, CORRECT, {**said, **named})
     return corrected
 
 

@@ -97,14 +97,18 @@ class Likeness:
 
 def _looks(user_id: str) -> set[str]:
     """What an id looks like, with case and without: I looks like l, and i does not."""
-    text = user_id if user_id.isascii() else unicodedata.normalize("NFKC", user_id)
-    text = "".join(character for character in text if not _is_unseen(character))
+    text = user_id
+    if not (user_id.isascii() and user_id.isprintable()):
+        normal = unicodedata.normalize("NFKC", user_id)
+        text = "".join(character for character in normal if not _is_unseen(character))
     return {_skeleton(text), _skeleton(text.casefold())}
 
 
 def _skeleton(text: str) -> str:
-    # Once more, as what stands for a character may be written otherwise, too.
-    seen = unicodedata.normalize("NFKC", text.translate(_PROTOTYPES)).translate(_PROTOTYPES)
+    seen = text.translate(_PROTOTYPES)
+    if not seen.isascii():
+        # Once more, as what stands for a character may be written otherwise, too.
+        seen = unicodedata.normalize("NFKC", seen).translate(_PROTOTYPES)
     return " ".join(seen.split()).strip(_AT_THE_ENDS)
 
 

@@ -236,14 +236,12 @@ def _audit_request(services: Services, connection: sqlalchemy.Connection, case: 
     )
 
 
-def append_entry(  # noqa: PLR0913 - what an entry says
+def append_entry(
     services: Services,
     connection: sqlalchemy.Connection,
     case: Case,
     action: str,
     said: Mapping[str, Any],
-    *,
-    also_hidden: Collection[str] = (),
 ) -> AuditEntry:
     """Append the audit entry of something that was decided about a request; the caller commits.
 
@@ -252,11 +250,10 @@ def append_entry(  # noqa: PLR0913 - what an entry says
         connection: in the transaction of the decision.
         case: the request, as it is with the decision.
         action: such as `erasure.request`.
-        said: the particulars. Where entries carry pseudonyms, ids of the person are replaced in their texts.
-        also_hidden: further ids that are replaced, too.
+        said: the particulars. Where entries carry pseudonyms, ids that are or were meant are replaced in their texts.
     """
     subjects = subjects_from_settings(services.settings)
-    hidden = (*case.identifiers.all, *also_hidden)
+    hidden = case.ids_ever_meant
     metadata: dict[str, Any] = {
         "user_id": subjects.name(case.user_id),
         **{name: subjects.scrub(value, *hidden) if isinstance(value, str) else value for name, value in said.items()},

@@ -90,7 +90,7 @@ def erasure(services: ResourceParam[Services]) -> MaterializeResult[None]:
     if failed := [case.request.id for case in done if case.state is State.PARTIAL]:
         named = ", ".join(map(str, failed))
         raise Failure(
-            description=f"erasure requests {named} stay open because a target failed; they are tried again: see "
+            description=f"erasure requests {named} stay open, and their record says why; they are tried again: see "
             "`compliance erase show`",
             metadata=metadata,
             allow_retries=False,

@@ -306,9 +306,11 @@ def test_a_refusal_after_the_month_says_so(services: Services, clock: MovableClo
 def test_a_mistyped_subject_is_corrected_and_everybody_asked_anew(services: Services) -> None:
     one, two = Shelf("one").put("typo's"), Shelf("two")
     two.fails_to_look = OSError()
-    case = run_request(services, [one, two], ask(services, TYPO).request.id)
+    asked, _ = record_request(services, NewRequest(TYPO, f"{TYPO} asked", "support"))
+    case = run_request(services, [one, two], asked.request.id)
     (wrong,) = entries(services, "account_deletion")
-    corrected = correct(services, case.request.id, Correction(subject=ALICE), **WHO)
+    who = {"by": "dpo", "reason": f"{TYPO} should read {ALICE}"}
+    corrected = correct(services, case.request.id, Correction(subject=ALICE), **who)
     assert (corrected.user_id, corrected.request.user_id) == (ALICE, TYPO)
     assert (corrected.state, corrected.deleted().total()) == (State.OPEN, 0)
     assert corrected.due_at is not None
@@ -328,7 +330,9 @@ def test_a_mistyped_subject_is_corrected_and_everybody_asked_anew(services: Serv
     assert (statement["request"]["user_id"], statement["deletion_count"]) == (ALICE, 1)
     (decision,) = statement["decisions"]
     assert (decision["kind"], decision["deleted"]) == ("corrected", {"things": 1})
+    assert decision["reason"] == f"(a mistaken id) should read {ALICE}"
     assert TYPO not in json.dumps(statement)
+    assert TYPO not in json.dumps(record)
     # The typo's data is brought back by a restore, and stays.
     assert [each.user_id for each in plan_replay(services, LONG_AGO).people] == [ALICE]
 
@@ -425,7 +429,7 @@ def test_with_pseudonyms_no_entry_of_a_decision_names_anybody(pseudonymous: Serv
     case = ask(pseudonymous, TYPO)
     who = {"by": "dpo", "reason": f"{TYPO} should read {ALICE}"}
     correct(pseudonymous, case.request.id, Correction(subject=ALICE), **who)
-    refuse(pseudonymous, case.request.id, by="dpo", reason=f"{ALICE} asks every day")
+    refuse(pseudonymous, case.request.id, by="dpo", reason=f"{ALICE} asks every day, once as {TYPO}")
     with pseudonymous.engine.connect() as connection:
         written = str(connection.execute(text("SELECT metadata FROM audit_logs WHERE action LIKE 'erasure.%'")).all())
     assert "hmac-sha256:" in written

@@ -270,6 +270,14 @@ def test_an_id_that_other_people_have_too_waits_for_a_human(services: Services, 
     assert (closed.state, set(shelf.things)) == (State.CLOSED, {f"{MAIL} of both"})
 
 
+def test_an_alias_that_is_the_id_of_somebody_else_waits_for_a_human(services: Services, accounts: Application) -> None:
+    accounts.execute("UPDATE accounts SET email = :bob WHERE id = :alice", bob=BOB, alice=ALICE)
+    shelf = OfEach().put(f"{BOB} 1")
+    case = run_request(with_table(services, accounts), [shelf], ask(services).request.id)
+    assert "stands in rows of other people, too" in case.events[-2].detail["error"]
+    assert set(shelf.things) == {f"{BOB} 1"}
+
+
 def test_ids_that_a_table_gave_for_a_mistyped_subject_go_with_it(services: Services, accounts: Application) -> None:
     services = with_table(services, accounts)
     shelf = Shelf(fails_to_look=OSError())
