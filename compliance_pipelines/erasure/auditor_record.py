@@ -31,7 +31,7 @@ from compliance_pipelines.ledger.proof_document import ProvenEntry, verify_proof
 from compliance_pipelines.ledger.proofs import prove
 
 if TYPE_CHECKING:
-    from compliance_pipelines.erasure.case import Closure
+    from compliance_pipelines.erasure.record import Closure
     from compliance_pipelines.ledger.checkpoint import VerifierKey
     from compliance_pipelines.services import Services
 
@@ -60,6 +60,11 @@ def record_of(services: Services, request_id: int) -> dict[str, Any]:
         EntryDiffersError: the stored entries are not those that were sealed.
     """
     closure = closure_of(services, request_id)
+    if closure.result in NOT_CARRIED_OUT:
+        raise ErasureError(
+            f"erasure request {request_id} is {closure.result}, so that there is no erasure on record; `compliance "
+            f"prove {closure.log_entry_id}` proves the decision, and the certificate tells the person of it"
+        )
     proof = proof_of(services, closure, closure.log_entry_id)
     return {
         "format": FORMAT,
@@ -78,7 +83,7 @@ def closure_of(services: Services, request_id: int) -> Closure:
 
     Raises:
         RequestNotFoundError: there is no request of this number.
-        ErasureError: it is not closed, or was not carried out.
+        ErasureError: it is not closed.
     """
     with services.engine.connect() as connection:
         case = load(connection, request_id)
@@ -86,11 +91,6 @@ def closure_of(services: Services, request_id: int) -> Closure:
         raise ErasureError(
             f"erasure request {request_id} is {case.state.value}: there is a certificate when it is closed; see "
             f"`compliance erase show {request_id}`"
-        )
-    if case.state in NOT_CARRIED_OUT:
-        raise ErasureError(
-            f"erasure request {request_id} is {case.state.value}, so that there is no erasure to certify; "
-            f"`compliance prove {case.closure.log_entry_id}` proves the decision"
         )
     return case.closure
 

@@ -80,7 +80,7 @@ def statement_hash(statement: str) -> str:
 def statement_of(case: Case, *, subject: str) -> dict[str, Any]:
     """Everything that is said about a request when it ends: what was asked, decided, deleted, kept, looked at again.
 
-    It goes to the person. Another person's id that was meant by mistake is not in it; erasure_events has it.
+    Another person's id that was meant by mistake is not in it; erasure_events has it.
 
     Args:
         case: with everything that happened.
@@ -156,9 +156,10 @@ def _decisions(case: Case) -> list[dict[str, Any]]:
 def _without_mistaken_ids(case: Case, text: str) -> str:
     """A text without ids that a correction took away, as they may be another person's."""
     right = set(case.identifiers.all)
-    if len(case.ids_ever_meant) == len(right):
+    meant = {user_id for event in case.events for user_id in event.detail.get("removed", ())}
+    if not meant - right:
         return text
-    longest_first = sorted(case.ids_ever_meant, key=len, reverse=True)
+    longest_first = sorted(meant | right, key=len, reverse=True)
     pattern = re.compile("|".join(map(re.escape, longest_first)))
     return pattern.sub(lambda found: found[0] if found[0] in right else "(a mistaken id)", text)
 
@@ -252,9 +253,7 @@ def close(services: Services, connection: sqlalchemy.Connection, case: Case) -> 
     Returns:
         The deletion record.
     """
-    subject = subjects_from_settings(services.settings).name(case.user_id)
-    said = with_certificate(statement_of(case, subject=subject), services.settings)
-    statement = canonical_json(said)
+    statement = _statement(services, case)
     result = result_of(case)
     entry = _deletion_record(
         services,
@@ -267,9 +266,7 @@ def close(services: Services, connection: sqlalchemy.Connection, case: Case) -> 
         more={"statement_sha256": statement_hash(statement), **_gone(case.gone())},
     )
     appended = _append(services, connection, entry)
-    told = statement_hash(canonical_json(said[MEMBER]["statement"]))
-    _audit_log(services).append_within(connection, certificate_entry(said, appended, sha256=told))
-    _insert_closure(connection, case, result, appended, statement)
+    _insert_closure(services, connection, case, appended, statement)
     return appended
 
 
@@ -288,13 +285,13 @@ def close_undone(
     statement = _statement(services, case)
     bound = {**said, "statement_sha256": statement_hash(statement)}
     appended = append_entry(services, connection, case, action, bound)
-    _insert_closure(connection, case, result_of(case), appended, statement)
+    _insert_closure(services, connection, case, appended, statement)
     return appended
 
 
 def _statement(services: Services, case: Case) -> str:
     subject = subjects_from_settings(services.settings).name(case.user_id)
-    return canonical_json(statement_of(case, subject=subject))
+    return canonical_json(with_certificate(statement_of(case, subject=subject), services.settings))
 
 
 def _gone(gone: Counter[str]) -> dict[str, Any]:
@@ -302,13 +299,17 @@ def _gone(gone: Counter[str]) -> dict[str, Any]:
 
 
 def _insert_closure(
-    connection: sqlalchemy.Connection, case: Case, result: str, entry: AuditEntry, statement: str
+    services: Services, connection: sqlalchemy.Connection, case: Case, entry: AuditEntry, statement: str
 ) -> None:
+    said = json.loads(statement)
+    told = statement_hash(canonical_json(said[MEMBER]["statement"]))
+    bound = certificate_entry(said, entry, sha256=told)
+    _audit_log(services).append_within(connection, bound)
     connection.execute(
         sql.INSERT_CLOSURE,
         {
             "request_id": case.request.id,
-            "result": result,
+            "result": result_of(case),
             "log_entry_id": entry.log_entry_id,
             "entry_timestamp": entry.timestamp,
             "statement": statement,
@@ -357,14 +358,14 @@ def _deletion_record(  # noqa: PLR0913 - what the requirement says the record ha
 ) -> UndatedEntry:
     """As AuditLog.record_deletion_within makes it, with the request's number, which the requirement does not forbid."""
     subjects = subjects_from_settings(services.settings)
-    request, user_ids = case.request, case.ids_ever_meant
+    request, user_ids = case.request, case.identifiers.all
     entry = undated_deletion_entry(
         user_id=subjects.name(case.user_id),
         deleted_data_types=sorted(data_type for data_type, count in deleted.items() if count),
         deletion_count=deleted.total(),
         success=success,
         errors=[subjects.scrub(error, *user_ids) for error in errors],
-        reason=subjects.scrub(_without_mistaken_ids(case, request.reason), *user_ids),
+        reason=subjects.scrub(request.reason, *user_ids),
     )
     return dataclasses.replace(entry, metadata={**_members(entry.metadata), "request_id": request.id, **more})
 

@@ -63,4 +63,5 @@ class Kinds:
 
 
 def _what_becomes(rule: TableRule) -> str:
-    return UNLINKED if rule.user_column in rule.values else REDUCED
+    # A pseudonym names the person to whoever has the key.
+    return UNLINKED if rule.user_column in rule.values and not rule.needs_pseudonyms else REDUCED

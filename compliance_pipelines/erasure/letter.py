@@ -52,6 +52,7 @@ class _Letter:
         self._statement = certificate["statement"]
         self._sender = certificate["sender"]
         self._words = LANGUAGES[certificate["language"]]
+        self._undone = self._statement["outcome"] in NOT_CARRIED_OUT
 
     def document(self) -> Document:
         words, certificate = self._words, self._certificate
@@ -69,7 +70,7 @@ class _Letter:
         )
         return Document(
             language=words.code,
-            title=words.title,
+            title=words.title_undone if self._undone else words.title,
             subtitle=words.subtitle,
             sender=controller,
             facts=(
@@ -134,7 +135,7 @@ class _Letter:
         if self._statement["deleted"]:
             return self._section("deleted", self._table(self._statement["deleted"]))
         # What the result says need not be said twice, and what had gone comes next.
-        told = self._statement["outcome"] in NOT_CARRIED_OUT or self._statement["gone"]
+        told = self._undone or self._statement["gone"]
         return self._section("deleted", None if told else Paragraph(self._words.nothing_deleted))
 
     def _gone(self) -> Section:
@@ -169,6 +170,9 @@ class _Letter:
 
     def _kept(self) -> Section:
         words = self._words
+        if self._undone:
+            # Nothing is kept for these reasons in particular: all of it stays.
+            return self._section("kept")
         return self._section(
             "kept",
             *(
@@ -188,10 +192,10 @@ class _Letter:
         return Item(title, (Values(rows),))
 
     def _scope(self) -> Section:
-        note = self._sender["note"]
-        return self._section(
-            "scope", Paragraph(self._words.scope), *(Paragraph(line) for line in _lines(note or "") if line)
-        )
+        if self._undone:
+            return self._section("scope")
+        note = self._sender["note"] or ""
+        return self._section("scope", Paragraph(self._words.scope), *(Paragraph(line) for line in _lines(note) if line))
 
     def _rights(self) -> Section:
         words, authority = self._words, self._sender["authority"]

@@ -31,6 +31,7 @@ GERMAN: Final = Language(
     period="{first} bis {last}",
     page_of="Seite {page} von {pages}",
     title="Bescheinigung über die Löschung",
+    title_undone="Antwort auf Ihren Antrag auf Löschung",
     subtitle="Unsere Antwort auf Ihren Antrag nach Artikel 17 der Datenschutz-Grundverordnung (DSGVO)",
     reference="Löschantrag {number}",
     headings=Headings(

@@ -31,6 +31,7 @@ ENGLISH: Final = Language(
     period="{first} to {last}",
     page_of="Page {page} of {pages}",
     title="Certificate of erasure",
+    title_undone="Answer to your request for erasure",
     subtitle="Our answer to your request under Article 17 of the General Data Protection Regulation (GDPR)",
     reference="Erasure request {number}",
     headings=Headings(

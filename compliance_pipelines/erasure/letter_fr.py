@@ -31,6 +31,7 @@ FRENCH: Final = Language(
     period="du {first} au {last}",
     page_of="Page {page} sur {pages}",
     title="Attestation d’effacement",
+    title_undone="Réponse à votre demande d’effacement",
     subtitle="Notre réponse à votre demande au titre de l’article 17 du règlement général sur la protection des "
     "données (RGPD)",
     reference="Demande d’effacement n° {number}",

@@ -70,6 +70,7 @@ class Language:
         thousands: what separates them.
         period: with `{first}` and `{last}`, which are dates.
         page_of: with `{page}` and `{pages}`.
+        title_undone: where the request is not carried out.
         outcomes: by code, and by code and `_nothing` where nothing was there to be deleted.
         kinds: of data, by code.
         unlinked: a kind whose rows stay and name nobody; with `{kind}`.
@@ -88,6 +89,7 @@ class Language:
     period: str
     page_of: str
     title: str
+    title_undone: str
     subtitle: str
     reference: str
     headings: Headings

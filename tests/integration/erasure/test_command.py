@@ -88,13 +88,18 @@ def test_a_request_is_recorded_listed_shown_run_and_certified(
         assert isinstance(erase(command, "1", "-o", str(tmp_path / "no" / "a.json")).exception, ComplianceError)
 
 
-def test_the_certificate_is_written_in_the_language_and_to_the_addressee_that_are_asked_for(
-    erase: Erase, services: Services, application: Application, tmp_path: Path
-) -> None:
+@pytest.fixture
+def erased(erase: Erase, services: Services, application: Application) -> None:
+    """Request 1 is closed and sealed."""
     application.meet(ALICE)
     erase("request", ALICE, "--requested-by", "support")
     erase("run")
     seal_all(services)
+
+
+def test_the_certificate_is_written_in_the_language_and_to_the_addressee_that_are_asked_for(
+    erase: Erase, erased: None, tmp_path: Path
+) -> None:
     page = tmp_path / "a.html"
     addressee = ("--addressee", "Алиса", "--addressee", "1 Way")
     result = erase("certificate", "1", "-o", str(page), "--language", "de", *addressee)
@@ -113,12 +118,8 @@ def test_the_certificate_is_written_in_the_language_and_to_the_addressee_that_ar
 
 
 def test_a_certificate_nobody_signs_is_refused_before_anything_is_done(
-    erase: Erase, services: Services, application: Application, tmp_path: Path
+    erase: Erase, erased: None, tmp_path: Path
 ) -> None:
-    application.meet(ALICE)
-    erase("request", ALICE, "--requested-by", "support")
-    erase("run")
-    seal_all(services)
     erase.environment["GDPR_CONTROLLER"] = " "
     for name in ("a.html", "a.pdf"):
         assert "GDPR_CONTROLLER not set" in str(erase("certificate", "1", "-o", str(tmp_path / name)).exception)

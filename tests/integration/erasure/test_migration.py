@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import sqlalchemy
 
-BEFORE_DECISIONS: Final = "0006"
+BEFORE_DECISIONS: Final = "0008"
 REQUEST: Final = text(
     "INSERT INTO erasure_requests (user_id, reason, requested_by, received_at, deadline)"
     " VALUES ('u', 'asked', 'support', now(), current_date + 30)"

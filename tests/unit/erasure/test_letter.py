@@ -159,7 +159,9 @@ def test_a_request_that_is_refused_or_withdrawn_is_told_with_the_reason() -> Non
         assert LANGUAGES["en"].outcomes[outcome] in text
         assert "the tenth this week" in text
         assert LANGUAGES["en"].complaint in text
-        assert LANGUAGES["en"].nothing_deleted not in text
+        assert LANGUAGES["en"].title_undone in text
+        for claim in (LANGUAGES["en"].title, LANGUAGES["en"].nothing_deleted, LANGUAGES["en"].scope):
+            assert claim not in text
         assert "dpo" not in text
 
 
