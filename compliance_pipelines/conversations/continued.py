@@ -1,31 +1,46 @@
 """Whether what is found under a conversation that was set aside goes on with it, or is another that was begun anew.
 
-Here: the judgement, on the documents. Not here: finding them (survey.py), what follows (purge.py).
+Here: the judgement, on the documents. Not here: finding them (survey.py, watching.py), what follows (purge.py).
 
 A graph that had read the conversation writes checkpoints that name one of its checkpoints as their parent, or writes to
-one of them. One that found nothing begins with a checkpoint of the root namespace that has no parent. Whatever cannot
-be told counts as going on: then nothing is lost.
+one of them. One that found nothing begins with a checkpoint of the root namespace that has no parent. A shallow saver
+names no parent; its checkpoint holds the whole state, unless that lies in blobs.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Final
 
-from compliance_pipelines.conversations.documents import WRITE_FIELDS
 from compliance_pipelines.conversations.errors import redis_errors
-from compliance_pipelines.conversations.keys import EMPTY_ID, EMPTY_NAMESPACE, KeyKind
+from compliance_pipelines.conversations.keys import EMPTY_ID, EMPTY_NAMESPACE, SHALLOW, KeyKind, decode
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from compliance_pipelines.conversations.freezing import FrozenThread
+    from compliance_pipelines.conversations.keys import KeyLayout
     from compliance_pipelines.conversations.store import CheckpointStore
 
-_FIELDS: Final = "$['checkpoint_ns','checkpoint_id','parent_checkpoint_id']"
-_FIELD_COUNT: Final = 3
+_FIELDS: Final = ("$.checkpoint_ns", "$.checkpoint_id", "$.parent_checkpoint_id")
+_WRITE_FIELD: Final = "$.checkpoint_id"
 _CHECKPOINTS: Final = frozenset({KeyKind.CHECKPOINT, KeyKind.SHALLOW_CHECKPOINT})
+_DOCUMENTS: Final = _CHECKPOINTS | {KeyKind.WRITE}
+_OF_ONE_CHECKPOINT: Final = frozenset({KeyKind.CHECKPOINT, KeyKind.WRITE, KeyKind.WRITE_REGISTRY})
+_OF_SHALLOW: Final = b":" + SHALLOW
 _NO_PARENT: Final = frozenset({"", EMPTY_ID, None})
+# A conversation that goes on has written no more than a few checkpoints before anybody looks.
+_MOST_PARENTS: Final = 50
+
+
+class Sequel(Enum):
+    """What the documents under the name of a conversation that was set aside are."""
+
+    CONTINUED = auto()
+    BEGUN_ANEW = auto()
+    UNTOLD = auto()
 
 
 @dataclass(frozen=True)
@@ -33,55 +48,102 @@ class Returned:
     """A conversation that was set aside, and what is found under its name now.
 
     Attributes:
-        names: of the keys that are there now.
-        checkpoint_ids: of the checkpoints that were set aside.
+        frozen: as it was set aside.
+        names: of the keys that are there now, or of some.
     """
 
+    frozen: FrozenThread
     names: Mapping[bytes, KeyKind]
-    checkpoint_ids: frozenset[str]
 
 
-def begun_anew(store: CheckpointStore, conversations: Sequence[Returned]) -> list[bool]:
-    """For each conversation whether the keys that are there now are those of another one, begun from nothing.
+def sequels(store: CheckpointStore, layout: KeyLayout, conversations: Sequence[Returned]) -> list[Sequel]:
+    """For each conversation whether somebody goes on with it.
 
     Raises:
         TransientError: Redis does not answer.
         ConversationError: Redis refuses.
     """
-    wanted = [
-        (at, key, kind)
-        for at, conversation in enumerate(conversations)
-        for key, kind in conversation.names.items()
-        if kind in _CHECKPOINTS or kind is KeyKind.WRITE
-    ]
-    paths = [_FIELDS if kind in _CHECKPOINTS else WRITE_FIELDS for _, _, kind in wanted]
     with redis_errors("the look at conversations that came back"):
-        answers = store.each(("JSON.GET", key, path) for (_, key, _), path in zip(wanted, paths, strict=True))
-    documents: list[list[tuple[KeyKind, list[Any]]]] = [[] for _ in conversations]
-    for (at, _, kind), answer in zip(wanted, answers, strict=True):
-        if answer is not None:
-            documents[at].append((kind, _values(answer)))
-    return [
-        _is_another(found, conversation.checkpoint_ids)
-        for found, conversation in zip(documents, conversations, strict=True)
-    ]
+        judges = [_Judge(layout, conversation) for conversation in conversations]
+        for _ in range(_MOST_PARENTS):
+            wanted = [(judge, *each) for judge in judges for each in judge.wanted()]
+            if not wanted:
+                break
+            answers = store.each(
+                ("JSON.GET", key, *([_WRITE_FIELD] if kind is KeyKind.WRITE else _FIELDS)) for _, key, kind in wanted
+            )
+            for (judge, key, kind), answer in zip(wanted, answers, strict=True):
+                if kind is KeyKind.WRITE:
+                    judge.take_write(_values(answer))
+                else:
+                    judge.take_checkpoint(key, kind, _fields(answer))
+    return [judge.sequel() for judge in judges]
 
 
 def _values(answer: object) -> list[Any]:
-    try:
-        values = json.loads(answer) if isinstance(answer, bytes) else answer
-    except ValueError:
-        return []
+    values = _parsed(answer)
     return values if isinstance(values, list) else []
 
 
-def _is_another(documents: Sequence[tuple[KeyKind, list[Any]]], checkpoint_ids: frozenset[str]) -> bool:
-    if any(len(values) != _FIELD_COUNT for _, values in documents):
-        return False
-    # Of a checkpoint its parent, of a write the checkpoint that it is to.
-    led_to = {values[2] for _, values in documents}
-    begins = any(
-        kind in _CHECKPOINTS and values[0] in {"", EMPTY_NAMESPACE} and values[2] in _NO_PARENT
-        for kind, values in documents
-    )
-    return begins and not checkpoint_ids.intersection(each for each in led_to if isinstance(each, str))
+def _fields(answer: object) -> list[Any]:
+    """Namespace, id and parent of a checkpoint, None for one that is missing."""
+    values = _parsed(answer)
+    if not isinstance(values, dict):
+        return []
+    return [values[path][0] if values.get(path) else None for path in _FIELDS]
+
+
+def _parsed(answer: object) -> object:
+    try:
+        return json.loads(answer) if isinstance(answer, bytes) else answer
+    except ValueError:
+        return None
+
+
+class _Judge:
+    """One conversation, its documents, and the parents that they lead to."""
+
+    def __init__(self, layout: KeyLayout, conversation: Returned) -> None:
+        self._layout = layout
+        kinds = conversation.frozen.names(layout)
+        # A name that ends with an id that was set aside is nobody else's.
+        own = {key for key, kind in kinds.items() if kind in _OF_ONE_CHECKPOINT and not key.endswith(_OF_SHALLOW)}
+        self._ids = conversation.frozen.checkpoint_ids(layout)
+        self._has_blobs = KeyKind.BLOB in kinds.values()
+        # A shallow checkpoint's name looks like any other's.
+        found = {key: kinds.get(key, kind) for key, kind in conversation.names.items()}
+        self._waiting = {key: kind for key, kind in found.items() if kind in _DOCUMENTS}
+        self._seen = set(self._waiting)
+        self._begins = False
+        self._continues = not own.isdisjoint(found)
+
+    def wanted(self) -> Iterable[tuple[bytes, KeyKind]]:
+        """What is to be read next."""
+        waiting, self._waiting = self._waiting, {}
+        return [] if self._continues else waiting.items()
+
+    def take_write(self, ids: list[Any]) -> None:
+        """Take which checkpoint a write is to."""
+        self._continues |= not self._ids.isdisjoint(each for each in ids if isinstance(each, str))
+
+    def take_checkpoint(self, key: bytes, kind: KeyKind, fields: list[Any]) -> None:
+        """Take what a checkpoint says."""
+        if not fields or not isinstance(fields[1], str):
+            return
+        namespace, checkpoint_id, parent = fields
+        self._continues |= parent in self._ids
+        if parent in _NO_PARENT:
+            is_shallow = kind is KeyKind.SHALLOW_CHECKPOINT
+            self._begins |= namespace in {"", EMPTY_NAMESPACE}
+            self._continues |= is_shallow and self._has_blobs
+        elif isinstance(parent, str) and decode(key).endswith(checkpoint_id):
+            before = key[: len(key) - len(checkpoint_id.encode())] + parent.encode()
+            if before not in self._seen:
+                self._seen.add(before)
+                self._waiting[before] = KeyKind.CHECKPOINT
+
+    def sequel(self) -> Sequel:
+        """What it is."""
+        if self._continues:
+            return Sequel.CONTINUED
+        return Sequel.BEGUN_ANEW if self._begins else Sequel.UNTOLD

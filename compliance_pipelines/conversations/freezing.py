@@ -54,6 +54,7 @@ class FrozenThread:
         closed_thread: the thread's name, where it has closed heads: none may have joined these either.
         latest: names of the latest checkpoints: as long as they exist on a cluster, nothing was removed.
         key_count: how many keys there are, about.
+        shallow_ids: of its shallow checkpoints.
     """
 
     keys: tuple[tuple[KeyKind, bytes], ...]
@@ -63,6 +64,7 @@ class FrozenThread:
     closed_thread: bytes | None = None
     latest: tuple[bytes, ...] = ()
     key_count: int = 0
+    shallow_ids: tuple[str, ...] = ()
 
     def names(self, layout: KeyLayout) -> dict[bytes, KeyKind]:
         """Every name that goes, once."""
@@ -71,10 +73,14 @@ class FrozenThread:
             named.update((key, kind) for kind, key in packed_keys(layout, head, packed))
         return named
 
+    def blobs(self, layout: KeyLayout) -> frozenset[bytes]:
+        """The names of its blobs."""
+        return frozenset(key for key, kind in self.names(layout).items() if kind is KeyKind.BLOB)
+
     def checkpoint_ids(self, layout: KeyLayout) -> frozenset[str]:
-        """The ids of its checkpoints, as their names end."""
+        """The ids of its checkpoints, as their names end, or as a shallow one says."""
         names = (key for key, kind in self.names(layout).items() if kind is KeyKind.CHECKPOINT)
-        return frozenset(decode(name.rpartition(b":")[2]) for name in names)
+        return frozenset([*(decode(name.rpartition(b":")[2]) for name in names), *self.shallow_ids])
 
 
 class _Place(NamedTuple):
@@ -263,6 +269,7 @@ class _View:
             encode(self._thread.thread_id) if closed else None,
             tuple(place.key for place, seen in found if place.role == "checkpoint" and seen.state != ABSENT),
             self._thread.key_count,
+            tuple(head.shallow_id for head in heads if head.shallow_id),
         )
 
 
@@ -302,6 +309,7 @@ def pack(frozen: FrozenThread, about: dict[str, Any]) -> bytes:
         "closed_thread": None if frozen.closed_thread is None else _text(frozen.closed_thread),
         "latest": [_text(key) for key in frozen.latest],
         "keys": frozen.key_count,
+        "shallow_ids": frozen.shallow_ids,
     }
     text = json.dumps(header).encode()
     return b"".join([_LENGTH.pack(len(text)), text, *(packed for _, packed in frozen.heads)])
@@ -328,6 +336,7 @@ def unpack(content: bytes) -> tuple[FrozenThread, dict[str, Any]]:
         None if header.get("closed_thread") is None else _name(header["closed_thread"]),
         tuple(_name(key) for key in header["latest"]),
         header["keys"],
+        tuple(header.get("shallow_ids", ())),
     )
     return frozen, header
 

@@ -24,7 +24,7 @@ from compliance_pipelines.audit_log.system_entries import system_entry
 from compliance_pipelines.clock import utc_day
 from compliance_pipelines.conversations import record
 from compliance_pipelines.conversations.cluster_removal import ClusterRemover
-from compliance_pipelines.conversations.continued import Returned, begun_anew
+from compliance_pipelines.conversations.continued import Returned, Sequel, sequels
 from compliance_pipelines.conversations.documents import microseconds, moment_of
 from compliance_pipelines.conversations.environment import check_environment, redis_time
 from compliance_pipelines.conversations.errors import ConversationError
@@ -562,14 +562,20 @@ class Retention:
 
     def _judge(self, items: Sequence[WorkItem], survey: Survey, *, when_nothing: Ending) -> dict[int, Ending]:
         """How items end for what a survey found of them."""
-        found = [(item, survey.threads[item.thread_id]) for item in items if item.thread_id in survey.threads]
-        anew = begun_anew(
-            self.store,
-            [Returned(thread.keys(self.layout), item.frozen.checkpoint_ids(self.layout)) for item, thread in found],
-        )
+        found = []
+        for item in items:
+            thread = None if item.thread_id is None else survey.threads.get(item.thread_id)
+            names = {} if thread is None else thread.keys(self.layout)
+            # Its own blobs were left where they are.
+            blobs = item.frozen.blobs(self.layout) if names else ()
+            new = {key: kind for key, kind in names.items() if key not in blobs}
+            if new:
+                found.append((item, Returned(item.frozen, new)))
         endings = dict.fromkeys((item.number for item in items), when_nothing)
-        for (item, _), is_another in zip(found, anew, strict=True):
-            endings[item.number] = Ending.REMOVE_WHATEVER_CAME if is_another else Ending.PUT_BACK
+        judged = sequels(self.store, self.layout, [returned for _, returned in found])
+        for (item, _), sequel in zip(found, judged, strict=True):
+            # What cannot be told is put back: then nothing is lost.
+            endings[item.number] = Ending.REMOVE_WHATEVER_CAME if sequel is Sequel.BEGUN_ANEW else Ending.PUT_BACK
         return endings
 
     def _remove_from_cluster(self, purge: OpenPurge) -> None:
@@ -618,10 +624,18 @@ class Retention:
             given_up: why the plan was given up; None where it was carried out.
         """
         with self.services.engine.begin() as connection:
-            resurrected = 0
+            resurrected = orphan_keys = 0
             if survey is not None:
                 removed = record.deleted_threads(connection, purge.id)
-                resurrected = sum(thread_id in survey.threads for thread_id in removed)
+                # Blobs of what was removed after the survey are none of what it found.
+                orphan_keys = survey.orphan_keys - sum(
+                    thread.key_count
+                    for thread_id in removed
+                    if (thread := survey.threads.get(thread_id)) and thread.is_only_blobs
+                )
+                resurrected = sum(
+                    not survey.threads[thread_id].is_only_blobs for thread_id in removed if thread_id in survey.threads
+                )
             summed = record.totals(connection, purge.id)
             entry = self._entry(purge, summed, resurrected, given_up)
             recorded = record.close_purge(
@@ -629,7 +643,7 @@ class Retention:
                 purge,
                 summed,
                 resurrected=resurrected,
-                orphan_keys_left=0 if survey is None else survey.orphan_keys,
+                orphan_keys_left=orphan_keys,
                 log_entry_id=entry.log_entry_id,
             )
             log = AuditLog(self.services.engine, first_day=self.services.settings.audit_log_first_day)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Final, Self
 
-from compliance_pipelines.conversations.continued import Returned, begun_anew
+from compliance_pipelines.conversations.continued import Returned, Sequel, sequels
 from compliance_pipelines.conversations.keys import KeyKind
 from compliance_pipelines.conversations.scripts import Script
 from compliance_pipelines.conversations.setting_aside import Ending
@@ -35,7 +35,6 @@ return found
 """
 _NAMES_AT_ONCE: Final = 1_000
 _SECONDS_BETWEEN: Final = 0.005
-_DOCUMENTS: Final = frozenset({KeyKind.CHECKPOINT, KeyKind.SHALLOW_CHECKPOINT, KeyKind.WRITE})
 
 
 class Watch:
@@ -102,31 +101,27 @@ class Watch:
 
     def _put_back(self, returned: dict[int, tuple[FrozenThread, list[bytes]]]) -> None:
         """Put back what somebody goes on with; what was begun anew is left to the end."""
-        anew = begun_anew(
-            self._store,
-            [
-                Returned(self._documents(keys), frozen.checkpoint_ids(self._layout))
-                for frozen, keys in returned.values()
-            ],
-        )
+        found = [Returned(frozen, self._documents(keys)) for frozen, keys in returned.values()]
+        judged = dict(zip(returned, sequels(self._store, self._layout, found), strict=True))
         continued = [
-            (number, frozen, Ending.PUT_BACK)
-            for (number, (frozen, _)), is_another in zip(returned.items(), anew, strict=True)
-            if not is_another
+            (number, returned[number][0], Ending.PUT_BACK)
+            for number, sequel in judged.items()
+            if sequel is Sequel.CONTINUED
         ]
         if continued:
             self._aside.end(continued)
         with self._changes:
-            for number in returned:
-                self._watched.pop(number, None)
+            for number, sequel in judged.items():
+                # What cannot be told yet is looked at again.
+                if sequel is not Sequel.UNTOLD:
+                    self._watched.pop(number, None)
 
     def _documents(self, keys: Sequence[bytes]) -> dict[bytes, KeyKind]:
-        """The documents among these keys, and those that pointers among them lead to."""
+        """These keys, and the checkpoints that pointers among them lead to."""
         kinds = {key: named[0] for key in keys if (named := self._layout.classify(key)) is not None}
         pointers = [key for key, kind in kinds.items() if kind is KeyKind.LATEST_POINTER]
-        documents = {key: kind for key, kind in kinds.items() if kind in _DOCUMENTS}
-        documents.update((target, KeyKind.CHECKPOINT) for target in self._store.strings(pointers) if target is not None)
-        return documents
+        kinds.update((target, KeyKind.CHECKPOINT) for target in self._store.strings(pointers) if target is not None)
+        return kinds
 
     def _run(self) -> None:
         try:

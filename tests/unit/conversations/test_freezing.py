@@ -27,6 +27,7 @@ LAYOUT = KeyLayout("agents", "agents:writes")
         closed_thread=st.none() | NAMES,
         latest=st.lists(NAMES, max_size=3).map(tuple),
         key_count=st.integers(0, 10_000),
+        shallow_ids=st.lists(st.text(max_size=5), max_size=2).map(tuple),
     )
 )
 def test_a_frozen_conversation_comes_back_as_it_was(frozen: FrozenThread) -> None:
