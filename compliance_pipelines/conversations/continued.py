@@ -3,8 +3,8 @@
 Here: the judgement, on the documents. Not here: finding them (survey.py, watching.py), what follows (purge.py).
 
 A graph that had read the conversation writes checkpoints that name one of its checkpoints as their parent, or writes to
-one of them. One that found nothing begins with a checkpoint of the root namespace that has no parent. A shallow saver
-names no parent; its checkpoint holds the whole state, unless that lies in blobs.
+one of them. One that found nothing begins with a checkpoint without a parent, or with one that never was stored. A
+shallow saver names no parent; its checkpoint holds the whole state, unless that lies in blobs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Final
 
 from compliance_pipelines.conversations.errors import redis_errors
-from compliance_pipelines.conversations.keys import EMPTY_ID, EMPTY_NAMESPACE, SHALLOW, KeyKind, decode
+from compliance_pipelines.conversations.keys import EMPTY_ID, SHALLOW, KeyKind, decode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from compliance_pipelines.conversations.keys import KeyLayout
     from compliance_pipelines.conversations.store import CheckpointStore
 
-_FIELDS: Final = ("$.checkpoint_ns", "$.checkpoint_id", "$.parent_checkpoint_id")
+_FIELDS: Final = ("$.checkpoint_id", "$.parent_checkpoint_id")
 _WRITE_FIELD: Final = "$.checkpoint_id"
 _CHECKPOINTS: Final = frozenset({KeyKind.CHECKPOINT, KeyKind.SHALLOW_CHECKPOINT})
 _DOCUMENTS: Final = _CHECKPOINTS | {KeyKind.WRITE}
 _OF_ONE_CHECKPOINT: Final = frozenset({KeyKind.CHECKPOINT, KeyKind.WRITE, KeyKind.WRITE_REGISTRY})
-_OF_SHALLOW: Final = b":" + SHALLOW
+_ANYBODYS: Final = (b":" + SHALLOW, b":" + EMPTY_ID.encode())
 _NO_PARENT: Final = frozenset({"", EMPTY_ID, None})
 # A conversation that goes on has written no more than a few checkpoints before anybody looks.
 _MOST_PARENTS: Final = 50
@@ -86,7 +86,7 @@ def _values(answer: object) -> list[Any]:
 
 
 def _fields(answer: object) -> list[Any]:
-    """Namespace, id and parent of a checkpoint, None for one that is missing."""
+    """Id and parent of a checkpoint, None for one that is missing."""
     values = _parsed(answer)
     if not isinstance(values, dict):
         return []
@@ -107,8 +107,9 @@ class _Judge:
         self._layout = layout
         kinds = conversation.frozen.names(layout)
         # A name that ends with an id that was set aside is nobody else's.
-        own = {key for key, kind in kinds.items() if kind in _OF_ONE_CHECKPOINT and not key.endswith(_OF_SHALLOW)}
-        self._ids = conversation.frozen.checkpoint_ids(layout)
+        own = {key for key, kind in kinds.items() if kind in _OF_ONE_CHECKPOINT and not key.endswith(_ANYBODYS)}
+        # Savers before 0.1 store a first checkpoint under the empty id.
+        self._ids = conversation.frozen.checkpoint_ids(layout) - {EMPTY_ID}
         self._has_blobs = KeyKind.BLOB in kinds.values()
         # A shallow checkpoint's name looks like any other's.
         found = {key: kinds.get(key, kind) for key, kind in conversation.names.items()}
@@ -124,18 +125,19 @@ class _Judge:
 
     def take_write(self, ids: list[Any]) -> None:
         """Take which checkpoint a write is to."""
+        self._begins |= bool(ids)
         self._continues |= not self._ids.isdisjoint(each for each in ids if isinstance(each, str))
 
     def take_checkpoint(self, key: bytes, kind: KeyKind, fields: list[Any]) -> None:
         """Take what a checkpoint says."""
-        if not fields or not isinstance(fields[1], str):
+        if not fields or not isinstance(fields[0], str):
             return
-        namespace, checkpoint_id, parent = fields
+        checkpoint_id, parent = fields
+        self._begins = True
         self._continues |= parent in self._ids
         if parent in _NO_PARENT:
-            is_shallow = kind is KeyKind.SHALLOW_CHECKPOINT
-            self._begins |= namespace in {"", EMPTY_NAMESPACE}
-            self._continues |= is_shallow and self._has_blobs
+            # One that does not even have the field cannot say that it had no parent.
+            self._continues |= kind is KeyKind.SHALLOW_CHECKPOINT and self._has_blobs and parent is None
         elif isinstance(parent, str) and decode(key).endswith(checkpoint_id):
             before = key[: len(key) - len(checkpoint_id.encode())] + parent.encode()
             if before not in self._seen:
