@@ -3,9 +3,9 @@
 Here: the setting, and reading it. Not here: what an alias is used for (runner.py).
 
 A row is a person's where the user column is written exactly as one of their ids (subject_matching.py). What the alias
-columns of these rows hold is a further id of the person, unless another person's row has it too: nobody can tell then
-whose data stands under it, and a human decides. Rows are looked for by the user column alone. An e-mail address of a
-family in a request must not lead to everybody who uses it.
+columns of these rows hold is a further id of the person, unless another person's row has it too, in any of these
+columns: nobody can tell then whose data stands under it, and a human decides. Rows are looked for by the user column
+alone. An e-mail address of a family in a request must not lead to everybody who uses it.
 """
 
 from __future__ import annotations
@@ -108,13 +108,13 @@ class AliasTable:
             read = connection.execute(rows.limit(_MOST + 1)).all()
             if len(read) > _MOST:
                 raise TargetError(
-                    f"{self.location}: more than {_MOST:,} rows are this person's: {rule.user_column} names no one "
-                    "person"
+                    f"{self.location}: more than {_MOST:,} rows are this person's: {rule.user_column} names nobody"
                 )
             for row in read:
                 # What is printed of NULL is the empty text.
                 found.update(dict.fromkeys(value for value in row if value and value not in decided))
-            shared = [alias for alias in found if self._is_anothers(connection, table, aliases, alias, is_theirs)]
+            named_in = [*aliases, user]
+            shared = [alias for alias in found if self._is_anothers(connection, table, named_in, alias, is_theirs)]
         if shared:
             named = ", ".join(map(repr, shared[:_MOST_SHOWN]))
             raise TargetError(
