@@ -206,6 +206,7 @@ class Gathering:
         thread.see(facts.time)
         if facts.user_id is not None:
             thread.users.add(facts.user_id)
+        head.newest_id = max(head.newest_id, ids.checkpoint_id)
         plain = "" if ids.namespace == EMPTY_NAMESPACE else ids.namespace
         if rest == f"{ids.thread_id}:{plain}":
             head.shallow_id = ids.checkpoint_id
