@@ -142,6 +142,7 @@ def status(*, user: str | None, older_than: int | None, as_json: bool) -> None:
         "exempt": len(planned.exempt),
         "undated": len(planned.undated),
         "entangled": len(planned.entangled),
+        "ahead": len(planned.survey.ahead),
         "orphan_keys": planned.orphan_keys,
         "unreadable_keys": planned.survey.unreadable,
         "seconds_past_cutoff": planned.seconds_past_cutoff,
@@ -252,6 +253,7 @@ def _print_kept(planned: Plan) -> None:
     for count, what in (
         (len(planned.undated), "conversations say nowhere when they were active, and stay"),
         (len(planned.entangled), "conversations share the names of their keys with others, and stay"),
+        (len(planned.survey.ahead), "conversations bear a time ahead of the present; when they were written counts"),
         (planned.orphan_keys, "keys point to nothing and go with the next purge"),
         (planned.held_orphans, "orphans stay because a hold may cover them"),
         (planned.survey.unreadable, "keys under the savers' prefixes are no saver's, and stay"),

@@ -247,6 +247,7 @@ class Gathering:
         thread.see(facts.time)
         if facts.user_id is not None:
             thread.users.add(facts.user_id)
+        head.newest_id = max(head.newest_id, ids.checkpoint_id)
         if shallow and not found.is_aside:
             head.shallow_id = ids.checkpoint_id
         elif shallow:

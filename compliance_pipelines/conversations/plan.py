@@ -159,6 +159,7 @@ class Plan:
             "exempt": [_kept(kept) for kept in self.exempt],
             "undated": [thread.thread_id for thread in self.undated],
             "entangled": [thread.thread_id for thread in self.entangled],
+            "ahead": sorted(self.survey.ahead),
             "orphan_keys": self.orphan_keys,
             "held_orphans": self.held_orphans,
             "seen": {

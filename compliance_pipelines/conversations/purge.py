@@ -178,7 +178,8 @@ class Retention:
             key_bytes=self.survey_key_bytes,
             due_before=due_before,
             threads=threads,
-            now=self.services.clock(),
+            # What is ahead of one clock and not of the other is nobody's mistake but that clock's.
+            now=max(self.services.clock(), redis_time(self.store.client)),
             pace=self.pace,
             progress=self.progress,
         )

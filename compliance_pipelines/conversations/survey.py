@@ -210,12 +210,13 @@ class _Taking:
         for piece in _pieces(sieve.pending):
             gathering.take(piece)
         # Whatever of a thread was passed over belongs to a head of which a document says that it is not due.
-        passed_over = {each for each in {*sieve.aged, *threads} if sieve.is_not_due(each)}
+        asked_for = {*sieve.aged, *threads}
+        passed_over = {each for each in asked_for if sieve.is_not_due(each)}
         candidates = {each for each in gathering.threads if not sieve.is_not_due(each)}
         unsure = sieve.unsure(candidates)
         keys_seen, foreign = self.keys_seen, gathering.foreign
         if passed_over or unsure or not sieve.has_names:
-            wanted = candidates | passed_over | set(threads)
+            wanted = candidates | asked_for
             lonely = {head.name for head in gathering.lonely()}
             gathering = self._gathering()
             for keys in self._under({encode(thread_id) for thread_id in wanted} | lonely):

@@ -33,6 +33,7 @@ class Head:
         thread: the thread; None as long as only names point here.
         latest_id: id of the newest checkpoint of a full saver; the empty text where there is none.
         latest_time: its time, microseconds since 1970.
+        newest_id: the greatest id of all its checkpoints, whatever their times say.
         shallow_id: id of the one checkpoint of a shallow saver; the empty text where there is none.
         pointer: what `checkpoint_latest` holds; None where it is missing.
         default_pointer: what it holds under the default prefix, where savers of 0.3 and 0.4 with another one keep it.
@@ -48,6 +49,7 @@ class Head:
     thread: ThreadFacts | None = None
     latest_id: str = ""
     latest_time: int = -1
+    newest_id: str = ""
     shallow_id: str = ""
     pointer: bytes | None = None
     default_pointer: bytes | None = None
@@ -175,10 +177,8 @@ class ThreadFacts:
             latest: the last moment that is not ahead of the present; what lies ahead tells nothing.
         """
         for head in self.heads:
-            if head.last_write_id and head.last_write_id > max(head.latest_id, head.shallow_id):
-                time = time_of_id(head.last_write_id)
-                if time is not None and not self._has_checkpoint(head, head.last_write_id):
-                    self._see_unless_ahead(time, latest)
+            if head.last_write_id > head.newest_id:
+                self._see_unless_ahead(time_of_id(head.last_write_id), latest)
         if self.newest is None and self.note is not None:
             self._see_unless_ahead(self.note.created, latest)
             self._see_unless_ahead(self.note.last_activity, latest)
@@ -188,11 +188,6 @@ class ThreadFacts:
             self.ahead += 1
         else:
             self.see(time)
-
-    @staticmethod
-    def _has_checkpoint(head: Head, checkpoint_id: str) -> bool:
-        wanted = encode(checkpoint_id)
-        return any(number == KeyKind.CHECKPOINT and tail == wanted for number, tail in _entries(head.packed))
 
     @property
     def key_count(self) -> int:

@@ -97,13 +97,16 @@ def _nothing_past_cutoff(plan: Plan) -> Verdict:
         problems.append(f"{len(plan.entangled)} are due but share the names of their keys with others")
     if plan.undated:
         problems.append(f"of {len(plan.undated)} conversations nothing says when they were active")
+    ahead = len(plan.survey.ahead)
     return Verdict(
         "; ".join(problems) or None,
-        "Nothing that was due when the day began is left.",
+        "Nothing that was due when the day began is left."
+        + (f" {ahead} conversations bear a time ahead of the present; when they were written counts." if ahead else ""),
         {
             "seconds_past_cutoff": "unknown" if late is None else late,
             "conversations due": len(plan.due),
             "undated": len(plan.undated),
+            "ahead of the present": ahead,
             "held": len(plan.held),
             "exempt": len(plan.exempt),
             "cutoff": plan.cutoff.isoformat(),

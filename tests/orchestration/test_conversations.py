@@ -26,6 +26,7 @@ from compliance_pipelines.orchestration import conversations as retention
 from compliance_pipelines.orchestration.assets import conversations as assets
 from compliance_pipelines.orchestration.resources import SERVICES
 from compliance_pipelines.services import Services
+from tests.integration.conversations.made import Maker, id_of
 from tests.integration.conversations.savers import Writer
 
 if TYPE_CHECKING:
@@ -187,6 +188,17 @@ def test_checks_see_what_is_overdue_orphaned_undated_and_resurrected(
     client.json().set("checkpoint:undated:", "$", {"thread_id": "undated", "checkpoint_ns": "", "checkpoint_id": "x"})
     found = checks(run(definitions, instance, None, "conversation_health"))
     assert found["nothing_past_its_cutoff"].metadata["seconds_past_cutoff"].value == "unknown"
+
+
+def test_a_conversation_whose_time_lies_ahead_is_told_and_is_not_due_before_its_time(
+    definitions: Definitions, instance: DagsterInstance, client: Redis
+) -> None:
+    written = datetime.now(UTC) - timedelta(days=1)
+    ahead = written + timedelta(days=900)
+    Maker(client).checkpoint("ahead", "__empty__", id_of(ahead), ts=ahead, written=written)
+    found = checks(run(definitions, instance, None, "conversation_health"))["nothing_past_its_cutoff"]
+    assert found.passed
+    assert found.metadata["ahead of the present"].value == 1
 
 
 def test_a_conversation_begun_anew_under_a_removed_id_is_not_resurrected(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from compliance_pipelines.cli import main
+from tests.integration.conversations.made import Maker, days_before, id_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,6 +91,21 @@ def test_purge_removes_and_status_tells(run: Run, filled: World) -> None:
     code, out, _ = run("status")
     assert code == 0
     assert "1 conversations: 1 of one user" in out
+
+
+def test_what_lies_ahead_of_the_present_is_told(run: Run, filled: World) -> None:
+    ahead = id_of(days_before(filled.now, -900))
+    Maker(filled.client).checkpoint(
+        "ahead", "__empty__", ahead, ts=days_before(filled.now, -900), written=filled.ago(95)
+    )
+    _, out, _ = run("plan", "--json")
+    plan = json.loads(out)
+    assert plan["ahead"] == ["ahead"]
+    assert "ahead" in {thread["thread_id"] for thread in plan["threads"]}
+    _, out, _ = run("status", "--json")
+    assert json.loads(out)["ahead"] == 1
+    _, out, _ = run("status")
+    assert "1 conversations bear a time ahead of the present" in out
 
 
 def test_a_plan_that_is_too_large_exits_1_and_names_the_way_on(

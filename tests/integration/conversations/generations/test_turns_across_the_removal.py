@@ -24,7 +24,7 @@ _SOME = {
 _WITHOUT_BLOBS = _SOME - {"0.0.1-async_full", "0.0.8-full"}
 
 
-def purge_before_packet(  # noqa: PLR0913 - each by its name
+def purge_before_packet(
     packet: int,
     op: str,
     world: World,
@@ -56,9 +56,7 @@ def test_who_has_read_before_and_writes_while_it_is_set_aside_keeps_everything(
     before = saver.call("values", graph="chat", thread="thread")
     history = saver.state("thread")["history"]
 
-    purge_before_packet(
-        packet, "say", world, saver, layout, goes_on=PurgeStep.SET_ASIDE, graph="chat", at=None
-    )
+    purge_before_packet(packet, "say", world, saver, layout, goes_on=PurgeStep.SET_ASIDE, graph="chat", at=None)
 
     after = saver.call("values", graph="chat", thread="thread")
     expected = {"turns": 2, "echo": "echo 2", "messages": [*before["messages"], "turn", "answer 2"]}
