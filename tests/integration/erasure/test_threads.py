@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
+from unittest.mock import Mock
 
 import pytest
 from langgraph.checkpoint.redis import RedisSaver, ShallowRedisSaver
 from pydantic import SecretStr
 
+from compliance_pipelines.conversations.keys import ASIDE
+from compliance_pipelines.conversations.setting_aside import Aside
+from compliance_pipelines.conversations.survey import take_survey
 from compliance_pipelines.erasure import threads
 from compliance_pipelines.erasure.errors import TargetError
 from compliance_pipelines.erasure.threads import ThreadTarget
 from compliance_pipelines.errors import TransientError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from compliance_pipelines.settings import Settings
     from tests.integration.erasure.application import Application
 
@@ -134,24 +136,61 @@ def test_a_thread_carries_the_days_of_its_activity(application: Application, tar
     assert (item.first_day, item.last_day) == (date(2026, 3, 1), date(2026, 3, 9))
 
 
-@pytest.mark.parametrize("interrupted_at", [0, 3, 100])
-def test_an_interrupted_deletion_leaves_a_thread_that_still_says_whose_it_is(
-    application: Application, target: ThreadTarget, monkeypatch: pytest.MonkeyPatch, interrupted_at: int
+@pytest.mark.parametrize("saver", [RedisSaver, ShallowRedisSaver])
+def test_what_an_interrupted_deletion_had_set_aside_is_found_again(
+    application: Application, target: ThreadTarget, monkeypatch: pytest.MonkeyPatch, saver: type[RedisSaver]
 ) -> None:
-    application.converse("t1", "alice", turns=3)
-    real = threads.unlink
-
-    def some(client: object, keys: Iterable[bytes]) -> int:
-        real(client, list(keys)[:interrupted_at])  # type: ignore[arg-type]
-        raise ConnectionError
-
+    application.converse("t1", "alice", saver=saver)
+    application.converse("t2", "bob", saver=saver)
+    theirs = of_thread(application, "t2")
+    application.redis.set("conversation:metadata:t1", json.dumps({"user_id": "alice"}))
     items = target.find("alice").items
-    with monkeypatch.context() as patched:
-        patched.setattr(threads, "unlink", some)
-        with pytest.raises(ConnectionError):
+
+    def dies(*_: object) -> None:
+        raise ConnectionResetError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Aside, "end", dies)
+        with pytest.raises(ConnectionResetError):
             target.delete("alice", items)
+    assert all(key.startswith(ASIDE) for key in of_thread(application, "t1"))
+
     assert erase(target, "alice") == 1
-    assert application.keys() == set()
+    assert application.keys("*") == theirs
+
+
+def test_redis_is_surveyed_twice(
+    application: Application, target: ThreadTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    application.converse("t1", "alice")
+    application.converse("t2", "alice")
+    counted = Mock(side_effect=take_survey)
+    monkeypatch.setattr(threads, "take_survey", counted)
+    assert erase(target, "alice") == 2
+    assert counted.call_count == 2
+
+
+@pytest.mark.parametrize(
+    "key", ["checkpoint:{t1}:__empty__:1f0", "checkpoint:t1:of-somebody", "checkpoint_write:x:alice"]
+)
+def test_what_is_named_like_the_persons_and_cannot_be_read_makes_the_result_partial(
+    application: Application, target: ThreadTarget, key: str
+) -> None:
+    application.converse("t1", "alice")
+    application.redis.hset(key, "field", "value")
+    (reported,) = target.find("alice").reported
+    assert (reported.is_theirs, reported.reference) == (True, key)
+
+
+def test_what_may_be_anybodys_and_cannot_be_read_keeps_the_request_open(
+    application: Application, target: ThreadTarget, settings: Settings
+) -> None:
+    application.redis.set("checkpoint:lock:of:somebody", "1")
+    assert [each.is_theirs for each in target.find("alice").reported] == [False]
+    with pytest.raises(TargetError, match="checkpoint:lock:of:somebody"):
+        target.rescan("alice")
+    told = ThreadTarget(settings.model_copy(update={"gdpr_foreign_keys": ("checkpoint:lock:",)}))
+    assert told.rescan("alice").reported == ()
 
 
 def test_other_prefixes_are_another_store(application: Application, settings: Settings) -> None:
