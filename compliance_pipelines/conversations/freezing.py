@@ -28,17 +28,19 @@ from compliance_pipelines.conversations.keys import (
     encode,
 )
 from compliance_pipelines.conversations.scripts import ABSENT
-from compliance_pipelines.conversations.threads import packed_keys
+from compliance_pipelines.conversations.threads import Head, packed_keys
 from compliance_pipelines.conversations.witnesses import Seen, Witness, look
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from compliance_pipelines.conversations.store import CheckpointStore
-    from compliance_pipelines.conversations.threads import Head, ThreadFacts
+    from compliance_pipelines.conversations.threads import ThreadFacts
 
 _MEMBERS: Final = 1_000
 _FORMAT: Final = 2
+# What precedes the id in a write's name, the id, the task, the index.
+_WRITE_PARTS: Final = 3
 _DOCUMENTS: Final = frozenset({KeyKind.CHECKPOINT, KeyKind.WRITE})
 
 
@@ -132,7 +134,8 @@ def _places(layout: KeyLayout, thread: ThreadFacts, names: dict[bytes, KeyKind])
         shallow = layout.shallow_checkpoint(thread_name, EMPTY_NAMESPACE.encode())
         if shallow not in names:
             yield _Place("absent", shallow, KeyKind.SHALLOW_CHECKPOINT, None)
-    yield _Place("other", layout.metadata(thread_name), KeyKind.METADATA, None)
+    if thread.note is None or thread.owns_note:
+        yield _Place("other", layout.metadata(thread_name), KeyKind.METADATA, None)
 
 
 def _places_of_head(layout: KeyLayout, thread_name: bytes, head: Head) -> Iterator[_Place]:
@@ -151,6 +154,23 @@ def _places_of_head(layout: KeyLayout, thread_name: bytes, head: Head) -> Iterat
         yield _Place("shallow registry", layout.registry(name, SHALLOW), KeyKind.WRITE_REGISTRY, head)
         yield _Place("shallow registry", layout.shallow_registry(name), KeyKind.WRITE_REGISTRY, head)
     yield from _documents(layout, head, latest)
+    known = {_id_in(kind, key) for kind, key in head.keys(layout)}
+    for kind, key in head.keys(layout):
+        # Registries have no application's prefix: one of a checkpoint that is not ours may be another's.
+        if kind is KeyKind.WRITE_REGISTRY and _id_of_registry(key) not in known:
+            yield _Place("registry", key, kind, head)
+
+
+def _id_in(kind: KeyKind, key: bytes) -> bytes | None:
+    """The id of the checkpoint that a document is, or is a write to, as its name says."""
+    if kind is KeyKind.CHECKPOINT:
+        return key.rpartition(b":")[2]
+    parts = key.rsplit(b":", 3)
+    return parts[1] if kind is KeyKind.WRITE and len(parts) > _WRITE_PARTS else None
+
+
+def _id_of_registry(key: bytes) -> bytes:
+    return key.rpartition(b":")[2]
 
 
 def _documents(layout: KeyLayout, head: Head, latest: Sequence[bytes]) -> Iterator[_Place]:
@@ -234,6 +254,9 @@ class _View:
         elif place.role == "shallow":
             self.moved |= found.shown != json.dumps([head.shallow_id], ensure_ascii=False).encode()
         elif place.kind is KeyKind.WRITE_REGISTRY and isinstance(found.shown, list):
+            if not all(member.startswith(self._layout.write(b"", b"")[:-1]) for member in found.shown):
+                self._not_ours.add(place.key)
+                return
             if place.role == "shallow registry":
                 self._registered.add(head.name)
             self.unknown += [member for member in found.shown if member not in self._names]
@@ -246,6 +269,16 @@ class _View:
             self.unknown.append(held)
         elif held == self._layout.checkpoint(head.name, encode(head.latest_id)):
             self._pointed.add(head.name)
+
+    def _packed(self, head: Head) -> bytes:
+        """The names that follow from a head, without those that are another application's."""
+        if self._not_ours.isdisjoint(key for _, key in packed_keys(self._layout, head.name, head.packed)):
+            return bytes(head.packed)
+        ours = Head(head.name)
+        for kind, key in packed_keys(self._layout, head.name, head.packed):
+            if key not in self._not_ours:
+                ours.pack_whole(kind, key)
+        return bytes(ours.packed)
 
     def frozen(self) -> FrozenThread:
         """What goes, and what must still be so."""
@@ -263,7 +296,7 @@ class _View:
                 for place, seen in found
                 if seen.state != ABSENT and place.kind not in {KeyKind.CHECKPOINT, KeyKind.WRITE}
             ),
-            tuple((head.name, bytes(head.packed)) for head in heads if head.packed),
+            tuple((head.name, self._packed(head)) for head in heads if head.packed),
             tuple(Witness(place.key, seen.state) for place, seen in found),
             tuple(name for head in closed for name in _spellings(head)),
             encode(self._thread.thread_id) if closed else None,

@@ -27,7 +27,7 @@ from compliance_pipelines.conversations.reading import read_all
 from compliance_pipelines.conversations.threads import Head, ThreadFacts
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Sequence
 
     from compliance_pipelines.conversations.keys import KeyLayout
     from compliance_pipelines.conversations.pacing import Pace
@@ -342,11 +342,9 @@ class Gathering:
     def _settle_shared(self) -> None:
         """Keep the registries without the id of a checkpoint whose members are all of our application."""
         for head, key in self._shared:
-            members = list(self._members(key))
-            if all(member.startswith(self._write_prefix) for member in members):
+            members = self._members_of_ours(key)
+            if members is not None:
                 self._keep(head, KeyKind.WRITE_REGISTRY, key, whole=True)
-            else:
-                self.foreign.leave(KeyKind.WRITE_REGISTRY)
 
     def _current_checkpoint(self, found: Found) -> None:
         name = found.rest.removesuffix(_OF_SHALLOW)
@@ -370,9 +368,8 @@ class Gathering:
             return False
         alive = None
         for key in [key for kind, key in head.keys(self._layout) if kind is KeyKind.WRITE_REGISTRY]:
-            members = list(self._members(key))
-            if not all(member.startswith(self._write_prefix) for member in members):
-                self.foreign.leave(KeyKind.WRITE_REGISTRY)
+            members = self._members_of_ours(key)
+            if members is None:
                 return False
             there = (member for member, exists in zip(members, self._store.exists(members), strict=True) if exists)
             alive = alive or next(there, None)
@@ -380,14 +377,23 @@ class Gathering:
             self._give_to_thread(head, alive)
         return alive is None and any(True for _ in head.keys(self._layout))
 
-    def _members(self, registry: bytes) -> Iterable[bytes]:
-        start = 0
+    def _members_of_ours(self, registry: bytes) -> list[bytes] | None:
+        """The members of a registry; None where it is another application's, or none at all: then it is counted."""
+        found: list[bytes] = []
         while True:
-            (members,) = self._store.each([("ZRANGE", registry, start, start + _MEMBERS - 1)])
-            if not isinstance(members, list) or not members:
-                return
-            yield from members
-            start += _MEMBERS
+            (members,) = self._store.each([("ZRANGE", registry, len(found), len(found) + _MEMBERS - 1)])
+            if not isinstance(members, list):
+                named = self._layout.classify(registry)
+                prefix = registry if named is None else registry[: len(registry) - len(named[1])]
+                self.foreign.see(prefix, registry)
+                return None
+            found += members
+            if len(members) < _MEMBERS:
+                break
+        if all(member.startswith(self._write_prefix) for member in found):
+            return found
+        self.foreign.leave(KeyKind.WRITE_REGISTRY)
+        return None
 
     def _give_to_thread(self, head: Head, member: bytes) -> None:
         """Tie registries to the thread of the write that they name."""

@@ -55,6 +55,8 @@ local function list(read_one)
   return found
 end
 local BLOB = 6
+-- Of each kind; a key of another type is somebody else's.
+local TYPES = {{'ReJSON-RL', 'ReJSON-RL', 'string', 'ReJSON-RL', 'zset', 'ReJSON-RL', 'string', 'string'}}
 local aside, receipt, seconds = text(), text(), number()
 local prefixes = {{[1] = text(), [4] = text(), [5] = text()}}
 local starts = {{}}
@@ -151,6 +153,10 @@ local function take(each)
   local before = noted(each)
   if before > 0 then return before end
   local has_moved = each.has_moved
+  each_key(each, function(kind, key)
+    local held = redis.call('TYPE', key).ok
+    has_moved = has_moved or (held ~= 'none' and held ~= TYPES[kind])
+  end)
   for _, witness in ipairs(each.witnesses) do
     has_moved = has_moved or state(witness[1]) ~= witness[2]
   end

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from compliance_pipelines.clock import system_clock
 from compliance_pipelines.conversations.documents import microseconds
+from compliance_pipelines.conversations.elsewhere import Elsewhere
 from compliance_pipelines.conversations.enumeration import names
 from compliance_pipelines.conversations.errors import redis_errors
 from compliance_pipelines.conversations.gathering import Foreign, Gathering
@@ -175,6 +176,9 @@ class _Taking:
     progress: Callable[[int], None]
     keys_seen: int = 0
 
+    def __post_init__(self) -> None:
+        self._elsewhere = Elsewhere(self.layout)
+
     def of_everything(self) -> Survey:
         gathering = self._gathering()
         for keys in self._names():
@@ -232,8 +236,10 @@ class _Taking:
 
     def _names(self) -> Iterator[list[bytes]]:
         self.keys_seen = 0
+        self._elsewhere = Elsewhere(self.layout)
         for keys in names(self.store, self.pace):
             self.keys_seen += len(keys)
+            self._elsewhere.see(keys)
             yield keys
             self.progress(self.keys_seen)
 
@@ -260,6 +266,7 @@ class _Taking:
 
     def _survey(self, gathering: Gathering) -> Survey:
         orphans = gathering.finish()
+        self._elsewhere.mark(gathering.threads.values())
         return Survey(
             self.layout,
             gathering.threads,

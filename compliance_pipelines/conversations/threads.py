@@ -149,6 +149,7 @@ class ThreadFacts:
         entangled: another thread's keys have the same names, so that what belongs to whom cannot be told.
         checkpoints: how many it has.
         blobs: how many blobs of old savers it has.
+        shares_note: another application has a thread of this id, so that the note may be about that.
         ahead: how many of its documents bear a time ahead of the present.
     """
 
@@ -161,6 +162,7 @@ class ThreadFacts:
     entangled: bool = False
     checkpoints: int = 0
     blobs: int = 0
+    shares_note: bool = False
     ahead: int = 0
 
     def see(self, time: int | None) -> None:
@@ -193,7 +195,14 @@ class ThreadFacts:
     def key_count(self) -> int:
         """Keys that belong to it, duplicates of the enumeration included."""
         in_place = sum((head.pointer is not None) + head.has_current + bool(head.shallow_id) for head in self.heads)
-        return sum(head.key_count for head in self.heads) + in_place + (self.note is not None)
+        return sum(head.key_count for head in self.heads) + in_place + self.owns_note
+
+    @property
+    def owns_note(self) -> bool:
+        """Whether its note is about it, and about no other user's or application's thread of the same id."""
+        if self.note is None or self.shares_note:
+            return False
+        return self.note.user_id is None or not self.users or self.note.user_id in self.users
 
     @property
     def activity(self) -> tuple[int | None, int, int, int]:
@@ -221,7 +230,7 @@ class ThreadFacts:
     def keys(self, layout: KeyLayout) -> dict[bytes, KeyKind]:
         """Every key that was found, once."""
         found = {key: kind for head in self.heads for kind, key in head.keys(layout)}
-        if self.note is not None:
+        if self.owns_note:
             found[layout.metadata(encode(self.thread_id))] = KeyKind.METADATA
         return found
 
