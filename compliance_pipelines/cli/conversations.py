@@ -145,6 +145,7 @@ def status(*, user: str | None, older_than: int | None, as_json: bool) -> None:
         "ahead": len(planned.survey.ahead),
         "orphan_keys": planned.orphan_keys,
         "unreadable_keys": planned.survey.unreadable,
+        "unreadable": planned.survey.foreign.in_words(),
         "seconds_past_cutoff": planned.seconds_past_cutoff,
         "place": record.place_as_json(place),
         "unfinished_purges": [
@@ -250,13 +251,14 @@ def _print_kept(planned: Plan) -> None:
             click.echo(f"{len(kept):,} are due and stay: {what}")
             for each in kept[:_SHOWN]:
                 click.echo(_kept_line(each))
+    for said in planned.survey.foreign.in_words():
+        click.echo(f"keys named like savers' that are no saver's, and stay: {said}")
     for count, what in (
         (len(planned.undated), "conversations say nowhere when they were active, and stay"),
         (len(planned.entangled), "conversations share the names of their keys with others, and stay"),
         (len(planned.survey.ahead), "conversations bear a time ahead of the present; when they were written counts"),
         (planned.orphan_keys, "keys point to nothing and go with the next purge"),
         (planned.held_orphans, "orphans stay because a hold may cover them"),
-        (planned.survey.unreadable, "keys under the savers' prefixes are no saver's, and stay"),
     ):
         if count:
             click.echo(f"{count:,} {what}")

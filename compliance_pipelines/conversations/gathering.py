@@ -59,6 +59,16 @@ class Foreign:
         """How many there are."""
         return sum(self.counts.values())
 
+    def in_words(self) -> list[str]:
+        """How many there are under each prefix, with an example, and whose they are where that is known."""
+        said = []
+        for prefix, count in sorted(self.counts.items()):
+            example = next((name for name in self.names if name.startswith(prefix)), prefix)
+            whose = ", as langgraph-checkpoint-aws names them" if example.startswith(prefix + b"{") else ""
+            shown = example.decode("utf-8", "backslashreplace")
+            said.append(f"{count:,} under {prefix.decode('utf-8', 'backslashreplace')}*, such as {shown!r}{whose}")
+        return said
+
     def leave(self, kind: KeyKind) -> None:
         """Take a key of another application into account."""
         self.others[kind] = self.others.get(kind, 0) + 1

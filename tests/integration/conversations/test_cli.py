@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from compliance_pipelines.cli import main
+from compliance_pipelines.conversations.purge import PurgeStep
 from tests.integration.conversations.made import Maker, days_before, id_of
+from tests.integration.conversations.test_faults import purge_in_a_process_that_dies
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,6 +93,26 @@ def test_purge_removes_and_status_tells(run: Run, filled: World) -> None:
     code, out, _ = run("status")
     assert code == 0
     assert "1 conversations: 1 of one user" in out
+
+
+def test_keys_of_other_savers_are_named(run: Run, filled: World) -> None:
+    filled.client.set("checkpoint:{thread}:__empty__:1f0", "of langgraph-checkpoint-aws")
+    filled.client.hset("write_keys_zset:a-cache:7", "field", "value")
+    _, out, _ = run("status")
+    assert "1 under checkpoint:*, such as 'checkpoint:{thread}:__empty__:1f0', as langgraph-checkpoint-aws names" in out
+    assert "1 under write_keys_zset:*, such as 'write_keys_zset:a-cache:7'" in out
+    _, out, _ = run("status", "--json")
+    assert json.loads(out)["unreadable_keys"] == 2
+
+
+def test_a_plan_is_given_up_with_a_reason(run: Run, filled: World) -> None:
+    purge_in_a_process_that_dies(filled, PurgeStep.SET_ASIDE)
+    _, out, _ = run("status")
+    assert "`compliance conversations abandon 1` gives it up" in out
+    code, _, error = run("abandon", 1)
+    assert (code, "--reason" in error) == (2, True)
+    code, out, _ = run("abandon", 1, "--reason", "the period was wrong")
+    assert (code, out) == (0, "plan 1 is given up: 2 conversations stay\n")
 
 
 def test_what_lies_ahead_of_the_present_is_told(run: Run, filled: World) -> None:
