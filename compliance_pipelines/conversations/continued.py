@@ -15,7 +15,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Final
 
 from compliance_pipelines.conversations.errors import redis_errors
-from compliance_pipelines.conversations.keys import EMPTY_ID, SHALLOW, KeyKind, decode
+from compliance_pipelines.conversations.keys import EMPTY_ID, EMPTY_NAMESPACE, SHALLOW, KeyKind, decode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from compliance_pipelines.conversations.keys import KeyLayout
     from compliance_pipelines.conversations.store import CheckpointStore
 
-_FIELDS: Final = ("$.checkpoint_id", "$.parent_checkpoint_id")
-_WRITE_FIELD: Final = "$.checkpoint_id"
+_FIELDS: Final = ("$.checkpoint_ns", "$.checkpoint_id", "$.parent_checkpoint_id")
 _CHECKPOINTS: Final = frozenset({KeyKind.CHECKPOINT, KeyKind.SHALLOW_CHECKPOINT})
 _DOCUMENTS: Final = _CHECKPOINTS | {KeyKind.WRITE}
 _OF_ONE_CHECKPOINT: Final = frozenset({KeyKind.CHECKPOINT, KeyKind.WRITE, KeyKind.WRITE_REGISTRY})
@@ -69,24 +68,14 @@ def sequels(store: CheckpointStore, layout: KeyLayout, conversations: Sequence[R
             wanted = [(judge, *each) for judge in judges for each in judge.wanted()]
             if not wanted:
                 break
-            answers = store.each(
-                ("JSON.GET", key, *([_WRITE_FIELD] if kind is KeyKind.WRITE else _FIELDS)) for _, key, kind in wanted
-            )
+            answers = store.each(("JSON.GET", key, *_FIELDS) for _, key, _ in wanted)
             for (judge, key, kind), answer in zip(wanted, answers, strict=True):
-                if kind is KeyKind.WRITE:
-                    judge.take_write(_values(answer))
-                else:
-                    judge.take_checkpoint(key, kind, _fields(answer))
+                judge.take(key, kind, _fields(answer))
     return [judge.sequel() for judge in judges]
 
 
-def _values(answer: object) -> list[Any]:
-    values = _parsed(answer)
-    return values if isinstance(values, list) else []
-
-
 def _fields(answer: object) -> list[Any]:
-    """Id and parent of a checkpoint, None for one that is missing."""
+    """Namespace, id and parent, None for one that is missing."""
     values = _parsed(answer)
     if not isinstance(values, dict):
         return []
@@ -123,17 +112,16 @@ class _Judge:
         waiting, self._waiting = self._waiting, {}
         return [] if self._continues else waiting.items()
 
-    def take_write(self, ids: list[Any]) -> None:
-        """Take which checkpoint a write is to."""
-        self._begins |= bool(ids)
-        self._continues |= not self._ids.isdisjoint(each for each in ids if isinstance(each, str))
-
-    def take_checkpoint(self, key: bytes, kind: KeyKind, fields: list[Any]) -> None:
-        """Take what a checkpoint says."""
-        if not fields or not isinstance(fields[0], str):
+    def take(self, key: bytes, kind: KeyKind, fields: list[Any]) -> None:
+        """Take what a document says: a checkpoint, or a write, whose id is that of its checkpoint."""
+        if not fields or not isinstance(fields[1], str):
             return
-        checkpoint_id, parent = fields
-        self._begins = True
+        namespace, checkpoint_id, parent = fields
+        # Whoever begins, begins with the root namespace.
+        self._begins |= namespace in {"", EMPTY_NAMESPACE}
+        if kind is KeyKind.WRITE:
+            self._continues |= checkpoint_id in self._ids
+            return
         self._continues |= parent in self._ids
         if parent in _NO_PARENT:
             # One that does not even have the field cannot say that it had no parent.
