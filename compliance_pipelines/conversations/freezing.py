@@ -75,9 +75,14 @@ class FrozenThread:
             named.update((key, kind) for kind, key in packed_keys(layout, head, packed))
         return named
 
-    def blobs(self, layout: KeyLayout) -> frozenset[bytes]:
-        """The names of its blobs."""
-        return frozenset(key for key, kind in self.names(layout).items() if kind is KeyKind.BLOB)
+    def left_in_place(self, layout: KeyLayout, thread_id: str | None) -> frozenset[bytes]:
+        """The names under its own that are not set aside: its blobs, and a note that is not about it."""
+        names = self.names(layout)
+        left = {key for key, kind in names.items() if kind is KeyKind.BLOB}
+        note = layout.metadata(encode(thread_id or ""))
+        if note not in {witness.key for witness in self.witnesses}:
+            left.add(note)
+        return frozenset(left)
 
     def checkpoint_ids(self, layout: KeyLayout) -> frozenset[str]:
         """The ids of its checkpoints, as their names end, or as a shallow one says."""

@@ -567,9 +567,9 @@ class Retention:
         for item in items:
             thread = None if item.thread_id is None else survey.threads.get(item.thread_id)
             names = {} if thread is None else thread.keys(self.layout)
-            # Its own blobs were left where they are.
-            blobs = item.frozen.blobs(self.layout) if names else ()
-            new = {key: kind for key, kind in names.items() if key not in blobs}
+            # Its own blobs, and a note that is not its own, were left where they are.
+            left = item.frozen.left_in_place(self.layout, item.thread_id) if names else frozenset()
+            new = {key: kind for key, kind in names.items() if key not in left}
             if new:
                 found.append((item, Returned(item.frozen, new)))
         endings = dict.fromkeys((item.number for item in items), when_nothing)

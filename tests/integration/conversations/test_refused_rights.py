@@ -82,7 +82,7 @@ def fill(world: World) -> dict[bytes, bytes]:
     for kind in ("full", "shallow"):
         world.writer(kind).say(f"chats-{kind}", at=world.ago(100))
         world.writer(kind).ask(f"asks-{kind}", at=world.ago(100))
-    world.client.set("conversation:metadata:chats-full", '{"user_id": "alice"}')
+    world.client.set("conversation:metadata:chats-full", '{"user_id": "user:1"}')
     return {key: world.client.dump(key) for key in world.names()}
 
 

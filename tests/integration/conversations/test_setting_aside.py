@@ -176,3 +176,14 @@ def test_a_large_conversation_goes_in_one_step_and_comes_back_in_one(world: Worl
     assert report.purged is not None
     assert report.purged.keys_deleted == len(before)
     assert not world.names()
+
+
+def test_a_note_about_another_users_thread_of_the_same_id_stays(world: World) -> None:
+    world.writer().say("thread", at=world.ago(100))
+    world.client.set("conversation:metadata:thread", f'{{"user_id": "somebody", "last_activity": "{world.now}"}}')
+
+    report = world.retention().purge()
+
+    assert report.purged is not None
+    assert report.purged.threads_deleted == 1
+    assert world.names() == {b"conversation:metadata:thread"}
