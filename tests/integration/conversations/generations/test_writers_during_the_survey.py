@@ -9,7 +9,7 @@ import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from compliance_pipelines.conversations.enumeration import steps
+from compliance_pipelines.conversations.enumeration import names
 from compliance_pipelines.conversations.keys import KeyKind
 from tests.integration.conversations.generations.conftest import Layout, each_layout
 from tests.integration.conversations.generations.copies import copy_thread
@@ -68,8 +68,7 @@ def lost(saver: SaverProcess, resumes: Resumes) -> list[str]:
 
 
 def count_steps(world: World, layout: Layout) -> int:
-    with steps(world.store, layout.retention(world).layout) as taken:
-        return sum(1 for _ in taken)
+    return sum(1 for _ in names(world.store, layout.retention(world).pace))
 
 
 @each_layout(lambda layout: str(layout) in {"0.0.8-full", "0.4.1-full-prefixes", "0.5.2-full", "0.5.2-shallow"})
@@ -98,11 +97,12 @@ def test_a_pointer_to_a_checkpoint_that_the_survey_has_not_seen_tells_of_a_write
     """The new checkpoints have names in the part that was looked through already; the pointer is yet to come."""
     threads = prepare(world, saver)
     key_layout = layout.retention(world).layout
-    number_of_pointers = [kind for _, kind in key_layout.prefixes].index(KeyKind.LATEST_POINTER)
-    with steps(world.store, key_layout) as taken:
-        found = [[rest for number, rest, _ in step.found if number == number_of_pointers] for step in taken]
+    found = [
+        [named[1] for key in keys if (named := key_layout.classify(key)) and named[0] is KeyKind.LATEST_POINTER]
+        for keys in names(world.store, layout.retention(world).pace)
+    ]
     late = len(found) * 3 // 4
-    coming = [rest.partition(":")[0] for step in found[late + _AHEAD :] for rest in step]
+    coming = [rest.partition(b":")[0].decode() for step in found[late + _AHEAD :] for rest in step]
     chosen = sorted(set(coming) & set(threads))[:_RESUMED]
     assert len(chosen) == _RESUMED
     resumes = Resumes(saver, {late: chosen})
