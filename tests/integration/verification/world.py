@@ -118,9 +118,12 @@ class World:
         return self.days.manifests(day)[part - 1]
 
     def remove(self, *paths: Path) -> None:
-        """Remove files of the cold store."""
+        """Remove files of the cold store, and months that are empty then: a bucket has no directories."""
         for path in paths:
             remove(path)
+        for directory in {path.parent for path in paths}:
+            if directory.is_dir() and not any(directory.iterdir()):
+                directory.rmdir()
 
     def alter_object(self, day: date, part: int = 1) -> None:
         """Change one byte of an object's first column."""
