@@ -219,7 +219,7 @@ def _reported(case: Case) -> list[dict[str, Any]]:
             "count": reported["count"],
             "references": reported["references"],
             "why": reported["why"],
-            "exception": "none by itself: it is other people's data too; a human decides"
+            "exception": "none by itself; a human decides"
             if reported["is_theirs"]
             else "not known to be this person's; a human decides",
             "is_theirs": reported["is_theirs"],
