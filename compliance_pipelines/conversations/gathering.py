@@ -293,10 +293,7 @@ class Gathering:
             return
         head = self._head_of(ids)
         head.writes += 1
-        if ids.checkpoint_id == head.last_write_id:
-            head.last_writes += 1
-        elif ids.checkpoint_id > head.last_write_id:
-            head.last_write_id, head.last_writes = ids.checkpoint_id, 1
+        head.last_write_id = max(head.last_write_id, ids.checkpoint_id)
         self._keep_named(head, KeyKind.WRITE, found, found.rest[len(start) :])
 
     def _blob(self, found: Found) -> None:

@@ -39,7 +39,6 @@ class Head:
         default_pointer: what it holds under the default prefix, where savers of 0.3 and 0.4 with another one keep it.
         has_current: whether there is a `current_checkpoint`, as older shallow savers kept it.
         last_write_id: the newest checkpoint id that a write names.
-        last_writes: how many writes name it.
         writes: how many writes there are.
         key_count: keys that were packed.
     """
@@ -55,7 +54,6 @@ class Head:
     default_pointer: bytes | None = None
     has_current: bool = False
     last_write_id: str = ""
-    last_writes: int = 0
     writes: int = 0
     key_count: int = 0
     packed: bytearray = field(default_factory=bytearray)
