@@ -74,7 +74,7 @@ def _as_told(plan: Plan) -> dict[str, Any]:
         "keys": {planned.thread.thread_id: set(planned.thread.keys(layout)) for planned in plan.due},
         "witnesses": {
             planned.thread.thread_id: {
-                (head.name, head.latest_id, head.shallow_id, head.pointer, head.last_write_id, head.last_writes)
+                (head.name, head.latest_id, head.shallow_id, head.pointer, head.last_write_id)
                 for head in planned.thread.heads
             }
             for planned in plan.due
