@@ -11,9 +11,10 @@ EVENTS ?=
 PORT ?= 3000
 COUNT ?= 100000
 PYTEST_WORKERS ?= auto
+TURNS ?= 2000
 READY := $(VENV)/.ready
 
-.PHONY: help setup run ui status test fuzz check format bench lock down clean
+.PHONY: help setup run ui status test stress fuzz check format bench lock down clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -47,6 +48,10 @@ $(SAVERS): $(READY) $(wildcard tests/savers/*.py tests/savers/requirements/*.txt
 
 test: $(READY) $(SAVERS) ## All tests, on servers that they start themselves
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS)
+
+stress: $(READY) $(SAVERS) ## A real saver of each layout goes on with conversations all the time; TURNS=... of each
+	@STRESS_TURNS='$(TURNS)' $(BIN)/python -m pytest -n $(PYTEST_WORKERS) \
+		tests/integration/conversations/generations/test_writers_all_the_time.py
 
 fuzz: $(READY) ## 100,000 mutated files of each kind against everything that reads one; COUNT=...
 	@$(BIN)/python -m tests.fuzz --count '$(COUNT)'

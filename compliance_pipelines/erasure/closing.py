@@ -241,10 +241,10 @@ def _holds(case: Case) -> list[dict[str, Any]]:
 
 
 def result_of(case: Case) -> str:
-    """`success` where nothing of the person is left that could be deleted, else `partial`; a decision that ended it."""
+    """`success` where nothing is left that is the person's or may be, else `partial`; a decision that ended it."""
     if case.events and (ended := case.events[-1].kind.value) in NOT_CARRIED_OUT:
         return ended
-    return PARTIAL if any(each["is_theirs"] for each in _kept(case)) else SUCCESS
+    return PARTIAL if _kept(case) else SUCCESS
 
 
 def close(services: Services, connection: sqlalchemy.Connection, case: Case) -> AuditEntry:
@@ -260,9 +260,7 @@ def close(services: Services, connection: sqlalchemy.Connection, case: Case) -> 
         case,
         case.deleted(),
         success=result == SUCCESS,
-        errors=[
-            f"{each['data_type']}: {each['count']} kept: {each['why']}" for each in _kept(case) if each["is_theirs"]
-        ],
+        errors=[f"{each['data_type']}: {each['count']} kept: {each['why']}" for each in _kept(case)],
         more={"statement_sha256": statement_hash(statement), **_gone(case.gone())},
     )
     appended = _append(services, connection, entry)

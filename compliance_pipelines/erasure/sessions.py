@@ -196,21 +196,17 @@ def _judge(session: SessionFacts, user_id: str, seen: Sightings) -> None:
     elif session.is_named_after(wanted) or mentions(session.content, user_id):
         why = "it has no user_id and names the person all the same: nobody can tell whose it is"
         seen.report(_DATA_TYPE, session.key, why, is_theirs=True)
-    else:
+    elif not session.has_name_of_user:
         why = "its key looks like a session's, and it names no user: nobody can tell whose it is"
         seen.report(_DATA_TYPE, session.key, why, is_theirs=False)
 
 
 def _judge_unread(session: SessionFacts, problem: str, user_id: str, seen: Sightings) -> None:
     wanted = user_id.encode()
-    if session.has_name_of_user:
-        named, others = session.is_named_after(wanted), True
-    else:
-        named, others = names_in_key(session.key, wanted), False
+    has_name = session.has_name_of_user
+    named = session.is_named_after(wanted) if has_name else names_in_key(session.key, wanted)
     if named or mentions(session.content, user_id):
         seen.report(_DATA_TYPE, session.key, f"unreadable: {problem}; it names the person", is_theirs=True)
-    elif others:
-        seen.report(_DATA_TYPE, session.key, f"unreadable: {problem}; its name is somebody else's", is_theirs=False)
-    else:
+    elif not has_name:
         why = f"unreadable: {problem}; nobody can tell whose it is"
         seen.report(_DATA_TYPE, session.key, why, is_theirs=False, unread=True)

@@ -54,7 +54,7 @@ class Reported:
         data_type: what kind of data.
         reference: enough for the human to find it.
         why: why it is not deleted.
-        is_theirs: whether it holds data of the person for certain; if so, the erasure is not complete.
+        is_theirs: whether it holds data of the person for certain.
         count: how many things this is; the person is told it.
     """
 

@@ -169,16 +169,15 @@ class SaverProcess:
         return self._answer()
 
     @contextmanager
-    def resuming(self, threads: Sequence[tuple[str, str]], seed: int, *, history: bool) -> Iterator[Resumer]:
+    def resuming(self, threads: Sequence[tuple[str, str]], seed: int) -> Iterator[Resumer]:
         """Let it go on with threads, (graph, thread id) each, at random as fast as it can.
 
         Args:
             threads: which.
             seed: of the choice.
-            history: whether each acknowledgement tells the history, too.
         """
         resumer = self._resumer = Resumer()
-        self._send({"op": "resume", "threads": list(threads), "seed": seed, "history": history})
+        self._send({"op": "resume", "threads": list(threads), "seed": seed})
         try:
             yield resumer
         finally:

@@ -3,24 +3,27 @@
 Here: the rules. Not here: who goes on (driver.py), who removes.
 
 All conversations are old before the first turn, and every turn is younger than any period. Moments are of one monotonic
-clock, in nanoseconds; a removal lies somewhere between two of them. Then:
+clock, in nanoseconds. From some moment on a conversation may be set aside; then it is removed, or put back. So:
 
-1. A turn finds exactly what the turn before it left, or what the conversation was begun with.
-2. Only the first turn may find nothing instead, and only where the conversation may have been removed by then.
-3. Never anything in between: a channel that is missing, an answer that nobody waits for any more. Of an answer to what
-   was removed meanwhile nothing is asked.
-4. A turn leaves what it found and what it adds. The history has no gaps, and begins with the conversation; where it was
-   removed between what the first turn read and what it wrote, with that turn.
+1. A turn finds exactly what the turn before it left, or what the conversation was begun with; so does who looks at the
+   end.
+2. Only the first turn may find nothing instead, and only where the conversation may have been set aside before the turn
+   ended. What was there before is removed then, or put back beside what the turn adds.
+3. Never anything in between: a channel that is missing, an answer that nobody waits for any more. An answer that finds
+   nothing changes nothing: what had waited is gone, or waits.
+4. A turn leaves what it found and what it adds.
 5. What has an acknowledged turn is not removed.
+6. At the end, the history has every turn that was acknowledged, and what the conversation was begun with unless that
+   was removed. What was removed between a turn's reading and its writing is missing in the history alone.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,6 @@ class Turn:
         left: what was there when it had been acknowledged.
         answers: whether it is the answer that the graph waited for; otherwise a new message.
         waiting_graph: whether its graph waits for an answer after each message.
-        steps: the number of turns in each checkpoint of the history, the oldest first; None where nothing keeps one.
         error: what went wrong; None for a turn that was acknowledged.
     """
 
@@ -79,7 +81,6 @@ class Turn:
     left: Content
     answers: bool = False
     waiting_graph: bool = False
-    steps: Sequence[int] | None = None
     error: str | None = None
 
     @classmethod
@@ -98,64 +99,88 @@ class Turn:
             Content.of_values(ack.get("values", {}), waits=bool(ack.get("waits"))),
             answers,
             ack["graph"] != "chat",
-            ack.get("steps"),
             ack["error"],
         )
 
 
 @dataclass(frozen=True)
-class Removal:
-    """A conversation that was removed, at a moment between two."""
+class Purged:
+    """What a purge did with a conversation.
+
+    Attributes:
+        thread: its id.
+        aside: before it was set aside, if it was.
+        removed: after it was removed; None where it is not known to have been.
+    """
 
     thread: str
-    earliest: int
-    latest: int
+    aside: int
+    removed: int | None = None
 
 
-def violations(turns: Iterable[Turn], removals: Iterable[Removal], begun: Mapping[str, Content]) -> list[str]:
+def violations(
+    turns: Iterable[Turn],
+    purged: Iterable[Purged],
+    begun: Mapping[str, Content],
+    at_the_end: Mapping[str, Content] | None = None,
+) -> list[str]:
     """What must not have been, in words; empty where all is well.
 
     Args:
         turns: of one writer, who does one thing after another.
-        removals: what was removed meanwhile.
+        purged: at most one for each conversation.
         begun: what each conversation held before its first turn.
+        at_the_end: what conversations hold when all is over.
     """
     by_thread: dict[str, list[Turn]] = {thread: [] for thread in begun}
     for turn in turns:
         by_thread[turn.thread].append(turn)
-    removed: dict[str, list[Removal]] = {}
-    for removal in removals:
-        removed.setdefault(removal.thread, []).append(removal)
+    purges = {each.thread: each for each in purged}
     return [
         f"{thread}: {what}"
         for thread, of_thread in by_thread.items()
-        for what in _of_thread(of_thread, removed.get(thread, []), begun[thread])
+        for what in _of_thread(of_thread, purges.get(thread), begun[thread], (at_the_end or {}).get(thread))
     ]
 
 
-def _of_thread(turns: Sequence[Turn], removals: Sequence[Removal], begun: Content) -> Iterator[str]:
-    before = begun
-    may_begin_late = False
+def _of_thread(
+    turns: Sequence[Turn], purged: Purged | None, begun: Content, at_the_end: Content | None
+) -> Iterator[str]:
+    before = {begun}
+    if purged is not None and purged.removed is not None and not turns:
+        before = {NOTHING}
     for number, turn in enumerate(turns, 1):
-        may_be_gone = number == 1 and any(removal.earliest <= turn.ended for removal in removals)
-        if turn.answers and may_be_gone and (turn.error is not None or turn.found == NOTHING):
-            # What waited was removed after a look had shown that it waits. What LangGraph makes of an answer to
-            # nothing, an error or a graph that runs without any input, is its own affair.
-            return
+        may_be_aside = number == 1 and purged is not None and purged.aside <= turn.ended
+        if may_be_aside and turn.answers and (after := _after_no_answer(turn, begun)):
+            before = after
+            continue
         if turn.error is not None:
             yield f"turn {number} failed: {turn.error}"
             return
-        may_begin_late = may_begin_late or may_be_gone
-        if turn.found != before and not (may_be_gone and turn.found == NOTHING):
-            yield f"turn {number} found {turn.found}, where there was {before}"
+        if turn.found not in before and not (may_be_aside and turn.found == NOTHING):
+            yield f"turn {number} found {turn.found}, where there was {' or '.join(map(str, before))}"
         expected = _after(turn)
         if turn.left != expected:
             yield f"turn {number} left {turn.left} instead of {expected}"
-        if turn.steps is not None:
-            yield from _gaps(number, turn, may_begin_late=may_begin_late)
-        if any(removal.earliest > turn.ended for removal in removals):
+        if purged is not None and purged.removed is not None and purged.aside > turn.ended:
             yield f"it was removed after turn {number} had been acknowledged"
-        before = turn.left
+        before = {turn.left}
+    if at_the_end is not None and at_the_end not in before:
+        yield f"at the end it holds {at_the_end}, where there was {' or '.join(map(str, before))}"
+
+
+def _after_no_answer(turn: Turn, begun: Content) -> set[Content]:
+    """What may be there after an answer that found nothing; empty where it found what it answers.
+
+    A look had shown that the conversation waits, and then the graph found nothing. What LangGraph makes of an answer to
+    nothing, an error or a graph that runs without any input, is its own affair.
+    """
+    if turn.found == NOTHING:
+        return {turn.left}
+    if turn.left == begun or replace(turn.left, waits=False) == NOTHING:
+        # Nothing bears the time of the answer, so that a later purge may remove what was put back.
+        return {turn.left, NOTHING, begun, replace(begun, waits=False)}
+    return set()
 
 
 def _after(turn: Turn) -> Content:
@@ -168,9 +193,18 @@ def _after(turn: Turn) -> Content:
     return Content(turns, found.messages + 2, origin, f"echo {turns}", turn.waiting_graph)
 
 
-def _gaps(number: int, turn: Turn, *, may_begin_late: bool) -> Iterator[str]:
-    steps = list(turn.steps or ())
-    first = steps[0] if steps else -1
-    whole = steps == sorted(steps) and sorted(set(steps)) == list(range(first, turn.left.turns + 1))
-    if not steps or not whole or (first > 0 and not may_begin_late):
-        yield f"turn {number} left a history with gaps: {steps}"
+def missing_in_history(
+    turns: Sequence[Turn], purged: Purged | None, begun: Content, history: Collection[tuple[int, str | None]]
+) -> list[tuple[int, str | None]]:
+    """What the history of one conversation must have and has not.
+
+    Args:
+        turns: of the conversation, all of them.
+        purged: what was done with it.
+        begun: what it held before.
+        history: of each checkpoint the number of turns, and the first turn's channel.
+    """
+    wanted = {turn.left for turn in turns} - {NOTHING, begun}
+    if purged is None or purged.removed is None:
+        wanted.add(begun)
+    return sorted({(content.turns, content.origin) for content in wanted} - set(history), key=str)
