@@ -166,8 +166,8 @@ class Settings(BaseSettings):
         default=1.0,
         gt=0,
         le=1,
-        description="Share of the time in which surveys and purges of conversations may keep Redis busy; what is below "
-        "1 is left to others in pauses.",
+        description="Share of the time in which surveys, purges and erasures of conversations may keep Redis busy; "
+        "what is below 1 is left to others in pauses.",
     )
     session_retention_days: int = Field(
         default=90, ge=1, description="Days without use after which a session is removed; see docs/sessions.md."

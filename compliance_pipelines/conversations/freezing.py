@@ -34,6 +34,7 @@ from compliance_pipelines.conversations.witnesses import Seen, Witness, look
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from compliance_pipelines.conversations.pacing import Pace
     from compliance_pipelines.conversations.store import CheckpointStore
     from compliance_pipelines.conversations.threads import ThreadFacts
 
@@ -100,7 +101,7 @@ class _Place(NamedTuple):
 
 
 def freeze_threads(
-    store: CheckpointStore, layout: KeyLayout, threads: Sequence[ThreadFacts]
+    store: CheckpointStore, layout: KeyLayout, threads: Sequence[ThreadFacts], pace: Pace | None = None
 ) -> list[FrozenThread | None]:
     """The frozen form of conversations; None for one that was written to since the survey.
 
@@ -108,6 +109,7 @@ def freeze_threads(
         store: the Redis.
         layout: the survey's layout.
         threads: with the names of their keys.
+        pace: how Redis is shared with others; None: without pauses.
 
     Raises:
         TransientError: Redis does not answer.
@@ -116,7 +118,7 @@ def freeze_threads(
     with redis_errors("the freezing of the plan"):
         known = [thread.keys(layout) for thread in threads]
         places = [list(_places(layout, thread, names)) for thread, names in zip(threads, known, strict=True)]
-        looks = look(store, [[place.key for place in each] for each in places])
+        looks = look(store, [[place.key for place in each] for each in places], pace)
         views = [
             _View(layout, thread, names, each, seen)
             for thread, names, each, seen in zip(threads, known, places, looks, strict=True)
@@ -158,9 +160,10 @@ def _places_of_head(layout: KeyLayout, thread_name: bytes, head: Head) -> Iterat
     for name in _spellings(head):
         yield _Place("shallow registry", layout.registry(name, SHALLOW), KeyKind.WRITE_REGISTRY, head)
         yield _Place("shallow registry", layout.shallow_registry(name), KeyKind.WRITE_REGISTRY, head)
-    yield from _documents(layout, head, latest)
-    known = {_id_in(kind, key) for kind, key in head.keys(layout)}
-    for kind, key in head.keys(layout):
+    keys = list(head.keys(layout))
+    yield from _documents(layout, head, keys, latest)
+    known = {_id_in(kind, key) for kind, key in keys}
+    for kind, key in keys:
         # Registries have no application's prefix: one of a checkpoint that is not ours may be another's.
         if kind is KeyKind.WRITE_REGISTRY and _id_of_registry(key) not in known:
             yield _Place("registry", key, kind, head)
@@ -178,11 +181,13 @@ def _id_of_registry(key: bytes) -> bytes:
     return key.rpartition(b":")[2]
 
 
-def _documents(layout: KeyLayout, head: Head, latest: Sequence[bytes]) -> Iterator[_Place]:
+def _documents(
+    layout: KeyLayout, head: Head, keys: Sequence[tuple[KeyKind, bytes]], latest: Sequence[bytes]
+) -> Iterator[_Place]:
     """Writes to the latest checkpoint; where no pointer says which that is, all writes and checkpoints."""
     is_pointed = head.pointer is not None or head.default_pointer is not None
     starts = tuple(layout.write(head.name, checkpoint_id + b":") for checkpoint_id in latest)
-    for kind, key in head.keys(layout):
+    for kind, key in keys:
         is_witness = kind is KeyKind.WRITE and key.startswith(starts) if is_pointed else kind in _DOCUMENTS
         if is_witness:
             yield _Place("other", key, kind, head)
@@ -277,7 +282,7 @@ class _View:
 
     def _packed(self, head: Head) -> bytes:
         """The names that follow from a head, without those that are another application's."""
-        if self._not_ours.isdisjoint(key for _, key in packed_keys(self._layout, head.name, head.packed)):
+        if not self._not_ours:
             return bytes(head.packed)
         ours = Head(head.name)
         for kind, key in packed_keys(self._layout, head.name, head.packed):

@@ -1,20 +1,22 @@
 """Sharing a Redis with the application that it is there for.
 
-Here: pauses between steps. Not here: how large a step is, which whoever takes it decides.
+Here: pauses between steps, and dividing work into steps. Not here: how large a step is, which whoever takes it decides.
 
-A server answers one command at a time, so that two things decide how others fare: for how long a single step keeps
-them waiting, and for which share of the time there is a step at all. The first is a matter of small steps; the second
-is the pace.
+A server answers one command at a time, and those that it has read of one client before it turns to the next. So two
+things decide how others fare: for how long a single step keeps them waiting, and for which share of the time there is a
+step at all. The first is a matter of small steps; the second is the pace.
 """
 
 from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+
+T = TypeVar("T")
 
 # Shorter pauses cost more in being taken than they give.
 _SHORTEST_PAUSE: Final = 0.001
@@ -62,3 +64,24 @@ class Pace:
         if self._owed >= _SHORTEST_PAUSE:
             owed, self._owed = self._owed, 0.0
             self._sleep(owed)
+
+
+def in_steps(items: Iterable[T], size_of: Callable[[T], int], most: int) -> Iterator[list[T]]:
+    """Items in steps of at most a size in all, or of one item that is larger.
+
+    Args:
+        items: what is to be done.
+        size_of: the size of each.
+        most: the size of a step.
+    """
+    step: list[T] = []
+    total = 0
+    for item in items:
+        size = size_of(item)
+        if step and total + size > most:
+            yield step
+            step, total = [], 0
+        step.append(item)
+        total += size
+    if step:
+        yield step

@@ -404,7 +404,7 @@ class Retention:
     def _freeze_threads(self, survey: Survey, threads: Sequence[ThreadFacts]) -> list[FrozenThread | None]:
         """Freeze threads; where the survey kept no names of keys, another one fetches them."""
         if survey.has_keys:
-            return freeze_threads(self.store, self.layout, threads)
+            return freeze_threads(self.store, self.layout, threads, self.pace)
         wanted = {head.name for thread in threads for head in thread.heads}
         again = take_survey(self.store, self.layout, only=wanted, progress=self.progress).threads
         # What is not as it was judged was written to, or is gone.
@@ -413,9 +413,8 @@ class Retention:
             for thread in threads
             if thread.thread_id in again and again[thread.thread_id].activity == thread.activity
         ]
-        frozen = dict(
-            zip((thread.thread_id for thread in same), freeze_threads(self.store, self.layout, same), strict=True)
-        )
+        again_frozen = freeze_threads(self.store, self.layout, same, self.pace)
+        frozen = dict(zip((thread.thread_id for thread in same), again_frozen, strict=True))
         return [frozen.get(thread.thread_id) for thread in threads]
 
     def _item(self, thread: ThreadFacts, owners: frozenset[str], frozen: FrozenThread) -> WorkItem:
@@ -461,7 +460,8 @@ class Retention:
         return self._survey(horizon, {thread_id for thread_id in touched if thread_id is not None})
 
     def _aside(self, purge: OpenPurge) -> Aside:
-        return Aside(self.store, self.layout, f"compliance_pipelines:purge:{purge.id}".encode())
+        receipt = f"compliance_pipelines:purge:{purge.id}".encode()
+        return Aside(self.store, self.layout, receipt, self.pace)
 
     def _work(self, purge: OpenPurge, *, asks: bool = True) -> Iterator[list[WorkItem]]:
         """The items without an outcome, in batches; before each the Redis is asked whose it is."""

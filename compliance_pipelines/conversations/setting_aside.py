@@ -15,7 +15,6 @@ aside by a process that died is settled by the next one.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -23,6 +22,7 @@ from compliance_pipelines.conversations.errors import redis_errors
 from compliance_pipelines.conversations.freezing import FrozenThread
 from compliance_pipelines.conversations.keys import ASIDE, KeyKind
 from compliance_pipelines.conversations.outcomes import Outcome, Removal
+from compliance_pipelines.conversations.pacing import Pace, in_steps
 from compliance_pipelines.conversations.scripts import READ_FUNCTION, STATE_FUNCTION, Script
 from compliance_pipelines.conversations.threads import split_packed
 
@@ -34,10 +34,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_KEYS_PER_STEP: Final = 1_000
-_THREADS_PER_PIPELINE: Final = 50
+_KEYS_PER_STEP: Final = 130
+_KEYS_PER_REMOVAL: Final = 1_000
 _CLOSED_PER_STEP: Final = 500
-_PIPELINES_AT_ONCE: Final = 2
 _RECEIPT_SECONDS: Final = 30 * 24 * 3600
 
 # ARGV: the prefix of what is set aside, the receipt or '', seconds of its life, the prefixes of checkpoints, writes and
@@ -300,10 +299,14 @@ class Aside:
         store: the Redis.
         layout: the layout of the plan.
         receipt: name of a hash for the notes; None: none are kept.
+        pace: asked for each step; None: no pauses.
     """
 
-    def __init__(self, store: CheckpointStore, layout: KeyLayout, receipt: bytes | None = None) -> None:
+    def __init__(
+        self, store: CheckpointStore, layout: KeyLayout, receipt: bytes | None = None, pace: Pace | None = None
+    ) -> None:
         self._store = store
+        self._pace = Pace() if pace is None else pace
         self._receipt = receipt
         self._set_aside = Script(store, _SET_ASIDE)
         self._settle = Script(store, _SETTLE)
@@ -329,14 +332,13 @@ class Aside:
             closed = [at for at, (_, frozen) in enumerate(batch) if frozen.closed]
             others = [at for at, (_, frozen) in enumerate(batch) if not frozen.closed]
             calls = [[at] for at in others] + list(_pieces(closed, _CLOSED_PER_STEP))
-            parts = list(_pieces(calls, _THREADS_PER_PIPELINE))
             self._set_aside.load()
             taken: dict[int, Removal | None] = {}
-            # Two at a time: while the server works on one, the next is made ready here.
-            with ThreadPoolExecutor(_PIPELINES_AT_ONCE, thread_name_prefix="conversation-purge") as pool:
-                for part, answers in zip(parts, pool.map(lambda part: self._take(batch, part), parts), strict=True):
-                    for call, answer in zip(part, answers, strict=True):
-                        taken.update(zip(call, map(_taken, answer), strict=True))
+            for part in in_steps(calls, lambda call: sum(batch[at][1].key_count for at in call), _KEYS_PER_STEP):
+                with self._pace.step():
+                    answers = self._take(batch, part)
+                for call, answer in zip(part, answers, strict=True):
+                    taken.update(zip(call, map(_taken, answer), strict=True))
         return [taken[at] for at in range(len(batch))]
 
     def _take(self, batch: Sequence[tuple[int, FrozenThread]], part: Sequence[Sequence[int]]) -> list[list[int]]:
@@ -360,16 +362,17 @@ class Aside:
         """
         with redis_errors("the deletion"):
             removals: list[Removal | None] = []
-            for part in _pieces(batch, _THREADS_PER_PIPELINE):
-                answers = self._settle.run(
-                    self._end_call(number, frozen, ending.value) for number, frozen, ending in part
-                )
+            for part in in_steps(batch, lambda each: each[1].key_count, _KEYS_PER_STEP):
+                with self._pace.step():
+                    answers = self._settle.run(
+                        self._end_call(number, frozen, ending.value) for number, frozen, ending in part
+                    )
                 for (number, frozen, _), answer in zip(part, answers, strict=True):
                     removals.append(self._ended(number, frozen, answer))
             return removals
 
     def _end_call(self, number: int, frozen: FrozenThread, what: str) -> list[Any]:
-        return [*self._common, what, _KEYS_PER_STEP, *_arguments(number, frozen)]
+        return [*self._common, what, _KEYS_PER_REMOVAL, *_arguments(number, frozen)]
 
     def _ended(self, number: int, frozen: FrozenThread, answer: list[int]) -> Removal | None:
         if answer[0] == _Noted.MOVED:
@@ -377,7 +380,7 @@ class Aside:
         if answer[0] == _Noted.PUT_BACK:
             return Removal(Outcome.MOVED)
         totals = answer[1:]
-        if len(frozen.keys) + frozen.key_count > _KEYS_PER_STEP:
+        if len(frozen.keys) + frozen.key_count > _KEYS_PER_REMOVAL:
             for more in self._settle.run(self._end_call(number, piece, _REMOVE_REST) for piece in _in_pieces(frozen)):
                 # Without a receipt each answer is of its own step.
                 totals = (
@@ -418,10 +421,10 @@ def _arguments(number: int, frozen: FrozenThread) -> Iterator[Any]:
 
 
 def _in_pieces(frozen: FrozenThread) -> Iterator[FrozenThread]:
-    for keys in _pieces(frozen.keys, _KEYS_PER_STEP):
+    for keys in _pieces(frozen.keys, _KEYS_PER_REMOVAL):
         yield FrozenThread(tuple(keys), (), ())
     for head, packed in frozen.heads:
-        for piece in split_packed(packed, _KEYS_PER_STEP):
+        for piece in split_packed(packed, _KEYS_PER_REMOVAL):
             yield FrozenThread((), ((head, piece),), ())
 
 

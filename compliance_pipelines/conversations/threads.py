@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _ENTRY: Final = struct.Struct("<BI")
 # Set where the name does not follow from the head, so that it is kept whole.
 _WHOLE: Final = 0x80
+_KINDS: Final = {int(kind): kind for kind in KeyKind}
 _ROOT: Final = EMPTY_NAMESPACE
 
 
@@ -87,21 +88,19 @@ class Head:
         """The keys whose names do not follow from the head."""
         for number, tail in _entries(self.packed):
             if number & _WHOLE:
-                yield KeyKind(number & ~_WHOLE), tail
+                yield _KINDS[number & ~_WHOLE], tail
 
 
 def packed_keys(layout: KeyLayout, head: bytes, packed: bytes | bytearray) -> Iterator[tuple[KeyKind, bytes]]:
     """The names of packed keys."""
+    starts = {
+        KeyKind.CHECKPOINT: layout.checkpoint(head, b""),
+        KeyKind.WRITE: layout.write(head, b""),
+        KeyKind.WRITE_REGISTRY: layout.registry(head, b""),
+    }
     for number, tail in _entries(packed):
-        kind = KeyKind(number & ~_WHOLE)
-        if number & _WHOLE:
-            yield kind, tail
-        elif kind is KeyKind.CHECKPOINT:
-            yield kind, layout.checkpoint(head, tail)
-        elif kind is KeyKind.WRITE:
-            yield kind, layout.write(head, tail)
-        else:
-            yield kind, layout.registry(head, tail)
+        kind = _KINDS[number & ~_WHOLE]
+        yield kind, tail if number & _WHOLE else starts[kind] + tail
 
 
 def split_packed(packed: bytes, keys: int) -> Iterator[bytes]:

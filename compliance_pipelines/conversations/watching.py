@@ -4,17 +4,19 @@ Here: looking whether a name of a conversation is there again, in a thread, for 
 setting aside and putting back (setting_aside.py), what is decided at the end (purge.py).
 
 A graph that had read a conversation writes to it in several packets, and reads it again when it is asked again. What it
-would find until the end of the purge is the part that it has written itself.
+would find until the end of the purge is the part that it has written itself. Looked at are the names that a saver
+writes whenever it goes on: the pointer, or what it changes of the latest checkpoint. Savers that write nothing but new
+names are found out at the end alone.
 """
 
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Final, Self
+import time
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from compliance_pipelines.conversations.continued import Returned, Sequel, sequels
-from compliance_pipelines.conversations.keys import KeyKind
-from compliance_pipelines.conversations.scripts import Script
+from compliance_pipelines.conversations.keys import SHALLOW, KeyKind
 from compliance_pipelines.conversations.setting_aside import Ending
 
 if TYPE_CHECKING:
@@ -26,15 +28,18 @@ if TYPE_CHECKING:
     from compliance_pipelines.conversations.setting_aside import Aside
     from compliance_pipelines.conversations.store import CheckpointStore
 
-_EXISTING: Final = """
-local found = {}
-for at, key in ipairs(ARGV) do
-  if redis.call('EXISTS', key) == 1 then found[#found + 1] = at end
-end
-return found
-"""
-_NAMES_AT_ONCE: Final = 1_000
+_NAMES_AT_ONCE: Final = 250
 _SECONDS_BETWEEN: Final = 0.005
+# Of the time that is spent in looking, how many times as long a pause there is.
+_PAUSES_A_LOOK: Final = 9
+_WRITTEN: Final = frozenset({KeyKind.LATEST_POINTER, KeyKind.CHECKPOINT, KeyKind.SHALLOW_CHECKPOINT})
+
+
+class _Watched(NamedTuple):
+    """A conversation that is set aside, and the names to look for."""
+
+    frozen: FrozenThread
+    names: list[bytes]
 
 
 class Watch:
@@ -50,8 +55,7 @@ class Watch:
         self._aside = aside
         self._store = store
         self._layout = layout
-        self._existing = Script(store, _EXISTING)
-        self._watched: dict[int, FrozenThread] = {}
+        self._watched: dict[int, _Watched] = {}
         self._changes = threading.Lock()
         self._stopped = threading.Event()
         self._error: Exception | None = None
@@ -77,7 +81,17 @@ class Watch:
         if self._error is not None:
             raise self._error
         with self._changes:
-            self._watched.update(batch)
+            self._watched.update((number, _Watched(frozen, self._written(frozen))) for number, frozen in batch)
+
+    def _written(self, frozen: FrozenThread) -> list[bytes]:
+        """The names of it that whoever goes on with it writes."""
+        kinds = ((witness.key, self._layout.classify(witness.key)) for witness in frozen.witnesses)
+        return [
+            key
+            for key, named in kinds
+            if named is not None
+            and (named[0] in _WRITTEN or (named[0] is KeyKind.WRITE_REGISTRY and key.endswith(SHALLOW)))
+        ]
 
     def look(self) -> None:
         """Look once at everything that is watched.
@@ -88,16 +102,16 @@ class Watch:
         """
         with self._changes:
             watched = list(self._watched.items())
-        names = [(number, witness.key) for number, frozen in watched for witness in frozen.witnesses]
+        names = [(number, key) for number, each in watched for key in each.names]
         back: dict[int, list[bytes]] = {}
         pieces = [names[at : at + _NAMES_AT_ONCE] for at in range(0, len(names), _NAMES_AT_ONCE)]
-        calls = ([0, *(key for _, key in piece)] for piece in pieces)
-        for piece, found in zip(pieces, self._existing.run(calls), strict=True):
-            for at in found:
-                number, key = piece[at - 1]
+        there = self._store.each(("EXISTS", *(key for _, key in piece)) for piece in pieces)
+        some = [each for piece, count in zip(pieces, there, strict=True) if count for each in piece]
+        for (number, key), exists in zip(some, self._store.exists([key for _, key in some]), strict=True):
+            if exists:
                 back.setdefault(number, []).append(key)
         if back:
-            self._put_back({number: (frozen, back[number]) for number, frozen in watched if number in back})
+            self._put_back({number: (each.frozen, back[number]) for number, each in watched if number in back})
 
     def _put_back(self, returned: dict[int, tuple[FrozenThread, list[bytes]]]) -> None:
         """Put back what somebody goes on with; what was begun anew is left to the end."""
@@ -125,7 +139,10 @@ class Watch:
 
     def _run(self) -> None:
         try:
-            while not self._stopped.wait(_SECONDS_BETWEEN):
+            pause = _SECONDS_BETWEEN
+            while not self._stopped.wait(pause):
+                began = time.perf_counter()
                 self.look()
+                pause = max(_SECONDS_BETWEEN, _PAUSES_A_LOOK * (time.perf_counter() - began))
         except Exception as error:  # noqa: BLE001 - whoever adds the next is told, and the end is looked at anyway
             self._error = error

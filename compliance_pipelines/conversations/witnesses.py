@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from compliance_pipelines.conversations.errors import ConversationError
+from compliance_pipelines.conversations.pacing import Pace, in_steps
 from compliance_pipelines.conversations.scripts import READ_FUNCTION, STATE_FUNCTION, Script
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ local answer = {{}}
 for at, key in ipairs(KEYS) do answer[at] = {{state(key)}} end
 return answer
 """
-_CALLS_AT_ONCE: Final = 200
+_KEYS_PER_STEP: Final = 130
 
 
 class Witness(NamedTuple):
@@ -48,8 +49,13 @@ class Seen(NamedTuple):
     shown: bytes | list[bytes]
 
 
-def look(store: CheckpointStore, wanted: Sequence[Sequence[bytes]]) -> Iterator[list[Seen]]:
+def look(store: CheckpointStore, wanted: Sequence[Sequence[bytes]], pace: Pace | None = None) -> Iterator[list[Seen]]:
     """The states of keys; each group is looked at in one step, but on a cluster, where its keys lie apart.
+
+    Args:
+        store: the Redis.
+        wanted: names of keys, in groups.
+        pace: how Redis is shared with others; None: without pauses.
 
     Raises:
         redis.exceptions.RedisError: Redis does not answer, or refused.
@@ -59,9 +65,11 @@ def look(store: CheckpointStore, wanted: Sequence[Sequence[bytes]]) -> Iterator[
         for group in wanted:
             yield [_seen(store.client.eval(_LOOK, 1, key)[0]) for key in group]
         return
-    script = Script(store, _LOOK)
-    for at in range(0, len(wanted), _CALLS_AT_ONCE):
-        for answer in script.run([len(group), *group] for group in wanted[at : at + _CALLS_AT_ONCE]):
+    script, pace = Script(store, _LOOK), pace or Pace()
+    for step in in_steps(wanted, len, _KEYS_PER_STEP):
+        with pace.step():
+            answers = script.run([len(group), *group] for group in step)
+        for answer in answers:
             yield [_seen(each) for each in answer]
 
 

@@ -20,6 +20,7 @@ from compliance_pipelines.conversations.environment import check_environment
 from compliance_pipelines.conversations.freezing import freeze_threads
 from compliance_pipelines.conversations.keys import KeyLayout, encode
 from compliance_pipelines.conversations.outcomes import Outcome, Removal
+from compliance_pipelines.conversations.pacing import Pace
 from compliance_pipelines.conversations.setting_aside import Aside, Ending
 from compliance_pipelines.conversations.store import CheckpointStore, open_store
 from compliance_pipelines.conversations.survey import OwnerRule, Survey, take_survey
@@ -67,6 +68,7 @@ class ThreadTarget:
         self._layout = KeyLayout(
             settings.checkpoint_redis_prefix, settings.checkpoint_redis_write_prefix, with_aside=True
         )
+        self._pace = Pace(settings.conversation_pace)
         self._remembered: dict[str, FrozenThread] = {}
         try:
             self._rule = OwnerRule(settings.conversation_owner_pattern)
@@ -106,7 +108,7 @@ class ThreadTarget:
     def _look(self, user_ids: frozenset[str]) -> Sightings:
         """One survey; what it finds of the person is remembered for the deletion, which then need not look again."""
         with open_store(self._settings) as store:
-            survey = take_survey(store, self._layout)
+            survey = take_survey(store, self._layout, pace=self._pace)
             theirs = [thread for thread in survey.threads.values() if self._is_alone(thread, user_ids)]
             self._remembered = self._freeze(store, theirs) if survey.has_keys else {}
         seen = Sightings()
@@ -145,7 +147,7 @@ class ThreadTarget:
             seen.report(_DATA_TYPE, b"", why, is_theirs=False, unread=True, reference=f"{more} keys")
 
     def _freeze(self, store: CheckpointStore, threads: Sequence[ThreadFacts]) -> dict[str, FrozenThread]:
-        frozen = freeze_threads(store, self._layout, threads)
+        frozen = freeze_threads(store, self._layout, threads, self._pace)
         return {
             # What joins meanwhile is found by the last look.
             thread.thread_id: replace(each, closed=(), closed_thread=None)
@@ -175,7 +177,7 @@ class ThreadTarget:
             known = {name: frozen for name, frozen in self._remembered.items() if name in waiting}
             for _ in range(_ATTEMPTS):
                 if unknown := waiting - known.keys():
-                    survey = take_survey(store, self._layout, key_bytes=_NO_LIMIT, threads=unknown)
+                    survey = take_survey(store, self._layout, key_bytes=_NO_LIMIT, threads=unknown, pace=self._pace)
                     known |= self._freeze(
                         store, [thread for thread in survey.threads.values() if self._is_alone(thread, user_ids)]
                     )
@@ -196,7 +198,7 @@ class ThreadTarget:
         """Remove what is still as it was looked at; each conversation in one step, where the server allows it."""
         if store.is_cluster:
             return ClusterRemover(store, self._layout).remove(batch)
-        aside = Aside(store, self._layout)
+        aside = Aside(store, self._layout, pace=self._pace)
         taken = aside.take(list(enumerate(batch)))
         going = [(at, batch[at], Ending.REMOVE_WHATEVER_CAME) for at, removal in enumerate(taken) if removal is None]
         ended = dict(zip((at for at, _, _ in going), aside.end(going), strict=True))
@@ -210,7 +212,7 @@ class ThreadTarget:
             ConversationError: Redis refused.
         """
         with open_store(self._settings) as store:
-            survey = take_survey(store, self._layout, only=())
+            survey = take_survey(store, self._layout, only=(), pace=self._pace)
         for thread in survey.threads.values():
             yield from self._rule.owners(thread)
 
