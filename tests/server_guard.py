@@ -22,7 +22,8 @@ def main(users_lock: str, kind: str, state_dir: str) -> None:
         from compliance_pipelines.local_stack.postgres import EmbeddedPostgres  # noqa: PLC0415
         from compliance_pipelines.local_stack.redis import EmbeddedRedis  # noqa: PLC0415
 
-        {"postgres": EmbeddedPostgres, "redis": EmbeddedRedis}[kind](Path(state_dir)).stop()
+        server = EmbeddedPostgres if kind == "postgres" else EmbeddedRedis
+        server(Path(state_dir)).stop()
         shutil.rmtree(state_dir)
 
 

@@ -346,7 +346,9 @@ class Conservation(RuleBasedStateMachine):
 
     @invariant()
     def every_step_is_on_record_once(self) -> None:
-        recorded = dict(self.days.execute(f"SELECT action, count(*) FROM audit_logs WHERE {_AUDIT} GROUP BY action"))
+        recorded: dict[str, int] = dict(
+            self.days.execute(f"SELECT action, count(*) FROM audit_logs WHERE {_AUDIT} GROUP BY action")
+        )
         ((parts, purges),) = self.days.execute(
             "SELECT (SELECT count(*) FROM archived_audit_logs), (SELECT count(*) FROM audit_purges)"
         )
@@ -394,8 +396,12 @@ def environment(postgres_server: EmbeddedPostgres, template_database: str, tmp_p
 
 
 def test_hot_plus_cold_is_what_was_appended(environment: Environment) -> None:
+    class OfThisRun(Conservation):
+        def __init__(self) -> None:
+            super().__init__(environment)
+
     run_state_machine_as_test(
-        lambda: Conservation(environment),
+        OfThisRun,
         settings=settings(
             max_examples=15,
             stateful_step_count=20,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 import sqlalchemy
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from compliance_pipelines.archive.export import archive_day
 from compliance_pipelines.archive.purge import purge_day
@@ -212,7 +213,7 @@ def test_an_engine_of_somebody_else_must_be_pinned_first(writer_database_url: st
 
 async def test_so_must_an_asynchronous_one(writer_database_url: str) -> None:
     engine = create_asynchronous_engine(writer_database_url, pool_size=1)
-    other = sqlalchemy.ext.asyncio.create_async_engine(engine.url, pool_size=1)
+    other = create_async_engine(engine.url, pool_size=1)
     with pytest.raises(SessionSettingError, match="pin_engine"):
         AsyncAuditLog(other)
     pin_engine(other)

@@ -75,7 +75,7 @@ def objects(engine: sqlalchemy.Engine) -> list[tuple[str, str]]:
                 ORDER BY 1, 2
             """)
         )
-        return [tuple(row) for row in found]  # type: ignore[misc]
+        return [(kind, name) for kind, name in found]
 
 
 def append_some(engine: sqlalchemy.Engine) -> None:

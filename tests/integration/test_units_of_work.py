@@ -118,8 +118,11 @@ def test_an_import_keeps_no_transaction_open_while_tables_are_made_for_its_days(
     monkeypatch.setattr(importing, "make_room", alter_first)
     monkeypatch.setattr(partitions, "DENSE_DAY_ENTRIES", 2)
     file = write(tmp_path / "events", lines(range(3)))
-    options = {"actor": "tests", "first_day": date(2015, 1, 1), "archived_ids": ArchivedIds(services)}
-    assert [importing.import_file(services.engine, file, **options).new for _ in range(2)] == [3, 0]
+    for new in (3, 0):
+        result = importing.import_file(
+            services.engine, file, actor="tests", first_day=date(2015, 1, 1), archived_ids=ArchivedIds(services)
+        )
+        assert result.new == new
 
 
 @contextmanager

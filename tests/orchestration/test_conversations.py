@@ -28,6 +28,7 @@ from compliance_pipelines.orchestration.resources import SERVICES
 from compliance_pipelines.services import Services
 from tests.integration.conversations.made import Maker, id_of
 from tests.integration.conversations.savers import Writer
+from tests.redis_commands import dump
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -171,7 +172,7 @@ def test_checks_see_what_is_overdue_orphaned_undated_and_resurrected(
     definitions: Definitions, instance: DagsterInstance, writer: Writer, client: Redis
 ) -> None:
     writer.say("comes-back", at=noon(100))
-    saved = {key: client.dump(key) for key in client.scan_iter("*comes-back*")}
+    saved = {key: dump(client, key) for key in client.scan_iter("*comes-back*")}
     assert run(definitions, instance).success
     for key, value in saved.items():
         client.restore(key, 0, value)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import sqlalchemy
     from dagster import ExecuteInProcessResult
 
+    from compliance_pipelines.archive.catalogue import ArchivedPart
     from tests.conftest import MovableClock
     from tests.orchestration.conftest import Project
 
@@ -88,7 +89,7 @@ def test_what_a_person_wants_to_know_stands_on_the_page(project: Project) -> Non
     assert cold["compression"].value == round(part.canonical_bytes / part.object_bytes, 2)
 
 
-def _parts(project: Project, day: date) -> list:
+def _parts(project: Project, day: date) -> list[ArchivedPart]:
     with project.services.engine.connect() as connection:
         return parts_of_day(connection, day)
 

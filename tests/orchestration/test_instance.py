@@ -23,7 +23,9 @@ def test_everything_is_kept_in_the_postgresql_that_the_environment_names(instanc
 
 def test_runs_queue_and_the_pool_has_two_slots(instance: DagsterInstance) -> None:
     assert isinstance(instance.run_coordinator, QueuedRunCoordinator)
-    assert instance.get_concurrency_config().run_queue_config.max_concurrent_runs == 2
+    queue = instance.get_concurrency_config().run_queue_config
+    assert queue is not None
+    assert queue.max_concurrent_runs == 2
     instance.event_log_storage.initialize_concurrency_limit_to_default(DATABASE_POOL)
     claimed = [
         instance.event_log_storage.claim_concurrency_slot(DATABASE_POOL, f"run-{number}", "step").is_claimed

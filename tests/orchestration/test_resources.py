@@ -8,6 +8,7 @@ from typing import Final
 import pytest
 from dagster import build_init_resource_context
 from sqlalchemy import text
+from sqlalchemy.pool import QueuePool
 
 from compliance_pipelines import clock
 from compliance_pipelines.clock import system_clock
@@ -24,8 +25,10 @@ def test_they_are_opened_for_a_run_and_closed_after_it(environment: pytest.Monke
             assert connection.execute(text("SELECT 1")).scalar_one() == 1
         before = system_clock()
         assert before <= services.clock() <= system_clock()
-        assert services.engine.pool.checkedin() == 1
-    assert services.engine.pool.checkedin() == 0
+        pool = services.engine.pool
+        assert isinstance(pool, QueuePool)
+        assert pool.checkedin() == 1
+    assert pool.checkedin() == 0
 
 
 def test_as_of_moves_the_clock_to_that_day_at_the_present_time_of_day(environment: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ def write(saver: Any, thread: str, at: str) -> None:
         checkpoint = {**empty_checkpoint(), "ts": at}
         checkpoint["channel_values"] = {"messages": ["said"], "user_id": "user:1"}
         checkpoint["channel_versions"] = {"messages": 1, "user_id": 1}
-        metadata = {"source": "loop", "step": step, "parents": {}, "user_id": "user:1"}
+        metadata: dict[str, Any] = {"source": "loop", "step": step, "parents": {}, "user_id": "user:1"}
         config = saver.put(config, checkpoint, metadata, checkpoint["channel_versions"])
         saver.put_writes(config, [("messages", ["pending"])], "task-1")
 

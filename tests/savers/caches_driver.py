@@ -50,7 +50,8 @@ async def use(name: str, url: str, threads: list[str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for thread in threads:
         asked.clear()
-        tool = await tools.awrap_tool_call({"tool_name": thread, "args": {"of": thread}, "id": "1"}, work)
+        call: Any = {"tool_name": thread, "args": {"of": thread}, "id": "1"}
+        tool = await tools.awrap_tool_call(call, work)
         answer = await answers.awrap_model_call({"messages": [{"role": "user", "content": thread}]}, work)
         was_asked = len(asked)
         await memory.awrap_model_call({"messages": [{"role": "user", "content": thread}]}, work)

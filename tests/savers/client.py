@@ -52,7 +52,8 @@ class Paused:
             SaverError: it failed.
         """
         self.process._send_line("continue")
-        return self.process._answer()
+        result: dict[str, Any] = self.process._answer()
+        return result
 
     def stop(self) -> None:
         """Let it die here: nothing more is sent."""
@@ -141,15 +142,18 @@ class SaverProcess:
 
     def say(self, thread: str, *, graph: str = "chat", at: datetime | None = None) -> dict[str, Any]:
         """A turn; in the graphs that ask for consent it ends with the question."""
-        return self.call("say", graph=graph, thread=thread, at=at and at.isoformat())
+        values: dict[str, Any] = self.call("say", graph=graph, thread=thread, at=at and at.isoformat())
+        return values
 
     def consent(self, thread: str, *, graph: str = "question", at: datetime | None = None) -> dict[str, Any]:
         """Answer the question."""
-        return self.call("consent", graph=graph, thread=thread, at=at and at.isoformat())
+        values: dict[str, Any] = self.call("consent", graph=graph, thread=thread, at=at and at.isoformat())
+        return values
 
     def state(self, thread: str) -> dict[str, Any]:
         """All that the saver's own interface gives of a thread."""
-        return self.call("state", thread=thread)
+        state: dict[str, Any] = self.call("state", thread=thread)
+        return state
 
     def begin(self, op: str, pause_at: int, **arguments: Any) -> Paused | dict[str, Any]:
         """Do something, standing still before the Nth packet that changes something; its result if there are fewer."""
@@ -157,7 +161,8 @@ class SaverProcess:
         answer = self._next()
         if "paused" in answer:
             return Paused(self, answer["sent"], answer["next"])
-        return self._result(answer)
+        result: dict[str, Any] = self._result(answer)
+        return result
 
     def call(self, op: str, **arguments: Any) -> Any:
         """Do something.

@@ -134,17 +134,19 @@ WIRE = Wire()
 
 def watch_the_wire() -> None:
     for module in (redis.connection, redis.asyncio.connection):
+        kind: Any
         for _, kind in inspect.getmembers(module, inspect.isclass):
             original = kind.__dict__.get("send_packed_command")
             if original is None:
                 continue
             if inspect.iscoroutinefunction(original):
 
-                async def send(self: Any, command: Any, *args: Any, _original: Any = original, **kwargs: Any) -> Any:
+                async def asend(self: Any, command: Any, *args: Any, _original: Any = original, **kwargs: Any) -> Any:
                     command = command if isinstance(command, bytes) else list(command)
                     WIRE.see(command)
                     return await _original(self, command, *args, **kwargs)
 
+                kind.send_packed_command = asend
             else:
 
                 def send(self: Any, command: Any, *args: Any, _original: Any = original, **kwargs: Any) -> Any:
@@ -152,7 +154,7 @@ def watch_the_wire() -> None:
                     WIRE.see(command)
                     return _original(self, command, *args, **kwargs)
 
-            kind.send_packed_command = send
+                kind.send_packed_command = send
 
 
 # The clock
@@ -188,7 +190,7 @@ def clock(moment: str | None) -> typing.Iterator[None]:
 
 
 class State(TypedDict, total=False):
-    messages: Annotated[list, operator.add]
+    messages: Annotated[list[str], operator.add]
     turns: Annotated[int, operator.add]
     origin: str  # written once: a channel that later turns do not write again
     echo: str  # written anew by each turn
@@ -298,7 +300,7 @@ class Session:
 
     def open(self, url: str, *, shallow: bool, is_async: bool, prefixes: dict[str, str]) -> str:
         self.close()
-        kinds = {
+        kinds: dict[tuple[bool, bool], Any] = {
             (False, False): RedisSaver,
             (True, False): ShallowRedisSaver,
             (False, True): AsyncRedisSaver,
@@ -354,7 +356,8 @@ class Session:
         built = GRAPHS[graph](self.saver)
         config = {"configurable": {"thread_id": thread}}
         state = self.wait(built.aget_state(config)) if self.is_async else built.get_state(config)
-        return plain(state.values)
+        values: dict[str, Any] = plain(state.values)
+        return values
 
     # The saver's own interface
 
@@ -385,7 +388,7 @@ class Session:
         """A checkpoint alone, with the values of the latest one of the root or none, in a namespace."""
         latest = self.get(thread, namespace) or self.get(thread, "")
         with clock(at):
-            checkpoint = dict(checkpoint_base.empty_checkpoint())
+            checkpoint: dict[str, Any] = dict(checkpoint_base.empty_checkpoint())
             if latest is not None:
                 checkpoint["channel_values"] = dict(latest.checkpoint["channel_values"])
                 checkpoint["channel_versions"] = dict(latest.checkpoint["channel_versions"])
@@ -424,7 +427,7 @@ class Session:
             report["waited"] = waits
             if waits:
                 report["found"] = self.values(graph, thread)
-            value = Command(resume=True) if waits else {"messages": ["turn"], "user_id": "user:1"}
+            value: Any = Command(resume=True) if waits else {"messages": ["turn"], "user_id": "user:1"}
             self.run(graph, thread, value, None, durability=None)
         except Exception as error:  # noqa: BLE001 - it is the test that judges
             report["error"] = f"{type(error).__name__}: {error}"
@@ -474,6 +477,7 @@ SESSION = Session()
 def perform(request: dict[str, Any]) -> Any:
     op = request.pop("op")
     pause_at = request.pop("pause_at", 0)
+    work: typing.Callable[[], Any]
     if op == "say":
         user_id = request.pop("user_id", "user:1")
         value = {"messages": ["turn"], **({} if user_id is None else {"user_id": user_id})}

@@ -83,7 +83,8 @@ class Other:
 
     def read(self, url: str, threads: Sequence[str]) -> dict[str, Any]:
         """What it gives of each of the conversations."""
-        return json.loads(self._run("read", url, "-", threads))
+        found: dict[str, Any] = json.loads(self._run("read", url, "-", threads))
+        return found
 
     def delete(self, url: str, threads: Sequence[str]) -> None:
         """What it deletes itself."""
@@ -112,11 +113,11 @@ def javascript(kind: str) -> Other:
 
 def aws() -> Other:
     """The Valkey saver of langgraph-checkpoint-aws."""
-    command = [sys.executable, "-P", _HERE / "aws_driver.py"]
+    command = [sys.executable, "-P", str(_HERE / "aws_driver.py")]
     return Other("langgraph-checkpoint-aws", command, {"PYTHONPATH": str(installed("aws"))})
 
 
 def caches(names: Sequence[str]) -> Other:
     """The caches of langgraph-checkpoint-redis' middleware, under each of some names, the prefixes of their keys."""
-    command = [sys.executable, "-P", _HERE / "caches_driver.py", ",".join(names)]
+    command = [sys.executable, "-P", str(_HERE / "caches_driver.py"), ",".join(names)]
     return Other("the middleware's caches", command, {"PYTHONPATH": str(installed("middleware"))})

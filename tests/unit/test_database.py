@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg.conninfo
 import pytest
+import sqlalchemy
 from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 from sqlalchemy.engine import make_url
 
-from compliance_pipelines import database
 from compliance_pipelines.database import (
     create_asynchronous_engine,
     create_engine,
@@ -21,9 +21,6 @@ from compliance_pipelines.database import (
     libpq_uri,
 )
 from compliance_pipelines.settings import ConfigurationError, Settings
-
-if TYPE_CHECKING:
-    import sqlalchemy
 
 REMOTE = "postgresql://audit:secret@db.example:5432/audit"
 
@@ -56,7 +53,7 @@ def what_libpq_is_told(url: str, **arguments: Any) -> dict[str, Any]:  # noqa: A
 def what_the_driver_is_given(engine: sqlalchemy.Engine) -> dict[str, Any]:
     """The arguments of the driver's connect()."""
     _, arguments = engine.dialect.create_connect_args(engine.url)
-    return arguments
+    return dict(arguments)
 
 
 @pytest.mark.parametrize("host", LOCAL_HOSTS)
@@ -210,13 +207,13 @@ def test_both_engines_give_the_driver_tls_utf_8_and_bounded_waits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     given_arguments: dict[str, Any] = {}
-    real = getattr(database.sqlalchemy, "create_engine")  # noqa: B009 - the name is patched in another module
+    real: Any = sqlalchemy.create_engine
 
     def remember(*arguments: Any, **keywords: Any) -> Any:  # noqa: ANN401
         given_arguments.update(keywords["connect_args"])
         return real(*arguments, **keywords)
 
-    monkeypatch.setattr(database.sqlalchemy, "create_engine", remember)
+    monkeypatch.setattr(sqlalchemy, "create_engine", remember)
     monkeypatch.setattr("sqlalchemy.ext.asyncio.engine._create_engine", remember)
     engine = create(REMOTE)
     driver = what_the_driver_is_given(getattr(engine, "sync_engine", engine))

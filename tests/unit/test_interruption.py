@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -22,13 +23,13 @@ from compliance_pipelines.interruption import (
 from tests.stops import dispositions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 PATIENCE_SECONDS: Final = 900
 
 
 @pytest.fixture(autouse=True)
-def handlers() -> Iterator[dict[signal.Signals, object]]:
+def handlers() -> Iterator[Mapping[signal.Signals, object]]:
     """The handlers before the test, which must be those after it; none is ignored, as in a script's background."""
     with dispositions(SIGINT=signal.default_int_handler):
         before = {number: signal.getsignal(number) for number in SIGNALS}
@@ -185,7 +186,7 @@ def test_only_a_signal_that_comes_later_is_a_second_one(monkeypatch: pytest.Monk
     """`timeout` signals the process and its group, `make` the child of a group that was signalled: that is one stop."""
     moment = 1000.0
     ended: list[tuple[int, str]] = []
-    monkeypatch.setattr(interruption.time, "monotonic", lambda: moment)
+    monkeypatch.setattr(time, "monotonic", lambda: moment)
     monkeypatch.setattr(interruption, "_end_process", lambda number, line: ended.append((number, line)))
     with stopping_on_signals(cleanup_seconds=None):
         with pytest.raises(Stopped):

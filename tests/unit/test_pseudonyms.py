@@ -15,7 +15,7 @@ from compliance_pipelines.settings import ConfigurationError, Settings
 
 KEY = b"k" * 32
 HIDDEN = Subjects(KEY, pseudonymous=True)
-ids = st.text(st.characters(exclude_categories=("Cs",)), min_size=1)
+ids = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 
 
 def test_it_is_an_hmac_that_anybody_with_the_key_can_compute() -> None:
@@ -37,7 +37,7 @@ def test_records_from_before_and_after_the_change_are_found_alike() -> None:
     assert Subjects().names("user:alice") == ("user:alice",)
 
 
-@given(st.text(st.characters(exclude_categories=("Cs",)), min_size=5), st.text(), st.text())
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=5), st.text(), st.text())
 def test_no_text_of_an_entry_keeps_the_name(user_id: str, before: str, after: str) -> None:
     scrubbed = HIDDEN.scrub(before + user_id + after, user_id)
     assert user_id not in scrubbed.replace(pseudonym(user_id, KEY), "")

@@ -123,10 +123,10 @@ class Stopped(Exception):  # noqa: N818 - no error: the end of a process, as far
     """What a hook raises to stop the work between two steps."""
 
 
-def stop_after(step: StrEnum | None) -> Callable[[StrEnum], None]:
+def stop_after(step: StrEnum | None) -> Callable[[str], None]:
     """A hook that stops the work when this step is done; None never does."""
 
-    def hook(done: StrEnum) -> None:
+    def hook(done: str) -> None:
         if done is step:
             raise Stopped(step)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from compliance_pipelines.object_store.port import ObjectStoreError
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from compliance_pipelines.object_store.port import ObjectInfo, ObjectStore
+
+_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class FaultyStore:
         self._fault = fault
         self.calls: list[str] = []
 
-    def _call(self, method: str, call: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever the method returns
+    def _call(self, method: str, call: Callable[[], _Answer]) -> _Answer:
         self.calls.append(method)
         fault = self._fault
         fails = (

@@ -17,7 +17,8 @@ from compliance_pipelines.archive.purge import purge_day
 from compliance_pipelines.audit_log.errors import EntryConflictError
 from compliance_pipelines.audit_log.log import AppendResult, AuditLog
 from compliance_pipelines.ledger.checkpoint import VerifierKey
-from compliance_pipelines.ledger.proofs import AmbiguousEntryError, prove, verify_proof
+from compliance_pipelines.ledger.proof_document import verify_proof
+from compliance_pipelines.ledger.proofs import AmbiguousEntryError, prove
 from compliance_pipelines.object_store.port import ObjectStoreError
 from tests.integration.archive.days import entry, overwrite
 from tests.integration.archive.faulty_store import Fault, FaultyStore

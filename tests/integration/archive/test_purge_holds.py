@@ -41,14 +41,12 @@ def test_a_held_day_is_not_purged_and_the_refusal_names_the_hold_and_its_reason(
     services: Services, days: Days, day: date, purgeable: list[Row]
 ) -> None:
     one = timedelta(days=1)
-    for number, (scope, values) in enumerate(
-        (
-            (HoldScope.EVERYTHING, {}),
-            (HoldScope.DAYS, {"first_day": day - one, "last_day": day}),
-            (HoldScope.USER, {"subject": "user-3"}),
-        ),
-        1,
-    ):
+    scopes: tuple[tuple[HoldScope, dict[str, Any]], ...] = (
+        (HoldScope.EVERYTHING, {}),
+        (HoldScope.DAYS, {"first_day": day - one, "last_day": day}),
+        (HoldScope.USER, {"subject": "user-3"}),
+    )
+    for number, (scope, values) in enumerate(scopes, 1):
         added = hold(services, scope, **values)
         with pytest.raises(PurgeRefusedError, match=rf"{day} was not purged: hold {number} .* of counsel: case 7"):
             purge_day(services, day)

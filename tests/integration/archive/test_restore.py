@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from compliance_pipelines.archive.catalogue import ArchivedPart
+    from compliance_pipelines.audit_log.entry import JsonValue
     from compliance_pipelines.services import Services
     from tests.conftest import MovableClock
     from tests.integration.archive.days import Days, Row
@@ -84,10 +85,8 @@ def test_the_table_has_the_columns_of_the_hot_store(
 def test_every_kind_of_value_survives(services: Services, days: Days, day: date) -> None:
     texts = ["\\N", "\\", "\t", "\n", "\r\n", "\\.", "'\"", "\u2028\u0001\x7f", "ä€😀", ""]
     entries = [entry(day, number, result=each, user_id=each, resource_type=each) for number, each in enumerate(texts)]
-    entries += [
-        entry(day, 50 + number, metadata=each)
-        for number, each in enumerate([None, {}, [], "null", 1e300, -0.0, 10**40, {"\\": "\n\t\\N"}, "x" * 1_000_000])
-    ]
+    values: list[JsonValue] = [None, {}, [], "null", 1e300, -0.0, 10**40, {"\\": "\n\t\\N"}, "x" * 1_000_000]
+    entries += [entry(day, 50 + number, metadata=each) for number, each in enumerate(values)]
     days.append_entries(day, entries)
     archive_day(services, day)
     assert days.table_rows(restore_day(services, day).table, day) == days.hot_rows(day)

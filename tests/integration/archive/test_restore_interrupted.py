@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     import sqlalchemy
 
+    from compliance_pipelines.archive.progress import Phase
     from compliance_pipelines.services import Services
     from tests.integration.archive.days import Days, Row
 
@@ -201,7 +202,7 @@ def test_it_is_not_in_the_way_of_changes_to_the_hot_table(
 ) -> None:
     told = 0
 
-    def change(*_: object) -> None:
+    def change(phase: Phase, rows: int, total_rows: int) -> None:
         nonlocal told
         told += 1
         with superuser_engine.connect() as connection, connection.begin() as transaction:

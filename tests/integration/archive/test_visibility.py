@@ -18,7 +18,7 @@ from compliance_pipelines.ledger.lag import sealing_lag
 if TYPE_CHECKING:
     from datetime import date
 
-    from compliance_pipelines.audit_log.health import HealthCheck
+    from compliance_pipelines.health import HealthCheck
     from compliance_pipelines.services import Services
     from tests.conftest import MovableClock
     from tests.integration.archive.days import Days

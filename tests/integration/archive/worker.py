@@ -123,11 +123,12 @@ def _carry_out(message: dict[str, Any]) -> None:
             seal(services, step=hook)
             return
         day = date.fromisoformat(order.day)
-        {
+        works: dict[str, Callable[[], object]] = {
             "archive": lambda: archive_day(services, day, hook=hook),
             "purge": lambda: purge_day(services, day, hook=hook),
             "restore": lambda: restore_day(services, day, hook=hook),
-        }[order.work]()
+        }
+        works[order.work]()
 
 
 def _child(message: dict[str, Any], answer: int) -> None:

@@ -13,6 +13,7 @@ import sys
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unittest import mock
 
 from compliance_pipelines.audit_log.import_staging import StagedLines
 from compliance_pipelines.audit_log.importing import import_file
@@ -54,8 +55,8 @@ def die_after(step: str) -> None:
         if step == "placed":
             die()
 
-    StagedLines.insert = inserted  # type: ignore[method-assign]
-    RejectsFile.place = placed  # type: ignore[method-assign]
+    mock.patch.object(StagedLines, "insert", inserted).start()
+    mock.patch.object(RejectsFile, "place", placed).start()
 
 
 def peak_mib() -> int:
@@ -67,7 +68,7 @@ def peak_mib() -> int:
 def main(url: str, file: str, rejects: str, step: str) -> None:
     """Import, and die when the step is done."""
 
-    def progress(phase: ImportPhase, _done: int, _total: int | None) -> None:
+    def progress(phase: ImportPhase, done: int, total: int | None) -> None:
         if phase == step:
             die()
 

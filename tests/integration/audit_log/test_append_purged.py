@@ -17,6 +17,7 @@ from compliance_pipelines.audit_log.errors import (
     PurgedDayError,
 )
 from compliance_pipelines.audit_log.log import AppendResult, AsyncAuditLog, AuditLog
+from compliance_pipelines.postgres.copying import copy_in
 from tests.integration.audit_log.entries import MOMENT, entry, ids, stored
 
 if TYPE_CHECKING:
@@ -121,7 +122,6 @@ def test_a_day_that_is_purged_while_entries_are_appended_makes_no_doubles(
 ) -> None:
     archive = Archive(entry(1))
     log = AuditLog(writer, archived_ids=archive)
-    copy_in = batches.copy_in
 
     def purge_first(*arguments: Any) -> int:  # noqa: ANN401
         if not archive.asked:

@@ -16,8 +16,6 @@ from compliance_pipelines.audit_log.log import AppendResult, AuditLog
 from tests.integration.audit_log.entries import entry, stored
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import sqlalchemy
 
 texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=40)
@@ -43,7 +41,7 @@ _slow = settings(max_examples=30, suppress_health_check=[HealthCheck.function_sc
 
 
 @pytest.fixture
-def forgetful(superuser_engine: sqlalchemy.Engine) -> Iterator[sqlalchemy.Engine]:
+def forgetful(superuser_engine: sqlalchemy.Engine) -> sqlalchemy.Engine:
     """A database that can be emptied between examples."""
     return superuser_engine
 

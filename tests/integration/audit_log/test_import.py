@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     import sqlalchemy
 
+    from compliance_pipelines.audit_log.entry import JsonValue
     from compliance_pipelines.services import Services
     from tests.integration.audit_log.command import Command
 
@@ -77,9 +78,8 @@ def test_numbers_keep_every_digit(importing: Import, tmp_path: Path, engine: sql
 
 
 def test_metadata_may_be_missing_null_or_anything(importing: Import, tmp_path: Path, engine: sqlalchemy.Engine) -> None:
-    content = [
-        line(entry(number, metadata=value)) for number, value in enumerate([None, [], "", 0, False, {"a": None}])
-    ]
+    values: list[JsonValue] = [None, [], "", 0, False, {"a": None}]
+    content = [line(entry(number, metadata=value)) for number, value in enumerate(values)]
     importing(write(tmp_path / "events", content))
     assert [each.metadata for each in stored(engine)] == [None, "[]", '""', "0", "false", '{"a": null}']
 

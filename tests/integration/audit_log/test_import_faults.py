@@ -95,12 +95,12 @@ def terminate_others(superuser_engine: sqlalchemy.Engine) -> None:
         assert ended
 
 
-@pytest.mark.parametrize("phase", list(ImportPhase))
+@pytest.mark.parametrize("last", list(ImportPhase))
 def test_a_connection_that_is_lost_leaves_nothing_and_is_said_so(
-    services: Services, superuser_engine: sqlalchemy.Engine, file: Path, tmp_path: Path, phase: ImportPhase
+    services: Services, superuser_engine: sqlalchemy.Engine, file: Path, tmp_path: Path, last: ImportPhase
 ) -> None:
-    def cut_off(reached: ImportPhase, _done: int, _total: int | None) -> None:
-        if reached is phase:
+    def cut_off(phase: ImportPhase, done: int, total: int | None) -> None:
+        if phase is last:
             terminate_others(superuser_engine)
 
     with pytest.raises(AppendInterruptedError, match=r"^the import of .*events was interrupted: .*; run it again"):

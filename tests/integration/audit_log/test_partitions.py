@@ -127,10 +127,11 @@ def test_a_day_that_cannot_be_made_now_is_not_waited_for(
     pauses: list[float] = []
     with superuser_engine.connect() as busy:
         busy.execute(text("LOCK TABLE audit_logs IN SHARE MODE"))
-        for work in (
+        works: tuple[Callable[[], object], ...] = (
             lambda: done(engine, ensure_days, [DAY]),
             lambda: create_ahead(engine, DAY, 3, sleep=pauses.append),
-        ):
+        )
+        for work in works:
             with pytest.raises(PartitionBusyError, match=r"making the partition of 2025-10-01: .* run it again"):
                 work()
     assert pauses == [0.2, 0.5, 1.0]
@@ -227,8 +228,8 @@ def test_whatever_tables_are_made_when_a_days_entries_are_in_one_place(
         AuditLog(engine).append(entry(number, timestamp=moment))
         done(engine, ensure_days, [moment.date()])
     kinds: dict[date, set[str]] = {}
-    for number, found in places(engine).items():
-        kinds.setdefault(moments[int(number.removeprefix("entry-"))].date(), set()).add(found)
+    for entry_id, found in places(engine).items():
+        kinds.setdefault(moments[int(entry_id.removeprefix("entry-"))].date(), set()).add(found)
     assert len(places(engine)) == len(moments)
     names = {"table": r"\d{2}_\d{2}$", "month default": r"\d{2}_default$", "default": r"logs_default$"}
     for day, found_places in kinds.items():

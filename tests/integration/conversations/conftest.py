@@ -17,6 +17,7 @@ from compliance_pipelines.conversations.purge import Retention
 from compliance_pipelines.conversations.store import CheckpointStore
 from compliance_pipelines.settings import Settings
 from tests.integration.conversations.savers import Writer
+from tests.redis_commands import execute
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,8 +31,8 @@ def redis_url(redis_server: EmbeddedRedis) -> str:
     """The Redis of this worker, emptied: keys, indexes and scripts."""
     url = redis_server.url()
     with Redis.from_url(url) as client:
-        for index in client.execute_command("FT._LIST"):
-            client.execute_command("FT.DROPINDEX", index)
+        for index in execute(client, "FT._LIST"):
+            execute(client, "FT.DROPINDEX", index)
         client.flushall()
         client.script_flush()
     return url

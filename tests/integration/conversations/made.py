@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from compliance_pipelines.conversations.documents import microseconds, ticks_of
 from compliance_pipelines.conversations.keys import KeyLayout, encode
+from tests.redis_commands import execute
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -87,7 +88,7 @@ class Maker:
         self.client.set(self.layout.metadata(encode(thread_id)), json.dumps(content))
 
     def _set(self, name: bytes, document: dict[str, Any]) -> bytes:
-        self.client.execute_command("JSON.SET", name, "$", json.dumps(document))
+        execute(self.client, "JSON.SET", name, "$", json.dumps(document))
         return name
 
 

@@ -7,6 +7,7 @@ import operator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypedDict
 
+from langgraph.checkpoint.base import CheckpointMetadata
 from langgraph.checkpoint.redis import RedisSaver
 from langgraph.checkpoint.redis.aio import AsyncRedisSaver
 from langgraph.checkpoint.redis.ashallow import AsyncShallowRedisSaver
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from datetime import datetime
 
-    from langgraph.checkpoint.base import BaseCheckpointSaver
+    from langchain_core.runnables import RunnableConfig
+    from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
     from langgraph.graph.state import CompiledStateGraph
     from redis import Redis, RedisCluster
 
@@ -37,11 +39,29 @@ class State(TypedDict, total=False):
     approved: bool
 
 
+class OwnedMetadata(CheckpointMetadata, total=False):
+    """What an application tells a saver besides what LangGraph does."""
+
+    user_id: str
+
+
+def config_of(thread_id: str, namespace: str = "") -> RunnableConfig:
+    """What a saver is told of which conversation is meant."""
+    return {"configurable": {"thread_id": thread_id, "checkpoint_ns": namespace}}
+
+
+def saved_in(saver: BaseCheckpointSaver[str], thread_id: str) -> CheckpointTuple:
+    """The latest checkpoint of a conversation, which must have one."""
+    saved = saver.get_tuple(config_of(thread_id))
+    assert saved is not None
+    return saved
+
+
 def _answer(state: State) -> State:
     return {"messages": [f"answer {len(state['messages'])}"]}
 
 
-def _ask(_: State) -> State:
+def _ask(state: State) -> State:
     return {"approved": bool(interrupt("may I?"))}
 
 
@@ -105,8 +125,13 @@ class Writer:
 
     def saver(self) -> RedisSaver | ShallowRedisSaver:
         """A synchronous saver with its indexes."""
-        saver_type = RedisSaver if self.kind == "full" else ShallowRedisSaver
-        saver = saver_type(redis_client=self.client, **(self.options or {}))
+        options = self.options or {}
+        client: Any = self.client  # the shallow saver's type knows no cluster, the saver does
+        saver: RedisSaver | ShallowRedisSaver
+        if self.kind == "full":
+            saver = RedisSaver(redis_client=client, **options)
+        else:
+            saver = ShallowRedisSaver(redis_client=client, **options)
         saver.setup()
         return saver
 

@@ -15,6 +15,7 @@ import threading
 import time
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import redis.exceptions
@@ -23,6 +24,7 @@ from redis import Redis
 from compliance_pipelines.local_stack.redis import EmbeddedRedis
 from compliance_pipelines.local_stack.server import package_dir
 from tests.certificates import write_certificate
+from tests.redis_commands import execute
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -116,17 +118,17 @@ def _join(nodes: list[tuple[EmbeddedRedis, int]], announced: list[int]) -> None:
         for number, client in enumerate(clients):
             first, after = _SLOTS * number // len(nodes), _SLOTS * (number + 1) // len(nodes)
             client.config_set("cluster-announce-port", announced[number])
-            client.execute_command("CLUSTER", "ADDSLOTSRANGE", first, after - 1)
+            execute(client, "CLUSTER", "ADDSLOTSRANGE", first, after - 1)
         for port, (_, bus) in zip(announced[1:], nodes[1:], strict=True):
-            clients[0].execute_command("CLUSTER", "MEET", "127.0.0.1", port, bus)
+            execute(clients[0], "CLUSTER", "MEET", "127.0.0.1", port, bus)
         for client in clients:
-            wait_until(lambda client=client: _knows(client, set(announced)), "the cluster")
+            wait_until(partial(_knows, client, set(announced)), "the cluster")
 
 
 def _knows(client: Redis, ports: set[int]) -> bool:
     """Whether a node is ready and tells its clients of these ports."""
-    slots = client.execute_command("CLUSTER", "SLOTS")
-    return b"cluster_state:ok" in client.execute_command("CLUSTER", "INFO") and {each[2][1] for each in slots} == ports
+    slots = execute(client, "CLUSTER", "SLOTS")
+    return b"cluster_state:ok" in execute(client, "CLUSTER", "INFO") and {each[2][1] for each in slots} == ports
 
 
 def share_password(server: EmbeddedRedis, state_dir: Path) -> None:
@@ -208,6 +210,7 @@ class ReplicatedMaster:
 
     def _is_promoted(self) -> bool:
         state = self.sentinel.sentinel_master(_SERVICE)
+        assert isinstance(state, dict)
         return state["port"] == self.replica.port and not state["is_sdown"]
 
     def _replication(self, server: EmbeddedRedis) -> dict[str, Any]:
@@ -231,7 +234,7 @@ def running_replicated(directory: Path) -> Iterator[ReplicatedMaster]:
         sentinel.sentinel_set(_SERVICE, "down-after-milliseconds", _WITHOUT_HASTE_MS)
         # How often Sentinel looks at the servers' roles, which a promotion waits for. And that it acts although the
         # machine did not let it run for seconds, after which it would trust nobody for a while.
-        sentinel.execute_command("SENTINEL", "DEBUG", "info-period", 200, "tilt-trigger", 600_000)
+        execute(sentinel, "SENTINEL", "DEBUG", "info-period", 200, "tilt-trigger", 600_000)
         wait_until(
             lambda: [each["master-link-status"] for each in sentinel.sentinel_slaves(_SERVICE)] == ["ok"],
             "Sentinel's knowledge of the replica",

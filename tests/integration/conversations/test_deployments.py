@@ -27,7 +27,7 @@ from compliance_pipelines.database import create_engine
 from compliance_pipelines.errors import TransientError
 from compliance_pipelines.settings import ConfigurationError
 from tests.integration.conversations.conftest import bind
-from tests.integration.conversations.savers import Writer
+from tests.integration.conversations.savers import Writer, saved_in
 from tests.integration.conversations.servers import (
     free_port,
     running,
@@ -37,6 +37,7 @@ from tests.integration.conversations.servers import (
     running_tls_cluster,
     wait_until,
 )
+from tests.redis_commands import execute, node_of, primaries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,7 +74,7 @@ class Cluster:
         client = connect_url(url)
         assert isinstance(client, RedisCluster)
         self.client = client
-        for node in client.get_primaries():
+        for node in primaries(client):
             client.flushall(target_nodes=node)
         # The savers cannot read RediSearch's answers from a cluster in the newer protocol.
         savers = RedisCluster.from_url(url.replace("+cluster", ""), protocol=2)
@@ -106,7 +107,7 @@ def test_a_cluster_is_looked_at_on_every_node(cluster: Cluster) -> None:
     assert all(check.ok for check in checks.values()), checks
     assert checks["CHECKPOINT_REDIS_URL: connection"].message.endswith("a cluster")
     assert cluster.names() == names
-    node = cluster.client.get_primaries()[-1]  # type: ignore[no-untyped-call]
+    node = primaries(cluster.client)[-1]
     cluster.client.config_set("appendonly", "no", target_nodes=node)
     try:
         checks = {check.name: check for check in check_redis(use, lambda: environment)}
@@ -123,7 +124,7 @@ def test_on_a_cluster_every_key_on_every_node_goes(cluster: Cluster, world: Worl
     planned = cluster.names()
     writer.say("young", at=world.ago(1))
     kept = cluster.names() - planned
-    assert len({cluster.client.get_node_from_key(key.decode()).port for key in planned}) == 3  # type: ignore[union-attr]
+    assert len({node_of(cluster.client, key).port for key in planned}) == 3
 
     report = cluster.retention().purge()
 
@@ -157,8 +158,7 @@ def test_on_a_cluster_a_pending_write_alone_counts_as_a_move(cluster: Cluster, w
     def write(step: PurgeStep, /) -> None:
         if step is PurgeStep.FROZEN:
             saver = writer.saver()
-            saved = saver.get_tuple({"configurable": {"thread_id": "thread", "checkpoint_ns": ""}})
-            assert saved is not None
+            saved = saved_in(saver, "thread")
             saver.put_writes(saved.config, [("messages", ["late"])], "a-task")
 
     report = cluster.retention(write).purge()
@@ -198,15 +198,14 @@ def test_on_a_cluster_every_node_is_reached_over_tls(tls_cluster: TlsCluster, se
     cluster.writers["full"].ask("waiting", at=world.ago(100))
     cluster.writers["shallow"].say("chat:1", at=world.ago(95))
     planned = cluster.names()
-    nodes = {cluster.client.get_node_from_key(key.decode()) for key in planned}
-    assert {node.port for node in nodes if node is not None} == tls_cluster.ports
+    assert {node_of(cluster.client, key).port for key in planned} == tls_cluster.ports
 
     report = cluster.retention().purge()
 
     assert not cluster.names()
     assert report.purged is not None
     assert (report.purged.threads_deleted, report.purged.keys_deleted) == (2, len(planned))
-    connections = [node.redis_connection.connection_pool.connection_class for node in cluster.client.get_nodes()]
+    connections = [node.redis_connection.connection_pool.connection_class for node in primaries(cluster.client)]
     assert connections == [SSLConnection] * 3
 
 
@@ -237,8 +236,8 @@ def test_the_nodes_that_a_local_node_names_are_not_reached_without_tls_either(tm
     settings = {"cluster_enabled": "yes", "cluster_port": str(free_port()), "cluster_announce_ip": _ELSEWHERE}
     with running(tmp_path / "node", **settings) as node:
         with Redis.from_url(node.url()) as client:
-            client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-            wait_until(lambda: b"cluster_state:ok" in client.execute_command("CLUSTER", "INFO"), "the cluster")
+            execute(client, "CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+            wait_until(lambda: b"cluster_state:ok" in execute(client, "CLUSTER", "INFO"), "the cluster")
         url = node.url().replace("redis:", "redis+cluster:")
         with pytest.raises(ConfigurationError, match=f"unencrypted to {_ELSEWHERE}"):
             connect_url(url)
@@ -310,7 +309,7 @@ def test_another_database_has_no_index_and_needs_none(world: World, redis_server
     world.writer().ask("old", at=world.ago(100))
     with Redis.from_url(redis_server.url(3)) as elsewhere:
         for key in world.names():
-            world.client.copy(key.decode(), key.decode(), destination_db=3)
+            world.client.copy(key.decode(), key.decode(), destination_db="3")
         before = world.names()
         store = CheckpointStore(connect_url(redis_server.url(3)))
         bind(world.services, store)
@@ -332,27 +331,27 @@ def test_the_login_needs_no_more_commands_than_the_document_names(world: World, 
     assert "unlink" in commands
     allowed = [f"+{name}" for name in commands]
     world.writer().ask("old", at=world.ago(100))
-    world.client.execute_command("ACL", "SETUSER", "retention", "reset", "on", ">secret", "~*", "-@all", *allowed)
+    execute(world.client, "ACL", "SETUSER", "retention", "reset", "on", ">secret", "~*", "-@all", *allowed)
     try:
         store = CheckpointStore(connect_url(f"redis://retention:secret@127.0.0.1:{redis_server.port}/0"))
         Retention(world.services, store).purge()
         store.close()
     finally:
-        world.client.execute_command("ACL", "DELUSER", "retention")
+        execute(world.client, "ACL", "DELUSER", "retention")
     assert not world.names()
 
 
 def test_a_login_that_may_not_delete_is_told_so_and_nothing_is_lost(world: World, redis_server: EmbeddedRedis) -> None:
     world.writer().ask("old", at=world.ago(100))
     before = world.names()
-    world.client.execute_command("ACL", "SETUSER", "retention", "reset", "on", ">secret", "~*", "+@all", "-unlink")
+    execute(world.client, "ACL", "SETUSER", "retention", "reset", "on", ">secret", "~*", "+@all", "-unlink")
     try:
         store = CheckpointStore(connect_url(f"redis://retention:secret@127.0.0.1:{redis_server.port}/0"))
         with pytest.raises(ConversationError, match="Redis"):
             Retention(world.services, store).purge()
         store.close()
     finally:
-        world.client.execute_command("ACL", "DELUSER", "retention")
+        execute(world.client, "ACL", "DELUSER", "retention")
     assert world.names() == before
     world.retention().purge()
     assert not world.names()

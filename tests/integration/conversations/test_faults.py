@@ -17,6 +17,7 @@ from compliance_pipelines.conversations.store import CheckpointStore
 from compliance_pipelines.database import create_engine
 from compliance_pipelines.errors import TransientError
 from compliance_pipelines.services import Services
+from tests.integration.conversations.savers import saved_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -157,7 +158,7 @@ def test_a_conversation_resumed_between_the_kill_and_the_next_purge_is_not_touch
     report = world.retention().purge()
 
     assert (report.finished[0].threads_moved, report.finished[0].threads_deleted) == (1, 1)
-    saved = writer.saver().get_tuple({"configurable": {"thread_id": "resumed", "checkpoint_ns": ""}})
+    saved = saved_in(writer.saver(), "resumed")
     assert len(saved.checkpoint["channel_values"]["messages"]) == 4
 
 

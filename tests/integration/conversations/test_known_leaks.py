@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.integration.conversations.savers import saved_in
+from tests.redis_commands import dump
+
 if TYPE_CHECKING:
     from tests.integration.conversations.conftest import World
 
@@ -38,7 +41,7 @@ def test_more_than_ten_thousand_documents(world: World) -> None:
     writer = world.writer()
     writer.say("long", at=world.ago(100))
     saver = writer.saver()
-    saved = saver.get_tuple({"configurable": {"thread_id": "long", "checkpoint_ns": ""}})
+    saved = saved_in(saver, "long")
     for number in range(11):
         saver.put_writes(saved.config, [("messages", [index]) for index in range(950)], f"task-{number}")
 
@@ -128,7 +131,7 @@ def test_blobs_and_pointers_of_older_savers(world: World) -> None:
 def test_an_orphan_whose_target_came_back_stays(world: World) -> None:
     writer = world.writer()
     writer.say("thread", at=world.ago(100))
-    documents = {key: world.client.dump(key) for key in world.names() if key.startswith(b"checkpoint:")}
+    documents = {key: dump(world.client, key) for key in world.names() if key.startswith(b"checkpoint:")}
     for key in documents:
         world.client.delete(key)
     for key in world.names():

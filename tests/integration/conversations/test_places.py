@@ -16,6 +16,7 @@ from compliance_pipelines.conversations.purge import PurgeStep, Retention
 from compliance_pipelines.conversations.store import CheckpointStore
 from tests.integration.conversations.conftest import bind
 from tests.integration.conversations.test_faults import purge_in_a_process_that_dies
+from tests.redis_commands import dump
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +39,7 @@ def elsewhere(world: World, redis_server: EmbeddedRedis) -> Iterator[CheckpointS
 
 
 def dumps(world: World) -> dict[bytes, bytes]:
-    return {key: world.client.dump(key) for key in world.names()}
+    return {key: dump(world.client, key) for key in world.names()}
 
 
 def unfinished(world: World) -> list[record.OpenPurge]:
@@ -78,8 +79,10 @@ def test_sets_and_what_came_back_are_told_by_place(world: World, elsewhere: Chec
     purged = world.retention().purge().purged
     assert purged is not None
     assert purged.place == world.retention().place()
+    store_id = world.client.get(STORE_KEY)
+    assert isinstance(store_id, bytes)
     assert purged.as_json()["place"] == {
-        "store_id": world.client.get(STORE_KEY).decode(),
+        "store_id": store_id.decode(),
         "checkpoint_prefix": "checkpoint",
         "write_prefix": "checkpoint_write",
     }

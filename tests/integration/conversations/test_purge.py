@@ -17,7 +17,8 @@ from compliance_pipelines.conversations.pseudonyms import pseudonyms_of
 from compliance_pipelines.conversations.purge import PurgeStep
 from compliance_pipelines.conversations.record import history_of_thread
 from compliance_pipelines.errors import TransientError
-from tests.integration.conversations.savers import KINDS
+from tests.integration.conversations.savers import KINDS, config_of, saved_in
+from tests.redis_commands import execute
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,8 +104,7 @@ def test_ids_with_any_characters_go_alone_and_whole(world: World) -> None:
     assert {key for thread in survey.threads.values() for key in thread.keys(survey.layout)} == world.names()
     assert {planned.thread.thread_id for planned in report.plan.due} == set(HARD_IDS[1::2])
     for thread_id in HARD_IDS[::2]:
-        saved = writer.saver().get_tuple({"configurable": {"thread_id": thread_id, "checkpoint_ns": ""}})
-        assert saved is not None, thread_id
+        assert writer.saver().get_tuple(config_of(thread_id)) is not None, thread_id
 
 
 def test_custom_prefixes_other_databases_and_missing_indexes_make_no_difference(world: World) -> None:
@@ -115,8 +115,8 @@ def test_custom_prefixes_other_databases_and_missing_indexes_make_no_difference(
     other = world.writer()
     other.say("of-another-application", at=world.ago(400))
     foreign = {key for key in world.names() if b"of-another-application" in key}
-    for index in world.client.execute_command("FT._LIST"):
-        world.client.execute_command("FT.DROPINDEX", index)
+    for index in execute(world.client, "FT._LIST"):
+        execute(world.client, "FT.DROPINDEX", index)
 
     world.retention(
         checkpoint_redis_prefix="agents:state", checkpoint_redis_write_prefix="agents:state:pending"
@@ -187,7 +187,7 @@ def test_a_conversation_that_moved_after_the_plan_is_skipped_and_counted(world: 
 
     assert report.purged is not None
     assert (report.purged.threads_moved, report.purged.threads_deleted) == (1, 1)
-    saved = writer.saver().get_tuple({"configurable": {"thread_id": "moved", "checkpoint_ns": ""}})
+    saved = saved_in(writer.saver(), "moved")
     assert len(saved.checkpoint["channel_values"]["messages"]) == 4
 
 
@@ -210,7 +210,7 @@ def test_a_pending_write_alone_counts_as_a_move(world: World) -> None:
 
     def write() -> None:
         saver = writer.saver()
-        saved = saver.get_tuple({"configurable": {"thread_id": "thread", "checkpoint_ns": ""}})
+        saved = saved_in(saver, "thread")
         saver.put_writes(saved.config, [("messages", ["late"])], "a-task")
 
     report = world.retention(hook=at_step(PurgeStep.FROZEN, write)).purge()
@@ -323,7 +323,7 @@ def test_what_is_written_to_between_the_passes_is_left_alone(world: World) -> No
     assert not plan.survey.has_keys
     writer.say("moved", at=world.now)
     saver = writer.saver()
-    saved = saver.get_tuple({"configurable": {"thread_id": "answered", "checkpoint_ns": ""}})
+    saved = saved_in(saver, "answered")
     saver.put_writes(saved.config, [("messages", ["late"])], "a-task")
 
     frozen = retention._freeze_threads(plan.survey, [planned.thread for planned in plan.due])
@@ -336,7 +336,7 @@ def test_a_thread_with_more_keys_than_one_step_takes_goes_whole(world: World) ->
     writer = world.writer()
     saver = writer.saver()
     writer.say("long", at=world.ago(100))
-    saved = saver.get_tuple({"configurable": {"thread_id": "long", "checkpoint_ns": ""}})
+    saved = saved_in(saver, "long")
     for number in range(30):
         saver.put_writes(saved.config, [("messages", [str(index)]) for index in range(100)], f"task-{number}")
     count = len(world.names())

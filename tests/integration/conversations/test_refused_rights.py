@@ -17,6 +17,7 @@ from compliance_pipelines.conversations.store import CheckpointStore
 from compliance_pipelines.erasure.threads import ThreadTarget
 from compliance_pipelines.settings import Settings
 from tests.integration.conversations.test_purge import at_step
+from tests.redis_commands import dump, execute
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,11 +61,11 @@ _COMMANDS: Final = (
 @contextmanager
 def restricted_url(world: World, *rules: str) -> Iterator[str]:
     """The URL of a login with these rights."""
-    world.client.execute_command("ACL", "SETUSER", _LOGIN, "reset", "on", ">secret", *rules)
+    execute(world.client, "ACL", "SETUSER", _LOGIN, "reset", "on", ">secret", *rules)
     try:
         yield f"redis://{_LOGIN}:secret@{world.url.rpartition('@')[2]}"
     finally:
-        world.client.execute_command("ACL", "DELUSER", _LOGIN)
+        execute(world.client, "ACL", "DELUSER", _LOGIN)
 
 
 @contextmanager
@@ -83,11 +84,11 @@ def fill(world: World) -> dict[bytes, bytes]:
         world.writer(kind).say(f"chats-{kind}", at=world.ago(100))
         world.writer(kind).ask(f"asks-{kind}", at=world.ago(100))
     world.client.set("conversation:metadata:chats-full", '{"user_id": "user:1"}')
-    return {key: world.client.dump(key) for key in world.names()}
+    return {key: dump(world.client, key) for key in world.names()}
 
 
 def assert_untouched(world: World, before: dict[bytes, bytes]) -> None:
-    assert {key: world.client.dump(key) for key in world.names()} == before
+    assert {key: dump(world.client, key) for key in world.names()} == before
 
 
 def test_the_documented_rights_suffice(world: World) -> None:
@@ -135,7 +136,7 @@ def test_a_right_that_is_lost_in_the_middle_leaves_every_conversation_whole(worl
     rules = [f"~{pattern}" for pattern in _PATTERNS if pattern != missing]
 
     def take_the_right_away() -> None:
-        world.client.execute_command("ACL", "SETUSER", _LOGIN, "resetkeys", f"%R~{missing}", *rules)
+        execute(world.client, "ACL", "SETUSER", _LOGIN, "resetkeys", f"%R~{missing}", *rules)
 
     refused = pytest.raises(ConversationError, match=rf"of {missing.partition(':')[0]}:\* was refused")
     with retention_of(world, "+@all", "~*") as retention, refused:

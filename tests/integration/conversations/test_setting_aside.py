@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from langgraph.checkpoint.base.id import uuid6
 
 from compliance_pipelines.conversations.keys import ASIDE
 from compliance_pipelines.conversations.purge import PurgeStep
+from tests.integration.conversations.savers import config_of, saved_in
 from tests.integration.conversations.test_purge import at_step
+from tests.redis_commands import execute
 
 if TYPE_CHECKING:
+    from langgraph.checkpoint.base import CheckpointTuple, PendingWrite
+
     from tests.integration.conversations.conftest import World
 
 LATER = (PurgeStep.SET_ASIDE, PurgeStep.VERIFIED)
 
 
-def config(thread_id: str) -> dict[str, Any]:
-    return {"configurable": {"thread_id": thread_id, "checkpoint_ns": ""}}
-
-
 def states(world: World, thread_id: str) -> list[tuple[str, object]]:
     """Every checkpoint of a thread and what it holds, newest first, as the saver reads it."""
-    found = world.writer().saver().list(config(thread_id))
+    found = world.writer().saver().list(config_of(thread_id))
     return [(each.config["configurable"]["checkpoint_id"], each.checkpoint["channel_values"]) for each in found]
+
+
+def pending(saved: CheckpointTuple) -> list[PendingWrite]:
+    """The writes on a checkpoint, which may be none but must be told."""
+    assert saved.pending_writes is not None
+    return saved.pending_writes
 
 
 @pytest.mark.parametrize("step", [PurgeStep.FROZEN, PurgeStep.ATTEMPT_NOTED, *LATER])
@@ -35,8 +41,8 @@ def test_a_graph_that_had_read_and_writes_later_keeps_the_whole_conversation(wor
     before = {key: world.client.dump(key) for key in world.names_of("thread")}
     history = states(world, "thread")
     saver = writer.saver()
-    read = saver.get_tuple(config("thread"))
-    newer = {**read.checkpoint, "id": str(uuid6()), "ts": world.now.isoformat()}
+    read = saved_in(saver, "thread")
+    newer = read.checkpoint | {"id": str(uuid6()), "ts": world.now.isoformat()}
 
     def go_on() -> None:
         saver.put(read.config, newer, {"source": "loop", "step": 9, "parents": {}}, {})
@@ -46,7 +52,7 @@ def test_a_graph_that_had_read_and_writes_later_keeps_the_whole_conversation(wor
     assert report.purged is not None
     assert (report.purged.threads_moved, report.purged.threads_deleted) == (1, 1)
     assert states(world, "thread")[1:] == history
-    assert saver.get_tuple(config("thread")).checkpoint["id"] == newer["id"]
+    assert saved_in(saver, "thread").checkpoint["id"] == newer["id"]
     left = {key: world.client.dump(key) for key in world.names_of("thread")}
     assert {key: value for key, value in before.items() if left.get(key) != value}.keys() <= {
         b"checkpoint_latest:thread:__empty__"
@@ -59,7 +65,7 @@ def test_an_answer_to_an_interrupt_brings_the_conversation_back_with_the_answer(
     writer = world.writer()
     writer.ask("thread", at=world.ago(100))
     saver = writer.saver()
-    read = saver.get_tuple(config("thread"))
+    read = saved_in(saver, "thread")
 
     def answer() -> None:
         saver.put_writes(read.config, [("__resume__", "yes")], "00000000-0000-0000-0000-000000000000")
@@ -68,12 +74,12 @@ def test_an_answer_to_an_interrupt_brings_the_conversation_back_with_the_answer(
 
     assert report.purged is not None
     assert (report.purged.threads_moved, report.purged.threads_deleted) == (1, 0)
-    now = saver.get_tuple(config("thread"))
+    now = saved_in(saver, "thread")
     assert now.checkpoint == read.checkpoint
-    answered = [(task, channel, value) for task, channel, value in now.pending_writes if channel == "__resume__"]
+    answered = [write for write in pending(now) if write[1] == "__resume__"]
     assert len(answered) == 1
-    assert sorted(write[:2] for write in now.pending_writes if write not in answered) == sorted(
-        write[:2] for write in read.pending_writes
+    assert sorted(write[:2] for write in pending(now) if write not in answered) == sorted(
+        write[:2] for write in pending(read)
     )
 
 
@@ -82,7 +88,7 @@ def test_an_answer_that_overwrites_another_is_noticed(world: World) -> None:
     writer = world.writer()
     writer.ask("thread", at=world.ago(100))
     saver = writer.saver()
-    read = saver.get_tuple(config("thread"))
+    read = saved_in(saver, "thread")
     saver.put_writes(read.config, [("__resume__", "no")], "00000000-0000-0000-0000-000000000000")
 
     def answer() -> None:
@@ -92,9 +98,7 @@ def test_an_answer_that_overwrites_another_is_noticed(world: World) -> None:
 
     assert report.purged is not None
     assert report.purged.threads_moved == 1
-    (resumed,) = [
-        value for _, channel, value in saver.get_tuple(config("thread")).pending_writes if "resume" in channel
-    ]
+    (resumed,) = [value for _, channel, value in pending(saved_in(saver, "thread")) if "resume" in channel]
     assert resumed == "yes"
 
 
@@ -132,15 +136,15 @@ def test_a_time_to_live_survives_being_set_aside(world: World) -> None:
     for key in world.names():
         world.client.pexpireat(key, 4_000_000_000_000)
     saver = writer.saver()
-    read = saver.get_tuple(config("thread"))
-    ending = {key: world.client.pexpiretime(key) for key in world.names()}
+    read = saved_in(saver, "thread")
+    ending = {key: world.client.pexpiretime(key.decode()) for key in world.names()}
 
     def go_on() -> None:
         saver.put_writes(read.config, [("messages", "new")], "00000000-0000-0000-0000-000000000000")
 
     world.retention(hook=at_step(PurgeStep.SET_ASIDE, go_on)).purge()
 
-    left = {key: world.client.pexpiretime(key) for key in world.names() if key in ending}
+    left = {key: world.client.pexpiretime(key.decode()) for key in world.names() if key in ending}
     registry = [key for key in ending if key.startswith(b"write_keys_zset:")]
     assert {key: left[key] for key in left if key not in registry} == {
         key: ending[key] for key in ending if key not in registry
@@ -150,12 +154,13 @@ def test_a_time_to_live_survives_being_set_aside(world: World) -> None:
 def test_a_large_conversation_goes_in_one_step_and_comes_back_in_one(world: World) -> None:
     writer = world.writer()
     writer.say("thread", at=world.ago(100), count=2)
-    (latest,) = [value for key in world.names() if b"latest" in key for value in [world.client.get(key)]]
-    document = world.store.client.execute_command("JSON.GET", latest)
+    (latest,) = [world.client.get(key) for key in world.names() if b"latest" in key]
+    assert latest is not None
+    document = execute(world.store.client, "JSON.GET", latest)
     for number in range(3_000):
         copy = f"checkpoint:thread:__empty__:1eec0000-{number:04x}-6000-8000-000000000000"
-        world.client.execute_command("JSON.SET", copy, "$", document)
-        world.client.execute_command("JSON.SET", copy, "$.checkpoint_id", f'"{copy.rpartition(":")[2]}"')
+        execute(world.client, "JSON.SET", copy, "$", document)
+        execute(world.client, "JSON.SET", copy, "$.checkpoint_id", f'"{copy.rpartition(":")[2]}"')
     before = {key: world.client.dump(key) for key in world.names()}
     seen: list[int] = []
 

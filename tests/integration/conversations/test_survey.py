@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from langgraph.checkpoint.base import empty_checkpoint
@@ -11,10 +11,11 @@ from langgraph.checkpoint.base import empty_checkpoint
 from compliance_pipelines.conversations.documents import microseconds
 from compliance_pipelines.conversations.keys import KeyKind
 from compliance_pipelines.conversations.threads import Ownership
-from tests.integration.conversations.savers import KINDS
+from tests.integration.conversations.savers import KINDS, config_of
 
 if TYPE_CHECKING:
     from tests.integration.conversations.conftest import World
+    from tests.integration.conversations.savers import OwnedMetadata
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -41,17 +42,18 @@ def test_the_owner_is_told_by_metadata_then_channel_then_note_then_id(world: Wor
     writer = world.writer(kind)
     saver = writer.saver()
     checkpoint = empty_checkpoint()
-    checkpoint["channel_values"] = {"user_id": "of-channel"}
-    for thread_id, metadata, values in (
+    cases: tuple[tuple[str, OwnedMetadata, dict[str, Any]], ...] = (
         ("by-metadata", {"user_id": "of-metadata"}, {"user_id": "of-channel"}),
         ("by-channel", {}, {"user_id": "of-channel"}),
         ("by-input", {}, {"__start__": {"user_id": "of-input"}}),
         ("by-note", {}, {}),
         ("of-pattern_1", {}, {}),
         ("nobodys", {}, {}),
-    ):
-        config = {"configurable": {"thread_id": thread_id, "checkpoint_ns": ""}}
-        saver.put(config, {**checkpoint, "channel_values": values}, {"source": "loop", "step": 1, **metadata}, {})
+    )
+    for thread_id, metadata, values in cases:
+        found = checkpoint | {"channel_values": values}
+        told: OwnedMetadata = {"source": "loop", "step": 1, **metadata}
+        saver.put(config_of(thread_id), found, told, {})
     for thread_id in ("by-note", "by-channel"):
         world.client.set(f"conversation:metadata:{thread_id}", json.dumps({"user_id": "of-note"}))
     retention = world.retention(conversation_owner_pattern="(?P<user>[^_]+)_.*")
@@ -87,8 +89,7 @@ def test_threads_whose_keys_have_the_same_names_are_entangled_and_left_alone(wor
     for thread_id, namespace in (("a", "b:c"), ("a:b", "c")):
         checkpoint = empty_checkpoint()
         checkpoint["ts"] = world.ago(100).isoformat()
-        config = {"configurable": {"thread_id": thread_id, "checkpoint_ns": namespace}}
-        saver.put(config, checkpoint, {"source": "loop", "step": 1}, {})
+        saver.put(config_of(thread_id, namespace), checkpoint, {"source": "loop", "step": 1}, {})
     before = world.names()
 
     report = world.retention().purge()

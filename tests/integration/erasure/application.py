@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
     from redis import Redis
 
+    from tests.integration.conversations.savers import OwnedMetadata
+
 # As mcp-server-langgraph's first migration has them, without what does not matter here.
 _TABLES: Final = """
 CREATE TABLE user_profiles (
@@ -86,10 +88,15 @@ class Application:
         self.redis.rpush(f"user_sessions:{user_id}", session_id)
         return session_id
 
-    def store(self, **options: object) -> RedisStore:
+    def store(self, store_prefix: str = "store", vector_prefix: str = "store_vectors") -> RedisStore:
         """LangGraph's own store, with vectors."""
         logging.getLogger("redisvl").setLevel(logging.ERROR)
-        store = RedisStore(self.redis, index={"embed": _vectors, "dims": 3, "fields": ["text"]}, **options)
+        store = RedisStore(
+            self.redis,
+            index={"embed": _vectors, "dims": 3, "fields": ["text"]},
+            store_prefix=store_prefix,
+            vector_prefix=vector_prefix,
+        )
         store.setup()
         return store
 
@@ -116,10 +123,10 @@ class Application:
             moment = (when or datetime.now(UTC)) + timedelta(seconds=turn)
             checkpoint["ts"] = moment.isoformat()
             checkpoint["channel_values"] = {"messages": [f"turn {turn}"]}
-            metadata = {"source": "loop", "step": turn, "parents": {}} | (
-                {} if user_id is None else {"user_id": user_id}
-            )
-            config = made.put(config, checkpoint, metadata, {"messages": turn})  # type: ignore[arg-type, dict-item]
+            metadata: OwnedMetadata = {"source": "loop", "step": turn, "parents": {}}
+            if user_id is not None:
+                metadata["user_id"] = user_id
+            config = made.put(config, checkpoint, metadata, {"messages": turn})
             made.put_writes(config, [("messages", "pending")], f"task-{turn}")
 
     def register(self, user_id: str) -> None:

@@ -32,8 +32,8 @@ class Shelf:
     fails_to_look: Exception | None = None
     reported: tuple[Reported, ...] = ()
     calls: list[str] = field(default_factory=list)
-    when_found: Callable[[], None] = lambda: None
-    when_deleting: Callable[[], None] = lambda: None
+    when_found: Callable[[], object] = lambda: None
+    when_deleting: Callable[[], object] = lambda: None
 
     def put(self, *references: str, **values: object) -> Shelf:
         """Add things."""

@@ -12,6 +12,8 @@ import uuid
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from tests.redis_commands import execute
+
 if TYPE_CHECKING:
     from redis import Redis
 
@@ -107,8 +109,8 @@ def remember_in_javascript(
     moment = int((when or datetime.now(UTC)).timestamp() * 1_000) * 1_000_000
     document_id = str(uuid.uuid4())
     base = {"prefix": ".".join(namespace), "key": key, "created_at": moment, "updated_at": moment}
-    redis.execute_command("JSON.SET", f"store:{document_id}", "$", json.dumps({**base, "value": {"text": "tea"}}))
+    execute(redis, "JSON.SET", f"store:{document_id}", "$", json.dumps({**base, "value": {"text": "tea"}}))
     if vector:
         embedding = {**base, "field_name": "text", "embedding": [1.0, 0.0]}
-        redis.execute_command("JSON.SET", f"store_vectors:{document_id}", "$", json.dumps(embedding))
+        execute(redis, "JSON.SET", f"store_vectors:{document_id}", "$", json.dumps(embedding))
     return document_id

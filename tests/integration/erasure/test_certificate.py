@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     import sqlalchemy
 
-    from compliance_pipelines.audit_log.entry import AuditEntry
+    from compliance_pipelines.audit_log.entry import AuditEntry, JsonValue
     from compliance_pipelines.erasure.record import Case
     from compliance_pipelines.services import Services
     from tests.conftest import MovableClock
@@ -149,7 +149,7 @@ CHANGES_OF_RECORD: Final = (
     ("proof.checkpoint", "x"),
     ("proof", None),
 )
-CHANGES_OF_CERTIFICATE: Final = (
+CHANGES_OF_CERTIFICATE: Final[tuple[tuple[str, object], ...]] = (
     ("statement.request.user_ids.0", "user:bob"),
     ("statement.request.id", 2),
     ("statement.request.deadline", "2030-01-01"),
@@ -210,7 +210,7 @@ def test_the_proof_of_another_erasure_does_not_fit(services: Services) -> None:
 def test_an_entry_that_binds_nothing_proves_no_statement_that_has_no_hash(services: Services) -> None:
     """An application can append an entry of any action; a statement of a lone surrogate has no bytes to be hashed."""
     number = closed(services)
-    values = {"request_id": number, "deletion_record": "x"}
+    values: JsonValue = {"request_id": number, "deletion_record": "x"}
     entry = UndatedEntry(
         log_entry_id="forged", user_id=ALICE, action=certificate_entry.ACTION, result="success", metadata=values
     )
@@ -229,7 +229,7 @@ def test_an_entry_that_binds_nothing_proves_no_statement_that_has_no_hash(servic
 def test_a_statement_that_somebody_else_bound_must_be_of_a_person(services: Services) -> None:
     number = closed(services)
     statement = {"request": {"id": number, "user_ids": [7]}}
-    values = {
+    values: JsonValue = {
         "request_id": number,
         "deletion_record": "x",
         "certificate_sha256": statement_hash(canonical_json(statement)),

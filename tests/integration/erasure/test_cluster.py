@@ -14,6 +14,7 @@ from compliance_pipelines.erasure.sessions import SessionTarget
 from compliance_pipelines.erasure.threads import ThreadTarget
 from tests.integration.conversations.servers import running_cluster
 from tests.integration.erasure.application import Application
+from tests.redis_commands import execute, node_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,7 +36,7 @@ def test_everything_of_the_person_goes_from_every_node(
                 application.log_in(user_id)
                 application.converse(f"{user_id} {number}", user_id, turns=1)
                 document = {"prefix": _namespace_to_text(("memories", user_id)), "key": str(number)}
-                client.execute_command("JSON.SET", f"store:{user_id}{number}", "$", json.dumps(document))
+                execute(client, "JSON.SET", f"store:{user_id}{number}", "$", json.dumps(document))
         everything = application.keys()
         secret = SecretStr(url)
         names = ("gdpr_session_redis_url", "gdpr_store_redis_url", "checkpoint_redis_url")
@@ -52,4 +53,4 @@ def test_everything_of_the_person_goes_from_every_node(
         assert sum(key.startswith(b"session:") for key in left) == 20
         assert sum(key.startswith(b"store:") for key in left) == 20
         assert sum(key.startswith(b"checkpoint:") for key in left) == 20
-        assert len({client.get_node_from_key(key.decode()).port for key in everything - left}) == 3
+        assert len({node_of(client, key).port for key in everything - left}) == 3

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -34,7 +34,7 @@ class Erase(Command):
     def __call__(self, *arguments: str) -> Result:
         return super().__call__("erase", *arguments)
 
-    def json(self, *arguments: str) -> object:
+    def json(self, *arguments: str) -> Any:  # noqa: ANN401 - JSON of any kind
         """What it prints with --json."""
         result = self(*arguments, "--json")
         assert result.exit_code == 0, result.output

@@ -19,6 +19,7 @@ from compliance_pipelines.erasure.closing import statement_hash
 from compliance_pipelines.erasure.decisions import Correction, correct, extend, refuse, withdraw
 from compliance_pipelines.erasure.errors import ErasureError, RequestBusyError, RequestEndedError, RequestNotFoundError
 from compliance_pipelines.erasure.letter import letter_of
+from compliance_pipelines.erasure.pages_html import to_html
 from compliance_pipelines.erasure.record import NewRequest, add_event, load, open_cases, record_request
 from compliance_pipelines.erasure.replay import plan_replay
 from compliance_pipelines.erasure.runner import RunStep, run_due, run_request
@@ -97,7 +98,8 @@ def test_a_request_that_is_withdrawn_or_refused_is_never_run_and_its_end_is_in_t
     )
     assert "dpo" not in json.dumps(told)
     verify_certificate(told, services.verifier_key)
-    assert letter_of({**told, "sender": {"controller": "Example", "contact": "x", "authority": None, "note": None}})
+    sender = {"controller": "Example", "contact": "x", "authority": None, "note": None}
+    assert "Example" in to_html(letter_of({**told, "sender": sender}), with_fonts=False)
     newer, is_new = record_request(services, NewRequest(ALICE, "asked anew", "support"))
     assert (is_new, newer.state) == (True, State.OPEN)
 
@@ -363,7 +365,7 @@ def test_a_correction_is_said_with_what_was_deleted_by_mistake_and_what_looks_li
     assert "looks like it: 'User:Alice'; it is not erased" in result.output
     shown = erase("show", "1").output
     assert f"no longer meant: {BOB}" in shown
-    assert erase.json("show", "1")["user_id"] == ALICE  # type: ignore[index]
+    assert erase.json("show", "1")["user_id"] == ALICE
     assert erase("correct", "1", "--by", "dpo", "--reason", "r").exit_code == 2
 
 
@@ -375,7 +377,7 @@ def test_the_commands_say_what_is_to_be_done_next(services: Services, settings: 
     assert extended.output == (
         "erasure request 1: the deadline is 2027-02-20; tell the person why by 2026-12-20 (Article 12(3))\n"
     )
-    assert erase.json("list")[0]["extended"] is True  # type: ignore[index]
+    assert erase.json("list")[0]["extended"] is True
     refused = erase("refuse", "2", "--by", "dpo", "--reason", "excessive")
     assert "tell the person by 2026-12-20: the reason, and the right to complain" in refused.output
     withdrawn = erase("withdraw", "1", "--by", "dpo", "--reason", "no more", "--json")

@@ -16,6 +16,7 @@ from compliance_pipelines.erasure.configured import configured_targets
 from compliance_pipelines.erasure.health import check_checkpoint_redis, check_places
 from tests.integration.erasure.application import table_target
 from tests.integration.erasure.command import Command
+from tests.redis_commands import execute
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,12 +36,12 @@ _REDIS: Final = ("checkpoint_redis_url", "gdpr_session_redis_url", "gdpr_store_r
 @contextmanager
 def logged_in(services: Services, redis: Redis, server: EmbeddedRedis, *rules: str) -> Iterator[Services]:
     """Services whose three Redis settings use a login with these rights."""
-    redis.execute_command("ACL", "SETUSER", _LOGIN, "reset", "on", ">secret", *rules)
+    execute(redis, "ACL", "SETUSER", _LOGIN, "reset", "on", ">secret", *rules)
     url = SecretStr(f"redis://{_LOGIN}:secret@127.0.0.1:{server.port}/0")
     try:
         yield replace(services, settings=services.settings.model_copy(update=dict.fromkeys(_REDIS, url)))
     finally:
-        redis.execute_command("ACL", "DELUSER", _LOGIN)
+        execute(redis, "ACL", "DELUSER", _LOGIN)
 
 
 def failing(checks: list[HealthCheck]) -> dict[str, tuple[str, str | None]]:

@@ -20,6 +20,7 @@ from compliance_pipelines.erasure.errors import TargetError
 from compliance_pipelines.erasure.memories import MemoryTarget, NamespaceRules, namespace_of
 from compliance_pipelines.settings import Settings
 from tests.integration.erasure.server_writes import remember_in_javascript
+from tests.redis_commands import execute
 
 if TYPE_CHECKING:
     from compliance_pipelines.local_stack.redis import EmbeddedRedis
@@ -28,22 +29,31 @@ if TYPE_CHECKING:
 DEFAULT = NamespaceRules.from_json('[["memories", "{user_id}", "**"], ["{user_id}", "**"]]')
 
 
-def target(redis: Redis, rules: NamespaceRules = DEFAULT, **options: tuple[str, str]) -> MemoryTarget:
+PREFIXES = ("store", "store_vectors")
+
+
+def target(redis: Redis, rules: NamespaceRules = DEFAULT, prefixes: tuple[str, str] = PREFIXES) -> MemoryTarget:
     # A client that was used for JSON parses the answers of every later command, and production's never is.
-    return MemoryTarget(Redis(connection_pool=redis.connection_pool), "redis://test", rules, **options)
+    return MemoryTarget(Redis(connection_pool=redis.connection_pool), "redis://test", rules, prefixes)
 
 
-def erase(redis: Redis, user_id: str, **options: tuple[str, str]) -> dict[str, int]:
-    memories = target(redis, **options)
+def erase(redis: Redis, user_id: str, prefixes: tuple[str, str] = PREFIXES) -> dict[str, int]:
+    memories = target(redis, prefixes=prefixes)
     deleted = memories.delete(user_id, memories.find(user_id).items)
     assert memories.rescan(user_id).items == ()
     return dict(deleted)
 
 
 def left(application: Application) -> set[tuple[str, ...]]:
-    return {
-        namespace_of(application.redis.json().get(key.decode(), "$.prefix")[0]) for key in application.keys("store:*")
-    }
+    return {namespace_at(application.redis, key) for key in application.keys("store:*")}
+
+
+def namespace_at(redis: Redis, key: bytes) -> tuple[str, ...]:
+    found = redis.json().get(key.decode(), "$.prefix")
+    assert isinstance(found, list)
+    (prefix,) = found
+    assert isinstance(prefix, str)
+    return namespace_of(prefix)
 
 
 NASTY = [
@@ -120,7 +130,8 @@ def test_a_vector_that_the_store_left_behind_goes_too(application: Application) 
 
 def test_vectors_that_are_hashes_are_found(application: Application) -> None:
     store = application.store()
-    store.index_config = {**store.index_config, "vector_storage_type": "hash"}
+    index: Any = store.index_config  # its type does not know of hashes, the store does
+    index["vector_storage_type"] = "hash"
     application.redis.hset(
         "store_vectors:01J",
         mapping={"prefix": _namespace_to_text(("memories", "alice")), "key": "tea", "created_at": "1772712000.5"},
@@ -147,8 +158,12 @@ def test_more_memories_than_a_search_returns_all_go(application: Application) ->
     pipeline = application.redis.pipeline(transaction=False)
     prefix = _namespace_to_text(("memories", "alice"))
     for number in range(12_000):
-        pipeline.execute_command(
-            "JSON.SET", f"store:{number:026}", "$", json.dumps({"prefix": prefix, "key": str(number), "value": {}})
+        execute(
+            pipeline,
+            "JSON.SET",
+            f"store:{number:026}",
+            "$",
+            json.dumps({"prefix": prefix, "key": str(number), "value": {}}),
         )
     pipeline.execute()
     assert erase(application.redis, "alice") == {"memories": 12_000}
@@ -186,7 +201,7 @@ def test_what_cannot_be_told_is_reported_and_nobody_says_that_nothing_is_left(
         case "list":
             redis.rpush("store:odd", "alice")
         case _:
-            documents = {
+            documents: dict[str, Any] = {
                 "no namespace": {"key": "tea", "value": {}},
                 "a list as namespace": {"prefix": ["memories", "bob"]},
                 "a number": {"prefix": 42},
@@ -211,7 +226,7 @@ def test_what_cannot_be_told_is_reported_and_nobody_says_that_nothing_is_left(
     ],
 )
 def test_a_memory_without_a_namespace_that_names_the_person_is_reported_as_theirs(
-    application: Application, document: dict[str, object]
+    application: Application, document: dict[str, Any]
 ) -> None:
     application.redis.json().set("store:odd", "$", document)
     assert reported(application.redis, "alice") == {"store:odd": True}
@@ -307,7 +322,7 @@ def test_memories_go_without_vectors_with_a_time_to_live_and_with_vectors_in_has
 def test_documents_of_the_first_versions_go(application: Application) -> None:
     # What 0.0.1 writes, as 0.5.2 still does. On 2026-11-28 the stores of 0.0.1 to 0.0.4, 0.0.8, 0.1.1, 0.2.1, 0.3.5 and
     # 0.4.1 themselves were run, and this target found and deleted what they had written.
-    document = {
+    document: dict[str, Any] = {
         "prefix": _namespace_to_text(("memories", "alice")),
         "key": "tea",
         "value": {"text": "tea"},
@@ -335,7 +350,7 @@ def test_a_namespace_is_read_as_the_store_that_wrote_it_means_it(stored: str, na
     assert namespace_of(stored) == namespace
 
 
-label = st.text(st.characters(exclude_characters=".", exclude_categories=("Cs",)), min_size=1, max_size=8)
+label = st.text(st.characters(exclude_characters=".", exclude_categories=["Cs"]), min_size=1, max_size=8)
 
 
 @given(st.lists(label, min_size=1, max_size=4).map(tuple))

@@ -96,7 +96,7 @@ def test_more_than_was_agreed_to_does_not_go(services: Services) -> None:
 def test_what_comes_after_the_plan_was_agreed_to_does_not_go_with_it(services: Services) -> None:
     one, two = Shelf("one").put("a"), Shelf("two").put("b")
     case = ask(services)
-    one.when_deleting = lambda: two.put("late") and None  # type: ignore[assignment, return-value]
+    one.when_deleting = lambda: two.put("late")
     partial = run_request(services, [one, two], case.request.id, confirmed=2)
     assert (partial.state, one.things, set(two.things)) == (State.PARTIAL, {}, {"b", "late"})
     assert "2 items would go, more than the 1 that are left" in partial.events[-2].detail["error"]
@@ -136,7 +136,7 @@ def test_the_command_shows_the_plan_and_goes_by_its_number(erase: Erase, applica
     assert "  2 sessions would go\n" in result.output
     total = sum(EVERYTHING.values())
     assert result.output.endswith(f"{total} items would go: compliance erase run 1 --confirm {total}\n")
-    assert erase.json("plan", "--subject", ALICE)["would_go"] == total  # type: ignore[index]
+    assert erase.json("plan", "--subject", ALICE)["would_go"] == total
     fewer = erase("run", "1", "--confirm", "3")
     assert f"{total} items would go, more than the 3 that were agreed to" in str(fewer.exception)
     assert application.has_anything_of(ALICE)

@@ -14,7 +14,7 @@ from sqlalchemy import text
 from compliance_pipelines.archive.export import archive_day
 from compliance_pipelines.archive.purge import purge_day
 from compliance_pipelines.archive.readback import PartDamagedError
-from compliance_pipelines.audit_log.deletion import deletion_entry
+from compliance_pipelines.audit_log.deletion import undated_deletion_entry
 from compliance_pipelines.audit_log.log import AuditLog
 from compliance_pipelines.audit_log.partitions import ensure_days
 from compliance_pipelines.erasure.configured import configured_targets
@@ -29,6 +29,7 @@ from compliance_pipelines.pseudonyms import pseudonym
 from tests.integration.archive.days import overwrite
 from tests.integration.erasure.conftest import PSEUDONYM_KEY
 from tests.integration.erasure.flaky import Shelf
+from tests.redis_commands import dump
 from tests.sealing import seal_all
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def erased(services: Services, user_id: str) -> datetime:
 def test_everything_that_a_backup_brought_back_is_erased_again(services: Services, application: Application) -> None:
     application.meet(ALICE)
     application.meet(BOB)
-    backup = {key: application.redis.dump(key) for key in application.keys("*")}
+    backup = {key: dump(application.redis, key) for key in application.keys("*")}
     with services.engine.connect() as connection:
         made_at = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
     case, _ = record_request(services, NewRequest(ALICE, "asked", "support"))
@@ -143,7 +144,7 @@ def archived(pseudonymous: Services, clock: MovableClock) -> Services:
     with services.engine.begin() as connection:
         ensure_days(connection, [day])
     AuditLog(services.engine).append_many(
-        deletion_entry(user_id=name, deleted_data_types=["sessions"], deletion_count=3, success=True, timestamp=moment)
+        undated_deletion_entry(user_id=name, deleted_data_types=["sessions"], deletion_count=3, success=True).at(moment)
         for name in (BOB, pseudonym(ALICE, PSEUDONYM_KEY.encode()))
     )
     seal_all(services)

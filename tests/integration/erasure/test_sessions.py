@@ -24,6 +24,7 @@ from compliance_pipelines.holds import HoldScope
 from compliance_pipelines.holds.record import NewHold, add_hold, release_hold
 from compliance_pipelines.settings import Settings
 from tests.integration.erasure.server_writes import log_in, play
+from tests.redis_commands import execute
 
 if TYPE_CHECKING:
     from compliance_pipelines.local_stack.redis import EmbeddedRedis
@@ -214,7 +215,7 @@ def test_what_a_late_reader_leaves_of_an_expired_session_is_nobodys(redis: Redis
 # What cannot be read
 
 
-UNREADABLE: dict[str, tuple[object, ...]] = {
+UNREADABLE: dict[str, tuple[bytes | str | float, ...]] = {
     "list": ("RPUSH", "KEY", "alice"),
     "set": ("SADD", "KEY", "alice"),
     "sorted set": ("ZADD", "KEY", 1, "alice"),
@@ -230,7 +231,7 @@ UNREADABLE: dict[str, tuple[object, ...]] = {
 
 
 def put_unreadable(redis: Redis, key: str, kind: str) -> None:
-    redis.execute_command(*(key if part == "KEY" else part for part in UNREADABLE[kind]))
+    execute(redis, *(key if part == "KEY" else part for part in UNREADABLE[kind]))
 
 
 @pytest.mark.parametrize("kind", UNREADABLE)
@@ -330,13 +331,13 @@ def test_a_refused_command_is_an_error_and_not_an_empty_store(
     play(redis, "alice")
     log_in(redis, "alice")
     redis.hset("session:gone", "last_accessed", "x")
-    redis.execute_command("ACL", "SETUSER", "restricted", "reset", "on", ">secret", "~*", "+@all", f"-{command}")
+    execute(redis, "ACL", "SETUSER", "restricted", "reset", "on", ">secret", "~*", "+@all", f"-{command}")
     try:
         url = f"redis://restricted:secret@127.0.0.1:{redis_server.port}/0"
         with Redis.from_url(url) as restricted, pytest.raises(NoPermissionError):
             target(restricted).find("alice")
     finally:
-        redis.execute_command("ACL", "DELUSER", "restricted")
+        execute(redis, "ACL", "DELUSER", "restricted")
 
 
 def test_a_session_that_became_somebody_elses_meanwhile_is_left(redis: Redis) -> None:

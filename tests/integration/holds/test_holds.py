@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
@@ -84,9 +85,7 @@ def test_an_audit_entry_that_cannot_be_written_leaves_no_hold(
 
 def test_with_pseudonyms_the_audit_entry_does_not_name_the_person(settings: Settings, services: Services) -> None:
     key = "k" * 32
-    hidden = settings.model_copy(
-        update={"gdpr_subject_pseudonyms": "hmac", "gdpr_pseudonym_key": type(settings.ledger_signing_key)(key)}
-    )
+    hidden = settings.model_copy(update={"gdpr_subject_pseudonyms": "hmac", "gdpr_pseudonym_key": SecretStr(key)})
     add_hold(
         type(services)(hidden, services.engine, services.store, services.keys, services.clock),
         NewHold(HoldScope.USER, "user:alice is a party", "counsel", subject="user:alice"),

@@ -10,8 +10,10 @@ import os
 import signal
 import sys
 from typing import TYPE_CHECKING, NoReturn
+from unittest import mock
 
 from compliance_pipelines.ledger import sealing
+from compliance_pipelines.ledger.hashing import SegmentHasher
 from compliance_pipelines.services import open_services
 from compliance_pipelines.settings import load_settings
 
@@ -26,7 +28,7 @@ def die() -> NoReturn:
     raise AssertionError
 
 
-class DyingHasher(sealing.SegmentHasher):
+class DyingHasher(SegmentHasher):
     def feed(self, batch: pa.RecordBatch) -> Hashes:
         super().feed(batch)
         die()
@@ -36,7 +38,7 @@ def main(moment: str) -> None:
     name, _, passes = moment.partition(":")
     left = int(passes or 0)
     if name == "hashing":
-        sealing.SegmentHasher = DyingHasher  # type: ignore[misc]
+        mock.patch.object(sealing, "SegmentHasher", DyingHasher).start()
 
     def step(done: str) -> None:
         nonlocal left

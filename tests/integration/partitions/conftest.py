@@ -6,6 +6,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 import pytest
+from pydantic import SecretStr
 
 from compliance_pipelines.archive.store_init import init_store
 from compliance_pipelines.database import create_engine
@@ -51,7 +52,7 @@ def small_services(services: Services, small_database_url: str, tmp_path: Path) 
     url = login_url(small_database_url, "test_pipeline")
     settings: Settings = services.settings.model_copy(
         update={
-            "audit_log_database_url": type(services.settings.audit_log_database_url)(url),
+            "audit_log_database_url": SecretStr(url),
             "audit_cold_storage_path": tmp_path / "small-cold",
         }
     )

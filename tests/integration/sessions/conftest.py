@@ -70,13 +70,13 @@ def settings(settings: Settings, redis_server: EmbeddedRedis) -> Settings:
 def world(services: Services, redis_server: EmbeddedRedis) -> Iterator[World]:
     """Empty databases, bound to the environment of the services."""
     with ExitStack() as stack:
-        clients = [
+        sessions, memories, playground = (
             stack.enter_context(Redis.from_url(redis_server.url().replace("/0", f"/{number}"))) for number in range(3)
-        ]
-        clients[0].flushall()
+        )
+        sessions.flushall()
         bind_redis(services)
-        yield World(services, *clients, stack)
-        clients[0].flushall()
+        yield World(services, sessions, memories, playground, stack)
+        sessions.flushall()
 
 
 LONG_AGO = datetime(2025, 10, 1, tzinfo=UTC)

@@ -13,6 +13,7 @@ from compliance_pipelines.holds import HoldScope
 from compliance_pipelines.holds.record import NewHold, add_hold
 from tests.integration.erasure.command import environment
 from tests.integration.erasure.server_writes import log_in, play
+from tests.redis_commands import execute
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -133,7 +134,7 @@ def test_a_right_that_retention_lacks_is_said_beforehand(
     assert url is not None
     host = url.get_secret_value().rpartition("@")[2]
     acl = ("ACL", "SETUSER", "restricted", "reset", "on", ">secret", "~*", "+@all", f"-{command}")
-    filled.sessions.execute_command(*acl)
+    execute(filled.sessions, *acl)
     try:
         monkeypatch.setenv("GDPR_SESSION_REDIS_URL", f"redis://restricted:secret@{host}")
         said = f"the login may not call {command.upper().replace('|', ' ')}"
@@ -142,7 +143,7 @@ def test_a_right_that_retention_lacks_is_said_beforehand(
         assert f"FAIL  GDPR_SESSION_REDIS_URL: retention of sessions: {said}" in out
         assert f"FAIL  GDPR_SESSION_REDIS_URL: retention of sessions: {said}" in run("sessions", "status")[1]
     finally:
-        filled.sessions.execute_command("ACL", "DELUSER", "restricted")
+        execute(filled.sessions, "ACL", "DELUSER", "restricted")
 
 
 def test_a_policy_that_cannot_be_read_fails_the_check(

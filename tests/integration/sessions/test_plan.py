@@ -13,6 +13,7 @@ from compliance_pipelines.holds import HoldScope
 from compliance_pipelines.holds.record import NewHold, add_hold
 from compliance_pipelines.sessions.errors import SessionError
 from tests.integration.erasure.server_writes import log_in, play, remember_in_javascript
+from tests.redis_commands import execute
 
 if TYPE_CHECKING:
     from compliance_pipelines.sessions.plan import SessionPlan
@@ -63,7 +64,7 @@ def test_without_a_period_memories_stay(world: World) -> None:
 def test_what_says_nowhere_when_it_was_used_stays_and_is_said(world: World) -> None:
     world.sessions.hset("session:1", mapping={"user_id": "user:alice", "created_at": "yesterday"})
     world.playground.set("session:2", json.dumps({"user_id": "user:alice"}))
-    world.memories.execute_command("JSON.SET", "store:3", "$", json.dumps({"prefix": "user\\:alice", "key": "x"}))
+    execute(world.memories, "JSON.SET", "store:3", "$", json.dumps({"prefix": "user\\:alice", "key": "x"}))
     plan = world.retention().plan()
     assert due(plan) == []
     assert sorted(key.key.decode() for key in plan.undated) == ["session:1", "session:2", "store:3"]
@@ -147,13 +148,13 @@ def test_a_redis_that_refuses_is_an_error_that_names_its_setting(world: World) -
     url = world.services.settings.gdpr_session_redis_url
     assert url is not None
     host = url.get_secret_value().rpartition("@")[2]
-    world.sessions.execute_command("ACL", "SETUSER", "restricted", "reset", "on", ">secret", "~*", "+@all", "-hmget")
+    execute(world.sessions, "ACL", "SETUSER", "restricted", "reset", "on", ">secret", "~*", "+@all", "-hmget")
     try:
         restricted = type(url)(f"redis://restricted:secret@{host}")
         with pytest.raises(SessionError, match=r"GDPR_SESSION_REDIS_URL.*hmget") as raised:
             world.retention(gdpr_session_redis_url=restricted).plan()
     finally:
-        world.sessions.execute_command("ACL", "DELUSER", "restricted")
+        execute(world.sessions, "ACL", "DELUSER", "restricted")
     assert "CHECKPOINT_REDIS_URL" not in str(raised.value)
 
 

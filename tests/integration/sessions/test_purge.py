@@ -30,6 +30,7 @@ from compliance_pipelines.sessions.places import open_places
 from compliance_pipelines.sessions.purge import SessionRetention
 from tests.integration.conversations.servers import running_cluster
 from tests.integration.erasure.server_writes import log_in, play, remember_in_javascript
+from tests.redis_commands import execute
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -155,9 +156,7 @@ def test_what_expired_meanwhile_is_gone_and_not_counted_as_removed(world: World)
 def test_a_memory_that_was_written_anew_stays(world: World) -> None:
     old = remember_in_javascript(world.memories, ("memories", "user:alice"), "tea", when=world.ago(400), vector=False)
     now = int(world.services.clock().timestamp()) * 1_000_000
-    report = between(
-        world, lambda: world.memories.execute_command("JSON.SET", f"store:{old}", "$.updated_at", now)
-    ).purge()
+    report = between(world, lambda: execute(world.memories, "JSON.SET", f"store:{old}", "$.updated_at", now)).purge()
     assert report.purged is not None
     assert (report.purged.keys_deleted, report.purged.keys_moved) == (0, 1)
 
@@ -279,13 +278,13 @@ def test_a_missing_right_removes_nothing_and_is_named(world: World, command: str
     assert url is not None
     host = url.get_secret_value().rpartition("@")[2]
     client = world.sessions
-    client.execute_command("ACL", "SETUSER", "restricted", "reset", "on", ">secret", "~*", "+@all", f"-{command}")
+    execute(client, "ACL", "SETUSER", "restricted", "reset", "on", ">secret", "~*", "+@all", f"-{command}")
     try:
         restricted = SecretStr(f"redis://restricted:secret@{host}")
         with pytest.raises(SessionError, match="GDPR_SESSION_REDIS_URL"):
             world.retention(gdpr_session_redis_url=restricted).purge()
     finally:
-        client.execute_command("ACL", "DELUSER", "restricted")
+        execute(client, "ACL", "DELUSER", "restricted")
     assert len(client.keys("session:*")) == 1
     finished = client.keys("*session*") and world.retention().purge()
     assert finished

@@ -246,7 +246,10 @@ def test_every_altered_byte_anywhere_in_the_bucket_is_found_in_both_ways(world: 
             altered = bytearray(original)
             altered[position] ^= 1 << chance.randrange(8)
             overwrite(path, bytes(altered))
-            for verified in (world.verify_offline, *([] if number else [world.verify])):
+            ways: list[Callable[[], Report]] = (
+                [world.verify_offline] if number else [world.verify_offline, world.verify]
+            )
+            for verified in ways:
                 try:
                     report = verified()
                 except StoreIdentityError:

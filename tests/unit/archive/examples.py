@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlparse
 
 import pyarrow as pa
@@ -45,7 +45,7 @@ def segment(seq: int, *, day: date = DAY, entry_count: int = 10) -> Segment:
     )
 
 
-def row(number: int, **values: object) -> dict[str, object]:
+def row(number: int, **values: object) -> dict[str, Any]:
     """One row in ENTRY_SCHEMA."""
     return {
         "id": number,
@@ -63,7 +63,7 @@ def row(number: int, **values: object) -> dict[str, object]:
     }
 
 
-def batch_of(rows: Sequence[dict[str, object]]) -> pa.RecordBatch:
+def batch_of(rows: Sequence[dict[str, Any]]) -> pa.RecordBatch:
     """Rows as they travel."""
     return pa.RecordBatch.from_pylist(list(rows), schema=ENTRY_SCHEMA)
 
@@ -74,7 +74,7 @@ class StoredPart:
 
     store: LocalObjectStore
     key: SigningKey
-    rows: list[dict[str, object]]
+    rows: list[dict[str, Any]]
     segments: list[Segment]
     manifest: Manifest
     part: ArchivedPart
@@ -94,7 +94,7 @@ class StoredPart:
         self.path(key).write_bytes(data)
 
 
-def sealed_segments(rows: Sequence[dict[str, object]], *, first_seq: int = 0, day: date = DAY) -> list[Segment]:
+def sealed_segments(rows: Sequence[dict[str, Any]], *, first_seq: int = 0, day: date = DAY) -> list[Segment]:
     """The records of rows in id order: one segment for each ten transaction ids that occur."""
     segments = []
     for seq, tens in enumerate(sorted({row["tx_id"] // 10 for row in rows}), first_seq):
@@ -116,7 +116,7 @@ def sealed_segments(rows: Sequence[dict[str, object]], *, first_seq: int = 0, da
     return segments
 
 
-def write_part(path: Path, rows: Sequence[dict[str, object]], label: PartLabel) -> WrittenFile:
+def write_part(path: Path, rows: Sequence[dict[str, Any]], label: PartLabel) -> WrittenFile:
     """A part's Parquet file."""
     with PartWriter(path, label, len(rows)) as writer:
         writer.write(batch_of(rows))
@@ -177,7 +177,7 @@ def catalogue_row(store: LocalObjectStore, manifest: Manifest, data: bytes) -> A
     )
 
 
-_TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=20)
+_TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
 _NUMBERS = st.integers(min_value=-(2**63), max_value=2**63 - 1)
 _TIMES = st.datetimes(min_value=datetime(1, 1, 2), max_value=datetime(9999, 12, 30), timezones=st.just(UTC))  # noqa: DTZ001 - aware by timezones
 

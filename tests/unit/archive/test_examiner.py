@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import resource
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -111,7 +113,7 @@ def test_a_process_that_dies_is_an_answer(path: Path, monkeypatch: pytest.Monkey
 def test_a_process_that_cannot_be_started_says_nothing_about_the_file(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(examiner.sys, "executable", "/nowhere/python")
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
     with pytest.raises(TransientError, match="no process could be started"):
         _apart(path)
 
@@ -148,12 +150,12 @@ def test_an_answer_of_another_form_is_not_taken(change: dict[str, Any]) -> None:
 def test_no_secret_of_ours_reaches_the_process(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LEDGER_SIGNING_KEY", "secret")
     seen: list[dict[str, str]] = []
-    started = examiner.subprocess.Popen
+    started = subprocess.Popen
 
     def watched(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - Popen's own
         seen.append(options["env"])
         return started(*arguments, **options)
 
-    monkeypatch.setattr(examiner.subprocess, "Popen", watched)
+    monkeypatch.setattr(subprocess, "Popen", watched)
     assert _apart(path).is_as_sealed
     assert "LEDGER_SIGNING_KEY" not in seen[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -19,7 +19,7 @@ ROWS = [row(number, tx_id=1000 + number // 4) for number in range(1, 101)]
 SEGMENTS = sealed_segments(ROWS)
 
 
-def differences(rows: list[dict[str, object]], cuts: list[int] | None = None) -> list[Difference]:
+def differences(rows: list[dict[str, Any]], cuts: list[int] | None = None) -> list[Difference]:
     sealed = SealedRows(SEGMENTS)
     for start, end in pairwise([0, *sorted(cuts or []), len(rows)]):
         sealed.feed(batch_of(rows[start:end]))

@@ -42,7 +42,7 @@ def facts(values: dict[str, Any], *, day: date = DAY, **more: Any) -> DayFacts: 
     return DayFacts(day, **{**values, **more})
 
 
-def services(now: datetime = NOW, **values: int) -> Services:
+def services(now: datetime = NOW, **values: Any) -> Services:  # noqa: ANN401 - any setting
     """What decides about dates: the clock and the settings."""
     return Services(
         settings=Settings(_env_file=None, **values),

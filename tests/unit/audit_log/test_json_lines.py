@@ -193,7 +193,7 @@ def test_the_future_begins_after_the_latest_moment() -> None:
 
 
 def test_a_day_before_the_first_is_refused_with_the_name_of_the_setting() -> None:
-    assert parsed(line(timestamp="2015-01-01T00:00:00Z"))
+    assert parsed(line(timestamp="2015-01-01T00:00:00Z")).timestamp == datetime(2015, 1, 1, tzinfo=UTC)
     assert "AUDIT_LOG_FIRST_DAY" in refusal(line(timestamp="2015-01-01T00:00:00+00:01"))
 
 

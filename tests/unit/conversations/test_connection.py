@@ -51,7 +51,9 @@ def test_a_remote_server_without_tls_is_refused_unless_it_is_permitted() -> None
         connect_url("redis://user:secret@redis.example:6379/1")
     with pytest.raises(ConfigurationError, match=r"unencrypted to b\.example"):
         connect_url("redis+sentinel://localhost:1,b.example:2/service")
-    assert connect_url("redis://redis.example:6379/1", allow_plaintext=True)
+    permitted = connect_url("redis://redis.example:6379/1", allow_plaintext=True)
+    assert isinstance(permitted, Redis)
+    assert permitted.connection_pool.connection_kwargs["host"] == "redis.example"
 
 
 def test_tls_is_verified_and_has_a_lowest_version() -> None:
@@ -103,4 +105,4 @@ def test_a_refusal_never_shows_the_password() -> None:
 
 def test_without_a_url_the_setting_is_named() -> None:
     with pytest.raises(ConfigurationError, match="CHECKPOINT_REDIS_URL is not set"):
-        connect(Settings(_env_file=None))  # type: ignore[call-arg]
+        connect(Settings(_env_file=None))

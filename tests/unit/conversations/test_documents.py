@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import UTC, datetime, timedelta
 from unittest import mock
 
@@ -42,7 +43,7 @@ def test_the_time_in_langgraphs_own_ids_is_read_to_the_microsecond(moment: datet
     nanoseconds = (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) * 1000
     with (
         mock.patch.object(langgraph.checkpoint.base.id, "_last_v6_timestamp", None),
-        mock.patch.object(langgraph.checkpoint.base.id.time, "time_ns", return_value=nanoseconds),
+        mock.patch.object(time, "time_ns", return_value=nanoseconds),
     ):
         identity = str(langgraph.checkpoint.base.id.uuid6(clock_seq=3))
     assert time_of_id(identity) == microseconds(moment)

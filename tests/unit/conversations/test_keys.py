@@ -19,7 +19,7 @@ from compliance_pipelines.conversations.keys import (
 )
 from compliance_pipelines.settings import ConfigurationError
 
-TEXTS = st.text(st.characters(exclude_categories=("Cs",)), max_size=12)
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 
 
 class Names(BaseRedisSaver):  # type: ignore[type-arg]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -45,7 +46,7 @@ def test_to_write_after_a_removal_what_was_read_before_it_is_right() -> None:
 
 
 @pytest.mark.parametrize("lost", [{"origin": None}, {"echo": None}, {"messages": 0}, {"turns": 0}])
-def test_a_channel_that_is_missing_is_a_loss_whether_something_was_removed_or_not(lost: dict[str, object]) -> None:
+def test_a_channel_that_is_missing_is_a_loss_whether_something_was_removed_or_not(lost: dict[str, Any]) -> None:
     found = replace(FIRST, found=replace(OLD, **lost))
     left = replace(FIRST, left=replace(FIRST.left, **lost))
     for purged in (None, DURING, PUT_BACK):

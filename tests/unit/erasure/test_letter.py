@@ -35,16 +35,17 @@ def text_of(document: Document) -> str:
 def texts(value: object) -> dict[str, str]:
     """All texts of a language, by the path to each."""
     found: dict[str, str] = {}
-    members: dict[str, Any] = (
-        {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-        if isinstance(value, (Language, Headings, Labels))
-        else {str(key): each for key, each in value.items()}
-        if isinstance(value, dict)
-        else dict(enumerate(value))  # type: ignore[call-overload]
-    )
+    members: dict[str, Any]
+    if isinstance(value, (Language, Headings, Labels)):
+        members = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    elif isinstance(value, dict):
+        members = {str(key): each for key, each in value.items()}
+    else:
+        assert isinstance(value, (list, tuple))
+        members = {str(number): each for number, each in enumerate(value)}
     for name, each in members.items():
         if isinstance(each, str):
-            found[str(name)] = each
+            found[name] = each
         else:
             found.update({f"{name}.{inner}": text for inner, text in texts(each).items()})
     return found

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from compliance_pipelines.erasure.pages import Document
 
-ANY_TEXT = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), min_size=1, max_size=30)
+ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=30)
 NUMBER = re.compile(r"\[U\+([0-9A-F]{4,6})\]")
 SCRIPTS = {
     "Latin": "Đặng Thị Ánh Nguyễn, Łukasz Žižek, Þór Guðmundsson",

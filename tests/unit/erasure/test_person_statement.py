@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import pypdfium2
 import pytest
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 UNFINISHED = {**kept("crm", 1, is_theirs=True, references=[]), "exception": "none"}
 COMPLETE_WORDS = ("complet", "vollständig", "lückenlos")
 
+_Example = TypeVar("_Example")
+
 
 class Secrets:
     """Texts that must not reach the person, each of them told from every other text."""
@@ -38,7 +40,13 @@ class Secrets:
         return form.format(self.made[-1])
 
 
-def secret_statement(draw: st.DrawFn, secrets: Secrets) -> dict[str, Any]:
+class Draw(Protocol):
+    """What takes an example of a strategy."""
+
+    def __call__(self, strategy: st.SearchStrategy[_Example], /) -> _Example: ...
+
+
+def secret_statement(draw: Draw, secrets: Secrets) -> dict[str, Any]:
     """Any internal statement, whose every text that is not the person's is a secret."""
     data_types = st.sampled_from(OWN_KINDS) | st.builds(secrets)
     counts = st.integers(1, 10_000)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from redis import Redis
 
+from tests.redis_commands import execute
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -36,16 +38,16 @@ def _values(client: Redis, thread: str) -> Iterator[tuple[bytes, Any]]:
     for key in client.scan_iter(match=f"*{thread}*", count=1000):
         kind = client.type(key)
         if kind == b"ReJSON-RL":
-            yield key, (client.execute_command("JSON.GET", key),)
+            yield key, (execute(client, "JSON.GET", key),)
         elif kind == b"zset":
-            yield key, dict(client.zrange(key, 0, -1, withscores=True))
+            yield key, dict(client.zscan_iter(key))
         else:
             yield key, client.get(key)
 
 
 def _write(pipeline: Pipeline, key: bytes, value: Any, old: bytes, new: bytes) -> None:  # noqa: ANN401 - as above
     if isinstance(value, tuple):
-        pipeline.execute_command("JSON.SET", key, "$", value[0].replace(old, new))
+        execute(pipeline, "JSON.SET", key, "$", value[0].replace(old, new))
     elif isinstance(value, dict):
         pipeline.zadd(key, {member.replace(old, new): score for member, score in value.items()})
     else:

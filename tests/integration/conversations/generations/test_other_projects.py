@@ -14,6 +14,7 @@ from pydantic import SecretStr
 
 from compliance_pipelines.conversations.purge import PurgeStep
 from compliance_pipelines.erasure.threads import ThreadTarget
+from tests.redis_commands import execute
 from tests.savers.others import Other, aws, caches, javascript
 
 if TYPE_CHECKING:
@@ -51,8 +52,8 @@ def erase(world: World) -> None:
 
 def drop_indexes(world: World) -> None:
     """Our savers and LangGraph.js' have indexes of one name, whose fields differ; each makes its own where none is."""
-    for index in world.client.execute_command("FT._LIST"):
-        world.client.execute_command("FT.DROPINDEX", index)
+    for index in execute(world.client, "FT._LIST"):
+        execute(world.client, "FT.DROPINDEX", index)
 
 
 def write(world: World, other: Other, threads: Sequence[str], days: float) -> dict[bytes, bytes | None]:

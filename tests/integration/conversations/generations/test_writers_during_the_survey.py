@@ -13,6 +13,7 @@ from compliance_pipelines.conversations.enumeration import names
 from compliance_pipelines.conversations.keys import KeyKind
 from tests.integration.conversations.generations.conftest import Layout, each_layout
 from tests.integration.conversations.generations.copies import copy_thread
+from tests.integration.conversations.savers import config_of, saved_in
 
 if TYPE_CHECKING:
     from tests.integration.conversations.conftest import World
@@ -120,12 +121,7 @@ def test_a_copied_conversation_is_one_that_its_saver_reads(world: World) -> None
     writer = world.writer()
     writer.say("the-template", at=world.ago(100), count=2)
     copy_thread(world.url, "the-template", ["copy"])
-    config = {"configurable": {"thread_id": "copy", "checkpoint_ns": ""}}
-    original = writer.saver().get_tuple({"configurable": {"thread_id": "the-template", "checkpoint_ns": ""}})
-    copied = writer.saver().get_tuple(config)
-    assert copied is not None
-    assert original is not None
-    assert copied.checkpoint == original.checkpoint
-    assert len(list(writer.saver().list(config))) == len(
-        list(writer.saver().list({"configurable": {"thread_id": "the-template", "checkpoint_ns": ""}}))
-    )
+    saver = writer.saver()
+    assert saved_in(saver, "copy").checkpoint == saved_in(saver, "the-template").checkpoint
+    copied, original = (list(saver.list(config_of(thread_id))) for thread_id in ("copy", "the-template"))
+    assert len(copied) == len(original)
