@@ -14,56 +14,49 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from compliance_pipelines.agreed_time import agreed_time
 from compliance_pipelines.audit_log.environment import environment_of
-from compliance_pipelines.audit_log.log import AuditLog
-from compliance_pipelines.audit_log.system_entries import system_entry
 from compliance_pipelines.clock import utc_day
 from compliance_pipelines.conversations import record
-from compliance_pipelines.conversations.cluster_removal import ClusterRemover
-from compliance_pipelines.conversations.continued import Returned, Sequel, sequels
+from compliance_pipelines.conversations.closing import close_purge
 from compliance_pipelines.conversations.documents import microseconds, moment_of
 from compliance_pipelines.conversations.environment import check_environment, redis_time
 from compliance_pipelines.conversations.errors import ConversationError
+from compliance_pipelines.conversations.execution import Execution
 from compliance_pipelines.conversations.freezing import freeze_orphan, freeze_threads
 from compliance_pipelines.conversations.health import require_rights
 from compliance_pipelines.conversations.horizon import horizon_of
 from compliance_pipelines.conversations.keys import KeyLayout
-from compliance_pipelines.conversations.outcomes import Outcome, Removal
 from compliance_pipelines.conversations.pacing import Pace
 from compliance_pipelines.conversations.place import Place, place_of
 from compliance_pipelines.conversations.plan import (
     Plan,
     Selection,
-    find_hold,
-    hold_on_name,
     make_plan,
     refuse_large,
 )
 from compliance_pipelines.conversations.policy_file import policy_from_settings
 from compliance_pipelines.conversations.pseudonyms import Pseudonyms, pseudonyms_of
-from compliance_pipelines.conversations.setting_aside import Aside, Ending
-from compliance_pipelines.conversations.survey import KEY_BYTES, OwnerRule, Survey, take_survey
-from compliance_pipelines.conversations.watching import Watch
+from compliance_pipelines.conversations.steps import PurgeStep, no_hook
+from compliance_pipelines.conversations.survey import ANY_KEY_BYTES, KEY_BYTES, OwnerRule, Survey, take_survey
 from compliance_pipelines.database_errors import passing_errors_as_transient
 from compliance_pipelines.database_locks import process_lock
-from compliance_pipelines.holds import active_holds, lock_holds
+from compliance_pipelines.holds import active_holds
 from compliance_pipelines.settings import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from datetime import date, datetime
 
     import sqlalchemy
 
-    from compliance_pipelines.audit_log.entry import UndatedEntry
     from compliance_pipelines.conversations.freezing import FrozenThread
     from compliance_pipelines.conversations.horizon import Horizon
     from compliance_pipelines.conversations.plan import Holds, PlannedThread
     from compliance_pipelines.conversations.record import OpenPurge, PurgedSet, WorkItem
+    from compliance_pipelines.conversations.steps import StepHook
     from compliance_pipelines.conversations.store import CheckpointStore
     from compliance_pipelines.conversations.threads import ThreadFacts
     from compliance_pipelines.services import Services
@@ -75,31 +68,7 @@ _BATCH: Final = 500
 # As many threads as are frozen in one go; when their names were not kept, each go takes a survey of its own.
 _FREEZE_BATCH: Final = 2_000
 _FREEZE_KEYS: Final = 1_000_000
-_NO_LIMIT: Final = 2**62
 _DOING: Final = "the purge of conversations"
-
-
-class PurgeStep(StrEnum):
-    """What has just been done when the step hook is called, in order."""
-
-    FROZEN = "frozen"
-    ATTEMPT_NOTED = "attempt_noted"
-    SET_ASIDE = "set_aside"
-    VERIFIED = "verified"
-    REMOVED = "removed"
-    OUTCOMES_RECORDED = "outcomes_recorded"
-    RECORDED = "recorded"
-
-
-class StepHook(Protocol):
-    """Called after each step."""
-
-    def __call__(self, step: PurgeStep, /) -> None:
-        """`step` is done."""
-
-
-def no_hook(step: PurgeStep, /) -> None:
-    """Let every step pass."""
 
 
 @dataclass(frozen=True)
@@ -312,30 +281,18 @@ class Retention:
                     f"there is no unfinished plan {purge_id}: see `compliance conversations status`"
                 )
             (purge,) = found
-            aside = None
+            if not is_lost and purge.place not in {None, self.place()}:
+                raise ConversationError(
+                    f"plan {purge_id} is about another Redis, or other prefixes ({purge.place}), where "
+                    "conversations may be set aside: point CHECKPOINT_REDIS_URL and its prefixes there, or, if "
+                    "that Redis is gone for good, say --redis-is-lost"
+                )
+            execution = self._execution(purge)
+            execution.give_up(is_lost=is_lost)
+            recorded = close_purge(self.services, purge, None, given_up=reason)
+            self.hook(PurgeStep.RECORDED)
             if not is_lost:
-                if purge.place not in {None, self.place()}:
-                    raise ConversationError(
-                        f"plan {purge_id} is about another Redis, or other prefixes ({purge.place}), where "
-                        "conversations may be set aside: point CHECKPOINT_REDIS_URL and its prefixes there, or, if "
-                        "that Redis is gone for good, say --redis-is-lost"
-                    )
-                aside = self._aside(purge)
-            for items in self._work(purge, asks=not is_lost):
-                with self.services.engine.begin() as inner:
-                    removals = [Removal(Outcome.ABANDONED)] * len(items)
-                    if aside is not None and not self.store.is_cluster:
-                        endings = dict.fromkeys((item.number for item in items), Ending.PUT_BACK)
-                        ended = dict(self._end(aside, items, endings))
-                        # A removal that was begun stays one.
-                        removals = [
-                            ended[item.number] if ended[item.number].counts else given_up
-                            for item, given_up in zip(items, removals, strict=True)
-                        ]
-                    record.insert_outcomes(inner, purge.id, list(zip(items, removals, strict=True)))
-            recorded = self._record(purge, None, given_up=reason)
-            if aside is not None:
-                aside.forget_receipt()
+                execution.forget_receipt()
             return recorded
 
     def resurrected(self, survey: Survey) -> list[str]:
@@ -434,245 +391,41 @@ class Retention:
 
     def _carry_out(self, purge: OpenPurge) -> PurgedSet:
         """Do what a frozen plan says and what has no outcome yet; look again; record."""
-        aside = self._aside(purge)
-        if self.store.is_cluster:
-            self._remove_from_cluster(purge)
-            with self.services.engine.connect() as connection:
-                touched: set[str | None] = {*record.deleted_threads(connection, purge.id)}
-            survey = self._look_again(touched)
-            self.hook(PurgeStep.VERIFIED)
-        else:
-            with Watch(aside, self.store, self.layout) as watch:
-                touched = self._set_aside(purge, aside, watch)
-                if touched:
-                    self.sleep(self.services.settings.conversation_purge_pause_seconds)
-            survey = self._look_again(touched)
-            self.hook(PurgeStep.VERIFIED)
-            if touched:
-                self._remove_what_is_aside(purge, aside, survey)
-        recorded = self._record(purge, survey)
-        aside.forget_receipt()
+        execution = self._execution(purge)
+        survey = execution.carry_out()
+        recorded = close_purge(self.services, purge, survey)
+        self.hook(PurgeStep.RECORDED)
+        execution.forget_receipt()
         return recorded
 
-    def _look_again(self, touched: set[str | None]) -> Survey:
-        """What there is of these threads now, and what is left that may be due; None stands for orphans."""
-        horizon = horizon_of(self.policy, Selection(), self.services.clock())
-        return self._survey(horizon, {thread_id for thread_id in touched if thread_id is not None})
+    def _execution(self, purge: OpenPurge) -> Execution:
+        return Execution(
+            self.services,
+            self.store,
+            self.layout,
+            purge,
+            require_environment=self.require_environment,
+            look_again=self._look_again,
+            look_at=self._look_at,
+            hook=self.hook,
+            sleep=self.sleep,
+            pace=self.pace,
+        )
 
-    def _aside(self, purge: OpenPurge) -> Aside:
-        receipt = f"compliance_pipelines:purge:{purge.id}".encode()
-        return Aside(self.store, self.layout, receipt, self.pace)
+    def _look_again(self, touched: set[str]) -> Survey:
+        """What there is of these threads now, and what is left that may be due."""
+        return self._survey(horizon_of(self.policy, Selection(), self.services.clock()), touched)
 
-    def _work(self, purge: OpenPurge, *, asks: bool = True) -> Iterator[list[WorkItem]]:
-        """The items without an outcome, in batches; before each the Redis is asked whose it is."""
-        after = -1
-        while True:
-            with self.services.engine.connect() as connection:
-                if asks:
-                    self.require_environment(connection)
-                items = record.next_work(connection, purge.id, after, _BATCH)
-            if not items:
-                return
-            after = items[-1].number
-            yield items
-
-    def _set_aside(self, purge: OpenPurge, aside: Aside, watch: Watch) -> set[str | None]:
-        """Set aside what is still as planned; returns the ids of threads that are, None for orphans."""
-        touched: set[str | None] = set()
-        with self.services.engine.connect() as connection:
-            attempted = record.last_attempt(connection, purge.id)
-        for items in self._work(purge):
-            with self.services.engine.begin() as connection:
-                record.note_attempt(connection, purge.id, items[-1].number)
-            self.hook(PurgeStep.ATTEMPT_NOTED)
-            with self._held_apart(items) as (connection, going, held):
-                taken = aside.take([(item.number, item.frozen) for item in going])
-                watch.add(
-                    [(item.number, item.frozen) for item, removal in zip(going, taken, strict=True) if removal is None]
-                )
-                self.hook(PurgeStep.SET_ASIDE)
-                outcomes = [(item, removal) for item, removal in zip(going, taken, strict=True) if removal is not None]
-                # What an interrupted purge may have set aside before the hold came is put back with the rest.
-                outcomes += [(item, Removal(Outcome.HELD)) for item in held if item.number > attempted]
-                ended = {item.number for item, _ in outcomes}
-                touched.update(item.thread_id for item in items if item.number not in ended)
-                record.insert_outcomes(connection, purge.id, outcomes)
-        return touched
-
-    def _remove_what_is_aside(self, purge: OpenPurge, aside: Aside, survey: Survey) -> None:
-        """Remove what is set aside, or put it back where somebody went on with it, or a hold came."""
-        for items in self._work(purge):
-            endings = self._endings(items, survey)
-            with self._held_apart(items) as (connection, going, held):
-                ended = dict(self._end(aside, going, endings))
-                ended.update(self._end(aside, held, dict.fromkeys((item.number for item in held), Ending.PUT_BACK)))
-                self.hook(PurgeStep.REMOVED)
-                numbers_held = {item.number for item in held}
-                outcomes = [
-                    # A removal that was begun before the hold came stays one.
-                    (item, Removal(Outcome.HELD) if item.number in numbers_held and not removal.counts else removal)
-                    for item in items
-                    for removal in (ended[item.number],)
-                ]
-                record.insert_outcomes(connection, purge.id, outcomes)
-            self.hook(PurgeStep.OUTCOMES_RECORDED)
-
-    def _end(
-        self, aside: Aside, items: Sequence[WorkItem], endings: Mapping[int, Ending]
-    ) -> Iterator[tuple[int, Removal]]:
-        """End what is set aside; what somebody wrote to at the last moment is looked at once more."""
-        remaining = list(items)
-        decided = dict(endings)
-        while remaining:
-            removals = aside.end([(item.number, item.frozen, decided[item.number]) for item in remaining])
-            again = []
-            for item, removal in zip(remaining, removals, strict=True):
-                if removal is None:
-                    again.append(item)
-                else:
-                    yield item.number, removal
-            if again:
-                decided = self._judge(again, self._look_at(again), when_nothing=Ending.PUT_BACK)
-            remaining = again
-
-    def _endings(self, items: Sequence[WorkItem], survey: Survey) -> dict[int, Ending]:
-        """How each item ends, by what is found under its name now."""
-        found = [item for item in items if item.thread_id is not None and item.thread_id in survey.threads]
-        if found and not survey.has_keys:
-            survey = self._look_at(found)
-        endings = dict.fromkeys((item.number for item in items), Ending.REMOVE)
-        endings.update(self._judge(found, survey, when_nothing=Ending.REMOVE))
-        # A survey sees a conversation that is just beginning in parts; one that goes on is the same at a second look.
-        unsure = [item for item in found if endings[item.number] is Ending.PUT_BACK]
-        if unsure:
-            endings.update(self._judge(unsure, self._look_at(unsure), when_nothing=Ending.REMOVE))
-        return endings
-
-    def _look_at(self, items: Sequence[WorkItem]) -> Survey:
-        """What there is now of some conversations, with the names of all keys."""
-        wanted = {item.thread_id for item in items if item.thread_id is not None}
+    def _look_at(self, thread_ids: set[str]) -> Survey:
+        """What there is of these threads now, with the names of all keys."""
         return take_survey(
             self.store,
             self.layout,
-            key_bytes=_NO_LIMIT,
-            threads=wanted,
+            key_bytes=ANY_KEY_BYTES,
+            threads=thread_ids,
             now=self.services.clock(),
             pace=self.pace,
             progress=self.progress,
-        )
-
-    def _judge(self, items: Sequence[WorkItem], survey: Survey, *, when_nothing: Ending) -> dict[int, Ending]:
-        """How items end for what a survey found of them."""
-        found = []
-        for item in items:
-            thread = None if item.thread_id is None else survey.threads.get(item.thread_id)
-            names = {} if thread is None else thread.keys(self.layout)
-            # Its own blobs, and a note that is not its own, were left where they are.
-            left = item.frozen.left_in_place(self.layout, item.thread_id) if names else frozenset()
-            new = {key: kind for key, kind in names.items() if key not in left}
-            if new:
-                found.append((item, Returned(item.frozen, new)))
-        endings = dict.fromkeys((item.number for item in items), when_nothing)
-        judged = sequels(self.store, self.layout, [returned for _, returned in found])
-        for (item, _), sequel in zip(found, judged, strict=True):
-            # What cannot be told is put back: then nothing is lost.
-            endings[item.number] = Ending.REMOVE_WHATEVER_CAME if sequel is Sequel.BEGUN_ANEW else Ending.PUT_BACK
-        return endings
-
-    def _remove_from_cluster(self, purge: OpenPurge) -> None:
-        """Remove what is still as planned, and record what became of it."""
-        remover = ClusterRemover(self.store, self.layout)
-        with self.services.engine.connect() as connection:
-            attempted = record.last_attempt(connection, purge.id)
-        for items in self._work(purge):
-            begun = [(item.number, item.frozen) for item in items if item.number <= attempted]
-            recovered = remover.recover(begun) if begun else {}
-            with self.services.engine.begin() as connection:
-                record.note_attempt(connection, purge.id, items[-1].number)
-            self.hook(PurgeStep.ATTEMPT_NOTED)
-            rest = [item for item in items if item.number not in recovered]
-            with self._held_apart(rest) as (connection, going, held):
-                removals = remover.remove([item.frozen for item in going])
-                self.hook(PurgeStep.REMOVED)
-                record.insert_outcomes(
-                    connection,
-                    purge.id,
-                    [
-                        *((item, recovered[item.number]) for item in items if item.number in recovered),
-                        *zip(going, removals, strict=True),
-                        *((item, Removal(Outcome.HELD)) for item in held),
-                    ],
-                )
-            self.hook(PurgeStep.OUTCOMES_RECORDED)
-
-    @contextmanager
-    def _held_apart(
-        self, items: Sequence[WorkItem]
-    ) -> Iterator[tuple[sqlalchemy.Connection, list[WorkItem], list[WorkItem]]]:
-        """A transaction in which no new hold can come into force; the items without a hold, and those with one."""
-        with self.services.engine.begin() as connection:
-            holds = lock_holds(connection)
-            held = [item for item in items if _is_held(item, holds)]
-            numbers = {item.number for item in held}
-            yield connection, [item for item in items if item.number not in numbers], held
-
-    def _record(self, purge: OpenPurge, survey: Survey | None, *, given_up: str | None = None) -> PurgedSet:
-        """The record, the audit entry and the emptied work list, in one transaction.
-
-        Args:
-            purge: the plan.
-            survey: what was seen at the end; None where nobody looked.
-            given_up: why the plan was given up; None where it was carried out.
-        """
-        with self.services.engine.begin() as connection:
-            resurrected = orphan_keys = 0
-            if survey is not None:
-                removed = record.deleted_threads(connection, purge.id)
-                # Blobs of what was removed after the survey are none of what it found.
-                orphan_keys = survey.orphan_keys - sum(
-                    thread.key_count
-                    for thread_id in removed
-                    if (thread := survey.threads.get(thread_id)) and thread.is_only_blobs
-                )
-                resurrected = sum(
-                    not survey.threads[thread_id].is_only_blobs for thread_id in removed if thread_id in survey.threads
-                )
-            summed = record.totals(connection, purge.id)
-            entry = self._entry(purge, summed, resurrected, given_up)
-            recorded = record.close_purge(
-                connection,
-                purge,
-                summed,
-                resurrected=resurrected,
-                orphan_keys_left=orphan_keys,
-                log_entry_id=entry.log_entry_id,
-            )
-            log = AuditLog(self.services.engine, first_day=self.services.settings.audit_log_first_day)
-            log.append_within(connection, entry)
-        self.hook(PurgeStep.RECORDED)
-        return recorded
-
-    def _entry(self, purge: OpenPurge, summed: dict[str, Any], resurrected: int, given_up: str | None) -> UndatedEntry:
-        return system_entry(
-            self.services.settings.audit_log_actor,
-            action=ACTION,
-            resource_type=_RESOURCE_TYPE,
-            resource_id=purge.day.isoformat(),
-            result="success" if given_up is None else "partial",
-            metadata={
-                "purge": purge.id,
-                **({} if purge.place is None else {"place": record.place_as_json(purge.place)}),
-                **({} if given_up is None else {"abandoned": given_up, "threads_abandoned": summed["abandoned"]}),
-                "cutoff": purge.cutoff.isoformat(),
-                "threads_planned": purge.threads_due,
-                "threads_deleted": summed["deleted"],
-                "threads_moved": summed["moved"],
-                "threads_held": summed["held"],
-                "threads_gone": summed["gone"],
-                "threads_resurrected": resurrected,
-                "key_counts": summed["key_counts"],
-                "bytes_freed": summed["bytes_freed"],
-            },
         )
 
 
@@ -694,12 +447,6 @@ def _not_after(clock: datetime, now: datetime | None) -> datetime:
             "go before their time"
         )
     return moment
-
-
-def _is_held(item: WorkItem, holds: Holds) -> bool:
-    if item.thread_id is not None:
-        return find_hold(holds, item.thread_id, item.users, item.oldest, item.newest) is not None
-    return item.name is not None and hold_on_name(item.name, holds) is not None
 
 
 def _batches(planned: Sequence[PlannedThread]) -> Iterator[list[PlannedThread]]:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from compliance_pipelines.conversations.store import CheckpointStore
 
 KEY_BYTES: Final = 96 * 2**20
+ANY_KEY_BYTES: Final = 2**62
 # Clocks of several machines differ; what is further ahead than this is nobody's present.
 _AHEAD: Final = timedelta(days=1)
 _KEYS_AT_ONCE: Final = 1_000

@@ -23,7 +23,7 @@ from compliance_pipelines.conversations.outcomes import Outcome, Removal
 from compliance_pipelines.conversations.pacing import Pace
 from compliance_pipelines.conversations.setting_aside import Aside, Ending
 from compliance_pipelines.conversations.store import CheckpointStore, open_store
-from compliance_pipelines.conversations.survey import OwnerRule, Survey, take_survey
+from compliance_pipelines.conversations.survey import ANY_KEY_BYTES, OwnerRule, Survey, take_survey
 from compliance_pipelines.conversations.threads import Ownership
 from compliance_pipelines.erasure.errors import TargetError
 from compliance_pipelines.erasure.redis_scan import location_of, without_foreign
@@ -44,7 +44,6 @@ SHARED_THREAD: Final = "default"
 _DATA_TYPE: Final = "conversations"
 # A thread that somebody writes to all the time is left to the last look, and with it to the next attempt.
 _ATTEMPTS: Final = 3
-_NO_LIMIT: Final = 2**62
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -177,7 +176,7 @@ class ThreadTarget:
             known = {name: frozen for name, frozen in self._remembered.items() if name in waiting}
             for _ in range(_ATTEMPTS):
                 if unknown := waiting - known.keys():
-                    survey = take_survey(store, self._layout, key_bytes=_NO_LIMIT, threads=unknown, pace=self._pace)
+                    survey = take_survey(store, self._layout, key_bytes=ANY_KEY_BYTES, threads=unknown, pace=self._pace)
                     known |= self._freeze(
                         store, [thread for thread in survey.threads.values() if self._is_alone(thread, user_ids)]
                     )

@@ -19,7 +19,7 @@ from compliance_pipelines.audit_log.log import AuditLog
 from compliance_pipelines.audit_log.system_entries import system_entry
 from compliance_pipelines.clock import utc_day
 from compliance_pipelines.conversations.pseudonyms import pseudonyms_of
-from compliance_pipelines.conversations.purge import PurgeStep, StepHook, no_hook
+from compliance_pipelines.conversations.steps import PurgeStep, StepHook, no_hook
 from compliance_pipelines.database_errors import passing_errors_as_transient
 from compliance_pipelines.database_locks import process_lock
 from compliance_pipelines.holds import active_holds, lock_holds

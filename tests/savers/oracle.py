@@ -149,10 +149,13 @@ def _of_thread(
     before = {begun}
     if purged is not None and purged.removed is not None and not turns:
         before = {NOTHING}
+    is_unanswered = False
     for number, turn in enumerate(turns, 1):
         may_be_aside = number == 1 and purged is not None and purged.aside <= turn.ended
-        if may_be_aside and turn.answers and (after := _after_no_answer(turn, begun)):
-            before = after
+        may_find_nothing = may_be_aside or (is_unanswered and _is_nothing(turn.found))
+        is_unanswered = False
+        if may_find_nothing and turn.answers and (after := _after_no_answer(turn, begun)):
+            before, is_unanswered = after, True
             continue
         if turn.error is not None:
             yield f"turn {number} failed: {turn.error}"
@@ -173,14 +176,19 @@ def _after_no_answer(turn: Turn, begun: Content) -> set[Content]:
     """What may be there after an answer that found nothing; empty where it found what it answers.
 
     A look had shown that the conversation waits, and then the graph found nothing. What LangGraph makes of an answer to
-    nothing, an error or a graph that runs without any input, is its own affair.
+    nothing, an error or a graph that runs without any input, is its own affair; so is an answer to that.
     """
     if turn.found == NOTHING:
         return {turn.left}
-    if turn.left == begun or replace(turn.left, waits=False) == NOTHING:
+    if turn.left == begun or _is_nothing(turn.left):
         # Nothing bears the time of the answer, so that a later purge may remove what was put back.
         return {turn.left, NOTHING, begun, replace(begun, waits=False)}
     return set()
+
+
+def _is_nothing(content: Content) -> bool:
+    """Whether nothing is there, but perhaps a graph that waits for its first input."""
+    return replace(content, waits=False) == NOTHING
 
 
 def _after(turn: Turn) -> Content:

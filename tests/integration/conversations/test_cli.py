@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from compliance_pipelines.cli import main
-from compliance_pipelines.conversations.purge import PurgeStep
+from compliance_pipelines.conversations.steps import PurgeStep
 from tests.integration.conversations.made import Maker, days_before, id_of
 from tests.integration.conversations.test_faults import purge_in_a_process_that_dies
 

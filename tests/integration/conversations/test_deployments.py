@@ -21,7 +21,8 @@ from compliance_pipelines.conversations.errors import ConversationError
 from compliance_pipelines.conversations.health import RETENTION_COMMANDS, RedisUse, check_redis, retention_uses
 from compliance_pipelines.conversations.keys import KeyLayout
 from compliance_pipelines.conversations.place import STORE_KEY
-from compliance_pipelines.conversations.purge import PurgeStep, Retention
+from compliance_pipelines.conversations.purge import Retention
+from compliance_pipelines.conversations.steps import PurgeStep
 from compliance_pipelines.conversations.store import CheckpointStore
 from compliance_pipelines.database import create_engine
 from compliance_pipelines.errors import TransientError
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from compliance_pipelines.clock import Clock
-    from compliance_pipelines.conversations.purge import StepHook
+    from compliance_pipelines.conversations.steps import StepHook
     from compliance_pipelines.local_stack.redis import EmbeddedRedis
     from compliance_pipelines.services import Services
     from tests.integration.conversations.conftest import World

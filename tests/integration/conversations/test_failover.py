@@ -15,7 +15,8 @@ from compliance_pipelines.conversations import record
 from compliance_pipelines.conversations.connection import connect_url
 from compliance_pipelines.conversations.health import RETENTION_COMMANDS, RedisUse, check_redis, retention_uses
 from compliance_pipelines.conversations.keys import KeyLayout
-from compliance_pipelines.conversations.purge import PurgeStep, Retention
+from compliance_pipelines.conversations.purge import Retention
+from compliance_pipelines.conversations.steps import PurgeStep
 from compliance_pipelines.conversations.store import CheckpointStore
 from compliance_pipelines.errors import TransientError
 from tests.integration.conversations.conftest import World, bind

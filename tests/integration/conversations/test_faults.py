@@ -12,7 +12,8 @@ import redis.exceptions
 from compliance_pipelines.conversations import record
 from compliance_pipelines.conversations.connection import connect_url
 from compliance_pipelines.conversations.errors import redis_errors
-from compliance_pipelines.conversations.purge import PurgeStep, Retention
+from compliance_pipelines.conversations.purge import Retention
+from compliance_pipelines.conversations.steps import PurgeStep
 from compliance_pipelines.conversations.store import CheckpointStore
 from compliance_pipelines.database import create_engine
 from compliance_pipelines.errors import TransientError

@@ -12,7 +12,8 @@ from compliance_pipelines.conversations import record
 from compliance_pipelines.conversations.connection import connect_url
 from compliance_pipelines.conversations.errors import ConversationError
 from compliance_pipelines.conversations.place import STORE_KEY
-from compliance_pipelines.conversations.purge import PurgeStep, Retention
+from compliance_pipelines.conversations.purge import Retention
+from compliance_pipelines.conversations.steps import PurgeStep
 from compliance_pipelines.conversations.store import CheckpointStore
 from tests.integration.conversations.conftest import bind
 from tests.integration.conversations.test_faults import purge_in_a_process_that_dies

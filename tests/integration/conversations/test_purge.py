@@ -14,8 +14,8 @@ from compliance_pipelines.conversations.keys import KeyLayout
 from compliance_pipelines.conversations.outcomes import Outcome
 from compliance_pipelines.conversations.plan import Selection
 from compliance_pipelines.conversations.pseudonyms import pseudonyms_of
-from compliance_pipelines.conversations.purge import PurgeStep
 from compliance_pipelines.conversations.record import history_of_thread
+from compliance_pipelines.conversations.steps import PurgeStep
 from compliance_pipelines.errors import TransientError
 from tests.integration.conversations.savers import KINDS, config_of, saved_in
 from tests.redis_commands import execute
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     import sqlalchemy
 
-    from compliance_pipelines.conversations.purge import StepHook
+    from compliance_pipelines.conversations.steps import StepHook
     from tests.integration.conversations.conftest import World
 
 HARD_IDS = (

@@ -12,7 +12,8 @@ from pydantic import SecretStr
 
 from compliance_pipelines.conversations.connection import connect_url
 from compliance_pipelines.conversations.errors import ConversationError
-from compliance_pipelines.conversations.purge import PurgeStep, Retention
+from compliance_pipelines.conversations.purge import Retention
+from compliance_pipelines.conversations.steps import PurgeStep
 from compliance_pipelines.conversations.store import CheckpointStore
 from compliance_pipelines.erasure.threads import ThreadTarget
 from compliance_pipelines.settings import Settings

@@ -8,7 +8,7 @@ import pytest
 from langgraph.checkpoint.base.id import uuid6
 
 from compliance_pipelines.conversations.keys import ASIDE
-from compliance_pipelines.conversations.purge import PurgeStep
+from compliance_pipelines.conversations.steps import PurgeStep
 from tests.integration.conversations.savers import config_of, saved_in
 from tests.integration.conversations.test_purge import at_step
 from tests.redis_commands import execute

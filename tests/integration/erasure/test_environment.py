@@ -11,7 +11,8 @@ import pytest
 from compliance_pipelines.conversations.connection import connect_url
 from compliance_pipelines.conversations.environment import ENVIRONMENT_KEY, RedisEnvironmentError
 from compliance_pipelines.conversations.place import STORE_KEY
-from compliance_pipelines.conversations.purge import PurgeStep, Retention
+from compliance_pipelines.conversations.purge import Retention
+from compliance_pipelines.conversations.steps import PurgeStep
 from compliance_pipelines.conversations.store import CheckpointStore
 from compliance_pipelines.erasure.configured import configured_targets
 from compliance_pipelines.erasure.record import NewRequest, State, record_request

@@ -11,7 +11,7 @@ import pytest
 from pydantic import SecretStr
 from redis import Redis
 
-from compliance_pipelines.conversations.purge import no_hook
+from compliance_pipelines.conversations.steps import no_hook
 from compliance_pipelines.erasure.redis_binding import bind_redis
 from compliance_pipelines.sessions.places import open_places
 from compliance_pipelines.sessions.purge import SessionRetention
@@ -19,7 +19,7 @@ from compliance_pipelines.sessions.purge import SessionRetention
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from compliance_pipelines.conversations.purge import StepHook
+    from compliance_pipelines.conversations.steps import StepHook
     from compliance_pipelines.local_stack.redis import EmbeddedRedis
     from compliance_pipelines.services import Services
     from compliance_pipelines.settings import Settings

@@ -16,7 +16,7 @@ from sqlalchemy import text
 
 from compliance_pipelines.agreed_time import ClocksDisagreeError
 from compliance_pipelines.conversations.environment import ENVIRONMENT_KEY, RedisEnvironmentError
-from compliance_pipelines.conversations.purge import PurgeStep
+from compliance_pipelines.conversations.steps import PurgeStep
 from compliance_pipelines.database import create_engine
 from compliance_pipelines.database_errors import LockBusyError
 from compliance_pipelines.database_locks import process_lock

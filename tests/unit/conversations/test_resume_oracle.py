@@ -117,3 +117,12 @@ def test_an_answer_to_what_is_set_aside_changes_nothing(purged: Purged, error: s
         assert judged(unanswered, begun=waiting)
         assert judged(unanswered, purged=AFTER, begun=waiting)
     assert judged(replace(answer, left=replace(waiting, origin=None)), purged=purged, begun=waiting)
+
+
+def test_what_langgraph_makes_of_answers_to_nothing_is_its_own_affair() -> None:
+    waiting, empty = replace(OLD, waits=True), replace(NOTHING, waits=True)
+    answer = Turn("t", 10, 20, waiting, empty, answers=True, waiting_graph=True)
+    another = replace(answer, began=30, ended=40, found=empty, error="no input")
+    assert judged(answer, another, another, purged=PUT_BACK, begun=waiting) == []
+    assert judged(answer, replace(another, found=waiting, left=waiting), purged=PUT_BACK, begun=waiting)
+    assert judged(replace(another, found=empty), begun=waiting)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from compliance_pipelines.conversations.purge import PurgeStep
+from compliance_pipelines.conversations.steps import PurgeStep
 from tests.integration.conversations.generations.conftest import Layout, each_layout
 from tests.savers.client import Paused
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from pydantic import SecretStr
 
-from compliance_pipelines.conversations.purge import PurgeStep
+from compliance_pipelines.conversations.steps import PurgeStep
 from compliance_pipelines.erasure.threads import ThreadTarget
 from tests.redis_commands import execute
 from tests.savers.others import Other, aws, caches, javascript

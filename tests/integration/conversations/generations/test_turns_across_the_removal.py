@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from compliance_pipelines.conversations.purge import PurgeStep
+from compliance_pipelines.conversations.steps import PurgeStep
 from tests.integration.conversations.generations.conftest import Layout, each_layout
 from tests.savers.client import Paused
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import text
 
 from compliance_pipelines.conversations.pseudonyms import pseudonyms_of
-from compliance_pipelines.conversations.purge import PurgeStep
+from compliance_pipelines.conversations.steps import PurgeStep
 from tests.integration.conversations.generations.conftest import Layout, each_layout
 from tests.integration.conversations.generations.copies import copy_thread
 from tests.savers.oracle import NOTHING, Content, Purged, Turn, missing_in_history, violations
