@@ -230,9 +230,9 @@ class _Taking:
         survey = self._survey(gathering)
         survey.keys_seen = keys_seen
         survey.foreign = foreign.with_those_of(sieve.foreign)
-        survey.ahead |= sieve.ahead
         survey.not_due = sieve.not_due - len(passed_over)
         _keep_whole(survey, candidates)
+        survey.ahead |= sieve.ahead
         return survey
 
     def _names(self) -> Iterator[list[bytes]]:
@@ -283,6 +283,8 @@ def _keep_whole(survey: Survey, wanted: Collection[str]) -> None:
     """Drop the threads of which only a part was read: those that begin like a wanted one, or share its names."""
     ids = set(wanted)
     survey.threads = {thread_id: thread for thread_id, thread in survey.threads.items() if thread_id in ids}
+    # A part tells nothing: a note ahead of the present counts where nothing else bears a time.
+    survey.ahead &= ids
 
 
 def _pieces(pending: dict[bytes, list[bytes]]) -> Iterator[Sequence[bytes]]:

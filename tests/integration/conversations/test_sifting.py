@@ -206,6 +206,17 @@ def assert_none_but(world: World, *due: str) -> Plan:
     return plan
 
 
+def test_a_note_ahead_of_the_present_counts_where_nothing_else_bears_a_time(world: World) -> None:
+    maker = Maker(world.client)
+    # Whether a note or a checkpoint comes first in a scan, chance decides.
+    for number in range(20):
+        maker.checkpoint(f"of-now-{number}", "sub", id_of(world.now, number), ts=world.now)
+        maker.note(f"of-now-{number}", created_at=days_before(world.now, -3).isoformat())
+    maker.note("alone", created_at=days_before(world.now, -3).isoformat())
+    plan = assert_same_plan(world)
+    assert plan.survey.ahead == {"alone"}
+
+
 @pytest.mark.parametrize("namespace", ["sub", "child:1f0b1c2d-3e4f-6a5b-8c7d-0123456789ab", "a|b:c"])
 def test_a_young_namespace_keeps_its_whole_thread(world: World, namespace: str) -> None:
     maker = Maker(world.client)
