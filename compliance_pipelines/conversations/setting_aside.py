@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_KEYS_PER_STEP: Final = 130
+_KEYS_PER_STEP: Final = 50
 _KEYS_PER_REMOVAL: Final = 1_000
 _CLOSED_PER_STEP: Final = 500
 _RECEIPT_SECONDS: Final = 30 * 24 * 3600

@@ -27,7 +27,7 @@ local answer = {{}}
 for at, key in ipairs(KEYS) do answer[at] = {{state(key)}} end
 return answer
 """
-_KEYS_PER_STEP: Final = 130
+_KEYS_PER_STEP: Final = 50
 
 
 class Witness(NamedTuple):
