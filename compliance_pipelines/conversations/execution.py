@@ -82,7 +82,8 @@ class Execution:
         if self.store.is_cluster:
             self._remove_from_cluster()
             with self.services.engine.connect() as connection:
-                survey = self.look_again(set(record.deleted_threads(connection, self.purge.id)))
+                removed = set(record.deleted_threads(connection, self.purge.id))
+            survey = self.look_again(removed)
             self.hook(PurgeStep.VERIFIED)
             return survey
         with Watch(self._aside, self.store, self.layout) as watch:

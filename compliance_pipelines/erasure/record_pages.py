@@ -58,7 +58,10 @@ def record_document(record: Mapping[str, Any]) -> Document:
 
 
 def result_in_words(statement: Mapping[str, Any]) -> str:
-    """How it ended. Nobody calls complete what leaves data of which nobody can tell whose they are."""
+    """How it ended. Nobody calls complete what leaves data of which nobody can tell whose they are.
+
+    That is `partial` by now; older records say `success`.
+    """
     if statement["result"] != SUCCESS:
         return f"{statement['result']}: see what was kept"
     if any(each.get("is_theirs") is False for each in statement["kept"]):
