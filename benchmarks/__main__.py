@@ -18,9 +18,9 @@ from rich.console import Console
 from benchmarks import conversations, data, ours, partitions, peers
 from benchmarks.measure import Result, Stopwatch, peak_memory_mb, save, show
 from compliance_pipelines.audit_log.migrate import upgrade
-from compliance_pipelines.database import create_engine, database_url, libpq_uri
 from compliance_pipelines.ledger.checkpoint import SigningKey
 from compliance_pipelines.local_stack.postgres import EmbeddedPostgres
+from compliance_pipelines.postgres.engine import create_engine, database_url, libpq_uri
 
 if TYPE_CHECKING:
     import sqlalchemy

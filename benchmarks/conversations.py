@@ -29,18 +29,18 @@ from benchmarks.conversation_keys import TEMPLATES, fill, steady_state, thread_i
 from benchmarks.measure import Result, Stopwatch, peak_memory_mb, show
 from compliance_pipelines.audit_log.environment import ensure_environment
 from compliance_pipelines.audit_log.migrate import upgrade
-from compliance_pipelines.clock import system_clock
+from compliance_pipelines.base.clock import system_clock
 from compliance_pipelines.conversations.connection import connect_url
 from compliance_pipelines.conversations.environment import ENVIRONMENT_KEY, bind_environment
 from compliance_pipelines.conversations.place import STORE_KEY
 from compliance_pipelines.conversations.purge import Retention
 from compliance_pipelines.conversations.store import CheckpointStore
-from compliance_pipelines.database import create_engine
 from compliance_pipelines.ledger.checkpoint import SigningKey
 from compliance_pipelines.ledger.keyring import Keyring
 from compliance_pipelines.local_stack.postgres import EmbeddedPostgres
 from compliance_pipelines.local_stack.redis import EmbeddedRedis
 from compliance_pipelines.object_store.local import LocalObjectStore
+from compliance_pipelines.postgres.engine import create_engine
 from compliance_pipelines.services import Services
 from compliance_pipelines.settings import Settings
 

@@ -18,12 +18,12 @@ from compliance_pipelines.archive.export import ArchiveStep, archive_day
 from compliance_pipelines.archive.restore import restore_day
 from compliance_pipelines.archive.store_init import init_store
 from compliance_pipelines.audit_log.log import AuditLog
-from compliance_pipelines.clock import system_clock
-from compliance_pipelines.database import create_engine
+from compliance_pipelines.base.clock import system_clock
 from compliance_pipelines.ledger.checkpoint import SigningKey
 from compliance_pipelines.ledger.keyring import Keyring
 from compliance_pipelines.ledger.sealing import seal
 from compliance_pipelines.object_store.local import LocalObjectStore
+from compliance_pipelines.postgres.engine import create_engine
 from compliance_pipelines.services import Services
 from compliance_pipelines.settings import Settings
 

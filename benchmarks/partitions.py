@@ -26,9 +26,9 @@ from compliance_pipelines.archive.purge import purge_day
 from compliance_pipelines.audit_log.entry import AuditEntry
 from compliance_pipelines.audit_log.log import AuditLog
 from compliance_pipelines.audit_log.partitions import create_ahead, drop_empty, ensure_days
-from compliance_pipelines.database import create_engine
 from compliance_pipelines.ledger.checkpoint import SigningKey
 from compliance_pipelines.ledger.sealing import seal
+from compliance_pipelines.postgres.engine import create_engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

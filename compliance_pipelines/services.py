@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from compliance_pipelines.clock import system_clock
-from compliance_pipelines.database import engine_from_settings
+from compliance_pipelines.base.clock import system_clock
 from compliance_pipelines.ledger.keyring import Keyring
 from compliance_pipelines.object_store import open_object_store
+from compliance_pipelines.postgres.engine import engine_from_settings
 from compliance_pipelines.settings import ConfigurationError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import sqlalchemy
 
-    from compliance_pipelines.clock import Clock
+    from compliance_pipelines.base.clock import Clock
     from compliance_pipelines.ledger.checkpoint import SigningKey, VerifierKey
     from compliance_pipelines.object_store.port import ObjectStore
     from compliance_pipelines.settings import Settings

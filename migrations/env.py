@@ -8,8 +8,8 @@ from alembic import context
 from alembic.util import CommandError
 
 from compliance_pipelines.audit_log.migrate import require_utf8
-from compliance_pipelines.database import create_engine
-from compliance_pipelines.schema import metadata
+from compliance_pipelines.postgres.engine import create_engine
+from compliance_pipelines.postgres.tables import metadata
 from compliance_pipelines.settings import load_settings
 
 if TYPE_CHECKING:

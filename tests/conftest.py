@@ -10,13 +10,13 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
 from compliance_pipelines.archive.store_init import init_store
-from compliance_pipelines.database import create_engine
 from compliance_pipelines.ledger.checkpoint import SigningKey
 from compliance_pipelines.ledger.keyring import Keyring
 from compliance_pipelines.object_store.local import LocalObjectStore
+from compliance_pipelines.postgres.engine import create_engine
 from compliance_pipelines.services import Services
 from compliance_pipelines.settings import Settings
-from tests.logins import login_url
+from tests.support.logins import login_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     import sqlalchemy
 
-pytest_plugins = ["tests.servers"]
+pytest_plugins = ["tests.support.servers"]
 
 # How long an example takes, or its making, is a property of the machine and of what else it does.
 hypothesis_settings.register_profile("any_machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])

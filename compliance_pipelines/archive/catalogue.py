@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from compliance_pipelines.archive import sql
 from compliance_pipelines.archive.held_days import held_days
-from compliance_pipelines.clock import days_before, utc_day
+from compliance_pipelines.base.clock import days_before, utc_day
 from compliance_pipelines.ledger.store import segment_of_row
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ errors (readback.py).
 
 from __future__ import annotations
 
-from compliance_pipelines.errors import ComplianceError, TransientError
+from compliance_pipelines.base.errors import ComplianceError, TransientError
 
 
 class ArchiveError(ComplianceError):

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from compliance_pipelines.archive.parquet import PartLabel, UnreadableParquetError, open_part
 from compliance_pipelines.archive.sealed_rows import SealedRows
 from compliance_pipelines.audit_log.entry import ENTRY_SCHEMA
-from compliance_pipelines.printable import printable
+from compliance_pipelines.base.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

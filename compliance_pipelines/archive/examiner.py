@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from compliance_pipelines.archive.examination import Examination, MalformedExaminationError, examine
 from compliance_pipelines.archive.parquet import PartLabel
-from compliance_pipelines.errors import TransientError
+from compliance_pipelines.base.errors import TransientError
+from compliance_pipelines.base.strict_json import MalformedJsonError, parse_strictly
 from compliance_pipelines.ledger.segments import Segment
-from compliance_pipelines.strict_json import MalformedJsonError, parse_strictly
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

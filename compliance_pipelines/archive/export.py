@@ -32,10 +32,10 @@ from compliance_pipelines.archive.sealed_rows import SealedRows
 from compliance_pipelines.archive.staging import staging_file
 from compliance_pipelines.audit_log.reading import read_rows
 from compliance_pipelines.audit_log.visibility import refuse_hidden_rows
+from compliance_pipelines.base.streaming import run_ahead
 from compliance_pipelines.ledger.anchored import SegmentNotAnchoredError, check_anchored
 from compliance_pipelines.ledger.store_identity import check_identity
 from compliance_pipelines.object_store.port import ObjectExistsError
-from compliance_pipelines.streaming import run_ahead
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from compliance_pipelines.archive import catalogue
 from compliance_pipelines.archive.held_days import held_days
-from compliance_pipelines.clock import utc_day
+from compliance_pipelines.base.clock import utc_day
 from compliance_pipelines.holds import may_see_holds
 from compliance_pipelines.ledger.store import last_checkpoint
 

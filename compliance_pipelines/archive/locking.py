@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
-from compliance_pipelines.database_errors import passing_errors_as_transient
-from compliance_pipelines.database_locks import BRIEF, process_lock
+from compliance_pipelines.postgres.errors import passing_errors_as_transient
+from compliance_pipelines.postgres.locks import BRIEF, process_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     import sqlalchemy
 
-    from compliance_pipelines.errors import ComplianceError
+    from compliance_pipelines.base.errors import ComplianceError
     from compliance_pipelines.services import Services
 
 _ID: Final = "log_entry_id"

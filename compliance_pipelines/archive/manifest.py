@@ -20,9 +20,9 @@ from compliance_pipelines.archive.errors import ManifestError
 from compliance_pipelines.archive.layout import manifest_key, object_key, part_root
 from compliance_pipelines.archive.parquet import COMPRESSION
 from compliance_pipelines.audit_log.entry import ENTRY_SCHEMA
+from compliance_pipelines.base.printable import printable
 from compliance_pipelines.ledger.checkpoint import NoteError, open_note, sign_note
 from compliance_pipelines.ledger.segments import MalformedSegmentError, Segment
-from compliance_pipelines.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from compliance_pipelines.archive.errors import ArchiveError
 from compliance_pipelines.audit_log.entry import ENTRY_SCHEMA
-from compliance_pipelines.printable import printable
+from compliance_pipelines.base.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Final, Protocol
 import psycopg.errors
 from sqlalchemy.exc import DBAPIError
 
-from compliance_pipelines.agreed_time import agreed_time
 from compliance_pipelines.archive import sql
 from compliance_pipelines.archive.catalogue import (
     ArchivedPart,
@@ -36,16 +35,17 @@ from compliance_pipelines.audit_log.partitions import drop_empty_months
 from compliance_pipelines.audit_log.quarantine import quarantined_on
 from compliance_pipelines.audit_log.reading import RowVersions, open_snapshot
 from compliance_pipelines.audit_log.visibility import refuse_hidden_rows
-from compliance_pipelines.clock import utc_day
-from compliance_pipelines.database_errors import LockBusyError, passing_errors_as_transient
-from compliance_pipelines.database_locks import BRIEF, bound_waits, retry_while_busy, transaction_lock
-from compliance_pipelines.errors import TransientError
+from compliance_pipelines.base.clock import utc_day
+from compliance_pipelines.base.errors import TransientError
+from compliance_pipelines.base.streaming import run_ahead
 from compliance_pipelines.holds import lock_holds
 from compliance_pipelines.holds.audit_days import hold_on_audit_day
 from compliance_pipelines.ledger.anchored import check_anchored
 from compliance_pipelines.ledger.store_identity import check_identity
+from compliance_pipelines.postgres.agreed_time import agreed_time
+from compliance_pipelines.postgres.errors import LockBusyError, passing_errors_as_transient
+from compliance_pipelines.postgres.locks import BRIEF, bound_waits, retry_while_busy, transaction_lock
 from compliance_pipelines.pseudonyms import subjects_from_settings
-from compliance_pipelines.streaming import run_ahead
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -193,8 +193,14 @@ class _Purging:
         return []
 
     def _agreed_time(self, connection: sqlalchemy.Connection) -> datetime:
-        store = self._services.store
-        return agreed_time(self._services, connection, store="the cold store", store_time=store.now)
+        services = self._services
+        return agreed_time(
+            connection,
+            clock=services.clock,
+            settings=services.settings,
+            store="the cold store",
+            store_time=services.store.now,
+        )
 
     def _refuse_if_not_due(self, parts: Sequence[ArchivedPart], now: datetime, store_id: UUID) -> None:
         services = self._services

@@ -21,11 +21,11 @@ from compliance_pipelines.archive.progress import Phase, Progress, silent
 from compliance_pipelines.archive.sealed_rows import SealedRows
 from compliance_pipelines.archive.staging import staging_directory, staging_file
 from compliance_pipelines.audit_log.entry import ENTRY_SCHEMA
-from compliance_pipelines.errors import TransientError
+from compliance_pipelines.base.errors import TransientError
+from compliance_pipelines.base.printable import printable
+from compliance_pipelines.base.streaming import run_ahead
 from compliance_pipelines.object_store.bounded import OversizedObjectError, read_bounded
 from compliance_pipelines.object_store.port import ObjectMissingError
-from compliance_pipelines.printable import printable
-from compliance_pipelines.streaming import run_ahead
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

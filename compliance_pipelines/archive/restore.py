@@ -46,11 +46,11 @@ from compliance_pipelines.archive.self_audit import audit_log, restore_entry
 from compliance_pipelines.audit_log.entry import ENTRY_SCHEMA
 from compliance_pipelines.audit_log.entry_batches import JSONB_COLUMNS
 from compliance_pipelines.audit_log.reading import read_rows
-from compliance_pipelines.database_errors import passing_errors_as_transient
-from compliance_pipelines.database_locks import BRIEF, bound_waits, process_lock
+from compliance_pipelines.base.streaming import run_ahead
 from compliance_pipelines.ledger.store_identity import check_identity
 from compliance_pipelines.postgres.copying import CopyTarget, copy_in
-from compliance_pipelines.streaming import run_ahead
+from compliance_pipelines.postgres.errors import passing_errors_as_transient
+from compliance_pipelines.postgres.locks import BRIEF, bound_waits, process_lock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

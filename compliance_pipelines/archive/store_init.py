@@ -18,7 +18,6 @@ from compliance_pipelines.archive import sql
 from compliance_pipelines.archive.catalogue import all_parts
 from compliance_pipelines.archive.errors import ArchiveError
 from compliance_pipelines.audit_log.environment import ensure_environment
-from compliance_pipelines.database_locks import process_lock
 from compliance_pipelines.ledger import sql as ledger_sql
 from compliance_pipelines.ledger import store as ledger_store
 from compliance_pipelines.ledger.anchor import check_anchor
@@ -32,6 +31,7 @@ from compliance_pipelines.ledger.store_identity import (
     read_identity,
 )
 from compliance_pipelines.object_store.port import ObjectExistsError
+from compliance_pipelines.postgres.locks import process_lock
 
 if TYPE_CHECKING:
     from uuid import UUID

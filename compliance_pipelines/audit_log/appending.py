@@ -19,7 +19,7 @@ import psycopg
 from compliance_pipelines.audit_log import sql
 from compliance_pipelines.audit_log.entry import InvalidEntryError, UndatedEntry
 from compliance_pipelines.audit_log.errors import conflict, purged_days
-from compliance_pipelines.clock import utc_day
+from compliance_pipelines.base.clock import utc_day
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from compliance_pipelines import hashing
 from compliance_pipelines.audit_log.entry import COLUMNS, ENTRY_SCHEMA
-from compliance_pipelines.errors import ComplianceError
+from compliance_pipelines.base import hashing
+from compliance_pipelines.base.errors import ComplianceError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,9 +13,9 @@ import sqlalchemy.exc
 from sqlalchemy.exc import DBAPIError
 
 from compliance_pipelines.audit_log.entry import InvalidEntryError
-from compliance_pipelines.database_errors import cause_of, is_busy, is_passing, reason_of
-from compliance_pipelines.database_holders import table_locks_held
-from compliance_pipelines.errors import ComplianceError, TransientError
+from compliance_pipelines.base.errors import ComplianceError, TransientError
+from compliance_pipelines.postgres.errors import cause_of, is_busy, is_passing, reason_of
+from compliance_pipelines.postgres.holders import table_locks_held
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -19,8 +19,8 @@ from compliance_pipelines.audit_log.partitions import LEAST_RUNWAY_DAYS, began_w
 from compliance_pipelines.audit_log.quarantine import quarantine_total
 from compliance_pipelines.audit_log.sequence import sequence_went_back
 from compliance_pipelines.audit_log.visibility import hiding_relations
-from compliance_pipelines.clock import utc_day
-from compliance_pipelines.health import HealthCheck
+from compliance_pipelines.base.clock import utc_day
+from compliance_pipelines.base.health import HealthCheck
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,7 +14,7 @@ import zlib
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from compliance_pipelines.errors import ComplianceError
+from compliance_pipelines.base.errors import ComplianceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

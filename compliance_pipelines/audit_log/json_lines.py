@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from compliance_pipelines.audit_log.entry import AuditEntry, InvalidEntryError, JsonText
-from compliance_pipelines.clock import utc_day
+from compliance_pipelines.base.clock import utc_day
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -23,7 +23,7 @@ from compliance_pipelines.audit_log.appending import (
 from compliance_pipelines.audit_log.batches import AppendResult, append_batch
 from compliance_pipelines.audit_log.deletion import DeletionFacts, deletion_entry
 from compliance_pipelines.audit_log.errors import appending
-from compliance_pipelines.database_sessions import require_pinned
+from compliance_pipelines.postgres.sessions import require_pinned
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -62,13 +62,13 @@ class AuditLog:
     the entry's day or on a day beside it, unless both are appended in the same moment.
 
     Args:
-        engine: connects as a member of audit_writer; see :func:`compliance_pipelines.database.create_engine`.
+        engine: connects as a member of audit_writer; see :func:`compliance_pipelines.postgres.engine.create_engine`.
         first_day: entries of earlier days are refused (AUDIT_LOG_FIRST_DAY).
         archived_ids: tells repeats of entries whose day was purged; without it such entries are refused.
 
     Raises:
         SessionSettingError: the engine is one whose sessions nobody pins
-            (:func:`compliance_pipelines.database_sessions.pin_engine`).
+            (:func:`compliance_pipelines.postgres.sessions.pin_engine`).
     """
 
     def __init__(
@@ -146,7 +146,7 @@ class AsyncAuditLog:
     """The asynchronous twin of :class:`AuditLog`: the same methods, the same promises, the same code below.
 
     Args:
-        engine: see :func:`compliance_pipelines.database.create_asynchronous_engine`.
+        engine: see :func:`compliance_pipelines.postgres.engine.create_asynchronous_engine`.
         first_day: as for :class:`AuditLog`.
         archived_ids: as for :class:`AuditLog`; asked in a thread, so that the event loop goes on.
     """

@@ -19,10 +19,10 @@ from alembic.util import CommandError
 from sqlalchemy.exc import DBAPIError
 
 from compliance_pipelines.audit_log import sql
-from compliance_pipelines.database import database_url
-from compliance_pipelines.database_errors import is_busy, is_passing, reason_of
-from compliance_pipelines.database_holders import table_locks_held
-from compliance_pipelines.errors import ComplianceError
+from compliance_pipelines.base.errors import ComplianceError
+from compliance_pipelines.postgres.engine import database_url
+from compliance_pipelines.postgres.errors import is_busy, is_passing, reason_of
+from compliance_pipelines.postgres.holders import table_locks_held
 from compliance_pipelines.settings import ConfigurationError
 
 if TYPE_CHECKING:

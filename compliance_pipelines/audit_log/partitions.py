@@ -21,10 +21,10 @@ import psycopg.errors
 from sqlalchemy.exc import DBAPIError
 
 from compliance_pipelines.audit_log import sql
-from compliance_pipelines.database_errors import LockBusyError, is_busy
-from compliance_pipelines.database_holders import table_locks_held
-from compliance_pipelines.database_locks import bound_waits, retry_while_busy
-from compliance_pipelines.errors import ComplianceError
+from compliance_pipelines.base.errors import ComplianceError
+from compliance_pipelines.postgres.errors import LockBusyError, is_busy
+from compliance_pipelines.postgres.holders import table_locks_held
+from compliance_pipelines.postgres.locks import bound_waits, retry_while_busy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

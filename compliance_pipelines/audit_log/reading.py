@@ -26,11 +26,11 @@ from adbc_driver_manager._reader import AdbcRecordBatchReader
 from psycopg import sql
 
 from compliance_pipelines.audit_log.entry import ENTRY_SCHEMA
-from compliance_pipelines.database import session_uri
-from compliance_pipelines.database_errors import is_passing
-from compliance_pipelines.database_sessions import pin_session
-from compliance_pipelines.errors import ComplianceError, TransientError
-from compliance_pipelines.interruption import cancelled_by_signals
+from compliance_pipelines.base.errors import ComplianceError, TransientError
+from compliance_pipelines.base.interruption import cancelled_by_signals
+from compliance_pipelines.postgres.engine import session_uri
+from compliance_pipelines.postgres.errors import is_passing
+from compliance_pipelines.postgres.sessions import pin_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,9 +13,9 @@ from typing import Final
 import click
 import sqlalchemy.exc
 
-from compliance_pipelines.errors import ComplianceError
-from compliance_pipelines.interruption import doing, stopping_on_signals
-from compliance_pipelines.printable import printable
+from compliance_pipelines.base.errors import ComplianceError
+from compliance_pipelines.base.interruption import doing, stopping_on_signals
+from compliance_pipelines.base.printable import printable
 
 # The module that has each command: imported only when it is used, so that small commands start fast.
 _MODULES: Final = {

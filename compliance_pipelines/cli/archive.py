@@ -20,9 +20,9 @@ from compliance_pipelines.archive.purge import purge_day
 from compliance_pipelines.archive.restore import drop_restored, restore_day
 from compliance_pipelines.archive.restored_tables import is_working_table
 from compliance_pipelines.archive.sql import RESTORED_SCHEMA
+from compliance_pipelines.base.errors import ComplianceError
+from compliance_pipelines.base.interruption import check_stopped, doing
 from compliance_pipelines.cli.summary import human_bytes, show_summary
-from compliance_pipelines.errors import ComplianceError
-from compliance_pipelines.interruption import check_stopped, doing
 from compliance_pipelines.ledger.store_identity import check_identity
 from compliance_pipelines.services import open_services
 from compliance_pipelines.settings import load_settings

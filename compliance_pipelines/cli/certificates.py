@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.erasure.auditor_record import record_of
 from compliance_pipelines.erasure.certificate import LanguageCode, certificate_of, require_sender, sender_of
-from compliance_pipelines.errors import ComplianceError
 from compliance_pipelines.services import open_services
 from compliance_pipelines.settings import load_settings
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from compliance_pipelines.audit_log.health import check_health
-from compliance_pipelines.clock import system_clock
+from compliance_pipelines.base.clock import system_clock
 from compliance_pipelines.erasure.configured import configured_targets
 from compliance_pipelines.erasure.health import check_places
 from compliance_pipelines.ledger.lag import sealing_lag
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     import sqlalchemy
 
-    from compliance_pipelines.health import HealthCheck
+    from compliance_pipelines.base.health import HealthCheck
     from compliance_pipelines.settings import Settings
 
 

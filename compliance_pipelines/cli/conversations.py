@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from compliance_pipelines.base.clock import system_clock
 from compliance_pipelines.cli.checking import in_words, to_json
-from compliance_pipelines.clock import system_clock
 from compliance_pipelines.conversations import record
 from compliance_pipelines.conversations.documents import moment_of
 from compliance_pipelines.conversations.plan import Selection
@@ -27,10 +27,10 @@ from compliance_pipelines.settings import load_settings
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from compliance_pipelines.base.health import HealthCheck
     from compliance_pipelines.conversations.place import Place
     from compliance_pipelines.conversations.plan import KeptThread, Plan
     from compliance_pipelines.conversations.record import OpenPurge, PurgedSet
-    from compliance_pipelines.health import HealthCheck
 
 _SHOWN: Final = 20
 _SETS_SHOWN: Final = 10

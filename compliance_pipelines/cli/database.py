@@ -18,10 +18,10 @@ from compliance_pipelines.audit_log.partitions import (
     drop_empty,
     lock_room,
 )
+from compliance_pipelines.base.clock import system_clock, utc_day
 from compliance_pipelines.cli.checking import check_database, tell
-from compliance_pipelines.clock import system_clock, utc_day
-from compliance_pipelines.database import create_engine, engine_from_settings
-from compliance_pipelines.database_errors import passing_errors_as_transient
+from compliance_pipelines.postgres.engine import create_engine, engine_from_settings
+from compliance_pipelines.postgres.errors import passing_errors_as_transient
 from compliance_pipelines.settings import load_settings
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from compliance_pipelines.audit_log.deletion import DEFAULT_REASON
+from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.cli.certificates import certificate, record
 from compliance_pipelines.cli.checking import in_words
 from compliance_pipelines.cli.erasure_decisions import DECISIONS
@@ -32,7 +33,6 @@ from compliance_pipelines.erasure.record import GIVEN, NewRequest, all_cases, lo
 from compliance_pipelines.erasure.replay import plan_replay, request_replays
 from compliance_pipelines.erasure.runner import run_due, run_request
 from compliance_pipelines.erasure.unseen import shown_text
-from compliance_pipelines.errors import ComplianceError
 from compliance_pipelines.pseudonyms import subjects_from_settings
 from compliance_pipelines.services import Services, open_services
 from compliance_pipelines.settings import load_settings

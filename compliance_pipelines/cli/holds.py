@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from compliance_pipelines.errors import ComplianceError
+from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.holds.active import HoldScope
 from compliance_pipelines.holds.record import NewHold, RecordedHold, add_hold, all_holds, release_hold
 from compliance_pipelines.services import open_services

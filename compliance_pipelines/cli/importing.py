@@ -17,7 +17,7 @@ from compliance_pipelines.archive.lookup import ArchivedIds
 from compliance_pipelines.audit_log.import_progress import ImportPhase
 from compliance_pipelines.audit_log.importing import import_file
 from compliance_pipelines.audit_log.rejects import reasons_path
-from compliance_pipelines.interruption import doing
+from compliance_pipelines.base.interruption import doing
 from compliance_pipelines.services import open_services
 from compliance_pipelines.settings import load_settings
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from compliance_pipelines.archive.lookup import ArchiveEntryFinder
-from compliance_pipelines.database import create_engine
+from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.erasure.auditor_record import is_record, verify_record
 from compliance_pipelines.erasure.certificate import is_certificate, verify_certificate
-from compliance_pipelines.errors import ComplianceError
 from compliance_pipelines.ledger import clusters, proof_document, proofs, sealing, store
 from compliance_pipelines.ledger.keys import load_signing_key, write_new_key
 from compliance_pipelines.ledger.public_key import read_verifier_key
+from compliance_pipelines.postgres.engine import create_engine
 from compliance_pipelines.services import open_services
 from compliance_pipelines.settings import load_settings
 

@@ -9,9 +9,9 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from compliance_pipelines.base.interruption import doing
 from compliance_pipelines.definitions import build_definitions
 from compliance_pipelines.erasure.record import due_cases
-from compliance_pipelines.interruption import doing
 from compliance_pipelines.ledger.store_identity import check_identity
 from compliance_pipelines.orchestration import sessions
 from compliance_pipelines.orchestration.backlog import Action, due_steps

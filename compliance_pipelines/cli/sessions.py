@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from compliance_pipelines.base.clock import system_clock
+from compliance_pipelines.base.printable import printable
 from compliance_pipelines.cli.checking import in_words, to_json
-from compliance_pipelines.clock import system_clock
-from compliance_pipelines.printable import printable
 from compliance_pipelines.services import open_services
 from compliance_pipelines.sessions import record
 from compliance_pipelines.sessions.health import check_session_retention

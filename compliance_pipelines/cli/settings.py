@@ -6,7 +6,7 @@ from typing import Final
 
 import click
 
-from compliance_pipelines.settings_reference import markdown_table
+from compliance_pipelines.cli.settings_reference import markdown_table
 
 
 @click.command("settings")

@@ -15,9 +15,9 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from compliance_pipelines.errors import ComplianceError
+from compliance_pipelines.base.errors import ComplianceError
+from compliance_pipelines.base.printable import printable
 from compliance_pipelines.ledger.public_key import load_verifier_key, read_verifier_key
-from compliance_pipelines.printable import printable
 from compliance_pipelines.services import open_services
 from compliance_pipelines.settings import load_settings
 from compliance_pipelines.verification.errors import VerificationError

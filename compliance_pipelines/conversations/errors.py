@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import redis.exceptions
 
-from compliance_pipelines.errors import ComplianceError, TransientError
+from compliance_pipelines.base.errors import ComplianceError, TransientError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

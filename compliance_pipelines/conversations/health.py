@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from redis import RedisCluster
 
+from compliance_pipelines.base.errors import ComplianceError
+from compliance_pipelines.base.health import HealthCheck
 from compliance_pipelines.conversations.environment import check_environment
 from compliance_pipelines.conversations.errors import ConversationError, redis_errors
 from compliance_pipelines.conversations.keys import ASIDE, KeyKind, KeyLayout
 from compliance_pipelines.conversations.rights import KeyUse, missing_rights
-from compliance_pipelines.errors import ComplianceError
-from compliance_pipelines.health import HealthCheck
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -16,9 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from compliance_pipelines.agreed_time import agreed_time
 from compliance_pipelines.audit_log.environment import environment_of
-from compliance_pipelines.clock import utc_day
+from compliance_pipelines.base.clock import utc_day
 from compliance_pipelines.conversations import record
 from compliance_pipelines.conversations.closing import close_purge
 from compliance_pipelines.conversations.documents import microseconds, moment_of
@@ -41,9 +40,10 @@ from compliance_pipelines.conversations.policy_file import policy_from_settings
 from compliance_pipelines.conversations.pseudonyms import Pseudonyms, pseudonyms_of
 from compliance_pipelines.conversations.steps import PurgeStep, no_hook
 from compliance_pipelines.conversations.survey import ANY_KEY_BYTES, KEY_BYTES, OwnerRule, Survey, take_survey
-from compliance_pipelines.database_errors import passing_errors_as_transient
-from compliance_pipelines.database_locks import process_lock
 from compliance_pipelines.holds import active_holds
+from compliance_pipelines.postgres.agreed_time import agreed_time
+from compliance_pipelines.postgres.errors import passing_errors_as_transient
+from compliance_pipelines.postgres.locks import process_lock
 from compliance_pipelines.settings import ConfigurationError
 
 if TYPE_CHECKING:
@@ -228,7 +228,11 @@ class Retention:
             self.require_environment(connection)
             require_rights(self.store.client, self.layout)
             clock = agreed_time(
-                self.services, connection, store="Redis", store_time=lambda: redis_time(self.store.client)
+                connection,
+                clock=self.services.clock,
+                settings=self.services.settings,
+                store="Redis",
+                store_time=lambda: redis_time(self.store.client),
             )
             connection.commit()
             moment = _not_after(clock, now)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from compliance_pipelines.clock import system_clock
+from compliance_pipelines.base.clock import system_clock
 from compliance_pipelines.conversations.documents import microseconds
 from compliance_pipelines.conversations.elsewhere import Elsewhere
 from compliance_pipelines.conversations.enumeration import names

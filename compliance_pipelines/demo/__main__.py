@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from compliance_pipelines.errors import ComplianceError
-from compliance_pipelines.interruption import doing, stopping_on_signals
+from compliance_pipelines.base.errors import ComplianceError
+from compliance_pipelines.base.interruption import doing, stopping_on_signals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,7 +13,7 @@ from compliance_pipelines.archive.catalogue import facts_of_days
 from compliance_pipelines.archive.lookup import ArchivedIds
 from compliance_pipelines.audit_log.log import AuditLog
 from compliance_pipelines.audit_log.partitions import ensure_days
-from compliance_pipelines.clock import days_before, system_clock, utc_day
+from compliance_pipelines.base.clock import days_before, system_clock, utc_day
 from compliance_pipelines.conversations import record as conversation_record
 from compliance_pipelines.demo.sample import DAYS, deliveries
 from compliance_pipelines.erasure.record import NewRequest, all_cases, record_request

@@ -13,10 +13,10 @@ from sqlalchemy.engine import make_url
 
 from compliance_pipelines.archive.store_init import init_store
 from compliance_pipelines.audit_log.migrate import upgrade
-from compliance_pipelines.database import create_engine
 from compliance_pipelines.erasure.redis_binding import bind_redis
 from compliance_pipelines.ledger.keys import write_new_key
 from compliance_pipelines.local_stack.stack import COMPLIANCE_DATABASE, LocalStack
+from compliance_pipelines.postgres.engine import create_engine
 from compliance_pipelines.services import open_services
 from compliance_pipelines.settings import load_settings
 

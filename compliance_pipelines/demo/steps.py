@@ -9,12 +9,12 @@ from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING, Final
 
 from compliance_pipelines.archive.figures import take_figures
+from compliance_pipelines.base.clock import clock_at, system_clock, utc_day
+from compliance_pipelines.base.interruption import Stopped, doing
 from compliance_pipelines.cli import compliance
 from compliance_pipelines.cli.summary import show_summary
-from compliance_pipelines.clock import clock_at, system_clock, utc_day
 from compliance_pipelines.demo.filling import append_sample, leave_conversations, seal_everything
 from compliance_pipelines.demo.summary import show_people, show_where_to_go
-from compliance_pipelines.interruption import Stopped, doing
 from compliance_pipelines.services import open_services
 from compliance_pipelines.settings import load_settings
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from compliance_pipelines.clock import Clock
+    from compliance_pipelines.base.clock import Clock
     from compliance_pipelines.local_stack.stack import LocalStack
 
 DAYS_AHEAD: Final = 8

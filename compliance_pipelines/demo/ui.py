@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from compliance_pipelines.archive.catalogue import facts_of_days
-from compliance_pipelines.clock import system_clock, utc_day
-from compliance_pipelines.errors import ComplianceError
-from compliance_pipelines.interruption import doing
+from compliance_pipelines.base.clock import system_clock, utc_day
+from compliance_pipelines.base.errors import ComplianceError
+from compliance_pipelines.base.interruption import doing
 from compliance_pipelines.services import open_services
 from compliance_pipelines.settings import load_settings
 

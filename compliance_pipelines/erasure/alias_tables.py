@@ -17,12 +17,12 @@ import sqlalchemy.exc
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from sqlalchemy import and_, literal, select
 
-from compliance_pipelines.database import create_engine
+from compliance_pipelines.base.errors import ComplianceError
+from compliance_pipelines.base.health import HealthCheck
 from compliance_pipelines.erasure.errors import TargetError
 from compliance_pipelines.erasure.subject_matching import columns_of, match, relation_of
 from compliance_pipelines.erasure.table_rules import require_postgresql, rules_from
-from compliance_pipelines.errors import ComplianceError
-from compliance_pipelines.health import HealthCheck
+from compliance_pipelines.postgres.engine import create_engine
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from compliance_pipelines.archive.lookup import ArchiveEntryFinder
 from compliance_pipelines.audit_log.deletion import ACTION
-from compliance_pipelines.clock import utc_day
+from compliance_pipelines.base.clock import utc_day
 from compliance_pipelines.erasure.case import NOT_CARRIED_OUT
 from compliance_pipelines.erasure.closing import SUCCESS, canonical_json, statement_hash
 from compliance_pipelines.erasure.errors import ErasureError, InvalidCertificateError

@@ -23,7 +23,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from compliance_pipelines.clock import utc_day
+from compliance_pipelines.base.clock import utc_day
 from compliance_pipelines.erasure.auditor_record import binds, closure_of, metadata_of, proof_of
 from compliance_pipelines.erasure.certificate_entry import ACTION, MEMBER
 from compliance_pipelines.erasure.errors import InvalidCertificateError

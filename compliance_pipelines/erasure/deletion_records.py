@@ -24,7 +24,7 @@ from compliance_pipelines.archive.readback import (
     read_manifest,
 )
 from compliance_pipelines.audit_log.deletion import ACTION
-from compliance_pipelines.clock import utc_day
+from compliance_pipelines.base.clock import utc_day
 from compliance_pipelines.erasure import sql
 from compliance_pipelines.erasure.decisions import CORRECT, DELETION_RECORDS, REFUSE, WITHDRAW
 from compliance_pipelines.ledger.store_identity import check_identity

@@ -5,7 +5,7 @@ Here: the errors of this package. Not here: what a target failed at, which is on
 
 from __future__ import annotations
 
-from compliance_pipelines.errors import ComplianceError, TransientError
+from compliance_pipelines.base.errors import ComplianceError, TransientError
 
 
 class ErasureError(ComplianceError):

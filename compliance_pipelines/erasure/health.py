@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from compliance_pipelines.audit_log.environment import environment_of
+from compliance_pipelines.base.errors import ComplianceError
+from compliance_pipelines.base.health import HealthCheck
 from compliance_pipelines.conversations.health import RETENTION_COMMANDS, RedisUse, check_redis, retention_uses
 from compliance_pipelines.conversations.keys import KeyLayout
 from compliance_pipelines.conversations.rights import KeyUse
-from compliance_pipelines.database_errors import passing_errors_as_transient
 from compliance_pipelines.erasure.alias_tables import alias_tables
 from compliance_pipelines.erasure.redis_scan import open_redis
-from compliance_pipelines.errors import ComplianceError
-from compliance_pipelines.health import HealthCheck
+from compliance_pipelines.postgres.errors import passing_errors_as_transient
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,9 +12,9 @@ from __future__ import annotations
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Final
 
-from compliance_pipelines.database_errors import LockBusyError
-from compliance_pipelines.database_locks import process_lock, transaction_lock
 from compliance_pipelines.erasure.errors import RequestBusyError
+from compliance_pipelines.postgres.errors import LockBusyError
+from compliance_pipelines.postgres.locks import process_lock, transaction_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

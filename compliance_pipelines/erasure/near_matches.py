@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.erasure.asking import AskedTarget, facts_of
 from compliance_pipelines.erasure.case import EventKind
 from compliance_pipelines.erasure.configured import configured_targets
@@ -18,7 +19,6 @@ from compliance_pipelines.erasure.locks import lock_requests
 from compliance_pipelines.erasure.record import add_event, load
 from compliance_pipelines.erasure.targets import ListsIds
 from compliance_pipelines.erasure.unseen import shown_text
-from compliance_pipelines.errors import ComplianceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

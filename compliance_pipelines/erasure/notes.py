@@ -15,6 +15,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from compliance_pipelines.base.strict_json import MalformedJsonError, parse_strictly
 from compliance_pipelines.conversations.environment import check_environment
 from compliance_pipelines.conversations.keys import KeyLayout
 from compliance_pipelines.conversations.store import open_store
@@ -34,7 +35,6 @@ from compliance_pipelines.erasure.redis_scan import (
 )
 from compliance_pipelines.erasure.sightings import Sightings, mentions, names_in_key, user_of
 from compliance_pipelines.erasure.targets import Findings, Item
-from compliance_pipelines.strict_json import MalformedJsonError, parse_strictly
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
+from compliance_pipelines.base.strict_json import MalformedJsonError, parse_strictly
 from compliance_pipelines.erasure.redis_scan import by_type, each_answer, moment_of_iso
 from compliance_pipelines.erasure.sightings import user_of
-from compliance_pipelines.strict_json import MalformedJsonError, parse_strictly
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

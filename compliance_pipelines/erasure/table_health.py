@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import DBAPIError
 
+from compliance_pipelines.base.errors import ComplianceError
+from compliance_pipelines.base.health import HealthCheck
 from compliance_pipelines.erasure import table_sql
 from compliance_pipelines.erasure.errors import TargetError
 from compliance_pipelines.erasure.set_values import marks_in
 from compliance_pipelines.erasure.subject_matching import columns_of, relation_of
-from compliance_pipelines.errors import ComplianceError
-from compliance_pipelines.health import HealthCheck
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,12 +17,12 @@ from sqlalchemy import and_, cast, delete, func, literal, not_, or_, select, upd
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import IntegrityError
 
-from compliance_pipelines.database import create_engine
 from compliance_pipelines.erasure.errors import TargetError
 from compliance_pipelines.erasure.set_values import values_for
 from compliance_pipelines.erasure.subject_matching import columns_of, match, relation_of
 from compliance_pipelines.erasure.table_health import check_table
 from compliance_pipelines.erasure.targets import Findings, Item, Reported
+from compliance_pipelines.postgres.engine import create_engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement, TableClause
 
+    from compliance_pipelines.base.health import HealthCheck
     from compliance_pipelines.erasure.subject_matching import Match, TypedColumn
     from compliance_pipelines.erasure.table_rules import TableRule
     from compliance_pipelines.erasure.targets import RequestFacts
-    from compliance_pipelines.health import HealthCheck
 
 _ROWS_AT_ONCE: Final = 10_000
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from compliance_pipelines.database_locks import process_lock, transaction_lock
 from compliance_pipelines.holds import sql
+from compliance_pipelines.postgres.locks import process_lock, transaction_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -5,7 +5,7 @@ Here: the errors of this package. Not here: the errors of those whom a hold stop
 
 from __future__ import annotations
 
-from compliance_pipelines.errors import ComplianceError
+from compliance_pipelines.base.errors import ComplianceError
 
 
 class InvalidHoldError(ComplianceError):

@@ -15,11 +15,11 @@ from sqlalchemy.exc import DBAPIError
 
 from compliance_pipelines.audit_log.log import AuditLog
 from compliance_pipelines.audit_log.system_entries import system_entry
-from compliance_pipelines.database_errors import LockBusyError
-from compliance_pipelines.database_locks import transaction_lock
 from compliance_pipelines.holds import sql
 from compliance_pipelines.holds.active import LOCK_NAME, Hold, HoldScope
 from compliance_pipelines.holds.errors import HoldNotFoundError, InvalidHoldError
+from compliance_pipelines.postgres.errors import LockBusyError
+from compliance_pipelines.postgres.locks import transaction_lock
 from compliance_pipelines.pseudonyms import subjects_from_settings
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING, Final
 
-from compliance_pipelines.errors import TransientError
+from compliance_pipelines.base.errors import TransientError
 from compliance_pipelines.ledger import sql, store
 from compliance_pipelines.ledger.anchor import check_anchor
 from compliance_pipelines.ledger.head import LedgerHead

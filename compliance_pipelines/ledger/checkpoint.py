@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from compliance_pipelines.errors import ComplianceError
-from compliance_pipelines.printable import printable
+from compliance_pipelines.base.errors import ComplianceError
+from compliance_pipelines.base.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy.exc import OperationalError
 
-from compliance_pipelines.database_errors import is_busy
-from compliance_pipelines.database_holders import table_locks_held
-from compliance_pipelines.database_locks import bound_waits
-from compliance_pipelines.errors import ComplianceError
+from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.ledger import sql, store
+from compliance_pipelines.postgres.errors import is_busy
+from compliance_pipelines.postgres.holders import table_locks_held
+from compliance_pipelines.postgres.locks import bound_waits
 
 if TYPE_CHECKING:
     import sqlalchemy

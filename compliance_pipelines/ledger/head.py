@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from compliance_pipelines.hashing import DIGEST_BYTES
+from compliance_pipelines.base.hashing import DIGEST_BYTES
 from compliance_pipelines.ledger.merkle import CompactRange
 
 if TYPE_CHECKING:

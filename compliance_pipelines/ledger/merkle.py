@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from compliance_pipelines.errors import ComplianceError
-from compliance_pipelines.hashing import DIGEST_BYTES, sha256_of_rows
+from compliance_pipelines.base.errors import ComplianceError
+from compliance_pipelines.base.hashing import DIGEST_BYTES, sha256_of_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

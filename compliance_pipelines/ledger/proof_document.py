@@ -15,13 +15,13 @@ import pyarrow as pa
 
 from compliance_pipelines.audit_log.canonical import CanonicalEncodingError, leaf_hash
 from compliance_pipelines.audit_log.entry import ENTRY_SCHEMA
-from compliance_pipelines.clock import utc_day
-from compliance_pipelines.errors import ComplianceError
+from compliance_pipelines.base.clock import utc_day
+from compliance_pipelines.base.errors import ComplianceError
+from compliance_pipelines.base.printable import printable
+from compliance_pipelines.base.strict_json import MalformedJsonError, parse_strictly
 from compliance_pipelines.ledger.checkpoint import Checkpoint, NoteError, open_checkpoint
 from compliance_pipelines.ledger.merkle import ProofError, verify_inclusion
 from compliance_pipelines.ledger.segments import MalformedSegmentError, Segment
-from compliance_pipelines.printable import printable
-from compliance_pipelines.strict_json import MalformedJsonError, parse_strictly
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -16,7 +16,7 @@ from compliance_pipelines.audit_log.canonical import leaf_hashes
 from compliance_pipelines.audit_log.log import AuditLog
 from compliance_pipelines.audit_log.reading import read_rows
 from compliance_pipelines.audit_log.system_entries import system_entry
-from compliance_pipelines.errors import ComplianceError
+from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.ledger import sql, store
 from compliance_pipelines.ledger.merkle import inclusion_path, merkle_root
 from compliance_pipelines.ledger.proof_document import InvalidProofError, proof_document, verify_proof

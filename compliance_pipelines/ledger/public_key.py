@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compliance_pipelines.errors import ComplianceError
+from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.ledger.checkpoint import MalformedKeyError, VerifierKey
 from compliance_pipelines.ledger.keys import load_signing_key
 from compliance_pipelines.settings import ConfigurationError

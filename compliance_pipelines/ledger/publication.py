@@ -13,13 +13,13 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from compliance_pipelines.errors import ComplianceError
+from compliance_pipelines.base.errors import ComplianceError
+from compliance_pipelines.base.printable import printable
+from compliance_pipelines.base.strict_json import parse_strictly
 from compliance_pipelines.ledger.checkpoint import Checkpoint, MalformedNoteError, NoteError, open_checkpoint
 from compliance_pipelines.ledger.segments import MalformedSegmentError, Segment
 from compliance_pipelines.object_store.bounded import OversizedObjectError, read_bounded
 from compliance_pipelines.object_store.port import ObjectMissingError
-from compliance_pipelines.printable import printable
-from compliance_pipelines.strict_json import parse_strictly
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

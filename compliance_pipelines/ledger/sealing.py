@@ -23,9 +23,8 @@ from compliance_pipelines.audit_log.log import AuditLog
 from compliance_pipelines.audit_log.reading import read_rows
 from compliance_pipelines.audit_log.sequence import SequenceWentBack, sequence_went_back
 from compliance_pipelines.audit_log.system_entries import system_entry
-from compliance_pipelines.database_errors import LockBusyError
-from compliance_pipelines.database_locks import process_lock
-from compliance_pipelines.errors import ComplianceError
+from compliance_pipelines.base.errors import ComplianceError
+from compliance_pipelines.base.streaming import run_ahead
 from compliance_pipelines.ledger import sql, store
 from compliance_pipelines.ledger.anchor import check_anchor, publish_pending
 from compliance_pipelines.ledger.checkpoint import Checkpoint, sign_checkpoint
@@ -33,7 +32,8 @@ from compliance_pipelines.ledger.clusters import check_cluster
 from compliance_pipelines.ledger.hashing import SegmentHasher
 from compliance_pipelines.ledger.segments import Segment
 from compliance_pipelines.ledger.store_identity import check_identity
-from compliance_pipelines.streaming import run_ahead
+from compliance_pipelines.postgres.errors import LockBusyError
+from compliance_pipelines.postgres.locks import process_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
-from compliance_pipelines.errors import ComplianceError
-from compliance_pipelines.hashing import DIGEST_BYTES
+from compliance_pipelines.base.errors import ComplianceError
+from compliance_pipelines.base.hashing import DIGEST_BYTES
 from compliance_pipelines.ledger.merkle import hash_leaf
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compliance_pipelines.errors import ComplianceError
-from compliance_pipelines.interruption import doing, stopping_on_signals
+from compliance_pipelines.base.errors import ComplianceError
+from compliance_pipelines.base.interruption import doing, stopping_on_signals
 from compliance_pipelines.local_stack.stack import LocalStack, default_state_dir
 
 if TYPE_CHECKING:

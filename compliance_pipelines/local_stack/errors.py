@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compliance_pipelines.errors import ComplianceError
+from compliance_pipelines.base.errors import ComplianceError
 
 
 class EmbeddedServerError(ComplianceError):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from compliance_pipelines.errors import ComplianceError
+from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.object_store.port import ObjectStoreError
 
 if TYPE_CHECKING:

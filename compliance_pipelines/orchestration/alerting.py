@@ -32,7 +32,7 @@ from dagster import (
 )
 from dagster._core.definitions.assets.job.asset_job import is_reserved_asset_job_name
 
-from compliance_pipelines.clock import system_clock
+from compliance_pipelines.base.clock import system_clock
 from compliance_pipelines.orchestration.alerts import Alert, AlertSink
 from compliance_pipelines.orchestration.failures import reasons_of_failure
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from dagster import AssetCheckKey, AssetKey, DagsterRunStatus, RunRequest, RunsFilter
 
 from compliance_pipelines.archive import catalogue
-from compliance_pipelines.clock import utc_day
+from compliance_pipelines.base.clock import utc_day
 from compliance_pipelines.ledger.store_identity import check_identity
 from compliance_pipelines.orchestration.keys import (
     COLD_ARCHIVE,

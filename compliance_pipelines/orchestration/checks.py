@@ -41,8 +41,8 @@ from compliance_pipelines.audit_log.partitions import SLOW_PURGE_ENTRIES, began_
 from compliance_pipelines.audit_log.quarantine import quarantine_total
 from compliance_pipelines.audit_log.reading import read_rows
 from compliance_pipelines.audit_log.sequence import sequence_went_back
-from compliance_pipelines.clock import utc_day
-from compliance_pipelines.errors import ComplianceError
+from compliance_pipelines.base.clock import utc_day
+from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.ledger.anchor import check_anchor
 from compliance_pipelines.ledger.clusters import check_cluster
 from compliance_pipelines.ledger.lag import sealing_lag

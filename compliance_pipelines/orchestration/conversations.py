@@ -27,7 +27,7 @@ from dagster import (
     schedule,
 )
 
-from compliance_pipelines.clock import utc_day
+from compliance_pipelines.base.clock import utc_day
 from compliance_pipelines.conversations import record
 from compliance_pipelines.conversations.plan import Plan
 from compliance_pipelines.conversations.purge import Retention, layout_of

@@ -28,11 +28,11 @@ from dagster import (
     sensor,
 )
 
+from compliance_pipelines.base.health import HealthCheck
 from compliance_pipelines.erasure.configured import configured_targets
 from compliance_pipelines.erasure.deadline import days_left
 from compliance_pipelines.erasure.health import check_places
 from compliance_pipelines.erasure.record import due_cases, open_cases
-from compliance_pipelines.health import HealthCheck
 from compliance_pipelines.orchestration.assets.erasure import ERASURE, table_of
 from compliance_pipelines.orchestration.checks import Verdict
 from compliance_pipelines.orchestration.failures import RETRIES, domain_errors

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Final
 import sqlalchemy.exc
 from dagster import Backoff, DagsterExecutionInterruptedError, Failure, Jitter, RetryPolicy
 
-from compliance_pipelines import database_errors
-from compliance_pipelines.database_errors import DATABASE_ERRORS
-from compliance_pipelines.errors import ComplianceError, TransientError
-from compliance_pipelines.interruption import watching_signals
+from compliance_pipelines.base.errors import ComplianceError, TransientError
+from compliance_pipelines.base.interruption import watching_signals
 from compliance_pipelines.object_store.port import ObjectStoreError
+from compliance_pipelines.postgres import errors as database_errors
+from compliance_pipelines.postgres.errors import DATABASE_ERRORS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Final
 from dagster import AssetCheckSeverity, DagsterInstance, DagsterRunStatus, RunsFilter
 from dagster._core.instance.ref import InstanceRef
 
-from compliance_pipelines.errors import ComplianceError
-from compliance_pipelines.interruption import Stopped, check_stopped, reinstate_handlers
+from compliance_pipelines.base.errors import ComplianceError
+from compliance_pipelines.base.interruption import Stopped, check_stopped, reinstate_handlers
 from compliance_pipelines.orchestration.backlog import ACTION_TAG, ASSETS, CHECKS, RETENTION_JOB
 from compliance_pipelines.orchestration.failures import reasons_of_failure
 from compliance_pipelines.settings import ConfigurationError

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from dagster import ConfigurableResource, InitResourceContext
 from pydantic import Field
 
-from compliance_pipelines.clock import Clock, clock_at, system_clock
+from compliance_pipelines.base.clock import Clock, clock_at, system_clock
 from compliance_pipelines.services import Services, open_services
 from compliance_pipelines.settings import ConfigurationError, Settings, load_settings
 

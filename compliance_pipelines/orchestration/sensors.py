@@ -22,7 +22,7 @@ from dagster import (
     sensor,
 )
 
-from compliance_pipelines.errors import ComplianceError
+from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.ledger.sealing import SealResult, seal
 from compliance_pipelines.orchestration.assets.ledger import checkpoint_materialization
 from compliance_pipelines.orchestration.backlog import has_asked_today, is_working, wanted_runs

@@ -23,7 +23,7 @@ from dagster import (
     schedule,
 )
 
-from compliance_pipelines.clock import utc_day
+from compliance_pipelines.base.clock import utc_day
 from compliance_pipelines.orchestration.assets.sessions import PURGED_KEYS
 from compliance_pipelines.orchestration.checks import Verdict
 from compliance_pipelines.orchestration.failures import RETRIES, domain_errors

@@ -21,7 +21,7 @@ from dagster import (
 
 from compliance_pipelines.audit_log.entry import ENTRY_SCHEMA
 from compliance_pipelines.orchestration.keys import AUDIT_LOGS
-from compliance_pipelines.schema import audit_logs
+from compliance_pipelines.postgres.tables import audit_logs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What every use of PostgreSQL shares, below the domains.
+"""PostgreSQL as everything here uses it: the engine, what a session relies on, locks, errors, the tables, sending rows.
 
-Here: sending rows. Not here: any table of a domain.
+Here: what every domain shares. Not here: any statement of a domain; each keeps its own in one module.
 """

@@ -5,7 +5,7 @@ Here: the errors of this package. Not here: findings, which are results.
 
 from __future__ import annotations
 
-from compliance_pipelines.errors import ComplianceError
+from compliance_pipelines.base.errors import ComplianceError
 
 
 class SessionError(ComplianceError):

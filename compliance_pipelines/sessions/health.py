@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from compliance_pipelines.base.errors import ComplianceError
+from compliance_pipelines.base.health import HealthCheck
 from compliance_pipelines.conversations.health import RedisUse, check_rights
 from compliance_pipelines.conversations.rights import KeyUse
-from compliance_pipelines.errors import ComplianceError
-from compliance_pipelines.health import HealthCheck
 from compliance_pipelines.sessions.places import open_places
 from compliance_pipelines.sessions.policy import session_policy
 from compliance_pipelines.sessions.purge import concerned_places

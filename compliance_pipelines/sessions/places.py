@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from redis import RedisCluster
 
+from compliance_pipelines.base.errors import TransientError
 from compliance_pipelines.conversations.environment import check_environment, redis_time
 from compliance_pipelines.conversations.errors import ConversationError, redis_errors
 from compliance_pipelines.erasure.redis_scan import location_of, open_redis
-from compliance_pipelines.errors import TransientError
 from compliance_pipelines.sessions.errors import SessionError
 
 if TYPE_CHECKING:

@@ -13,16 +13,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from compliance_pipelines.agreed_time import agreed_time
 from compliance_pipelines.audit_log.environment import environment_of
 from compliance_pipelines.audit_log.log import AuditLog
 from compliance_pipelines.audit_log.system_entries import system_entry
-from compliance_pipelines.clock import utc_day
+from compliance_pipelines.base.clock import utc_day
 from compliance_pipelines.conversations.pseudonyms import pseudonyms_of
 from compliance_pipelines.conversations.steps import PurgeStep, StepHook, no_hook
-from compliance_pipelines.database_errors import passing_errors_as_transient
-from compliance_pipelines.database_locks import process_lock
 from compliance_pipelines.holds import active_holds, lock_holds
+from compliance_pipelines.postgres.agreed_time import agreed_time
+from compliance_pipelines.postgres.errors import passing_errors_as_transient
+from compliance_pipelines.postgres.locks import process_lock
 from compliance_pipelines.sessions import record
 from compliance_pipelines.sessions.errors import SessionError
 from compliance_pipelines.sessions.plan import SessionPlan, hold_on, make_plan, refuse_large
@@ -163,7 +163,13 @@ class SessionRetention:
     def _agreed_time(self, connection: sqlalchemy.Connection) -> datetime:
         """The moment on which worker, database and every Redis agree."""
         moments = [
-            agreed_time(self.services, connection, store=f"the Redis of {place.setting}", store_time=place.time)
+            agreed_time(
+                connection,
+                clock=self.services.clock,
+                settings=self.services.settings,
+                store=f"the Redis of {place.setting}",
+                store_time=place.time,
+            )
             for place in self.places
         ]
         return min(moments, default=self.services.clock())

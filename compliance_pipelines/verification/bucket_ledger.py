@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from compliance_pipelines.streaming import run_ahead
+from compliance_pipelines.base.streaming import run_ahead
 from compliance_pipelines.verification.chain import Chain, Store
 from compliance_pipelines.verification.checkpoints import UnknownObject, cold_checkpoints
 from compliance_pipelines.verification.findings import Note, NoteKind, Undecided

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from compliance_pipelines.hashing import DIGEST_BYTES
+from compliance_pipelines.base.hashing import DIGEST_BYTES
 from compliance_pipelines.ledger.checkpoint import (
     Checkpoint,
     CheckpointOfAnotherLedgerError,

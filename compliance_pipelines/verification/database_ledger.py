@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
+from compliance_pipelines.base.streaming import run_ahead
 from compliance_pipelines.ledger import store as ledger_store
 from compliance_pipelines.ledger.publication import publication_key
-from compliance_pipelines.streaming import run_ahead
 from compliance_pipelines.verification import sql
 from compliance_pipelines.verification.bucket_ledger import READ_AHEAD, note_unknown, report_problem
 from compliance_pipelines.verification.chain import Chain, Store

@@ -21,7 +21,7 @@ from compliance_pipelines.archive.errors import ManifestError
 from compliance_pipelines.archive.readback import ColdArchive
 from compliance_pipelines.audit_log.quarantine import quarantined_on
 from compliance_pipelines.audit_log.reading import UnreadableRowsError
-from compliance_pipelines.clock import utc_day
+from compliance_pipelines.base.clock import utc_day
 from compliance_pipelines.object_store.port import ObjectMissingError
 from compliance_pipelines.verification import sql
 from compliance_pipelines.verification.findings import Finding, Kind, Note, NoteKind, Undecided

@@ -5,7 +5,7 @@ Here: its errors. Not here: what it finds (findings.py).
 
 from __future__ import annotations
 
-from compliance_pipelines.errors import ComplianceError
+from compliance_pipelines.base.errors import ComplianceError
 
 
 class VerificationError(ComplianceError):

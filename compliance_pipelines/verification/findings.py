@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from compliance_pipelines.printable import printable
+from compliance_pipelines.base.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import psycopg
 from sqlalchemy.exc import DBAPIError
 
-from compliance_pipelines.errors import ComplianceError
+from compliance_pipelines.base.errors import ComplianceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

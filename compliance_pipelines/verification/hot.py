@@ -12,7 +12,7 @@ import numpy as np
 
 from compliance_pipelines.archive.sealed_rows import Change, SealedRows
 from compliance_pipelines.audit_log.reading import read_rows
-from compliance_pipelines.streaming import run_ahead
+from compliance_pipelines.base.streaming import run_ahead
 from compliance_pipelines.verification.findings import Finding, Kind
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from compliance_pipelines.errors import ComplianceError
+from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.ledger.store_identity import (
     IDENTITY_KEY,
     StoreIdentityAlteredError,

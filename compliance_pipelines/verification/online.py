@@ -16,8 +16,8 @@ from sqlalchemy.exc import DBAPIError
 from compliance_pipelines.archive.layout import PREFIX, parse_key
 from compliance_pipelines.audit_log.appending import start_of
 from compliance_pipelines.audit_log.partitions import existing_days
-from compliance_pipelines.database_errors import passing_errors_as_transient
 from compliance_pipelines.ledger.store_identity import check_identity
+from compliance_pipelines.postgres.errors import passing_errors_as_transient
 from compliance_pipelines.verification import sql
 from compliance_pipelines.verification.anchor import anchored_ledger
 from compliance_pipelines.verification.bucket_ledger import note_unknown

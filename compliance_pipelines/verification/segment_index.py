@@ -16,7 +16,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from compliance_pipelines.archive.staging import staging_file
-from compliance_pipelines.errors import TransientError
+from compliance_pipelines.base.errors import TransientError
 from compliance_pipelines.ledger.segments import Segment
 from compliance_pipelines.verification import sql
 

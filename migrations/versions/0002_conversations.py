@@ -12,7 +12,7 @@ from typing import Final
 import sqlalchemy as sa
 from alembic import context, op
 
-from compliance_pipelines.errors import ComplianceError
+from compliance_pipelines.base.errors import ComplianceError
 
 revision = "0002"
 down_revision = "0001"

@@ -41,22 +41,22 @@ from compliance_pipelines.archive.store_init import init_store
 from compliance_pipelines.audit_log.entry import COLUMNS, ENTRY_SCHEMA
 from compliance_pipelines.audit_log.log import AppendResult, AuditLog
 from compliance_pipelines.audit_log.partitions import create_ahead, drop_empty, ensure_days
-from compliance_pipelines.clock import utc_day
-from compliance_pipelines.database import create_engine
+from compliance_pipelines.base.clock import utc_day
 from compliance_pipelines.ledger.anchor import check_anchor
 from compliance_pipelines.ledger.checkpoint import SigningKey
 from compliance_pipelines.ledger.keyring import Keyring
 from compliance_pipelines.ledger.sealing import SealStep, seal
 from compliance_pipelines.ledger.store import last_checkpoint, unpublished_checkpoints
 from compliance_pipelines.object_store.local import LocalObjectStore
+from compliance_pipelines.postgres.engine import create_engine
 from compliance_pipelines.services import Services
 from compliance_pipelines.settings import Settings
 from compliance_pipelines.verification.online import verify
 from tests.conftest import MovableClock
 from tests.integration.archive.days import Days, Stopped, entry, stop_after
 from tests.integration.archive.worker import Order, Worker, running_worker
-from tests.logins import login_url
-from tests.sealing import settle
+from tests.support.logins import login_url
+from tests.support.sealing import settle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from tests.stops import running
+from tests.support.stops import running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

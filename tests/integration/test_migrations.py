@@ -24,10 +24,10 @@ from compliance_pipelines.audit_log.migrate import (
     upgrade,
 )
 from compliance_pipelines.audit_log.partitions import ensure_days
-from compliance_pipelines.database import create_engine
-from compliance_pipelines.errors import ComplianceError
+from compliance_pipelines.base.errors import ComplianceError
+from compliance_pipelines.postgres.engine import create_engine
 from compliance_pipelines.settings import ConfigurationError
-from tests.sealing import seal_all
+from tests.support.sealing import seal_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

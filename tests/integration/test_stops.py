@@ -12,7 +12,7 @@ import pytest
 from compliance_pipelines.archive.catalogue import DayState, states_of_days
 from compliance_pipelines.archive.export import archive_day
 from tests.integration.archive.days import Days
-from tests.stops import Sessions, command, locked, until
+from tests.support.stops import Sessions, command, locked, until
 
 if TYPE_CHECKING:
     from datetime import date

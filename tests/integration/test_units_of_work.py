@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from sqlalchemy import text
 
-from compliance_pipelines import database_sessions
 from compliance_pipelines.archive.export import archive_day
 from compliance_pipelines.archive.lookup import ArchivedIds, ArchiveEntryFinder
 from compliance_pipelines.archive.purge import PurgeStep, purge_day
@@ -19,8 +18,9 @@ from compliance_pipelines.audit_log.errors import AppendInterruptedError
 from compliance_pipelines.audit_log.log import AuditLog
 from compliance_pipelines.audit_log.migrate import MigrationError, upgrade
 from compliance_pipelines.audit_log.reading import ReadingError, UnreadableRowsError, read_rows
-from compliance_pipelines.database import create_engine, database_url
 from compliance_pipelines.ledger import proofs
+from compliance_pipelines.postgres import sessions as database_sessions
+from compliance_pipelines.postgres.engine import create_engine, database_url
 from tests.integration.archive.days import Days
 from tests.integration.audit_log.entries import entry
 from tests.integration.audit_log.import_files import lines, write

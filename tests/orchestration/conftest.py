@@ -20,7 +20,7 @@ from compliance_pipelines.archive.lookup import ArchivedIds
 from compliance_pipelines.audit_log.entry import AuditEntry
 from compliance_pipelines.audit_log.log import AuditLog
 from compliance_pipelines.audit_log.partitions import ensure_days
-from compliance_pipelines.clock import utc_day
+from compliance_pipelines.base.clock import utc_day
 from compliance_pipelines.definitions import build_definitions
 from compliance_pipelines.ledger.sealing import seal
 from compliance_pipelines.orchestration.backlog import ASSETS, CHECKS

@@ -28,7 +28,7 @@ from compliance_pipelines.orchestration.resources import SERVICES
 from compliance_pipelines.services import Services
 from tests.integration.conversations.made import Maker, id_of
 from tests.integration.conversations.savers import Writer
-from tests.redis_commands import dump
+from tests.support.redis_commands import dump
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -18,9 +18,9 @@ from dagster import (
 )
 from pydantic import SecretStr
 
+from compliance_pipelines.base.health import HealthCheck
 from compliance_pipelines.erasure.decisions import Correction, correct, extend, refuse, withdraw
 from compliance_pipelines.erasure.record import Case, NewRequest, State, load, record_request
-from compliance_pipelines.health import HealthCheck
 from compliance_pipelines.holds import HoldScope
 from compliance_pipelines.holds.record import NewHold, add_hold
 from compliance_pipelines.orchestration import erasures

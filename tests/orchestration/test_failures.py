@@ -12,7 +12,7 @@ from dagster import DagsterInstance, job, op
 
 from compliance_pipelines.archive.errors import PurgeRefusedError
 from compliance_pipelines.audit_log.reading import ReadingError
-from compliance_pipelines.errors import ComplianceError, TransientError
+from compliance_pipelines.base.errors import ComplianceError, TransientError
 from compliance_pipelines.object_store.port import ObjectMissingError, ObjectStoreError
 from compliance_pipelines.orchestration.failures import RETRIES, domain_errors, reasons_of_failure
 from compliance_pipelines.settings import ConfigurationError
@@ -101,7 +101,7 @@ def test_a_fault_that_does_not_pass_ends_after_three_more_attempts() -> None:
     attempts = Attempts(TransientError("busy"))
     result = attempts.execute()
     assert (result.success, attempts.count) == (False, 4)
-    assert reasons_of_failure(result.all_events) == ["attempt: compliance_pipelines.errors.TransientError: busy"]
+    assert reasons_of_failure(result.all_events) == ["attempt: compliance_pipelines.base.errors.TransientError: busy"]
 
 
 def test_pauses_grow() -> None:

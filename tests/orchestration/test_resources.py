@@ -10,8 +10,8 @@ from dagster import build_init_resource_context
 from sqlalchemy import text
 from sqlalchemy.pool import QueuePool
 
-from compliance_pipelines import clock
-from compliance_pipelines.clock import system_clock
+from compliance_pipelines.base import clock
+from compliance_pipelines.base.clock import system_clock
 from compliance_pipelines.orchestration import resources
 from compliance_pipelines.orchestration.resources import ServicesResource, clock_as_of
 from compliance_pipelines.settings import ConfigurationError, Settings

@@ -15,8 +15,8 @@ from dagster import DagsterRunStatus
 
 from compliance_pipelines.archive.catalogue import DayState
 from compliance_pipelines.audit_log.log import AuditLog
+from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.cli.running import run
-from compliance_pipelines.errors import ComplianceError
 from compliance_pipelines.orchestration import checks
 from compliance_pipelines.orchestration.in_process import RunnerBusyError, open_runner
 from compliance_pipelines.orchestration.keys import DATABASE_POOL, HOT_PURGE

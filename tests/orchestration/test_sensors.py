@@ -14,7 +14,7 @@ from dagster import (
     build_sensor_context,
 )
 
-from compliance_pipelines.errors import TransientError
+from compliance_pipelines.base.errors import TransientError
 from compliance_pipelines.ledger.publication import CheckpointMissingError
 from compliance_pipelines.ledger.store import last_checkpoint
 from compliance_pipelines.orchestration import sensors

@@ -12,7 +12,7 @@ from dagster._core.remote_representation.code_location import GrpcServerCodeLoca
 from compliance_pipelines.archive.catalogue import DayState
 from compliance_pipelines.orchestration.keys import COLD_ARCHIVE, DATABASE_POOL
 from tests.orchestration.test_daemon import Backfills, workspace
-from tests.stops import Sessions, command, locked, until
+from tests.support.stops import Sessions, command, locked, until
 
 if TYPE_CHECKING:
     from datetime import date

@@ -18,7 +18,7 @@ from compliance_pipelines.archive.catalogue import day_summary, segments_of_day
 from compliance_pipelines.archive.layout import part_root
 from compliance_pipelines.archive.purge import purge_day
 from compliance_pipelines.audit_log.partitions import create_ahead, drop_empty, lock_room, runway
-from compliance_pipelines.clock import utc_day
+from compliance_pipelines.base.clock import utc_day
 from compliance_pipelines.orchestration.failures import RETRIES, domain_errors
 from compliance_pipelines.orchestration.keys import (
     AUDIT_LOGS,

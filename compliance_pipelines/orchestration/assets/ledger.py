@@ -8,7 +8,7 @@ from typing import Final
 from dagster import AssetMaterialization, DataVersion, MaterializeResult, MetadataValue, ResourceParam, asset
 from dagster._core.definitions.data_version import DATA_VERSION_TAG
 
-from compliance_pipelines.errors import TransientError
+from compliance_pipelines.base.errors import TransientError
 from compliance_pipelines.ledger.publication import publication_key
 from compliance_pipelines.ledger.sealing import SealResult, seal
 from compliance_pipelines.ledger.segments import Segment

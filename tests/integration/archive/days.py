@@ -17,7 +17,7 @@ from compliance_pipelines.archive.lookup import ArchivedIds
 from compliance_pipelines.audit_log.entry import COLUMNS, AuditEntry
 from compliance_pipelines.audit_log.log import AuditLog
 from compliance_pipelines.audit_log.partitions import ensure_days
-from tests.sealing import seal_all
+from tests.support.sealing import seal_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

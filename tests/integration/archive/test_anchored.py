@@ -13,14 +13,14 @@ from compliance_pipelines.archive.errors import ArchiveError
 from compliance_pipelines.archive.export import archive_day
 from compliance_pipelines.archive.purge import PurgeStep, purge_day
 from compliance_pipelines.audit_log.reading import read_rows
-from compliance_pipelines.errors import ComplianceError, TransientError
+from compliance_pipelines.base.errors import ComplianceError, TransientError
 from compliance_pipelines.ledger.anchored import SegmentNotAnchoredError, SegmentNotPublishedError, check_anchored
 from compliance_pipelines.ledger.hashing import SegmentHasher
 from compliance_pipelines.ledger.publication import LedgerError
 from compliance_pipelines.ledger.sealing import SealStep
 from compliance_pipelines.ledger.store import segments_between
 from tests.integration.archive.days import Stopped, overwrite, stop_after
-from tests.sealing import seal_all
+from tests.support.sealing import seal_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable

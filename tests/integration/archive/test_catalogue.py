@@ -25,7 +25,7 @@ from compliance_pipelines.archive.purge import purge_day
 from compliance_pipelines.holds import HoldScope
 from compliance_pipelines.holds.record import NewHold, add_hold, release_hold
 from tests.integration.archive.days import Stopped, stop_after
-from tests.sealing import seal_all
+from tests.support.sealing import seal_all
 
 if TYPE_CHECKING:
     from datetime import date

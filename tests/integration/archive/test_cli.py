@@ -17,8 +17,8 @@ from compliance_pipelines.cli import main
 from compliance_pipelines.holds import HoldScope
 from compliance_pipelines.holds.record import NewHold, add_hold
 from tests.integration.archive.days import Stopped, remove, stop_after
-from tests.logins import login_url
-from tests.sealing import seal_all
+from tests.support.logins import login_url
+from tests.support.sealing import seal_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from compliance_pipelines import agreed_time as clocks
-from compliance_pipelines.agreed_time import ClocksDisagreeError
 from compliance_pipelines.archive.errors import PurgeRefusedError
 from compliance_pipelines.archive.export import archive_day
 from compliance_pipelines.archive.purge import purge_day
-from compliance_pipelines.clock import clock_at, system_clock
+from compliance_pipelines.base.clock import clock_at, system_clock
 from compliance_pipelines.object_store.port import ObjectStoreError
+from compliance_pipelines.postgres import agreed_time as clocks
+from compliance_pipelines.postgres.agreed_time import ClocksDisagreeError
 from compliance_pipelines.services import open_services
 from compliance_pipelines.settings import ConfigurationError
 from tests.integration.archive.faulty_store import Fault, FaultyStore

@@ -15,8 +15,8 @@ from compliance_pipelines.archive.errors import SealedRowsDifferError
 from compliance_pipelines.archive.export import ArchiveStep, archive_day
 from compliance_pipelines.archive.manifest import parse_manifest
 from compliance_pipelines.archive.readback import PartDamagedError
-from compliance_pipelines.database_errors import LockBusyError
-from compliance_pipelines.errors import TransientError
+from compliance_pipelines.base.errors import TransientError
+from compliance_pipelines.postgres.errors import LockBusyError
 from tests.integration.archive.days import entry, overwrite
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from compliance_pipelines.archive.catalogue import DayState, day_summary
 from compliance_pipelines.archive.errors import ArchiveError
 from compliance_pipelines.archive.export import archive_day
 from compliance_pipelines.archive.restore import restore_day
-from compliance_pipelines.errors import ComplianceError
+from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.object_store.port import ObjectExistsError, ObjectStore, ObjectStoreError
 from tests.integration.archive.faulty_store import Fault, FaultyStore
 

@@ -14,11 +14,11 @@ from compliance_pipelines.archive.export import ArchiveStep, archive_day
 from compliance_pipelines.archive.purge import PurgeStep, purge_day
 from compliance_pipelines.archive.readback import PartDamagedError
 from compliance_pipelines.audit_log.partitions import ensure_days
-from compliance_pipelines.errors import TransientError
+from compliance_pipelines.base.errors import TransientError
 from compliance_pipelines.object_store.port import ObjectStoreError
 from tests.integration.archive.days import Stopped, entry, overwrite, remove, stop_after
 from tests.integration.archive.faulty_store import Fault, FaultyStore
-from tests.sealing import seal_all
+from tests.support.sealing import seal_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable

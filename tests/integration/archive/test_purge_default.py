@@ -15,7 +15,7 @@ from compliance_pipelines.archive.export import archive_day
 from compliance_pipelines.archive.lookup import ArchivedIds
 from compliance_pipelines.archive.purge import PurgeStep, purge_day
 from compliance_pipelines.audit_log.log import AuditLog
-from compliance_pipelines.errors import TransientError
+from compliance_pipelines.base.errors import TransientError
 from tests.integration.archive.days import entry
 
 if TYPE_CHECKING:

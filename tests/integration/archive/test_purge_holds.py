@@ -14,7 +14,7 @@ from compliance_pipelines.archive.export import archive_day
 from compliance_pipelines.archive.purge import PurgeStep, purge_day
 from compliance_pipelines.holds import HoldScope
 from compliance_pipelines.holds.record import AddedHold, NewHold, add_hold, release_hold
-from tests.stops import PATIENCE_SECONDS, somebody_waits, until
+from tests.support.stops import PATIENCE_SECONDS, somebody_waits, until
 
 if TYPE_CHECKING:
     from datetime import date

@@ -17,9 +17,9 @@ from compliance_pipelines.archive.lookup import ArchivedIds
 from compliance_pipelines.archive.purge import PurgeStep, purge_day
 from compliance_pipelines.audit_log.log import AuditLog
 from compliance_pipelines.audit_log.partitions import ensure_days
-from compliance_pipelines.database_errors import LockBusyError
+from compliance_pipelines.postgres.errors import LockBusyError
 from tests.integration.archive.days import entry
-from tests.stops import somebody_waits
+from tests.support.stops import somebody_waits
 
 if TYPE_CHECKING:
     from collections.abc import Callable

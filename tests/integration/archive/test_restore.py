@@ -23,8 +23,8 @@ from compliance_pipelines.archive.readback import PartDamagedError
 from compliance_pipelines.archive.restore import drop_restored, restore_day
 from compliance_pipelines.archive.restored_tables import default_table, restored_tables
 from compliance_pipelines.audit_log.entry import ENTRY_SCHEMA
-from compliance_pipelines.database import create_engine
-from compliance_pipelines.errors import TransientError
+from compliance_pipelines.base.errors import TransientError
+from compliance_pipelines.postgres.engine import create_engine
 from tests.integration.archive.days import entry, overwrite
 
 if TYPE_CHECKING:

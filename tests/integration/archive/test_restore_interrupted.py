@@ -21,9 +21,9 @@ from compliance_pipelines.archive.restored_tables import (
     working_table,
     working_tables,
 )
-from compliance_pipelines.database import create_engine
-from compliance_pipelines.database_errors import LockBusyError
 from compliance_pipelines.object_store.port import ObjectStoreError
+from compliance_pipelines.postgres.engine import create_engine
+from compliance_pipelines.postgres.errors import LockBusyError
 from tests.integration.archive.days import Stopped, overwrite, stop_after
 from tests.integration.archive.faulty_store import Fault, FaultyStore
 

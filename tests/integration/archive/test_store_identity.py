@@ -15,7 +15,6 @@ from compliance_pipelines.archive.lookup import ArchiveEntryFinder
 from compliance_pipelines.archive.purge import PurgeStep, purge_day
 from compliance_pipelines.archive.restore import restore_day
 from compliance_pipelines.archive.store_init import init_store
-from compliance_pipelines.database import create_engine
 from compliance_pipelines.erasure.replay import plan_replay
 from compliance_pipelines.ledger.checkpoint import SigningKey
 from compliance_pipelines.ledger.keyring import Keyring
@@ -31,10 +30,11 @@ from compliance_pipelines.ledger.store_identity import (
 )
 from compliance_pipelines.object_store.local import LocalObjectStore
 from compliance_pipelines.object_store.port import StoreMissingError
+from compliance_pipelines.postgres.engine import create_engine
 from compliance_pipelines.services import Services
 from compliance_pipelines.verification.online import verify
 from tests.integration.archive.days import overwrite, remove
-from tests.servers import migrate
+from tests.support.servers import migrate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

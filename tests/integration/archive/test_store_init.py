@@ -21,7 +21,7 @@ from compliance_pipelines.object_store.local import LocalObjectStore
 from compliance_pipelines.services import Services
 from tests.integration.archive.days import remove
 from tests.integration.archive.test_cli import command, run
-from tests.sealing import seal_all
+from tests.support.sealing import seal_all
 
 if TYPE_CHECKING:
     from datetime import date

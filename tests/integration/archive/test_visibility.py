@@ -12,13 +12,13 @@ from compliance_pipelines.archive.purge import PurgeStep, purge_day
 from compliance_pipelines.audit_log.health import check_health
 from compliance_pipelines.audit_log.reading import UnreadableRowsError
 from compliance_pipelines.audit_log.visibility import RowsHiddenError
-from compliance_pipelines.clock import system_clock
+from compliance_pipelines.base.clock import system_clock
 from compliance_pipelines.ledger.lag import sealing_lag
 
 if TYPE_CHECKING:
     from datetime import date
 
-    from compliance_pipelines.health import HealthCheck
+    from compliance_pipelines.base.health import HealthCheck
     from compliance_pipelines.services import Services
     from tests.conftest import MovableClock
     from tests.integration.archive.days import Days

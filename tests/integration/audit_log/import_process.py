@@ -18,7 +18,7 @@ from unittest import mock
 from compliance_pipelines.audit_log.import_staging import StagedLines
 from compliance_pipelines.audit_log.importing import import_file
 from compliance_pipelines.audit_log.rejects import RejectsFile
-from compliance_pipelines.database import create_engine
+from compliance_pipelines.postgres.engine import create_engine
 
 if TYPE_CHECKING:
     import sqlalchemy

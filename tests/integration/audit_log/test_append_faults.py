@@ -12,7 +12,7 @@ from compliance_pipelines.audit_log.errors import (
     AppendNotPossibleError,
 )
 from compliance_pipelines.audit_log.log import AppendResult, AuditLog
-from compliance_pipelines.database import create_engine
+from compliance_pipelines.postgres.engine import create_engine
 from tests.integration.audit_log.entries import entry, stored
 
 if TYPE_CHECKING:

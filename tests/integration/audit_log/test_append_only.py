@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from compliance_pipelines.audit_log.partitions import Dropped, drop_empty, ensure_days
-from compliance_pipelines.database import create_engine
+from compliance_pipelines.postgres.engine import create_engine
 from tests.integration.audit_log.entries import MOMENT, entry
 
 if TYPE_CHECKING:

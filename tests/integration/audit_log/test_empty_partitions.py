@@ -21,7 +21,7 @@ from compliance_pipelines.audit_log.partitions import (
 )
 from tests.integration.audit_log.entries import MOMENT, entry
 from tests.integration.audit_log.test_partitions import leaves, places
-from tests.stops import somebody_waits
+from tests.support.stops import somebody_waits
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,11 +13,11 @@ from compliance_pipelines.audit_log.health import check_health
 from compliance_pipelines.audit_log.log import AuditLog
 from compliance_pipelines.audit_log.migrate import head_revision, upgrade
 from compliance_pipelines.audit_log.partitions import create_ahead
-from compliance_pipelines.clock import utc_day
-from compliance_pipelines.database import create_engine
+from compliance_pipelines.base.clock import utc_day
 from compliance_pipelines.ledger.lag import sealing_lag
+from compliance_pipelines.postgres.engine import create_engine
 from tests.integration.audit_log.entries import entry
-from tests.sealing import seal_all
+from tests.support.sealing import seal_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable

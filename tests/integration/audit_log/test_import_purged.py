@@ -11,10 +11,10 @@ from compliance_pipelines.archive.export import archive_day
 from compliance_pipelines.archive.purge import purge_day
 from compliance_pipelines.audit_log import import_staging
 from compliance_pipelines.audit_log.refusals import ImportRefusedError
-from compliance_pipelines.errors import ComplianceError
+from compliance_pipelines.base.errors import ComplianceError
 from tests.integration.audit_log.entries import MOMENT, entry, ids, stored
 from tests.integration.audit_log.import_files import line, lines, moved, write
-from tests.sealing import seal_all
+from tests.support.sealing import seal_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection

@@ -14,7 +14,7 @@ from sqlalchemy import text
 from compliance_pipelines.audit_log.log import AuditLog
 from compliance_pipelines.audit_log.refusals import ImportRefusedError
 from compliance_pipelines.audit_log.rejects import reasons_path
-from compliance_pipelines.errors import ComplianceError
+from compliance_pipelines.base.errors import ComplianceError
 from tests.integration.audit_log.entries import entry, ids, stored
 from tests.integration.audit_log.import_files import line, lines, moved, own_entries, write
 

@@ -17,7 +17,7 @@ from compliance_pipelines.archive.export import archive_day
 from compliance_pipelines.audit_log.entry import InvalidEntryError
 from compliance_pipelines.audit_log.partitions import ensure_days
 from tests.integration.audit_log.entries import MOMENT, entry
-from tests.sealing import seal_all
+from tests.support.sealing import seal_all
 
 if TYPE_CHECKING:
     import sqlalchemy

@@ -12,10 +12,10 @@ from sqlalchemy.exc import OperationalError
 
 from compliance_pipelines.audit_log.log import AsyncAuditLog, AuditLog
 from compliance_pipelines.audit_log.reading import ReadingError, read_rows
-from compliance_pipelines.database import create_asynchronous_engine, create_engine
-from tests.certificates import HOST_NAME, write_certificate
+from compliance_pipelines.postgres.engine import create_asynchronous_engine, create_engine
 from tests.integration.audit_log.entries import MOMENT, entry, ids, stored
 from tests.integration.audit_log.tls_front import Front, server_context, tls_front
+from tests.support.certificates import HOST_NAME, write_certificate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -17,7 +17,7 @@ from compliance_pipelines.conversations.purge import Retention
 from compliance_pipelines.conversations.store import CheckpointStore
 from compliance_pipelines.settings import Settings
 from tests.integration.conversations.savers import Writer
-from tests.redis_commands import execute
+from tests.support.redis_commands import execute
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from compliance_pipelines.conversations.documents import microseconds, ticks_of
 from compliance_pipelines.conversations.keys import KeyLayout, encode
-from tests.redis_commands import execute
+from tests.support.redis_commands import execute
 
 if TYPE_CHECKING:
     from redis import Redis

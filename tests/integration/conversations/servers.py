@@ -23,8 +23,8 @@ from redis import Redis
 
 from compliance_pipelines.local_stack.redis import EmbeddedRedis
 from compliance_pipelines.local_stack.server import package_dir
-from tests.certificates import write_certificate
-from tests.redis_commands import execute
+from tests.support.certificates import write_certificate
+from tests.support.redis_commands import execute
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -15,6 +15,7 @@ from redis import Redis, RedisCluster
 from redis.connection import SSLConnection
 
 from compliance_pipelines.audit_log.environment import environment_of
+from compliance_pipelines.base.errors import TransientError
 from compliance_pipelines.conversations.connection import connect_url
 from compliance_pipelines.conversations.environment import ENVIRONMENT_KEY
 from compliance_pipelines.conversations.errors import ConversationError
@@ -24,8 +25,7 @@ from compliance_pipelines.conversations.place import STORE_KEY
 from compliance_pipelines.conversations.purge import Retention
 from compliance_pipelines.conversations.steps import PurgeStep
 from compliance_pipelines.conversations.store import CheckpointStore
-from compliance_pipelines.database import create_engine
-from compliance_pipelines.errors import TransientError
+from compliance_pipelines.postgres.engine import create_engine
 from compliance_pipelines.settings import ConfigurationError
 from tests.integration.conversations.conftest import bind
 from tests.integration.conversations.savers import Writer, saved_in
@@ -38,12 +38,12 @@ from tests.integration.conversations.servers import (
     running_tls_cluster,
     wait_until,
 )
-from tests.redis_commands import execute, node_of, primaries
+from tests.support.redis_commands import execute, node_of, primaries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from compliance_pipelines.clock import Clock
+    from compliance_pipelines.base.clock import Clock
     from compliance_pipelines.conversations.steps import StepHook
     from compliance_pipelines.local_stack.redis import EmbeddedRedis
     from compliance_pipelines.services import Services

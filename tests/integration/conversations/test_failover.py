@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from redis import Redis
 
+from compliance_pipelines.base.errors import TransientError
 from compliance_pipelines.conversations import record
 from compliance_pipelines.conversations.connection import connect_url
 from compliance_pipelines.conversations.health import RETENTION_COMMANDS, RedisUse, check_redis, retention_uses
@@ -18,7 +19,6 @@ from compliance_pipelines.conversations.keys import KeyLayout
 from compliance_pipelines.conversations.purge import Retention
 from compliance_pipelines.conversations.steps import PurgeStep
 from compliance_pipelines.conversations.store import CheckpointStore
-from compliance_pipelines.errors import TransientError
 from tests.integration.conversations.conftest import World, bind
 from tests.integration.conversations.servers import running_replicated, wait_until
 from tests.integration.conversations.test_faults import fill, purge_in_a_process_that_dies

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import pytest
 import redis.exceptions
 
+from compliance_pipelines.base.errors import TransientError
 from compliance_pipelines.conversations import record
 from compliance_pipelines.conversations.connection import connect_url
 from compliance_pipelines.conversations.errors import redis_errors
 from compliance_pipelines.conversations.purge import Retention
 from compliance_pipelines.conversations.steps import PurgeStep
 from compliance_pipelines.conversations.store import CheckpointStore
-from compliance_pipelines.database import create_engine
-from compliance_pipelines.errors import TransientError
+from compliance_pipelines.postgres.engine import create_engine
 from compliance_pipelines.services import Services
 from tests.integration.conversations.savers import saved_in
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.integration.conversations.savers import saved_in
-from tests.redis_commands import dump
+from tests.support.redis_commands import dump
 
 if TYPE_CHECKING:
     from tests.integration.conversations.conftest import World

@@ -17,7 +17,7 @@ from compliance_pipelines.conversations.steps import PurgeStep
 from compliance_pipelines.conversations.store import CheckpointStore
 from tests.integration.conversations.conftest import bind
 from tests.integration.conversations.test_faults import purge_in_a_process_that_dies
-from tests.redis_commands import dump
+from tests.support.redis_commands import dump
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import text
 
+from compliance_pipelines.base.errors import TransientError
 from compliance_pipelines.conversations.errors import ConversationError, PlanTooLargeError
 from compliance_pipelines.conversations.keys import KeyLayout
 from compliance_pipelines.conversations.outcomes import Outcome
@@ -16,9 +17,8 @@ from compliance_pipelines.conversations.plan import Selection
 from compliance_pipelines.conversations.pseudonyms import pseudonyms_of
 from compliance_pipelines.conversations.record import history_of_thread
 from compliance_pipelines.conversations.steps import PurgeStep
-from compliance_pipelines.errors import TransientError
 from tests.integration.conversations.savers import KINDS, config_of, saved_in
-from tests.redis_commands import execute
+from tests.support.redis_commands import execute
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,7 +18,7 @@ from compliance_pipelines.conversations.store import CheckpointStore
 from compliance_pipelines.erasure.threads import ThreadTarget
 from compliance_pipelines.settings import Settings
 from tests.integration.conversations.test_purge import at_step
-from tests.redis_commands import dump, execute
+from tests.support.redis_commands import dump, execute
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

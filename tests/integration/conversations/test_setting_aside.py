@@ -11,7 +11,7 @@ from compliance_pipelines.conversations.keys import ASIDE
 from compliance_pipelines.conversations.steps import PurgeStep
 from tests.integration.conversations.savers import config_of, saved_in
 from tests.integration.conversations.test_purge import at_step
-from tests.redis_commands import execute
+from tests.support.redis_commands import execute
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import CheckpointTuple, PendingWrite

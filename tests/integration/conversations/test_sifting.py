@@ -10,13 +10,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from compliance_pipelines.base.errors import TransientError
 from compliance_pipelines.conversations.horizon import horizon_of
 from compliance_pipelines.conversations.keys import EMPTY_NAMESPACE, KeyLayout
 from compliance_pipelines.conversations.pacing import Pace
 from compliance_pipelines.conversations.plan import Selection, make_plan
 from compliance_pipelines.conversations.policy import RetentionPolicy
 from compliance_pipelines.conversations.survey import OwnerRule, Survey, take_survey
-from compliance_pipelines.errors import TransientError
 from tests.integration.conversations.made import Maker, days_before, id_of
 
 if TYPE_CHECKING:

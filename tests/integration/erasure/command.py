@@ -8,7 +8,7 @@ from click.testing import CliRunner, Result
 from pydantic import SecretStr
 
 from compliance_pipelines.cli import compliance
-from compliance_pipelines.settings_reference import environment_names
+from compliance_pipelines.cli.settings_reference import environment_names
 
 if TYPE_CHECKING:
     from compliance_pipelines.settings import Settings

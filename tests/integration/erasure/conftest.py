@@ -10,8 +10,8 @@ import pytest
 from pydantic import SecretStr
 from redis import Redis
 
-from compliance_pipelines.database import create_engine
 from compliance_pipelines.erasure.redis_binding import bind_redis
+from compliance_pipelines.postgres.engine import create_engine
 from tests.integration.erasure.application import Application
 
 if TYPE_CHECKING:

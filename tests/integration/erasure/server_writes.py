@@ -12,7 +12,7 @@ import uuid
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from tests.redis_commands import execute
+from tests.support.redis_commands import execute
 
 if TYPE_CHECKING:
     from redis import Redis

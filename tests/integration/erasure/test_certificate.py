@@ -37,7 +37,7 @@ from compliance_pipelines.ledger.checkpoint import SigningKey
 from compliance_pipelines.ledger.proof_document import InvalidProofError
 from compliance_pipelines.ledger.proofs import EntryNotSealedError, prove
 from tests.integration.erasure.flaky import SHARED, Shelf
-from tests.sealing import seal_all
+from tests.support.sealing import seal_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,7 +14,7 @@ from compliance_pipelines.erasure.sessions import SessionTarget
 from compliance_pipelines.erasure.threads import ThreadTarget
 from tests.integration.conversations.servers import running_cluster
 from tests.integration.erasure.application import Application
-from tests.redis_commands import execute, node_of
+from tests.support.redis_commands import execute, node_of
 
 if TYPE_CHECKING:
     from pathlib import Path

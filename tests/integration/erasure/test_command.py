@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner, Result
 
+from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.cli import compliance
 from compliance_pipelines.erasure.errors import TargetError
-from compliance_pipelines.errors import ComplianceError
 from tests.integration.erasure.application import EVERYTHING, Application
 from tests.integration.erasure.command import Command
-from tests.sealing import seal_all
+from tests.support.sealing import seal_all
 
 if TYPE_CHECKING:
     from compliance_pipelines.services import Services

@@ -11,7 +11,6 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from compliance_pipelines.audit_log.log import AuditLog
-from compliance_pipelines.database_locks import transaction_lock
 from compliance_pipelines.erasure.auditor_record import record_of
 from compliance_pipelines.erasure.case import Case, EventKind, State
 from compliance_pipelines.erasure.certificate import certificate_of, verify_certificate
@@ -25,10 +24,11 @@ from compliance_pipelines.erasure.replay import plan_replay
 from compliance_pipelines.erasure.runner import RunStep, run_due, run_request
 from compliance_pipelines.holds import HoldScope
 from compliance_pipelines.holds.record import NewHold, add_hold
+from compliance_pipelines.postgres.locks import transaction_lock
 from tests.integration.erasure.eraser import Eraser, running_eraser
 from tests.integration.erasure.flaky import Shelf
 from tests.integration.erasure.test_command import Erase
-from tests.sealing import seal_all
+from tests.support.sealing import seal_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -16,14 +16,14 @@ from compliance_pipelines.erasure.configured import configured_targets
 from compliance_pipelines.erasure.health import check_checkpoint_redis, check_places
 from tests.integration.erasure.application import table_target
 from tests.integration.erasure.command import Command
-from tests.redis_commands import execute
+from tests.support.redis_commands import execute
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from redis import Redis
 
-    from compliance_pipelines.health import HealthCheck
+    from compliance_pipelines.base.health import HealthCheck
     from compliance_pipelines.local_stack.redis import EmbeddedRedis
     from compliance_pipelines.services import Services
     from compliance_pipelines.settings import Settings

@@ -20,7 +20,7 @@ from compliance_pipelines.erasure.errors import TargetError
 from compliance_pipelines.erasure.memories import MemoryTarget, NamespaceRules, namespace_of
 from compliance_pipelines.settings import Settings
 from tests.integration.erasure.server_writes import remember_in_javascript
-from tests.redis_commands import execute
+from tests.support.redis_commands import execute
 
 if TYPE_CHECKING:
     from compliance_pipelines.local_stack.redis import EmbeddedRedis

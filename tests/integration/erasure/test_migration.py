@@ -9,8 +9,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from compliance_pipelines.audit_log.migrate import downgrade, upgrade
-from compliance_pipelines.database import create_engine
-from compliance_pipelines.errors import ComplianceError
+from compliance_pipelines.base.errors import ComplianceError
+from compliance_pipelines.postgres.engine import create_engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

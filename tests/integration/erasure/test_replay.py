@@ -29,8 +29,8 @@ from compliance_pipelines.pseudonyms import pseudonym
 from tests.integration.archive.days import overwrite
 from tests.integration.erasure.conftest import PSEUDONYM_KEY
 from tests.integration.erasure.flaky import Shelf
-from tests.redis_commands import dump
-from tests.sealing import seal_all
+from tests.support.redis_commands import dump
+from tests.support.sealing import seal_all
 
 if TYPE_CHECKING:
     import sqlalchemy

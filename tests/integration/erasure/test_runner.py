@@ -13,7 +13,6 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from compliance_pipelines.audit_log.log import AuditLog
-from compliance_pipelines.database_locks import process_lock, transaction_lock
 from compliance_pipelines.erasure.configured import configured_targets
 from compliance_pipelines.erasure.errors import ErasureError, RequestBusyError, RequestNotFoundError, TargetError
 from compliance_pipelines.erasure.record import (
@@ -30,6 +29,7 @@ from compliance_pipelines.erasure.runner import RunStep, run_due, run_request
 from compliance_pipelines.erasure.targets import Reported
 from compliance_pipelines.holds import HoldScope
 from compliance_pipelines.holds.record import NewHold, add_hold, release_hold
+from compliance_pipelines.postgres.locks import process_lock, transaction_lock
 from tests.integration.erasure.application import EVERYTHING, Application, table_target
 from tests.integration.erasure.flaky import SHARED, Shelf
 
@@ -571,7 +571,7 @@ def test_nobody_changes_or_removes_the_record(services: Services, superuser_engi
 def test_an_auditor_sees_that_requests_are_answered_in_time_and_not_whose_they_are(
     services: Services, reader_database_url: str
 ) -> None:
-    from compliance_pipelines.database import create_engine  # noqa: PLC0415
+    from compliance_pipelines.postgres.engine import create_engine  # noqa: PLC0415
 
     erase(services, ask(services), Shelf())
     reader = create_engine(reader_database_url, pool_size=1)

@@ -24,7 +24,7 @@ from compliance_pipelines.holds import HoldScope
 from compliance_pipelines.holds.record import NewHold, add_hold, release_hold
 from compliance_pipelines.settings import Settings
 from tests.integration.erasure.server_writes import log_in, play
-from tests.redis_commands import execute
+from tests.support.redis_commands import execute
 
 if TYPE_CHECKING:
     from compliance_pipelines.local_stack.redis import EmbeddedRedis

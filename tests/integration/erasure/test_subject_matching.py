@@ -12,9 +12,9 @@ import sqlalchemy
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 
-from compliance_pipelines.database import create_engine
 from compliance_pipelines.erasure.errors import TargetError
 from compliance_pipelines.erasure.subject_matching import columns_of, match, relation_of
+from compliance_pipelines.postgres.engine import create_engine
 from tests.integration.erasure.application import table_target
 
 if TYPE_CHECKING:

@@ -11,13 +11,13 @@ import pytest
 from langgraph.checkpoint.redis import RedisSaver, ShallowRedisSaver
 from pydantic import SecretStr
 
+from compliance_pipelines.base.errors import TransientError
 from compliance_pipelines.conversations.keys import ASIDE
 from compliance_pipelines.conversations.setting_aside import Aside
 from compliance_pipelines.conversations.survey import take_survey
 from compliance_pipelines.erasure import threads
 from compliance_pipelines.erasure.errors import TargetError
 from compliance_pipelines.erasure.threads import ThreadTarget
-from compliance_pipelines.errors import TransientError
 
 if TYPE_CHECKING:
     from compliance_pipelines.settings import Settings

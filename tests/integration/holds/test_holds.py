@@ -18,7 +18,7 @@ from compliance_pipelines.holds.errors import HoldNotFoundError, InvalidHoldErro
 from compliance_pipelines.holds.record import NewHold, add_hold, all_holds, release_hold
 from compliance_pipelines.pseudonyms import Subjects, pseudonym
 from tests.integration.erasure.command import Command
-from tests.stops import PATIENCE_SECONDS, somebody_waits, until
+from tests.support.stops import PATIENCE_SECONDS, somebody_waits, until
 
 if TYPE_CHECKING:
     import sqlalchemy
@@ -240,7 +240,7 @@ def test_reason_author_and_exactly_one_thing_to_hold_are_required(command: Comma
 
 
 def test_an_auditor_reads_holds_but_not_whom_they_are_on(services: Services, reader_database_url: str) -> None:
-    from compliance_pipelines.database import create_engine  # noqa: PLC0415
+    from compliance_pipelines.postgres.engine import create_engine  # noqa: PLC0415
 
     add_hold(services, USER)
     reader = create_engine(reader_database_url, pool_size=1)

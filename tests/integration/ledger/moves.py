@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from compliance_pipelines.ledger.sealing import SealStep
-from tests.sealing import seal_all
+from tests.support.sealing import seal_all
 
 if TYPE_CHECKING:
     from compliance_pipelines.services import Services

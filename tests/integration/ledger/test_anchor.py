@@ -25,7 +25,7 @@ from compliance_pipelines.ledger.store_identity import LedgerIdentityError
 from compliance_pipelines.object_store.port import ObjectStoreError
 from tests.integration.archive.days import overwrite, remove
 from tests.integration.ledger.moves import seal_without_publishing
-from tests.sealing import seal_all
+from tests.support.sealing import seal_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable

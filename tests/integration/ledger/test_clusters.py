@@ -12,7 +12,7 @@ from compliance_pipelines.ledger.clusters import ClusterChangedError, ClusterNot
 from compliance_pipelines.ledger.sealing import TransactionIdsWentBackError, seal
 from tests.integration.archive.days import entry
 from tests.integration.ledger.moves import move_to_another_cluster
-from tests.sealing import seal_all
+from tests.support.sealing import seal_all
 
 if TYPE_CHECKING:
     from datetime import date

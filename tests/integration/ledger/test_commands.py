@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner, Result
 
+from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.cli import compliance
-from compliance_pipelines.errors import ComplianceError
 from compliance_pipelines.ledger.checkpoint import SigningKey
 from tests.integration.archive.days import entry
 from tests.integration.ledger.moves import move_to_another_cluster, seal_without_publishing
-from tests.sealing import settle
+from tests.support.sealing import settle
 from tests.unit.ledger import stranger
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.sealing import seal_all, settle
+from tests.support.sealing import seal_all, settle
 
 if TYPE_CHECKING:
     from datetime import date

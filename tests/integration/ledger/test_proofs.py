@@ -17,7 +17,6 @@ from compliance_pipelines.archive.purge import purge_day
 from compliance_pipelines.audit_log.entry import COLUMNS
 from compliance_pipelines.audit_log.errors import AppendNotPossibleError
 from compliance_pipelines.audit_log.reading import read_rows
-from compliance_pipelines.database import create_engine
 from compliance_pipelines.ledger import proofs
 from compliance_pipelines.ledger.checkpoint import SigningKey
 from compliance_pipelines.ledger.keyring import Keyring
@@ -30,9 +29,10 @@ from compliance_pipelines.ledger.proofs import (
     prove,
 )
 from compliance_pipelines.ledger.store_identity import LedgerIdentityError
+from compliance_pipelines.postgres.engine import create_engine
 from tests.integration.archive.days import entry, overwrite
 from tests.integration.ledger.moves import seal_without_publishing
-from tests.sealing import seal_all
+from tests.support.sealing import seal_all
 from tests.unit.ledger import stranger
 
 if TYPE_CHECKING:

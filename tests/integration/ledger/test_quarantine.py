@@ -21,8 +21,8 @@ from compliance_pipelines.audit_log.health import check_health
 from compliance_pipelines.audit_log.log import AuditLog
 from compliance_pipelines.audit_log.migrate import downgrade, upgrade
 from compliance_pipelines.audit_log.reading import UnreadableRowsError, read_rows
+from compliance_pipelines.base.errors import TransientError
 from compliance_pipelines.cli import ledger
-from compliance_pipelines.errors import TransientError
 from compliance_pipelines.ledger import sealing
 from compliance_pipelines.ledger.lag import sealing_lag
 from compliance_pipelines.ledger.sealing import SealStep
@@ -31,7 +31,7 @@ from compliance_pipelines.orchestration.failures import is_passing
 from compliance_pipelines.verification.findings import Kind, NoteKind
 from compliance_pipelines.verification.online import verify
 from tests.integration.archive.days import entry
-from tests.sealing import seal_all
+from tests.support.sealing import seal_all
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -19,7 +19,7 @@ from compliance_pipelines.ledger.proof_document import verify_proof
 from compliance_pipelines.ledger.proofs import prove
 from compliance_pipelines.verification.online import verify
 from tests.integration.archive.days import entry
-from tests.sealing import seal_all
+from tests.support.sealing import seal_all
 
 if TYPE_CHECKING:
     from datetime import date

@@ -21,7 +21,7 @@ from compliance_pipelines.ledger.sealing import (
     seal,
 )
 from tests.integration.archive.days import entry
-from tests.sealing import seal_all, settle
+from tests.support.sealing import seal_all, settle
 
 if TYPE_CHECKING:
     from datetime import date

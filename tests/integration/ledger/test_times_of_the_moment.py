@@ -20,12 +20,12 @@ from compliance_pipelines.audit_log.entry import AuditEntry, InvalidEntryError
 from compliance_pipelines.audit_log.importing import import_file
 from compliance_pipelines.audit_log.log import AsyncAuditLog, AuditLog
 from compliance_pipelines.audit_log.system_entries import system_entry
-from compliance_pipelines.database import create_asynchronous_engine
 from compliance_pipelines.erasure.record import NewRequest, record_request
 from compliance_pipelines.holds import HoldScope
 from compliance_pipelines.holds.record import NewHold, add_hold, release_hold
 from compliance_pipelines.ledger.proofs import prove
-from tests.sealing import seal_all
+from compliance_pipelines.postgres.engine import create_asynchronous_engine
+from tests.support.sealing import seal_all
 
 if TYPE_CHECKING:
     from datetime import date

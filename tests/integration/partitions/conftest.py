@@ -9,12 +9,12 @@ import pytest
 from pydantic import SecretStr
 
 from compliance_pipelines.archive.store_init import init_store
-from compliance_pipelines.database import create_engine
 from compliance_pipelines.object_store.local import LocalObjectStore
+from compliance_pipelines.postgres.engine import create_engine
 from compliance_pipelines.services import Services
 from tests.integration.audit_log.command import Command
-from tests.logins import login_url, make_logins
-from tests.servers import migrate
+from tests.support.logins import login_url, make_logins
+from tests.support.servers import migrate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

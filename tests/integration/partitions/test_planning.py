@@ -17,7 +17,7 @@ from compliance_pipelines.ledger.lag import sealing_lag
 from compliance_pipelines.ledger.sealing import seal
 from compliance_pipelines.verification import online
 from tests.integration.audit_log.entries import entry
-from tests.sealing import settle
+from tests.support.sealing import settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -23,7 +23,7 @@ from compliance_pipelines.audit_log.partitions import (
 from compliance_pipelines.ledger.sealing import seal
 from compliance_pipelines.verification.online import verify
 from tests.integration.audit_log.entries import entry
-from tests.sealing import seal_all
+from tests.support.sealing import seal_all
 
 if TYPE_CHECKING:
     import sqlalchemy

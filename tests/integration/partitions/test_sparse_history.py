@@ -15,7 +15,7 @@ from compliance_pipelines.audit_log.importing import import_file
 from compliance_pipelines.verification.online import verify
 from tests.integration.audit_log.entries import entry
 from tests.integration.audit_log.import_files import line, write
-from tests.sealing import seal_all
+from tests.support.sealing import seal_all
 
 if TYPE_CHECKING:
     from pathlib import Path

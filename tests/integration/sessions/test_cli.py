@@ -13,7 +13,7 @@ from compliance_pipelines.holds import HoldScope
 from compliance_pipelines.holds.record import NewHold, add_hold
 from tests.integration.erasure.command import environment
 from tests.integration.erasure.server_writes import log_in, play
-from tests.redis_commands import execute
+from tests.support.redis_commands import execute
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,7 @@ from compliance_pipelines.holds import HoldScope
 from compliance_pipelines.holds.record import NewHold, add_hold
 from compliance_pipelines.sessions.errors import SessionError
 from tests.integration.erasure.server_writes import log_in, play, remember_in_javascript
-from tests.redis_commands import execute
+from tests.support.redis_commands import execute
 
 if TYPE_CHECKING:
     from compliance_pipelines.sessions.plan import SessionPlan

@@ -14,23 +14,23 @@ from pydantic import SecretStr
 from redis.cluster import RedisCluster
 from sqlalchemy import text
 
-from compliance_pipelines.agreed_time import ClocksDisagreeError
+from compliance_pipelines.base.errors import TransientError
 from compliance_pipelines.conversations.environment import ENVIRONMENT_KEY, RedisEnvironmentError
 from compliance_pipelines.conversations.steps import PurgeStep
-from compliance_pipelines.database import create_engine
-from compliance_pipelines.database_errors import LockBusyError
-from compliance_pipelines.database_locks import process_lock
 from compliance_pipelines.erasure.redis_binding import bind_redis
-from compliance_pipelines.errors import TransientError
 from compliance_pipelines.holds import HoldScope
 from compliance_pipelines.holds.record import NewHold, add_hold
+from compliance_pipelines.postgres.agreed_time import ClocksDisagreeError
+from compliance_pipelines.postgres.engine import create_engine
+from compliance_pipelines.postgres.errors import LockBusyError
+from compliance_pipelines.postgres.locks import process_lock
 from compliance_pipelines.sessions import record
 from compliance_pipelines.sessions.errors import SessionError, SessionPlanTooLargeError
 from compliance_pipelines.sessions.places import open_places
 from compliance_pipelines.sessions.purge import SessionRetention
 from tests.integration.conversations.servers import running_cluster
 from tests.integration.erasure.server_writes import log_in, play, remember_in_javascript
-from tests.redis_commands import execute
+from tests.support.redis_commands import execute
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from compliance_pipelines.archive.store_init import init_store
-from compliance_pipelines.database import create_engine
 from compliance_pipelines.ledger.keyring import Keyring
 from compliance_pipelines.object_store.local import LocalObjectStore
+from compliance_pipelines.postgres.engine import create_engine
 from compliance_pipelines.services import Services
 from compliance_pipelines.settings import Settings
 from tests.integration.archive.days import Days
 from tests.integration.verification.world import KEY, World, copied, fill
-from tests.logins import login_url
+from tests.support.logins import login_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

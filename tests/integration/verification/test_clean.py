@@ -11,9 +11,9 @@ import pytest
 from compliance_pipelines.archive.export import ArchiveStep, archive_day
 from compliance_pipelines.archive.purge import purge_day
 from compliance_pipelines.archive.restore import restore_day
-from compliance_pipelines.database import create_engine
 from compliance_pipelines.ledger.publication import PREFIX
 from compliance_pipelines.ledger.sealing import SealStep, seal
+from compliance_pipelines.postgres.engine import create_engine
 from compliance_pipelines.verification.errors import VerificationError
 from compliance_pipelines.verification.findings import Checked, NoteKind
 from compliance_pipelines.verification.offline import verify_copy
@@ -31,8 +31,8 @@ from tests.integration.verification.world import (
     copied,
     kinds,
 )
-from tests.logins import login_url
-from tests.sealing import seal_all, settle
+from tests.support.logins import login_url
+from tests.support.sealing import seal_all, settle
 
 if TYPE_CHECKING:
     from pathlib import Path

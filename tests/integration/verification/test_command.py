@@ -11,7 +11,7 @@ import pytest
 from compliance_pipelines.cli import main
 from compliance_pipelines.ledger.checkpoint import SigningKey
 from tests.integration.verification.world import ARCHIVED, HOT, KEY, OTHER_ARCHIVED, PURGED
-from tests.logins import login_url
+from tests.support.logins import login_url
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import text
 
-from compliance_pipelines.database import create_engine
-from compliance_pipelines.errors import TransientError
+from compliance_pipelines.base.errors import TransientError
 from compliance_pipelines.ledger.publication import publication_key
 from compliance_pipelines.object_store.port import ObjectStoreError
+from compliance_pipelines.postgres.engine import create_engine
 from compliance_pipelines.verification import parts
 from compliance_pipelines.verification.errors import VerificationError
 from compliance_pipelines.verification.offline import verify_copy

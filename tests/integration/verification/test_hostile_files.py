@@ -20,9 +20,9 @@ from compliance_pipelines.archive.parquet import PartLabel, UnreadableParquetErr
 from compliance_pipelines.archive.readback import PartDamagedError
 from compliance_pipelines.archive.restore import restore_day
 from compliance_pipelines.ledger.proofs import prove
-from tests.hostile_files import bomb, with_a_name_that_is_no_text, with_other_rows
 from tests.integration.archive.days import overwrite
 from tests.integration.verification.world import ARCHIVED, KEY, OTHER_ARCHIVED, PURGED, kinds
+from tests.support.hostile_files import bomb, with_a_name_that_is_no_text, with_other_rows
 from tests.unit.archive.examples import row, write_part
 
 if TYPE_CHECKING:

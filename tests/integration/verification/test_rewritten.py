@@ -11,11 +11,11 @@ import pytest
 
 from compliance_pipelines.archive.catalogue import segments_of_day
 from compliance_pipelines.audit_log.reading import read_rows
-from compliance_pipelines.database import create_engine
 from compliance_pipelines.ledger import store
 from compliance_pipelines.ledger.checkpoint import Checkpoint, SigningKey, sign_checkpoint
 from compliance_pipelines.ledger.hashing import SegmentHasher
 from compliance_pipelines.ledger.head import LedgerHead
+from compliance_pipelines.postgres.engine import create_engine
 from compliance_pipelines.verification.online import verify
 from tests.integration.verification.world import (
     ARCHIVED,
@@ -27,7 +27,7 @@ from tests.integration.verification.world import (
     World,
     kinds,
 )
-from tests.sealing import seal_all
+from tests.support.sealing import seal_all
 
 if TYPE_CHECKING:
     from compliance_pipelines.ledger.segments import Segment

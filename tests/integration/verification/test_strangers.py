@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from compliance_pipelines.errors import ComplianceError
+from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.ledger.checkpoint import SigningKey
 from compliance_pipelines.ledger.store_identity import IDENTITY_KEY, StoreIdentityError
 from compliance_pipelines.verification.offline import verify_copy

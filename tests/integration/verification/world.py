@@ -17,7 +17,7 @@ from compliance_pipelines.object_store.local import LocalObjectStore
 from compliance_pipelines.verification.offline import verify_copy
 from compliance_pipelines.verification.online import verify
 from tests.integration.archive.days import Days, overwrite, remove
-from tests.sealing import seal_all
+from tests.support.sealing import seal_all
 
 if TYPE_CHECKING:
     from pathlib import Path

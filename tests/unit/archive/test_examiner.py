@@ -17,9 +17,9 @@ from compliance_pipelines.archive.examination import Examination, MalformedExami
 from compliance_pipelines.archive.examiner import ExaminationsExceededError, Examiner
 from compliance_pipelines.archive.layout import part_root
 from compliance_pipelines.archive.parquet import ROW_GROUP_ROWS, PartLabel, UnreadableParquetError, open_part
-from compliance_pipelines.errors import TransientError
+from compliance_pipelines.base.errors import TransientError
 from tests.fuzz.mutations import mutated
-from tests.hostile_files import bomb, with_a_name_that_is_no_text
+from tests.support.hostile_files import bomb, with_a_name_that_is_no_text
 from tests.unit.archive.examples import DAY, row, sealed_segments, write_part
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from compliance_pipelines.archive.readback import (
     check_part,
     read_manifest,
 )
-from compliance_pipelines.errors import TransientError
+from compliance_pipelines.base.errors import TransientError
 from compliance_pipelines.ledger.checkpoint import SigningKey
 from compliance_pipelines.object_store.port import ObjectStoreError
 from tests.unit.archive.examples import DAY, StoredPart, stored_part, write_part

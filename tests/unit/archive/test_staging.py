@@ -11,7 +11,7 @@ import pytest
 
 from compliance_pipelines.archive.errors import StagingError
 from compliance_pipelines.archive.staging import remove_abandoned, staging_directory, staging_file
-from compliance_pipelines.errors import TransientError
+from compliance_pipelines.base.errors import TransientError
 
 if TYPE_CHECKING:
     from pathlib import Path

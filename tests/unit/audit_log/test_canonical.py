@@ -9,7 +9,6 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from compliance_pipelines import hashing
 from compliance_pipelines.audit_log.canonical import (
     CanonicalBatch,
     CanonicalEncodingError,
@@ -18,6 +17,7 @@ from compliance_pipelines.audit_log.canonical import (
     leaf_hashes,
 )
 from compliance_pipelines.audit_log.entry import COLUMNS, ENTRY_SCHEMA
+from compliance_pipelines.base import hashing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,8 +8,8 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from compliance_pipelines.audit_log.entry import InvalidEntryError
 from compliance_pipelines.audit_log.errors import AppendInterruptedError, AppendNotPossibleError, appending
-from compliance_pipelines.database import create_engine
-from compliance_pipelines.errors import TransientError
+from compliance_pipelines.base.errors import TransientError
+from compliance_pipelines.postgres.engine import create_engine
 
 
 def raised(error: Exception) -> Exception:

@@ -8,7 +8,7 @@ from itertools import chain
 
 import pytest
 
-from compliance_pipelines.clock import utc_day
+from compliance_pipelines.base.clock import utc_day
 from compliance_pipelines.demo.sample import DAYS, ENTRIES, Delivery, deliveries, entries_of_day
 
 LAST_DAY = date(2026, 3, 14)

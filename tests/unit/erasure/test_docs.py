@@ -11,10 +11,10 @@ import click
 
 from compliance_pipelines.cli.erasure import erase
 from compliance_pipelines.cli.holds import hold
+from compliance_pipelines.cli.settings_reference import environment_names
 from compliance_pipelines.erasure.table_rules import rules_from_json
 from compliance_pipelines.erasure.targets import ENTRY_POINT_GROUP
 from compliance_pipelines.settings import Settings
-from compliance_pipelines.settings_reference import environment_names
 
 DOCUMENT: Final = (Path(__file__).parents[3] / "docs" / "erasure.md").read_text(encoding="utf-8")
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from compliance_pipelines.cli.settings_reference import environment_names
 from compliance_pipelines.erasure.kinds import KINDS
 from compliance_pipelines.erasure.letter import LANGUAGES, letter_of
 from compliance_pipelines.erasure.letter_words import Headings, Labels, Language
@@ -16,7 +17,6 @@ from compliance_pipelines.erasure.pages_html import to_html
 from compliance_pipelines.erasure.person_statement import LAWFUL_KINDS, OUTCOMES, REASONS
 from compliance_pipelines.erasure.record_pages import record_document, result_in_words
 from compliance_pipelines.settings import ConfigurationError, Settings
-from compliance_pipelines.settings_reference import environment_names
 from tests.unit.erasure.documents import ALWAYS, SENDER, certificate, deleted, internal, kept, record
 
 if TYPE_CHECKING:

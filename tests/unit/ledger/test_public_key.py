@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from compliance_pipelines.errors import ComplianceError
+from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.ledger.checkpoint import MalformedKeyError, SigningKey
 from compliance_pipelines.ledger.public_key import load_verifier_key, read_verifier_key
 from compliance_pipelines.settings import ConfigurationError, Settings

@@ -23,7 +23,7 @@ from compliance_pipelines.local_stack.account import Account, _capability_at_han
 from compliance_pipelines.local_stack.errors import EmbeddedServerError
 from compliance_pipelines.local_stack.postgres import THROWAWAY_SETTINGS, EmbeddedPostgres
 from compliance_pipelines.local_stack.server import await_end, package_dir
-from tests.servers import memory_directory
+from tests.support.servers import memory_directory
 from tests.unit.local_stack.helpers import CHECKOUT, stopped_at_the_end, stranger
 
 if TYPE_CHECKING:

@@ -36,7 +36,7 @@ def pytest_command(directory: Path, test: str, *options: str) -> list[str]:
         f"--config-file={directory / 'pytest.ini'}",
         f"--confcutdir={directory}",
         f"--basetemp={directory / 'temporary'}",
-        "-ptests.servers",
+        "-ptests.support.servers",
         "--disable-plugin-autoload",
         *options,
         str(directory),

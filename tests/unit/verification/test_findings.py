@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compliance_pipelines.archive.readback import Damage
-from compliance_pipelines.printable import printable
+from compliance_pipelines.base.printable import printable
 from compliance_pipelines.verification import findings
 from compliance_pipelines.verification.findings import Finding, Journal, Kind, Note, NoteKind, Undecided
 from compliance_pipelines.verification.runs import CheckpointRuns

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from compliance_pipelines.archive.layout import PartKey
-from compliance_pipelines.errors import TransientError
+from compliance_pipelines.base.errors import TransientError
 from compliance_pipelines.verification.segment_index import SegmentIndex, Source, Unheld, fits_index
 from tests.unit.verification.ledgers import FIRST_DAY, record
 

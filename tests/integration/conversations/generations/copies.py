@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from redis import Redis
 
-from tests.redis_commands import execute
+from tests.support.redis_commands import execute
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

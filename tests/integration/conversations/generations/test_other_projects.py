@@ -14,8 +14,8 @@ from pydantic import SecretStr
 
 from compliance_pipelines.conversations.steps import PurgeStep
 from compliance_pipelines.erasure.threads import ThreadTarget
-from tests.redis_commands import execute
 from tests.savers.others import Other, aws, caches, javascript
+from tests.support.redis_commands import execute
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

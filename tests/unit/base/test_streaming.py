@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from compliance_pipelines.streaming import run_ahead
+from compliance_pipelines.base.streaming import run_ahead
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

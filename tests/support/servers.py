@@ -26,14 +26,14 @@ from alembic.config import Config
 
 from compliance_pipelines.local_stack.postgres import THROWAWAY_SETTINGS, EmbeddedPostgres
 from compliance_pipelines.local_stack.redis import EmbeddedRedis
-from tests.logins import make_logins
+from tests.support.logins import make_logins
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from compliance_pipelines.local_stack.server import EmbeddedServer
 
-_CHECKOUT: Final = Path(__file__).resolve().parents[1]
+_CHECKOUT: Final = Path(__file__).resolve().parents[2]
 _TEMPLATE: Final = "migrated_template"
 _MEMORY: Final = Path("/dev/shm")  # noqa: S108  only for directories with random names
 _MEMORY_BYTES: Final = 4 * 2**30  # containers often have 64 MB there
@@ -168,7 +168,7 @@ def _in_use(server: EmbeddedServer, kind: str, users_lock: Path) -> Iterator[Non
 
 def _post_guard(users_lock: Path, kind: str, state_dir: Path) -> None:
     # In a session of its own and nobody's child: it outlives what kills the run, and pytest does not wait for it.
-    guard = [sys.executable, "-m", "tests.server_guard", str(users_lock), kind, str(state_dir)]
+    guard = [sys.executable, "-m", "tests.support.server_guard", str(users_lock), kind, str(state_dir)]
     subprocess.run(
         ["/bin/sh", "-c", '"$@" </dev/null >/dev/null 2>&1 &', "sh", *guard],
         cwd=_CHECKOUT,

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import text
 
-from compliance_pipelines.database_errors import LockBusyError
-from compliance_pipelines.database_locks import LockLostError, process_lock
+from compliance_pipelines.postgres.errors import LockBusyError
+from compliance_pipelines.postgres.locks import LockLostError, process_lock
 
 if TYPE_CHECKING:
     import sqlalchemy

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compliance_pipelines import hashing
+from compliance_pipelines.base import hashing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

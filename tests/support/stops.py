@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     Handler = signal.Handlers | Callable[[int, FrameType | None], object]
 
-CHECKOUT: Final = Path(__file__).resolve().parents[1]
+CHECKOUT: Final = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS: Final = 900.0
 _POLL_SECONDS: Final = 0.02
 _HEARD: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)

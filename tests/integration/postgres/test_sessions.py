@@ -15,8 +15,9 @@ from compliance_pipelines.archive.purge import purge_day
 from compliance_pipelines.audit_log.log import AsyncAuditLog, AuditLog
 from compliance_pipelines.audit_log.migrate import current_revision, head_revision, upgrade
 from compliance_pipelines.audit_log.reading import open_snapshot
-from compliance_pipelines.database import create_asynchronous_engine, create_engine
-from compliance_pipelines.database_sessions import (
+from compliance_pipelines.ledger.sealing import seal
+from compliance_pipelines.postgres.engine import create_asynchronous_engine, create_engine
+from compliance_pipelines.postgres.sessions import (
     PINNED,
     READ_SETTINGS,
     REQUIRED,
@@ -25,11 +26,10 @@ from compliance_pipelines.database_sessions import (
     pin_session,
     settings_to_change,
 )
-from compliance_pipelines.ledger.sealing import seal
 from compliance_pipelines.verification.online import verify
 from tests.integration.archive.days import Days
 from tests.integration.audit_log.entries import MOMENT, entry
-from tests.sealing import settle
+from tests.support.sealing import settle
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,7 +1,7 @@
 """Connections to the audit log's database: URLs, TLS, pool.
 
 Here: how a URL becomes an engine or a libpq connection string. Not here: what a session is set to
-(database_sessions.py), any SQL of a domain.
+(sessions.py), any SQL of a domain.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from compliance_pipelines.database_sessions import APPLICATION_NAME, pin_engine
+from compliance_pipelines.postgres.sessions import APPLICATION_NAME, pin_engine
 from compliance_pipelines.settings import ConfigurationError
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def create_engine(
     tls_min_version: str = DEFAULT_TLS_MIN_VERSION,
     left_alone: Collection[str] = (),
 ) -> sqlalchemy.Engine:
-    """An engine with a pool of `pool_size` connections, each tested and pinned (database_sessions.py) before use.
+    """An engine with a pool of `pool_size` connections, each tested and pinned (sessions.py) before use.
 
     Args:
         url: `postgresql://...`, with or without a SQLAlchemy driver.

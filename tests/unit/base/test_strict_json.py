@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from compliance_pipelines.strict_json import MalformedJsonError, parse_strictly
+from compliance_pipelines.base.strict_json import MalformedJsonError, parse_strictly
 
 
 def parse(data: bytes) -> object:

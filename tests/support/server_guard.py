@@ -1,8 +1,8 @@
 """Stops a test run's embedded server when the last process of the run is gone, however it went.
 
-`python -m tests.server_guard USERS_LOCK postgres|redis STATE_DIR`. Every user of the server holds a shared lock on
-USERS_LOCK, which the kernel releases when the process dies; the guard waits for the exclusive one. It loads nothing
-until then, so that a waiting guard costs next to nothing.
+`python -m tests.support.server_guard USERS_LOCK postgres|redis STATE_DIR`. Every user of the server holds a shared
+lock on USERS_LOCK, which the kernel releases when the process dies; the guard waits for the exclusive one. It loads
+nothing until then, so that a waiting guard costs next to nothing.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Which errors of the database pass by themselves.
 
 Here: the one table that tells a fault which the same call may survive later from one that stays, for psycopg,
-SQLAlchemy and ADBC alike. Not here: who holds a lock (database_holders.py), what an error means to whoever appends
+SQLAlchemy and ADBC alike. Not here: who holds a lock (holders.py), what an error means to whoever appends
 (audit_log/errors.py).
 """
 
@@ -14,8 +14,8 @@ import adbc_driver_manager
 import psycopg
 import sqlalchemy.exc
 
-from compliance_pipelines.database_holders import table_locks_held
-from compliance_pipelines.errors import TransientError
+from compliance_pipelines.base.errors import TransientError
+from compliance_pipelines.postgres.holders import table_locks_held
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

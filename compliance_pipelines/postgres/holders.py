@@ -1,6 +1,6 @@
 """Who holds a lock that was waited for in vain.
 
-Here: the question to PostgreSQL, and the words for the end of a message. Not here: taking locks (database_locks.py).
+Here: the question to PostgreSQL, and the words for the end of a message. Not here: taking locks (locks.py).
 
 PostgreSQL does not say whom a statement waited for. It is asked at once afterwards, in a session of its own, so that
 the answer may be a moment late.
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import psycopg
 
-from compliance_pipelines.database import session_uri
+from compliance_pipelines.postgres.engine import session_uri
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from compliance_pipelines.cli.settings_reference import environment_names, markdown_table
 from compliance_pipelines.settings import Settings
-from compliance_pipelines.settings_reference import environment_names, markdown_table
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.md"
+DOCUMENT = Path(__file__).parents[3] / "docs" / "configuration.md"
 
 
 def test_the_configuration_document_holds_the_table_of_all_settings() -> None:

@@ -1,7 +1,7 @@
 """Waiting for locks in the database that all processes share: always for a bounded time, and saying who holds them.
 
 Here: the advisory locks of the project, the bound of a wait, and trying again. Not here: who stands in the way
-(database_holders.py), what is done under a lock.
+(holders.py), what is done under a lock.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from compliance_pipelines.database_errors import LockBusyError, is_busy
-from compliance_pipelines.database_holders import advisory_lock_held
-from compliance_pipelines.errors import TransientError
+from compliance_pipelines.base.errors import TransientError
+from compliance_pipelines.postgres.errors import LockBusyError, is_busy
+from compliance_pipelines.postgres.holders import advisory_lock_held
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

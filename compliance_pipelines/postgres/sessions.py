@@ -1,7 +1,7 @@
 """What every session of ours relies on, whatever the role, the database or the server sets as default.
 
 Here: the settings, setting them on an open connection, and looking whether they hold. Not here: how a connection is
-made (database.py), and what waits for a lock (database_locks.py).
+made (engine.py), and what waits for a lock (locks.py).
 
 A setting is put on the connection itself and read back, because start-up options are dropped by connection poolers, and
 what `ALTER ROLE ... SET` or `ALTER DATABASE ... SET` says comes after them. Where a setting does not hold, nothing is
@@ -19,7 +19,7 @@ from sqlalchemy import event
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from compliance_pipelines.errors import ComplianceError
+from compliance_pipelines.base.errors import ComplianceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -154,7 +154,7 @@ def pin_engine(engine: sqlalchemy.Engine | AsyncEngine, *, left_alone: Collectio
     """Pin each session of an engine when it is made, and look again whenever it is taken from the pool.
 
     Whoever makes an engine of its own for :class:`compliance_pipelines.audit_log.log.AuditLog` calls this once, before
-    anything is done with it; :func:`compliance_pipelines.database.create_engine` does it by itself.
+    anything is done with it; :func:`compliance_pipelines.postgres.engine.create_engine` does it by itself.
 
     Args:
         engine: of psycopg 3, synchronous or not.
@@ -185,7 +185,8 @@ def require_pinned(engine: sqlalchemy.Engine | AsyncEngine) -> None:
     if not is_pinned(engine):
         raise SessionSettingError(
             "the sessions of this engine are not pinned to the settings that the audit log relies on: make it with "
-            "compliance_pipelines.database.create_engine, or call compliance_pipelines.database_sessions.pin_engine"
+            "create_engine of compliance_pipelines.postgres.engine, or call pin_engine of "
+            "compliance_pipelines.postgres.sessions"
         )
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 from sqlalchemy.engine import make_url
 
-from compliance_pipelines.database import (
+from compliance_pipelines.postgres.engine import (
     create_asynchronous_engine,
     create_engine,
     database_url,

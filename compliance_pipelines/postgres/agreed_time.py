@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
-from compliance_pipelines.clock import system_clock
-from compliance_pipelines.errors import ComplianceError
+from compliance_pipelines.base.clock import system_clock
+from compliance_pipelines.base.errors import ComplianceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     import sqlalchemy
 
-    from compliance_pipelines.services import Services
+    from compliance_pipelines.base.clock import Clock
+    from compliance_pipelines.settings import Settings
 
 MOST_APART: Final = timedelta(minutes=1)
 _DATABASE_TIME: Final = text("SELECT clock_timestamp()")
@@ -36,13 +37,19 @@ class ClocksDisagreeError(ComplianceError):
 
 
 def agreed_time(
-    services: Services, connection: sqlalchemy.Connection, *, store: str, store_time: Callable[[], datetime]
+    connection: sqlalchemy.Connection,
+    *,
+    clock: Clock,
+    settings: Settings,
+    store: str,
+    store_time: Callable[[], datetime],
 ) -> datetime:
     """The moment that decides what may be destroyed now.
 
     Args:
-        services: the opened services.
         connection: to the database.
+        clock: by which the services judge what is due.
+        settings: say whether this is the embedded stack.
         store: which store is asked, for the message.
         store_time: asks its clock; aware.
 
@@ -55,8 +62,8 @@ def agreed_time(
     stored = store_time()
     database: datetime = connection.execute(_DATABASE_TIME).scalar_one()
     worker = system_clock()
-    judged = services.clock()
-    on_embedded_stack = services.settings.compliance_local_stack
+    judged = clock()
+    on_embedded_stack = settings.compliance_local_stack
     times = [worker, database, stored, *([] if on_embedded_stack else [judged])]
     if max(times) - min(times) > MOST_APART:
         moved = "" if abs(judged - worker) <= MOST_APART else f", and what is due is judged as of {_shown(judged)}"

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from compliance_pipelines import interruption
-from compliance_pipelines.interruption import (
+from compliance_pipelines.base import interruption
+from compliance_pipelines.base.interruption import (
     SIGNALS,
     Stopped,
     cancelled_by_signals,
@@ -20,7 +20,7 @@ from compliance_pipelines.interruption import (
     stopping_on_signals,
     watching_signals,
 )
-from tests.stops import dispositions
+from tests.support.stops import dispositions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
