@@ -14,7 +14,7 @@ PYTEST_WORKERS ?= auto
 TURNS ?= 2000
 READY := $(VENV)/.ready
 
-.PHONY: help setup run ui status test stress fuzz check format bench lock down clean
+.PHONY: help setup run ui status test test-ui stress fuzz check format bench lock down clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -48,6 +48,9 @@ $(SAVERS): $(READY) $(wildcard tests/savers/*.py tests/savers/requirements/*.txt
 
 test: $(READY) $(SAVERS) ## All tests, on servers that they start themselves
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS)
+
+test-ui: $(READY) ## Dagster's pages in Debian's Chromium (apt-get install chromium); pictures go to docs/images
+	@UI_PICTURES=docs/images $(BIN)/python -m pytest -m ui tests/ui
 
 stress: $(READY) $(SAVERS) ## A real saver of each layout goes on with conversations all the time; TURNS=... of each
 	@STRESS_TURNS='$(TURNS)' $(BIN)/python -m pytest -n $(PYTEST_WORKERS) \
