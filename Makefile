@@ -14,7 +14,7 @@ PYTEST_WORKERS ?= auto
 TURNS ?= 2000
 READY := $(VENV)/.ready
 
-.PHONY: help setup run ui status test test-ui stress fuzz check format bench lock down clean
+.PHONY: help setup run ui dev status test test-ui stress fuzz check format bench lock down clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -34,6 +34,9 @@ run: $(READY) ## Run the main job on the embedded stack; EVENTS=FILE.jsonl[.gz] 
 
 ui: $(READY) ## Open Dagster's web page and daemon on the same stack at http://127.0.0.1:3000 (PORT=...)
 	@$(BIN)/python -m compliance_pipelines.demo --state '$(STATE)' --ui --port '$(PORT)'
+
+dev: $(READY) ## Dagster's page and daemon on the definitions alone, without servers of ours (PORT=...)
+	@$(BIN)/dg dev --port '$(PORT)'
 
 status: $(READY) ## What the embedded stack holds
 	@variables="$$($(BIN)/python -m compliance_pipelines.local_stack env --state '$(STATE)')"; \
@@ -64,9 +67,8 @@ check: $(READY) ## Style, types, layers, and Dagster's own validation
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	@home="$$(mktemp -d)"; trap 'rm -rf "$$home"' EXIT; touch "$$home/dagster.yaml"; \
-		DAGSTER_HOME="$$home" $(BIN)/dagster definitions validate --load-with-grpc --log-level warning --workspace workspace.yaml
-	@echo "definitions are valid"
+	@home="$$(mktemp -d)"; trap 'rm -rf "$$home"' EXIT; cp dagster.yaml "$$home"; export DAGSTER_HOME="$$home"; \
+		$(BIN)/dg check toml; $(BIN)/dg check defs
 
 format: $(READY) ## Format the code
 	$(BIN)/ruff format .

@@ -1,14 +1,13 @@
 """The database's schema: bringing it up, taking it down, and where it stands.
 
-Here: running Alembic with the configuration of pyproject.toml. Not here: the migrations themselves.
+Here: running Alembic on the migrations, wherever the project is installed. Not here: the migrations themselves.
 """
 
 from __future__ import annotations
 
 from argparse import Namespace
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import psycopg.errors
 from alembic import command
@@ -20,17 +19,15 @@ from sqlalchemy.exc import DBAPIError
 
 from compliance_pipelines.audit_log import sql
 from compliance_pipelines.base.errors import ComplianceError
+from compliance_pipelines.base.shipped import NotShippedError, shipped
 from compliance_pipelines.postgres.engine import database_url
 from compliance_pipelines.postgres.errors import is_busy, is_passing, reason_of
 from compliance_pipelines.postgres.holders import table_locks_held
-from compliance_pipelines.settings import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import sqlalchemy
-
-_CHECKOUT: Final = Path(__file__).resolve().parents[2]
 
 
 class MigrationError(ComplianceError):
@@ -44,7 +41,7 @@ def alembic_config(url: str) -> Config:
         url: `postgresql://...`, of a login that may make roles and tables.
 
     Raises:
-        ConfigurationError: the migrations are not beside the package.
+        NotShippedError: the migrations are not there.
     """
     config = _config()
     config.attributes["url"] = url
@@ -52,18 +49,17 @@ def alembic_config(url: str) -> Config:
 
 
 def _config() -> Config:
-    if not (_CHECKOUT / "migrations").is_dir():
-        raise ConfigurationError(
-            f"the migrations are not in {_CHECKOUT}: install the project from a checkout (pip install --editable .)"
-        )
-    return Config(toml_file=_CHECKOUT / "pyproject.toml")
+    config = Config()
+    # The option is of the .ini format, which gives the percent sign a meaning.
+    config.set_main_option("script_location", str(shipped("migrations")).replace("%", "%%"))
+    return config
 
 
 def head_revision() -> str:
     """The revision that this version of the project works with."""
     head = ScriptDirectory.from_config(_config()).get_current_head()
     if head is None:
-        raise ConfigurationError(f"there are no migrations in {_CHECKOUT / 'migrations'}")
+        raise NotShippedError(f"there are no migrations in {shipped('migrations')}: install the wheel again")
     return head
 
 
@@ -96,7 +92,8 @@ def upgrade(url: str, revision: str = "head") -> None:
 
     Raises:
         MigrationError: the revision is unknown, or the login lacks a privilege.
-        ConfigurationError: the migrations or the URL cannot be used.
+        NotShippedError: the migrations are not there.
+        ConfigurationError: the URL cannot be used.
     """
     with _migrating(url):
         command.upgrade(alembic_config(url), revision)

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from compliance_pipelines.base.interruption import doing
-from compliance_pipelines.definitions import build_definitions
+from compliance_pipelines.definitions import build_standalone
 from compliance_pipelines.erasure.record import due_cases
 from compliance_pipelines.ledger.store_identity import check_identity
 from compliance_pipelines.orchestration import sessions
@@ -42,8 +42,8 @@ class _Work:
         # Whatever concerns no single day of the audit trail goes by the real clock: no record may carry a date that has
         # not come, and there is no partition for one.
         self._services = services
-        self._now = InProcessRuns(build_definitions({SERVICES: services}), runner)
-        self._then = InProcessRuns(build_definitions({SERVICES: as_of}), runner)
+        self._now = InProcessRuns(build_standalone({SERVICES: services}), runner)
+        self._then = InProcessRuns(build_standalone({SERVICES: as_of}), runner)
         self._due_services = as_of
         self._console = console
         self.done: dict[Action, int] = dict.fromkeys(Action, 0)

@@ -18,6 +18,7 @@ from compliance_pipelines.archive.catalogue import facts_of_days
 from compliance_pipelines.base.clock import system_clock, utc_day
 from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.base.interruption import doing
+from compliance_pipelines.base.shipped import shipped
 from compliance_pipelines.services import open_services
 from compliance_pipelines.settings import load_settings
 
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 _HOST: Final = "127.0.0.1"
 _POLL_SECONDS: Final = 1.0
 _END_SECONDS: Final = 30.0
-_CHECKOUT: Final = Path(__file__).resolve().parents[2]
 
 
 class PortInUseError(ComplianceError):
@@ -50,15 +50,15 @@ def serve(console: Console, stack: LocalStack, *, port: int) -> int:
     """
     _refuse_taken_port(port)
     binaries = Path(sys.executable).parent
-    workspace = str(_CHECKOUT / "workspace.yaml")
+    workspace = shipped("workspace.yaml")
     commands = (
-        (str(binaries / "dagster-webserver"), "-h", _HOST, "-p", str(port), "-w", workspace),
-        (str(binaries / "dagster-daemon"), "run", "-w", workspace),
+        (str(binaries / "dagster-webserver"), "-h", _HOST, "-p", str(port), "-w", str(workspace)),
+        (str(binaries / "dagster-daemon"), "run", "-w", str(workspace)),
     )
     environment = {**os.environ, **stack.environment()}
     # From 2015 on, a bar of days would be thousands of grey ones with a coloured sliver at its end.
     environment.setdefault("AUDIT_LOG_FIRST_DAY", _first_known_day().isoformat())
-    processes = [subprocess.Popen(command, cwd=_CHECKOUT, env=environment) for command in commands]  # noqa: S603 - our own arguments
+    processes = [subprocess.Popen(command, cwd=workspace.parent, env=environment) for command in commands]  # noqa: S603 - our own arguments
     console.print(f"[bold]Dagster[/] http://{_HOST}:{port}  (Ctrl-C ends it; `make down` stops PostgreSQL as well)")
     try:
         with doing("showing Dagster's pages"):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from compliance_pipelines.base.shipped import shipped
 from compliance_pipelines.local_stack.errors import EmbeddedServerError
 from compliance_pipelines.local_stack.postgres import EmbeddedPostgres
 from compliance_pipelines.local_stack.redis import EmbeddedRedis
@@ -136,6 +137,4 @@ class LocalStack:
 
     def _make_dagster_home(self) -> None:
         self.dagster_home.mkdir(exist_ok=True)
-        configuration = _SOURCE_DIR / "dagster.yaml"
-        if configuration.is_file():
-            link_atomically(self.dagster_home / "dagster.yaml", configuration)
+        link_atomically(self.dagster_home / "dagster.yaml", shipped("deploy/dagster.yaml"))

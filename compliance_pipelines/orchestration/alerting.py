@@ -146,10 +146,10 @@ def failed_checks(instance: DagsterInstance, cursor: int, now: datetime) -> Foun
     default_status=DefaultSensorStatus.RUNNING,
     description="Alerts about runs that failed and are not retried.",
 )
-def failed_runs_sensor(context: SensorEvaluationContext, alerts: ResourceParam[AlertSink]) -> SkipReason:
+def failed_runs_sensor(context: SensorEvaluationContext, compliance_alerts: ResourceParam[AlertSink]) -> SkipReason:
     """One message for all runs that failed since the last one."""
     found = failed_runs(context.instance, _cursor(context), system_clock())
-    return _report(context, found, "failed run", alerts)
+    return _report(context, found, "failed run", compliance_alerts)
 
 
 @sensor(
@@ -158,10 +158,10 @@ def failed_runs_sensor(context: SensorEvaluationContext, alerts: ResourceParam[A
     default_status=DefaultSensorStatus.RUNNING,
     description="Alerts about asset checks that failed. One that does not block leaves its run green.",
 )
-def failed_checks_sensor(context: SensorEvaluationContext, alerts: ResourceParam[AlertSink]) -> SkipReason:
+def failed_checks_sensor(context: SensorEvaluationContext, compliance_alerts: ResourceParam[AlertSink]) -> SkipReason:
     """One message for all checks that failed since the last one."""
     found = failed_checks(context.instance, _cursor(context), system_clock())
-    return _report(context, found, "failed check", alerts)
+    return _report(context, found, "failed check", compliance_alerts)
 
 
 ALERT_SENSORS: Final = (failed_runs_sensor, failed_checks_sensor)

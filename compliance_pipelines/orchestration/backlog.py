@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import sqlalchemy
     from dagster import DagsterInstance
 
+    from compliance_pipelines.orchestration.names import Names
     from compliance_pipelines.services import Services
 
 RETENTION_JOB: Final = "daily_retention"
@@ -113,42 +114,43 @@ def _steps_of_runs(instance: DagsterInstance, filters: RunsFilter) -> set[Step]:
     }
 
 
-def _requested_on(day: date) -> RunsFilter:
-    return RunsFilter(job_name=RETENTION_JOB, tags={ASKED_ON_TAG: day.isoformat()})
+def _requested_on(day: date, names: Names) -> RunsFilter:
+    return RunsFilter(job_name=names.name(RETENTION_JOB), tags={ASKED_ON_TAG: day.isoformat()})
 
 
-_UNDER_WAY: Final = RunsFilter(job_name=RETENTION_JOB, statuses=_ACTIVE)
+def _under_way(names: Names) -> RunsFilter:
+    return RunsFilter(job_name=names.name(RETENTION_JOB), statuses=_ACTIVE)
 
 
-def has_asked_today(services: Services, instance: DagsterInstance) -> bool:
+def has_asked_today(services: Services, instance: DagsterInstance, names: Names) -> bool:
     """Whether the daily schedule has requested runs today."""
-    return bool(instance.get_run_ids(_requested_on(utc_day(services.clock())), limit=1))
+    return bool(instance.get_run_ids(_requested_on(utc_day(services.clock()), names), limit=1))
 
 
-def is_working(instance: DagsterInstance) -> bool:
+def is_working(instance: DagsterInstance, names: Names) -> bool:
     """Whether a run of the retention job is queued or under way."""
-    return bool(instance.get_run_ids(_UNDER_WAY, limit=1))
+    return bool(instance.get_run_ids(_under_way(names), limit=1))
 
 
-def wanted_runs(services: Services, instance: DagsterInstance) -> list[RunRequest]:
+def wanted_runs(services: Services, instance: DagsterInstance, names: Names) -> list[RunRequest]:
     """Requests for what is due, oldest day first, at most ARCHIVE_MAX_RUNS_PER_TICK.
 
     A step is asked for once a day: one that fails is left until tomorrow, so that it neither runs in circles nor stops
     the younger days behind it. One that is still queued or under way since yesterday is not asked for again.
     """
     today = utc_day(services.clock())
-    taken = _steps_of_runs(instance, _requested_on(today)) | _steps_of_runs(instance, _UNDER_WAY)
+    taken = _steps_of_runs(instance, _requested_on(today, names)) | _steps_of_runs(instance, _under_way(names))
     steps = [step for step in due_steps(services) if step.has_partition and step not in taken]
-    return [run_request(step, today) for step in steps[: services.settings.archive_max_runs_per_tick]]
+    return [run_request(step, today, names) for step in steps[: services.settings.archive_max_runs_per_tick]]
 
 
-def run_request(step: Step, today: date) -> RunRequest:
+def run_request(step: Step, today: date, names: Names) -> RunRequest:
     """The run that one step needs, with the checks that belong to it and no others."""
     return RunRequest(
         run_key=f"{step.action}:{step.partition_key}:{today.isoformat()}",
         partition_key=step.partition_key,
-        asset_selection=list(ASSETS[step.action]),
-        asset_check_keys=list(CHECKS[step.action]),
+        asset_selection=[names.asset(key) for key in ASSETS[step.action]],
+        asset_check_keys=[names.check(key) for key in CHECKS[step.action]],
         tags={ACTION_TAG: step.action.value, ASKED_ON_TAG: today.isoformat()},
     )
 

@@ -96,11 +96,10 @@ class Verdict:
             severity=self.severity,
         )
 
-    def result(self, key: AssetCheckKey) -> AssetCheckResult:
-        """The verdict as Dagster records it in a run."""
+    def result(self, check_name: str | None = None) -> AssetCheckResult:
+        """The verdict as Dagster records it in a run, which knows the asset, and the check where it is one alone."""
         return AssetCheckResult(
-            asset_key=key.asset_key,
-            check_name=key.name,
+            check_name=check_name,
             passed=self.problem is None,
             description=self.problem or self.summary,
             metadata=dict(self.metadata),
@@ -133,13 +132,15 @@ with _partitioned_checks():
         retry_policy=RETRIES,
         pool=DATABASE_POOL,
     )
-    def rows_match_ledger(context: AssetCheckExecutionContext, services: ResourceParam[Services]) -> AssetCheckResult:
+    def rows_match_ledger(
+        context: AssetCheckExecutionContext, compliance_services: ResourceParam[Services]
+    ) -> AssetCheckResult:
         """Every sealed row of the day is in PostgreSQL as it was sealed, unless it was purged; none was slipped in.
 
         Reads all rows of the day.
         """
         with domain_errors():
-            return _hot_verdict(services, _day(context)).result(ROWS_MATCH_LEDGER)
+            return _hot_verdict(compliance_services, _day(context)).result()
 
 
 @dataclass(frozen=True)
@@ -213,13 +214,13 @@ with _partitioned_checks():
         pool=DATABASE_POOL,
     )
     def cold_archive_read_back(
-        context: AssetCheckExecutionContext, services: ResourceParam[Services]
+        context: AssetCheckExecutionContext, compliance_services: ResourceParam[Services]
     ) -> Iterator[AssetCheckResult]:
         """One reading of the day's parts; a check whose question could not be reached fails too."""
         with domain_errors():
-            verdicts = _cold_verdicts(services, _day(context))
+            verdicts = _cold_verdicts(compliance_services, _day(context))
         for key in sorted(context.op_execution_context.selected_asset_check_keys):
-            yield verdicts[key].result(key)
+            yield verdicts[key.name].result(key.name)
 
 
 _QUESTIONS: Final = {
@@ -231,21 +232,22 @@ _QUESTIONS: Final = {
 }
 
 
-def _cold_verdicts(services: Services, day: date) -> Mapping[AssetCheckKey, Verdict]:
+def _cold_verdicts(services: Services, day: date) -> Mapping[str, Verdict]:
+    """What each check found, by its name."""
     with services.engine.connect() as connection:
         check_identity(services, connection)
         facts = facts_of_day(connection, day)
         parts = [part for part in parts_of_day(connection, day) if part.expired_at is None]
         segments = {part.part: segments_of_part(connection, part) for part in parts}
     if not facts.parts:
-        return dict.fromkeys(READ_BACK, _nothing_archived(facts))
+        return dict.fromkeys((key.name for key in READ_BACK), _nothing_archived(facts))
     archive = ColdArchive.of(services)
     read = [check_part(archive, part, segments[part.part]) for part in parts]
     entries = sum(part.entry_count for part in read)
     metadata: Metadata = {"parts": len(read), "entries": entries, "bytes": sum(part.object_bytes for part in read)}
     answers = [_answers(part) for part in read]
     return {
-        key: Verdict(
+        key.name: Verdict(
             problem="; ".join(message for part in answers for message in part[question]) or None,
             summary=f"{_count(len(read), 'part')} with {entries:,} entries read back.",
             metadata=metadata,
@@ -282,9 +284,9 @@ def _answers(part: PartCheck) -> Mapping[Question, Sequence[str]]:
 
 def _health_check(key: AssetCheckKey, description: str, judge: Callable[[Services], Verdict]) -> AssetChecksDefinition:
     @asset_check(asset=key.asset_key, name=key.name, description=description, retry_policy=RETRIES, pool=DATABASE_POOL)
-    def health_check(services: ResourceParam[Services]) -> AssetCheckResult:
+    def health_check(compliance_services: ResourceParam[Services]) -> AssetCheckResult:
         with domain_errors():
-            return judge(services).result(key)
+            return judge(compliance_services).result()
 
     return health_check
 

@@ -66,26 +66,26 @@ _DESCRIPTIONS: Final = {
     pool=DATABASE_POOL,
 )
 def conversation_checks(
-    context: AssetCheckExecutionContext, services: ResourceParam[Services]
+    context: AssetCheckExecutionContext, compliance_services: ResourceParam[Services]
 ) -> Iterator[AssetCheckResult]:
     """One survey; what cannot be told is a failure and no zero."""
-    with domain_errors(), open_store(services.settings) as store:
-        retention = Retention(services, store)
-        start_of_day = datetime.combine(utc_day(services.clock()), time(), UTC)
-        with services.engine.connect() as connection:
+    with domain_errors(), open_store(compliance_services.settings) as store:
+        retention = Retention(compliance_services, store)
+        start_of_day = datetime.combine(utc_day(compliance_services.clock()), time(), UTC)
+        with compliance_services.engine.connect() as connection:
             # Nothing is overdue in the wrong Redis.
             retention.require_environment(connection)
         survey = retention.survey()
-        with services.engine.connect() as connection:
+        with compliance_services.engine.connect() as connection:
             holds = active_holds(connection)
         plan = retention.judge(survey, holds, now=start_of_day)
         verdicts = {
-            NOTHING_PAST_CUTOFF: _nothing_past_cutoff(plan),
-            NO_ORPHANS: _no_orphans(plan),
-            NO_RESURRECTED_THREADS: _no_resurrected_threads(retention.resurrected(survey)),
+            NOTHING_PAST_CUTOFF.name: _nothing_past_cutoff(plan),
+            NO_ORPHANS.name: _no_orphans(plan),
+            NO_RESURRECTED_THREADS.name: _no_resurrected_threads(retention.resurrected(survey)),
         }
     for key in sorted(context.op_execution_context.selected_asset_check_keys):
-        yield verdicts[key].result(key)
+        yield verdicts[key.name].result(key.name)
 
 
 def _nothing_past_cutoff(plan: Plan) -> Verdict:
@@ -168,15 +168,15 @@ def wanted_days(services: Services) -> list[date]:
     description="Requests a run for today and for each day that was missed, oldest first.",
 )
 def conversation_retention_schedule(
-    _context: ScheduleEvaluationContext, services: ResourceParam[Services]
+    _context: ScheduleEvaluationContext, compliance_services: ResourceParam[Services]
 ) -> list[RunRequest] | SkipReason:
     """Ask the record, not the calendar: after an outage every day that was missed is requested."""
-    if services.settings.checkpoint_redis_url is None:
+    if compliance_services.settings.checkpoint_redis_url is None:
         return SkipReason(_NO_REDIS)
-    today = utc_day(services.clock())
+    today = utc_day(compliance_services.clock())
     return [
         RunRequest(run_key=f"conversations:{day}:{today}", partition_key=day.isoformat())
-        for day in wanted_days(services)
+        for day in wanted_days(compliance_services)
     ] or SkipReason("Today's set is recorded.")
 
 
@@ -189,10 +189,10 @@ def conversation_retention_schedule(
     description="After retention had its time, so that what it left stands out.",
 )
 def conversation_health_schedule(
-    _context: ScheduleEvaluationContext, services: ResourceParam[Services]
+    _context: ScheduleEvaluationContext, compliance_services: ResourceParam[Services]
 ) -> RunRequest | SkipReason:
     """Once a day, where there are conversations."""
-    return RunRequest() if services.settings.checkpoint_redis_url is not None else SkipReason(_NO_REDIS)
+    return RunRequest() if compliance_services.settings.checkpoint_redis_url is not None else SkipReason(_NO_REDIS)
 
 
 CHECKS: Final = (conversation_checks,)

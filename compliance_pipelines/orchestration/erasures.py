@@ -37,6 +37,7 @@ from compliance_pipelines.orchestration.assets.erasure import ERASURE, table_of
 from compliance_pipelines.orchestration.checks import Verdict
 from compliance_pipelines.orchestration.failures import RETRIES, domain_errors
 from compliance_pipelines.orchestration.keys import DATABASE_POOL
+from compliance_pipelines.orchestration.names import Names
 from compliance_pipelines.services import Services
 from compliance_pipelines.sessions.health import check_session_retention
 
@@ -54,7 +55,7 @@ _UNDER_WAY: Final = [
 
 
 @asset_check(asset=ERASURE, name=DEADLINES.name, retry_policy=RETRIES, pool=DATABASE_POOL)
-def deadlines(services: ResourceParam[Services]) -> AssetCheckResult:
+def deadlines(compliance_services: ResourceParam[Services]) -> AssetCheckResult:
     """Every open request can still be answered in time: a warning from 7 days before its deadline, a failure after it.
 
     An extended deadline counts where there was an extension; a request that was withdrawn or refused has none. One that
@@ -62,7 +63,7 @@ def deadlines(services: ResourceParam[Services]) -> AssetCheckResult:
     12(4)).
     """
     with domain_errors():
-        return _verdict(services).result(DEADLINES)
+        return _verdict(compliance_services).result()
 
 
 def _verdict(services: Services) -> Verdict:
@@ -93,15 +94,15 @@ def _verdict(services: Services) -> Verdict:
 
 
 @asset_check(asset=ERASURE, name=PLACES_IN_ORDER.name, retry_policy=RETRIES, pool=DATABASE_POOL)
-def places_in_order(services: ResourceParam[Services]) -> AssetCheckResult:
+def places_in_order(compliance_services: ResourceParam[Services]) -> AssetCheckResult:
     """Every Redis and every table that retention and erasure work on can be looked at and cleared: rights, row filters.
 
     What only makes a loss possible, such as a Redis without an append-only file, is a warning.
     """
     with domain_errors():
-        checks = check_places(services, configured_targets(services.settings))
-        checks += check_session_retention(services)
-    return _places_verdict(checks).result(PLACES_IN_ORDER)
+        checks = check_places(compliance_services, configured_targets(compliance_services.settings))
+        checks += check_session_retention(compliance_services)
+    return _places_verdict(checks).result()
 
 
 def _places_verdict(checks: list[HealthCheck]) -> Verdict:
@@ -144,14 +145,19 @@ gdpr_deadlines_schedule = ScheduleDefinition(
     description="Starts a run when an erasure request is open and due for an attempt: at once when it is new, after a "
     "pause that doubles when an attempt could not finish.",
 )
-def gdpr_erasure_sensor(context: SensorEvaluationContext, services: ResourceParam[Services]) -> RunRequest | SkipReason:
+def gdpr_erasure_sensor(
+    context: SensorEvaluationContext,
+    compliance_services: ResourceParam[Services],
+    compliance_names: ResourceParam[Names],
+) -> RunRequest | SkipReason:
     """One run for all that is due. The key holds the hour: a run that dies before its attempt is repeated hourly."""
-    now = services.clock()
-    with services.engine.connect() as connection:
+    now = compliance_services.clock()
+    with compliance_services.engine.connect() as connection:
         due = due_cases(connection, now)
     if not due:
         return SkipReason("No erasure request is due.")
-    if context.instance.get_run_ids(RunsFilter(job_name=gdpr_erasure.name, statuses=_UNDER_WAY), limit=1):
+    under_way = RunsFilter(job_name=compliance_names.name(gdpr_erasure.name), statuses=_UNDER_WAY)
+    if context.instance.get_run_ids(under_way, limit=1):
         return SkipReason("A run for erasures is under way.")
     what = ",".join(f"{case.request.id}.{len(case.events)}" for case in due)
     digest = hashlib.sha256(what.encode()).hexdigest()[:16]

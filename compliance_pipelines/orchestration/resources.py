@@ -19,8 +19,8 @@ from compliance_pipelines.settings import ConfigurationError, Settings, load_set
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-SERVICES: Final = "services"
-ALERTS: Final = "alerts"
+SERVICES: Final = "compliance_services"
+ALERTS: Final = "compliance_alerts"
 
 
 def clock_as_of(settings: Settings, as_of: date | None) -> Clock:

@@ -19,6 +19,7 @@ from dagster import (
 
 from compliance_pipelines.orchestration.backlog import wanted_runs
 from compliance_pipelines.orchestration.jobs import daily_retention, health_checks, partition_upkeep
+from compliance_pipelines.orchestration.names import Names
 from compliance_pipelines.services import Services
 
 
@@ -32,10 +33,12 @@ from compliance_pipelines.services import Services
     "`catch_up`.",
 )
 def daily_retention_schedule(
-    context: ScheduleEvaluationContext, services: ResourceParam[Services]
+    context: ScheduleEvaluationContext,
+    compliance_services: ResourceParam[Services],
+    compliance_names: ResourceParam[Names],
 ) -> list[RunRequest] | SkipReason:
     """Ask the catalogue, not the calendar: after an outage everything missed is due, and is requested."""
-    return wanted_runs(services, context.instance) or SkipReason("No day is due.")
+    return wanted_runs(compliance_services, context.instance, compliance_names) or SkipReason("No day is due.")
 
 
 partition_upkeep_schedule = ScheduleDefinition(

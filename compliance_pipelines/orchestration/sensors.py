@@ -30,6 +30,7 @@ from compliance_pipelines.orchestration.checks import Verdict, sealing_lag_verdi
 from compliance_pipelines.orchestration.failures import is_passing
 from compliance_pipelines.orchestration.jobs import daily_retention
 from compliance_pipelines.orchestration.keys import CHECKPOINT, SEALING, SEALING_LAG
+from compliance_pipelines.orchestration.names import Names
 from compliance_pipelines.services import Services
 
 
@@ -94,23 +95,27 @@ def _seal_once(services: Services) -> _Pass:
     "work. The checks `sealing` and `sealing_lag` fail once when it stops or falls behind, and pass once when it goes "
     "on; while it is stopped, every tick fails.",
 )
-def sealing_sensor(context: SensorEvaluationContext, services: ResourceParam[Services]) -> SensorResult:
+def sealing_sensor(
+    context: SensorEvaluationContext,
+    compliance_services: ResourceParam[Services],
+    compliance_names: ResourceParam[Names],
+) -> SensorResult:
     """One pass of at most LEDGER_SEAL_MAX_ENTRIES.
 
     A pass that fails for a passing reason, or finds its entries held back by a transaction that does not end, is no
     news; that the lag grows beyond LEDGER_SEAL_MAX_LAG_SECONDS is.
     """
-    done = _seal_once(services)
-    lag = sealing_lag_verdict(services)
+    done = _seal_once(compliance_services)
+    lag = sealing_lag_verdict(compliance_services)
     before = _Reported.of_cursor(context.cursor)
     now = _Reported(problem=done.problem, late=lag.problem is not None)
     events: list[AssetMaterialization | AssetCheckEvaluation] = []
     if done.sealed.checkpoint is not None:
-        events.append(checkpoint_materialization(services, done.sealed))
+        events.append(checkpoint_materialization(compliance_services, done.sealed, compliance_names.asset(CHECKPOINT)))
     if now.problem != before.problem:
-        events.append(Verdict(now.problem or None, "Sealing goes on.").evaluation(SEALING))
+        events.append(Verdict(now.problem or None, "Sealing goes on.").evaluation(compliance_names.check(SEALING)))
     if now.late != before.late:
-        events.append(lag.evaluation(SEALING_LAG))
+        events.append(lag.evaluation(compliance_names.check(SEALING_LAG)))
     if done.error is not None and not events:
         raise done.error
     return SensorResult(skip_reason=done.note, asset_events=events, cursor=now.to_cursor())
@@ -125,14 +130,18 @@ def sealing_sensor(context: SensorEvaluationContext, services: ResourceParam[Ser
     "requests the next ones, oldest first, until nothing is left.",
 )
 def catch_up_sensor(
-    context: SensorEvaluationContext, services: ResourceParam[Services]
+    context: SensorEvaluationContext,
+    compliance_services: ResourceParam[Services],
+    compliance_names: ResourceParam[Names],
 ) -> list[RunRequest] | SkipReason:
     """Begin nothing by itself, so that days which fall due at midnight wait for the schedule's hour."""
-    if not has_asked_today(services, context.instance):
+    if not has_asked_today(compliance_services, context.instance, compliance_names):
         return SkipReason("The daily schedule has not requested any run today.")
-    if is_working(context.instance):
+    if is_working(context.instance, compliance_names):
         return SkipReason("Runs of the retention job are under way.")
-    return wanted_runs(services, context.instance) or SkipReason("Nothing is left for today.")
+    return wanted_runs(compliance_services, context.instance, compliance_names) or SkipReason(
+        "Nothing is left for today."
+    )
 
 
 SENSORS: Final = (sealing_sensor, catch_up_sensor)

@@ -49,15 +49,15 @@ _NOTHING: Final = "No setting names a Redis with something that can fall due."
     retry_policy=RETRIES,
     pool=DATABASE_POOL,
 )
-def nothing_idle_left(services: ResourceParam[Services]) -> AssetCheckResult:
+def nothing_idle_left(compliance_services: ResourceParam[Services]) -> AssetCheckResult:
     """One look at every key; what cannot be told is a failure and no zero."""
-    with domain_errors(), open_places(services.settings) as places:
-        retention = SessionRetention(services, places)
-        with services.engine.connect() as connection:
+    with domain_errors(), open_places(compliance_services.settings) as places:
+        retention = SessionRetention(compliance_services, places)
+        with compliance_services.engine.connect() as connection:
             # Nothing is overdue in the wrong Redis.
             retention.require_environment(connection)
-        plan = retention.plan(now=datetime.combine(utc_day(services.clock()), time(), UTC))
-    return _verdict(plan).result(NOTHING_IDLE_LEFT)
+        plan = retention.plan(now=datetime.combine(utc_day(compliance_services.clock()), time(), UTC))
+    return _verdict(plan).result()
 
 
 def _verdict(plan: SessionPlan) -> Verdict:
@@ -115,14 +115,15 @@ def wanted_days(services: Services) -> list[date]:
     description="Requests a run for today and for each day that was missed, oldest first.",
 )
 def session_retention_schedule(
-    _context: ScheduleEvaluationContext, services: ResourceParam[Services]
+    _context: ScheduleEvaluationContext, compliance_services: ResourceParam[Services]
 ) -> list[RunRequest] | SkipReason:
     """Ask the record, not the calendar: after an outage every day that was missed is requested."""
-    if not anything_falls_due(services.settings):
+    if not anything_falls_due(compliance_services.settings):
         return SkipReason(_NOTHING)
-    today = utc_day(services.clock())
+    today = utc_day(compliance_services.clock())
     return [
-        RunRequest(run_key=f"sessions:{day}:{today}", partition_key=day.isoformat()) for day in wanted_days(services)
+        RunRequest(run_key=f"sessions:{day}:{today}", partition_key=day.isoformat())
+        for day in wanted_days(compliance_services)
     ] or SkipReason("Today's set is recorded.")
 
 
@@ -135,10 +136,10 @@ def session_retention_schedule(
     description="After retention had its time, so that what it left stands out.",
 )
 def session_health_schedule(
-    _context: ScheduleEvaluationContext, services: ResourceParam[Services]
+    _context: ScheduleEvaluationContext, compliance_services: ResourceParam[Services]
 ) -> RunRequest | SkipReason:
     """Once a day, where there are sessions."""
-    return RunRequest() if anything_falls_due(services.settings) else SkipReason(_NOTHING)
+    return RunRequest() if anything_falls_due(compliance_services.settings) else SkipReason(_NOTHING)
 
 
 CHECKS: Final = (nothing_idle_left,)

@@ -25,8 +25,8 @@ from compliance_pipelines.audit_log.migrate import (
 )
 from compliance_pipelines.audit_log.partitions import ensure_days
 from compliance_pipelines.base.errors import ComplianceError
+from compliance_pipelines.base.shipped import NotShippedError
 from compliance_pipelines.postgres.engine import create_engine
-from compliance_pipelines.settings import ConfigurationError
 from tests.support.sealing import seal_all
 
 if TYPE_CHECKING:
@@ -272,6 +272,6 @@ def test_alembic_says_where_the_statements_are_instead_of_printing_half_of_them(
 
 
 def test_migrations_that_are_not_there_are_said_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("compliance_pipelines.audit_log.migrate._CHECKOUT", tmp_path)
-    with pytest.raises(ConfigurationError, match="install the project from a checkout"):
+    monkeypatch.setattr("compliance_pipelines.base.shipped.files", lambda _: tmp_path)
+    with pytest.raises(NotShippedError, match=f"migrations is not in {tmp_path}: this installation is not whole"):
         alembic_config("postgresql://localhost/x")

@@ -21,7 +21,7 @@ from compliance_pipelines.audit_log.entry import AuditEntry
 from compliance_pipelines.audit_log.log import AuditLog
 from compliance_pipelines.audit_log.partitions import ensure_days
 from compliance_pipelines.base.clock import utc_day
-from compliance_pipelines.definitions import build_definitions
+from compliance_pipelines.definitions import build_standalone
 from compliance_pipelines.ledger.sealing import seal
 from compliance_pipelines.orchestration.backlog import ASSETS, CHECKS
 from compliance_pipelines.orchestration.resources import ALERTS, SERVICES
@@ -46,7 +46,7 @@ _POLL_SECONDS: Final = 0.02
 
 def _home(directory: Path) -> Path:
     directory.mkdir()
-    shutil.copy(_CHECKOUT / "dagster.yaml", directory)
+    shutil.copy(_CHECKOUT / "deploy" / "dagster.yaml", directory)
     return directory
 
 
@@ -221,6 +221,6 @@ class Project:
 
 @pytest.fixture
 def project(services: Services, instance: DagsterInstance, sink: RecordingSink) -> Project:
-    definitions = build_definitions({SERVICES: services, ALERTS: sink})
+    definitions = build_standalone({SERVICES: services, ALERTS: sink})
     log = AuditLog(services.engine, first_day=services.settings.audit_log_first_day, archived_ids=ArchivedIds(services))
     return Project(definitions, services, instance, log)

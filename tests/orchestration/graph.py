@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from compliance_pipelines.definitions import build_definitions
+from compliance_pipelines.definitions import build_standalone
 
 if TYPE_CHECKING:
     from dagster import AssetSpec, Definitions
@@ -79,4 +79,4 @@ def graph_of(definitions: Definitions) -> str:
 
 if __name__ == "__main__":
     SNAPSHOT.parent.mkdir(exist_ok=True)
-    SNAPSHOT.write_text(graph_of(build_definitions()), encoding="utf-8")
+    SNAPSHOT.write_text(graph_of(build_standalone()), encoding="utf-8")

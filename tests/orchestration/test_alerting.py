@@ -14,6 +14,7 @@ from compliance_pipelines.orchestration.alerting import ALERT_SENSORS, failed_ch
 from compliance_pipelines.orchestration.alerts import Alert, LogAlertSink
 from compliance_pipelines.orchestration.backlog import Action
 from compliance_pipelines.orchestration.keys import CONTENT, HOT_PURGE, READ_BACK
+from compliance_pipelines.orchestration.resources import ALERTS
 
 if TYPE_CHECKING:
     from dagster import SensorDefinition
@@ -36,7 +37,7 @@ class Watching:
         context = build_sensor_context(
             instance=self._project.instance,
             repository_def=self._project.definitions.get_repository_def(),
-            resources={"alerts": self._sink},
+            resources={ALERTS: self._sink},
             cursor=self.cursor,
         )
         self.cursor = self._sensor.evaluate_tick(context).cursor

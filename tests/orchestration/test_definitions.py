@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from dagster import Definitions
 
-from compliance_pipelines.definitions import build_definitions, defs
+from compliance_pipelines.definitions import build_standalone, defs
 from tests.orchestration.graph import SNAPSHOT, graph_of
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def test_importing_connects_to_nothing_needs_no_secret_and_warns_of_nothing(tmp_
 
 
 def test_the_graph_is_the_one_that_was_reviewed() -> None:
-    assert graph_of(build_definitions()) == SNAPSHOT.read_text(encoding="utf-8"), (
+    assert graph_of(build_standalone()) == SNAPSHOT.read_text(encoding="utf-8"), (
         "the graph changed; if that is meant: python -m tests.orchestration.graph"
     )
 

@@ -25,6 +25,7 @@ from compliance_pipelines.holds import HoldScope
 from compliance_pipelines.holds.record import NewHold, add_hold
 from compliance_pipelines.orchestration import erasures
 from compliance_pipelines.orchestration.assets import erasure
+from compliance_pipelines.orchestration.names import NAMES, Names
 from compliance_pipelines.orchestration.resources import SERVICES
 from tests.integration.erasure.flaky import Shelf
 
@@ -77,7 +78,7 @@ def run(definitions: Definitions, instance: DagsterInstance, job: str = "gdpr_er
 
 
 def tick(services: Services, instance: DagsterInstance) -> RunRequest | SkipReason:
-    context = build_sensor_context(instance=instance, resources={SERVICES: services})
+    context = build_sensor_context(instance=instance, resources={SERVICES: services, NAMES: Names()})
     answer = erasures.gdpr_erasure_sensor(context)
     assert isinstance(answer, RunRequest | SkipReason)
     return answer

@@ -14,6 +14,8 @@ from compliance_pipelines.archive.catalogue import DayState
 from compliance_pipelines.orchestration import backlog
 from compliance_pipelines.orchestration.backlog import Action
 from compliance_pipelines.orchestration.keys import COLD_ARCHIVE, HOT_PARTITION, HOT_PURGE, READ_BACK, ROWS_MATCH_LEDGER
+from compliance_pipelines.orchestration.names import NAMES, Names
+from compliance_pipelines.orchestration.resources import SERVICES
 from compliance_pipelines.orchestration.schedules import daily_retention_schedule
 from compliance_pipelines.orchestration.sensors import catch_up_sensor
 
@@ -34,7 +36,7 @@ def tick(project: Project) -> list[RunRequest]:
     context = build_schedule_context(
         instance=project.instance,
         repository_def=project.definitions.get_repository_def(),
-        resources={"services": project.services},
+        resources={SERVICES: project.services, NAMES: Names()},
         scheduled_execution_time=project.services.clock(),
     )
     return list(daily_retention_schedule.evaluate_tick(context).run_requests or [])
@@ -45,7 +47,7 @@ def catch_up(project: Project) -> list[RunRequest] | str | None:
     context = build_sensor_context(
         instance=project.instance,
         repository_def=project.definitions.get_repository_def(),
-        resources={"services": project.services},
+        resources={SERVICES: project.services, NAMES: Names()},
     )
     data = catch_up_sensor.evaluate_tick(context)
     return list(data.run_requests) if data.run_requests else data.skip_message

@@ -19,6 +19,8 @@ from compliance_pipelines.ledger.publication import CheckpointMissingError
 from compliance_pipelines.ledger.store import last_checkpoint
 from compliance_pipelines.orchestration import sensors
 from compliance_pipelines.orchestration.keys import CHECKPOINT, SEALING, SEALING_LAG
+from compliance_pipelines.orchestration.names import NAMES, Names
+from compliance_pipelines.orchestration.resources import SERVICES
 from compliance_pipelines.orchestration.sensors import sealing_sensor
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ class Sealing:
         context = build_sensor_context(
             instance=self.project.instance,
             repository_def=self.project.definitions.get_repository_def(),
-            resources={"services": self.services},
+            resources={SERVICES: self.services, NAMES: Names()},
             cursor=self.cursor,
         )
         data = sealing_sensor.evaluate_tick(context)

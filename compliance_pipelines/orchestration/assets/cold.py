@@ -22,6 +22,7 @@ from compliance_pipelines.orchestration.keys import (
     HOT_PARTITION,
     OWNERS,
 )
+from compliance_pipelines.orchestration.names import Names
 from compliance_pipelines.orchestration.partitions import DAYS, day_of
 from compliance_pipelines.orchestration.tables import ARCHIVE_COLUMNS, ARCHIVE_LINEAGE, Metadata, part_table
 from compliance_pipelines.services import Services
@@ -29,7 +30,7 @@ from compliance_pipelines.services import Services
 GROUP: Final = "cold_store"
 
 
-def _metadata(services: Services, archived: ArchiveResult) -> Metadata:
+def _metadata(services: Services, names: Names, archived: ArchiveResult) -> Metadata:
     metadata: Metadata = {
         "dagster/partition_row_count": archived.entry_count,
         "bytes": archived.object_bytes,
@@ -49,7 +50,7 @@ def _metadata(services: Services, archived: ArchiveResult) -> Metadata:
         "parts": part_table(archived.parts),
         "new parts": ", ".join(map(str, archived.new_parts)) or "none",
         "adopted from an earlier run": archived.adopted,
-        "rows from": MetadataValue.asset(HOT_PARTITION),
+        "rows from": MetadataValue.asset(names.asset(HOT_PARTITION)),
     }
 
 
@@ -69,7 +70,9 @@ def _version(archived: ArchiveResult) -> DataVersion:
     pool=DATABASE_POOL,
     metadata={"dagster/column_schema": ARCHIVE_COLUMNS, "dagster/column_lineage": ARCHIVE_LINEAGE},
 )
-def cold_archive(context: AssetExecutionContext, services: ResourceParam[Services]) -> MaterializeResult[None]:
+def cold_archive(
+    context: AssetExecutionContext, compliance_services: ResourceParam[Services], compliance_names: ResourceParam[Names]
+) -> MaterializeResult[None]:
     """A day in the cold store: Parquet objects, each committed by a signed manifest.
 
     The rows are compared with the ledger while they are exported, so that an altered row stops the archive; then the
@@ -77,8 +80,10 @@ def cold_archive(context: AssetExecutionContext, services: ResourceParam[Service
     A run that was killed is finished by the next one.
     """
     with domain_errors():
-        archived = archive_day(services, day_of(context.partition_key))
-    return MaterializeResult(metadata=_metadata(services, archived), data_version=_version(archived))
+        archived = archive_day(compliance_services, day_of(context.partition_key))
+    return MaterializeResult(
+        metadata=_metadata(compliance_services, compliance_names, archived), data_version=_version(archived)
+    )
 
 
 ASSETS: Final = (cold_archive,)

@@ -146,7 +146,7 @@ def _too_large(refused: PlanTooLargeError) -> Failure:
     pool=DATABASE_POOL,
 )
 def purged_set(
-    context: AssetExecutionContext, config: PurgeConfig, services: ResourceParam[Services]
+    context: AssetExecutionContext, config: PurgeConfig, compliance_services: ResourceParam[Services]
 ) -> MaterializeResult[None]:
     """What retention removed on a day: conversations that were due when the day began.
 
@@ -157,7 +157,7 @@ def purged_set(
     day = day_of(context.partition_key)
     try:
         with domain_errors():
-            report, sets, totals = _purge(services, day, config.confirm)
+            report, sets, totals = _purge(compliance_services, day, config.confirm)
     except Failure as failure:
         if isinstance(refused := failure.__cause__, PlanTooLargeError):
             raise _too_large(refused) from refused

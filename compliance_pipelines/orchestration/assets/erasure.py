@@ -75,7 +75,7 @@ def _metadata(done: Sequence[Case], still_open: Sequence[Case], now: datetime) -
 
 # No retry policy: a request that stays open is tried again by the sensor, after a pause of its own.
 @asset(key=ERASURE, group_name=GROUP, owners=list(OWNERS), kinds={"postgres", "redis"}, pool=DATABASE_POOL)
-def erasure(services: ResourceParam[Services]) -> MaterializeResult[None]:
+def erasure(compliance_services: ResourceParam[Services]) -> MaterializeResult[None]:
     """Requests under GDPR Article 17 that are due for an attempt, carried out.
 
     Each target is erased, looked at again, and the deletion record is appended in the transaction that closes the
@@ -83,10 +83,10 @@ def erasure(services: ResourceParam[Services]) -> MaterializeResult[None]:
     stops stays open too and fails nothing: its deadline has a check.
     """
     with domain_errors():
-        done = run_due(services, lambda: configured_targets(services.settings))
-        with services.engine.connect() as connection:
+        done = run_due(compliance_services, lambda: configured_targets(compliance_services.settings))
+        with compliance_services.engine.connect() as connection:
             still_open = open_cases(connection)
-    metadata = _metadata(done, still_open, services.clock())
+    metadata = _metadata(done, still_open, compliance_services.clock())
     if failed := [case.request.id for case in done if case.state is State.PARTIAL]:
         named = ", ".join(map(str, failed))
         raise Failure(

@@ -30,6 +30,7 @@ from compliance_pipelines.orchestration.keys import (
     OWNERS,
     PARTITIONS,
 )
+from compliance_pipelines.orchestration.names import Names
 from compliance_pipelines.orchestration.partitions import DAYS, day_of
 from compliance_pipelines.orchestration.tables import HOT_COLUMNS, segment_table
 from compliance_pipelines.services import Services
@@ -56,17 +57,17 @@ audit_logs = AssetSpec(
     retry_policy=RETRIES,
     pool=DATABASE_POOL,
 )
-def partitions(services: ResourceParam[Services]) -> MaterializeResult[None]:
+def partitions(compliance_services: ResourceParam[Services]) -> MaterializeResult[None]:
     """The partitions of `audit_logs`: made ahead of time, and dropped when they are past and empty.
 
     Each is made or dropped in a small step of its own, while appends go on. An entry whose day has no table of its own
     is in a default partition, and stays there until its day is purged.
     """
-    today = utc_day(services.clock())
+    today = utc_day(compliance_services.clock())
     with domain_errors():
-        dropped = drop_empty(services.engine, today)
-        made = create_ahead(services.engine, today, services.settings.audit_log_days_ahead)
-        with services.engine.connect() as connection:
+        dropped = drop_empty(compliance_services.engine, today)
+        made = create_ahead(compliance_services.engine, today, compliance_services.settings.audit_log_days_ahead)
+        with compliance_services.engine.connect() as connection:
             ahead, room = runway(connection, today), lock_room(connection)
     return MaterializeResult(
         metadata={
@@ -91,7 +92,9 @@ def partitions(services: ResourceParam[Services]) -> MaterializeResult[None]:
     retry_policy=RETRIES,
     pool=DATABASE_POOL,
 )
-def hot_partition(context: AssetExecutionContext, services: ResourceParam[Services]) -> MaterializeResult[None]:
+def hot_partition(
+    context: AssetExecutionContext, compliance_services: ResourceParam[Services], compliance_names: ResourceParam[Names]
+) -> MaterializeResult[None]:
     """A day in PostgreSQL, as the ledger and the catalogue know it.
 
     This looks and changes nothing. Entries are counted from what is recorded; whether the rows are really there, and as
@@ -99,8 +102,8 @@ def hot_partition(context: AssetExecutionContext, services: ResourceParam[Servic
     """
     day = day_of(context.partition_key)
     with domain_errors():
-        state, facts = day_summary(services, day)
-        with services.engine.connect() as connection:
+        state, facts = day_summary(compliance_services, day)
+        with compliance_services.engine.connect() as connection:
             segments = [segment for segment, _ in segments_of_day(connection, day)]
     return MaterializeResult(
         metadata={
@@ -113,7 +116,7 @@ def hot_partition(context: AssetExecutionContext, services: ResourceParam[Servic
             "purged entries": facts.purged_entries,
             "segments": facts.segments,
             "latest segments": segment_table(segments),
-            "archive": MetadataValue.asset(COLD_ARCHIVE),
+            "archive": MetadataValue.asset(compliance_names.asset(COLD_ARCHIVE)),
         },
         # A late entry changes it, and its archive is out of date; looking again or a purge does not.
         data_version=DataVersion(part_root(segments).hex()),
@@ -130,7 +133,9 @@ def hot_partition(context: AssetExecutionContext, services: ResourceParam[Servic
     retry_policy=RETRIES,
     pool=DATABASE_POOL,
 )
-def hot_purge(context: AssetExecutionContext, services: ResourceParam[Services]) -> MaterializeResult[None]:
+def hot_purge(
+    context: AssetExecutionContext, compliance_services: ResourceParam[Services], compliance_names: ResourceParam[Names]
+) -> MaterializeResult[None]:
     """A day removed from PostgreSQL, after the grace period.
 
     In one transaction the rows and every part in the cold store are recomputed and compared with the ledger, then the
@@ -139,7 +144,7 @@ def hot_purge(context: AssetExecutionContext, services: ResourceParam[Services])
     retry.
     """
     with domain_errors():
-        purged = purge_day(services, day_of(context.partition_key))
+        purged = purge_day(compliance_services, day_of(context.partition_key))
     return MaterializeResult(
         metadata={
             "dagster/partition_row_count": 0,
@@ -148,7 +153,7 @@ def hot_purge(context: AssetExecutionContext, services: ResourceParam[Services])
             "seconds": round(purged.seconds, 3),
             "parts": ", ".join(map(str, purged.parts)) or "none, all of them were purged before",
             "months dropped": purged.months_dropped,
-            "archive": MetadataValue.asset(COLD_ARCHIVE),
+            "archive": MetadataValue.asset(compliance_names.asset(COLD_ARCHIVE)),
         }
     )
 

@@ -5,7 +5,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from dagster import AssetMaterialization, DataVersion, MaterializeResult, MetadataValue, ResourceParam, asset
+from dagster import AssetKey, AssetMaterialization, DataVersion, MaterializeResult, MetadataValue, ResourceParam, asset
 from dagster._core.definitions.data_version import DATA_VERSION_TAG
 
 from compliance_pipelines.base.errors import TransientError
@@ -39,10 +39,10 @@ def _metadata(services: Services, segments: Sequence[Segment]) -> Metadata:
     return {**metadata, "new segments": segment_table(segments)}
 
 
-def checkpoint_materialization(services: Services, sealed: SealResult) -> AssetMaterialization:
-    """The event of a checkpoint that was signed without a run."""
+def checkpoint_materialization(services: Services, sealed: SealResult, key: AssetKey) -> AssetMaterialization:
+    """The event of a checkpoint that was signed without a run, for the asset of that key."""
     return AssetMaterialization(
-        CHECKPOINT, metadata=_metadata(services, sealed.segments), tags={DATA_VERSION_TAG: _SEALED.value}
+        key, metadata=_metadata(services, sealed.segments), tags={DATA_VERSION_TAG: _SEALED.value}
     )
 
 
@@ -67,14 +67,16 @@ def _seal_everything(services: Services) -> list[Segment]:
     retry_policy=RETRIES,
     pool=DATABASE_POOL,
 )
-def checkpoint(services: ResourceParam[Services]) -> MaterializeResult[None]:
+def checkpoint(compliance_services: ResourceParam[Services]) -> MaterializeResult[None]:
     """The signed head of the ledger, in the database and in the cold store.
 
     Entries that are in no segment yet are sealed, day by day; the segments' records are appended to the tree; its head
     is signed only if it extends the last checkpoint that the cold store holds.
     """
     with domain_errors():
-        return MaterializeResult(metadata=_metadata(services, _seal_everything(services)), data_version=_SEALED)
+        return MaterializeResult(
+            metadata=_metadata(compliance_services, _seal_everything(compliance_services)), data_version=_SEALED
+        )
 
 
 ASSETS: Final = (checkpoint,)

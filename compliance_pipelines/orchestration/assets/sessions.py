@@ -138,7 +138,7 @@ def _purge(
     pool=DATABASE_POOL,
 )
 def purged_keys(
-    context: AssetExecutionContext, config: SessionPurgeConfig, services: ResourceParam[Services]
+    context: AssetExecutionContext, config: SessionPurgeConfig, compliance_services: ResourceParam[Services]
 ) -> MaterializeResult[None]:
     """What retention removed on a day: sessions and memories that were due when the day began.
 
@@ -149,7 +149,7 @@ def purged_keys(
     day = day_of(context.partition_key)
     try:
         with domain_errors():
-            report, sets, totals = _purge(services, day, config.confirm)
+            report, sets, totals = _purge(compliance_services, day, config.confirm)
     except Failure as failure:
         if isinstance(refused := failure.__cause__, SessionPlanTooLargeError):
             raise Failure(
