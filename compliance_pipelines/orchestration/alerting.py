@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
-from typing import Final
+from typing import Final, cast
 
 from dagster import (
     AssetCheckEvaluation,
@@ -31,6 +31,7 @@ from dagster import (
     sensor,
 )
 from dagster._core.definitions.assets.job.asset_job import is_reserved_asset_job_name
+from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 
 from compliance_pipelines.base.clock import system_clock
 from compliance_pipelines.orchestration.alerts import Alert, AlertSink
@@ -123,8 +124,10 @@ def _check_line(evaluation: AssetCheckEvaluation) -> str:
 
 def failed_checks(instance: DagsterInstance, cursor: int, now: datetime) -> Found:
     """Evaluations after `cursor` that failed, with or without a run."""
+    # SQLite's own method looks into a file for each run, and knows no cursor; the one of all runs has them as well.
     records = _settled(
-        instance.event_log_storage.get_event_records(
+        SqlEventLogStorage.get_event_records(
+            cast("SqlEventLogStorage", instance.event_log_storage),
             EventRecordsFilter(event_type=DagsterEventType.ASSET_CHECK_EVALUATION, after_cursor=cursor),
             limit=EVENTS_PER_TICK,
             ascending=True,

@@ -77,7 +77,7 @@ def test_up_again_changes_nothing_and_redis_stays_down_unless_wanted(stack: Loca
 def test_dagster_home_follows_the_configuration_of_the_checkout(
     stack: LocalStack, fast_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stack_module, "_SOURCE_DIR", fast_path)
+    monkeypatch.setattr(stack_module, "shipped", lambda name: fast_path / name.removeprefix("deploy/"))
     (stack.state_dir / "dagster").mkdir(parents=True)
     seen = stack.state_dir / "dagster" / "dagster.yaml"
     seen.write_text("of an earlier version")
