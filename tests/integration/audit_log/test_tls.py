@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 
 from compliance_pipelines.audit_log.log import AsyncAuditLog, AuditLog
 from compliance_pipelines.audit_log.reading import ReadingError, read_rows
+from compliance_pipelines.postgres.conninfo import parse
 from compliance_pipelines.postgres.engine import create_asynchronous_engine, create_engine
 from tests.integration.audit_log.entries import MOMENT, entry, ids, stored
 from tests.integration.audit_log.tls_front import Front, server_context, tls_front
 from tests.support.certificates import HOST_NAME, write_certificate
+from tests.support.logins import changed_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,9 +53,7 @@ def plain_front(pipeline_database_url: str) -> Iterator[Front]:
 
 
 def database_port(url: str) -> int:
-    port = make_url(url).port
-    assert port is not None
-    return port
+    return int(parse(url).parameters["port"])
 
 
 @pytest.fixture
@@ -62,11 +61,7 @@ def remote(pipeline_database_url: str) -> Callable[..., str]:
     """The URL of a front, under a name that is not local; libpq resolves no name where it is given an address."""
 
     def url(front: Front, **query: str) -> str:
-        return (
-            make_url(pipeline_database_url)
-            .set(host=HOST_NAME, port=front.port, query={"hostaddr": "127.0.0.1", **query})
-            .render_as_string(hide_password=False)
-        )
+        return changed_url(pipeline_database_url, host=HOST_NAME, port=str(front.port), hostaddr="127.0.0.1", **query)
 
     return url
 
@@ -146,8 +141,8 @@ def test_a_certificate_is_checked_where_that_is_asked_for(
 
 
 def test_a_local_database_may_do_without_tls(plain_front: Front, pipeline_database_url: str) -> None:
-    url = make_url(pipeline_database_url).set(host="127.0.0.1", port=plain_front.port)
-    engine = create_engine(url.render_as_string(hide_password=False), pool_size=1)
+    url = changed_url(pipeline_database_url, host="127.0.0.1", port=str(plain_front.port))
+    engine = create_engine(url, pool_size=1)
     with engine.connect() as connection:
         assert connection.execute(text("SELECT 1")).scalar_one() == 1
     engine.dispose()
