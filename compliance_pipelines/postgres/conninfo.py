@@ -191,6 +191,8 @@ def _refuse_what_leads_nowhere(values: Mapping[str, str]) -> None:
     ports = values.get("port", "").split(",")
     if any("@" in host[1:] for host in hosts):
         raise _unusable("in a user or a password an @ is written %40")
+    if any(host.startswith("@") for host in hosts):
+        raise _unusable("psycopg knows no sockets of the abstract namespace (@...): name a socket's directory, /...")
     if not all(map(_is_port, ports)):
         raise _unusable("a port is no number from 1 to 65535 (in a user or a password a : is written %3A, a / is %2F)")
     for name in _WHOLE_NUMBERS:

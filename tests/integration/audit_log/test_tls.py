@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
     import sqlalchemy
 
+    from compliance_pipelines.settings import Settings
+    from tests.integration.audit_log.command import Command
+
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
@@ -138,6 +141,52 @@ def test_a_certificate_is_checked_where_that_is_asked_for(
     with pytest.raises(OperationalError, match="certificate verify failed"), deceived.connect():
         pass
     deceived.dispose()
+
+
+def test_a_service_that_demands_a_checked_certificate_gets_one(
+    front: Front,
+    pipeline_database_url: str,
+    certificate: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Neither way in makes less of it than the service file says, which has spaces in its path and in its values."""
+    directory = tmp_path / "a directory"
+    directory.mkdir()
+    other, _ = write_certificate(directory)
+    monkeypatch.setenv("PGSERVICEFILE", str(directory / "services.conf"))
+    login = parse(pipeline_database_url).parameters
+    place = f"host={HOST_NAME}\nhostaddr=127.0.0.1\nport={front.port}\nsslmode=verify-full\n"
+    (directory / "services.conf").write_text(
+        f"[trusted]\n{place}sslrootcert={certificate[0]}\n[deceived]\n{place}sslrootcert={other}\n"
+    )
+    url = "postgresql://{user}:{password}@/{dbname}?service=".format(**login)
+
+    trusted = create_engine(f"{url}trusted", pool_size=1)
+    AuditLog(trusted).append(entry(1))
+    with read_rows(trusted, day=MOMENT.date()) as batches:
+        assert sum(batch.num_rows for batch in batches) == 1
+    trusted.dispose()
+
+    deceived = create_engine(f"{url}deceived", pool_size=1)
+    with pytest.raises(OperationalError, match="certificate verify failed"), deceived.connect():
+        pass
+    with pytest.raises(ReadingError), read_rows(deceived, day=MOMENT.date()) as batches:
+        next(batches)
+    deceived.dispose()
+    assert front.plaintext == 0
+
+
+def test_migrations_speak_the_version_of_the_settings(
+    old_front: Front, database_url: str, command: Command, settings: Settings
+) -> None:
+    url = changed_url(database_url, host=HOST_NAME, port=str(old_front.port), hostaddr="127.0.0.1")
+    command.set(AUDIT_LOG_MIGRATION_DATABASE_URL=url)
+    assert command("db", "migrate").status == 1
+    command.set(AUDIT_LOG_TLS_MIN_VERSION="TLSv1.2")
+    migrated = command("db", "migrate")
+    assert (migrated.status, migrated.err) == (0, "")
+    assert set(old_front.versions) == {"refused", "TLSv1.2"}
 
 
 def test_a_local_database_may_do_without_tls(plain_front: Front, pipeline_database_url: str) -> None:
