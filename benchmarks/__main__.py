@@ -20,7 +20,7 @@ from benchmarks.measure import Result, Stopwatch, peak_memory_mb, save, show
 from compliance_pipelines.audit_log.migrate import upgrade
 from compliance_pipelines.ledger.checkpoint import SigningKey
 from compliance_pipelines.local_stack.postgres import EmbeddedPostgres
-from compliance_pipelines.postgres.engine import create_engine, database_url, libpq_uri
+from compliance_pipelines.postgres.engine import create_engine, read_conninfo
 
 if TYPE_CHECKING:
     import sqlalchemy
@@ -117,7 +117,7 @@ def _measure(console: Console, server: EmbeddedPostgres, work: Path, scale: _Sca
         with watch.lap(FLOOR):
             peers.copy_to_nothing(engine)
         with watch.lap("DuckDB"):
-            duckdb_reason = peers.duckdb_to_parquet(libpq_uri(database_url(url)), work / "duckdb.parquet")
+            duckdb_reason = peers.duckdb_to_parquet(read_conninfo(url).for_libpq(), work / "duckdb.parquet")
         with watch.lap("requirement"):
             peers.requirement_way(engine, work / "json", entries // REQUIREMENT_SHARE)
         ours.time_sealing(services, watch)

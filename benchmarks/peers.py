@@ -29,7 +29,7 @@ def copy_to_nothing(engine: sqlalchemy.Engine) -> None:
         connection.execute(text(f"COPY {LEAF} TO '/dev/null' (FORMAT binary)"))
 
 
-def duckdb_to_parquet(libpq_uri: str, target: Path) -> str | None:
+def duckdb_to_parquet(conninfo: str, target: Path) -> str | None:
     """DuckDB's scanner to one Parquet file, nothing checked; the reason where it cannot be had, else None."""
     try:
         import duckdb  # noqa: PLC0415 - optional
@@ -41,7 +41,8 @@ def duckdb_to_parquet(libpq_uri: str, target: Path) -> str | None:
     extension = next(_package_directory(packaged).rglob("*.duckdb_extension"))
     connection.execute(f"INSTALL '{extension}'")
     connection.execute("LOAD postgres_scanner")
-    connection.execute(f"ATTACH '{libpq_uri}' AS hot (TYPE postgres, READ_ONLY)")
+    quoted = conninfo.replace("'", "''")
+    connection.execute(f"ATTACH '{quoted}' AS hot (TYPE postgres, READ_ONLY)")
     connection.execute(f"COPY (SELECT * FROM hot.public.{LEAF}) TO '{target}' (FORMAT parquet, COMPRESSION zstd)")
     connection.close()
     shutil.rmtree(home, ignore_errors=True)

@@ -26,18 +26,19 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_file=".env", extra="ignore", populate_by_name=True, frozen=True)
 
     audit_log_database_url: SecretStr | None = Field(
-        default=None, description="PostgreSQL URL of the audit log, as a member of audit_writer and audit_archiver."
+        default=None,
+        description="Connection string of the audit log, as a member of audit_writer and audit_archiver.",
     )
     audit_log_migration_database_url: SecretStr | None = Field(
         default=None,
-        description="PostgreSQL URL with the right to create roles and tables, for `compliance db migrate` and "
+        description="Connection string with the right to create roles and tables, for `compliance db migrate` and "
         "`compliance ledger adopt-cluster` alone. Default: AUDIT_LOG_DATABASE_URL.",
     )
     audit_log_connection_pool_size: int = Field(
         default=20, ge=1, le=1000, description="Connections that one process keeps to the audit log's database."
     )
     audit_log_tls_min_version: Literal["TLSv1.2", "TLSv1.3"] = Field(
-        default="TLSv1.3", description="Oldest TLS version accepted from a database host that is not local."
+        default="TLSv1.3", description="Oldest TLS version accepted from a PostgreSQL host that is not local."
     )
     audit_log_retention_days: int = Field(
         default=90, ge=1, description="Days for which entries stay in PostgreSQL before their day is archived."
@@ -298,7 +299,7 @@ class Settings(BaseSettings):
         """
         if self.audit_log_database_url is None:
             raise ConfigurationError(
-                "AUDIT_LOG_DATABASE_URL is not set: give the PostgreSQL URL of the audit log "
+                "AUDIT_LOG_DATABASE_URL is not set: give the connection string of the audit log's PostgreSQL "
                 "(postgresql://user:password@host:5432/database), or start the embedded stack with `make run`"
             )
         return self.audit_log_database_url.get_secret_value()

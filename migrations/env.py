@@ -8,7 +8,8 @@ from alembic import context
 from alembic.util import CommandError
 
 from compliance_pipelines.audit_log.migrate import require_utf8
-from compliance_pipelines.postgres.engine import create_engine
+from compliance_pipelines.postgres.encryption import DEFAULT_TLS_MIN_VERSION
+from compliance_pipelines.postgres.engine import create_engine, migration_engine_from_settings
 from compliance_pipelines.postgres.tables import metadata
 from compliance_pipelines.settings import load_settings
 
@@ -52,8 +53,12 @@ def main() -> None:
     if connection is not None:
         run(connection)
         return
-    url = context.config.attributes.get("url") or load_settings().require_migration_database_url()
-    engine = create_engine(url, pool_size=1)
+    of_caller = context.config.attributes
+    if "url" in of_caller:
+        tls_min_version = of_caller.get("tls_min_version", DEFAULT_TLS_MIN_VERSION)
+        engine = create_engine(of_caller["url"], pool_size=1, tls_min_version=tls_min_version)
+    else:
+        engine = migration_engine_from_settings(load_settings())
     with engine.connect() as opened:
         run(opened)
     engine.dispose()

@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from compliance_pipelines.audit_log.entry import InvalidEntryError
 from compliance_pipelines.base.errors import ComplianceError, TransientError
+from compliance_pipelines.postgres.engine import conninfo_of
 from compliance_pipelines.postgres.errors import cause_of, is_busy, is_passing, reason_of
 from compliance_pipelines.postgres.holders import table_locks_held
 
@@ -93,7 +94,7 @@ def appending(what: str, engine: sqlalchemy.Engine) -> Iterator[None]:
                 f"{what} is not possible: {reason}; `compliance db check` tells what is missing"
             ) from error
         if is_passing(error):
-            held = table_locks_held(engine.url) if is_busy(error) else ""
+            held = table_locks_held(conninfo_of(engine)) if is_busy(error) else ""
             raise AppendInterruptedError(
                 f"{what} was interrupted: {reason}{held}; run it again: entries that are there already are not doubled"
             ) from error

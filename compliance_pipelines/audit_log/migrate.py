@@ -20,7 +20,8 @@ from sqlalchemy.exc import DBAPIError
 from compliance_pipelines.audit_log import sql
 from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.base.shipped import NotShippedError, shipped
-from compliance_pipelines.postgres.engine import database_url
+from compliance_pipelines.postgres.encryption import DEFAULT_TLS_MIN_VERSION
+from compliance_pipelines.postgres.engine import read_conninfo
 from compliance_pipelines.postgres.errors import is_busy, is_passing, reason_of
 from compliance_pipelines.postgres.holders import table_locks_held
 
@@ -34,17 +35,19 @@ class MigrationError(ComplianceError):
     """The schema could not be changed, and is as it was."""
 
 
-def alembic_config(url: str) -> Config:
+def alembic_config(url: str, *, tls_min_version: str = DEFAULT_TLS_MIN_VERSION) -> Config:
     """Alembic's configuration for one database, whatever the working directory is.
 
     Args:
-        url: `postgresql://...`, of a login that may make roles and tables.
+        url: a connection string, of a login that may make roles and tables.
+        tls_min_version: oldest TLS version that a remote host may speak.
 
     Raises:
         NotShippedError: the migrations are not there.
     """
     config = _config()
     config.attributes["url"] = url
+    config.attributes["tls_min_version"] = tls_min_version
     return config
 
 
@@ -87,7 +90,7 @@ def require_utf8(connection: sqlalchemy.Connection) -> None:
         )
 
 
-def upgrade(url: str, revision: str = "head") -> None:
+def upgrade(url: str, revision: str = "head", *, tls_min_version: str = DEFAULT_TLS_MIN_VERSION) -> None:
     """Bring the schema up to a revision, in one transaction.
 
     Raises:
@@ -95,26 +98,33 @@ def upgrade(url: str, revision: str = "head") -> None:
         NotShippedError: the migrations are not there.
         ConfigurationError: the URL cannot be used.
     """
-    with _migrating(url):
-        command.upgrade(alembic_config(url), revision)
+    config = alembic_config(url, tls_min_version=tls_min_version)
+    with _migrating(url, tls_min_version):
+        command.upgrade(config, revision)
 
 
-def downgrade(url: str, revision: str, *, destroy_audit_trail: bool = False) -> None:
+def downgrade(
+    url: str,
+    revision: str,
+    *,
+    destroy_audit_trail: bool = False,
+    tls_min_version: str = DEFAULT_TLS_MIN_VERSION,
+) -> None:
     """Take the schema down to a revision, in one transaction.
 
     Raises:
         ComplianceError: something would be lost that is evidence, and `destroy_audit_trail` is False.
         MigrationError: the revision is unknown, or the login lacks a privilege.
     """
-    config = alembic_config(url)
+    config = alembic_config(url, tls_min_version=tls_min_version)
     if destroy_audit_trail:
         config.cmd_opts = Namespace(x=["destroy-audit-trail=yes"])
-    with _migrating(url):
+    with _migrating(url, tls_min_version):
         command.downgrade(config, revision)
 
 
 @contextmanager
-def _migrating(url: str) -> Iterator[None]:
+def _migrating(url: str, tls_min_version: str) -> Iterator[None]:
     try:
         yield
     except CommandError as error:
@@ -126,6 +136,7 @@ def _migrating(url: str) -> Iterator[None]:
                 "create roles and tables (AUDIT_LOG_MIGRATION_DATABASE_URL)"
             ) from error
         if is_passing(error):
-            held = table_locks_held(database_url(url)) if is_busy(error) else ""
+            conninfo = read_conninfo(url, tls_min_version=tls_min_version)
+            held = table_locks_held(conninfo) if is_busy(error) else ""
             raise MigrationError(f"the schema was not changed: {reason_of(error)}{held}; run it again") from error
         raise

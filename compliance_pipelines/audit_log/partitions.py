@@ -22,6 +22,7 @@ from sqlalchemy.exc import DBAPIError
 
 from compliance_pipelines.audit_log import sql
 from compliance_pipelines.base.errors import ComplianceError
+from compliance_pipelines.postgres.engine import conninfo_of
 from compliance_pipelines.postgres.errors import LockBusyError, is_busy
 from compliance_pipelines.postgres.holders import table_locks_held
 from compliance_pipelines.postgres.locks import bound_waits, retry_while_busy
@@ -123,7 +124,7 @@ def _briefly_locking(connection: sqlalchemy.Connection, doing: str) -> Iterator[
         yield
     except DBAPIError as error:
         if is_busy(error):
-            held = table_locks_held(connection.engine.url)
+            held = table_locks_held(conninfo_of(connection.engine))
             raise PartitionBusyError(
                 f"{doing}: a lock on audit_logs was not to be had within {_LOCK_PATIENCE.total_seconds():g} s{held}; "
                 "run it again"

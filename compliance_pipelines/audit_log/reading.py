@@ -28,7 +28,7 @@ from psycopg import sql
 from compliance_pipelines.audit_log.entry import ENTRY_SCHEMA
 from compliance_pipelines.base.errors import ComplianceError, TransientError
 from compliance_pipelines.base.interruption import cancelled_by_signals
-from compliance_pipelines.postgres.engine import session_uri
+from compliance_pipelines.postgres.engine import conninfo_of
 from compliance_pipelines.postgres.errors import is_passing
 from compliance_pipelines.postgres.sessions import pin_session
 
@@ -206,7 +206,7 @@ def _database(engine: sqlalchemy.Engine) -> AdbcDatabase:
     with _DATABASES_LOCK:
         database = _DATABASES.get(engine)
         if database is None:
-            database = _DATABASES[engine] = adbc_driver_postgresql.connect(session_uri(engine.url))
+            database = _DATABASES[engine] = adbc_driver_postgresql.connect(conninfo_of(engine).for_libpq())
         return database
 
 

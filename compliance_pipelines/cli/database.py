@@ -20,7 +20,7 @@ from compliance_pipelines.audit_log.partitions import (
 )
 from compliance_pipelines.base.clock import system_clock, utc_day
 from compliance_pipelines.cli.checking import check_database, tell
-from compliance_pipelines.postgres.engine import create_engine, engine_from_settings
+from compliance_pipelines.postgres.engine import engine_from_settings, migration_engine_from_settings
 from compliance_pipelines.postgres.errors import passing_errors_as_transient
 from compliance_pipelines.settings import load_settings
 
@@ -105,10 +105,12 @@ def _database_errors(engine: sqlalchemy.Engine) -> Iterator[None]:
 @click.argument("revision", default="head")
 def migrate(revision: str) -> None:
     """Bring the schema up to REVISION, the latest by default, in one transaction."""
-    url = _url(load_settings())
-    before = _revision(url)
-    schema.upgrade(url, revision)
-    _tell(before, _revision(url))
+    settings = load_settings()
+    before = _revision(settings)
+    schema.upgrade(
+        settings.require_migration_database_url(), revision, tls_min_version=settings.audit_log_tls_min_version
+    )
+    _tell(before, _revision(settings))
 
 
 @db.command("downgrade")
@@ -121,18 +123,19 @@ def downgrade(revision: str, *, destroy_audit_trail: bool) -> None:
 
     What the later revisions made is removed with all that it holds.
     """
-    url = _url(load_settings())
-    before = _revision(url)
-    schema.downgrade(url, revision, destroy_audit_trail=destroy_audit_trail)
-    _tell(before, _revision(url))
+    settings = load_settings()
+    before = _revision(settings)
+    schema.downgrade(
+        settings.require_migration_database_url(),
+        revision,
+        destroy_audit_trail=destroy_audit_trail,
+        tls_min_version=settings.audit_log_tls_min_version,
+    )
+    _tell(before, _revision(settings))
 
 
-def _url(settings: Settings) -> str:
-    return settings.require_migration_database_url()
-
-
-def _revision(url: str) -> str | None:
-    engine = create_engine(url, pool_size=1)
+def _revision(settings: Settings) -> str | None:
+    engine = migration_engine_from_settings(settings)
     try:
         with engine.connect() as connection:
             return schema.current_revision(connection)

@@ -17,7 +17,7 @@ from compliance_pipelines.erasure.certificate import is_certificate, verify_cert
 from compliance_pipelines.ledger import clusters, proof_document, proofs, sealing, store
 from compliance_pipelines.ledger.keys import load_signing_key, write_new_key
 from compliance_pipelines.ledger.public_key import read_verifier_key
-from compliance_pipelines.postgres.engine import create_engine
+from compliance_pipelines.postgres.engine import migration_engine_from_settings
 from compliance_pipelines.services import open_services
 from compliance_pipelines.settings import load_settings
 
@@ -149,7 +149,7 @@ def adopt_cluster(*, yes: bool) -> None:
     """Go on counting in another PostgreSQL cluster after a restore or an upgrade. Stop the writers first."""
     if not yes:
         click.confirm("Were the writers stopped, and was the database moved to this cluster on purpose?", abort=True)
-    engine = create_engine(load_settings().require_migration_database_url(), pool_size=1)
+    engine = migration_engine_from_settings(load_settings())
     try:
         adoption = clusters.adopt_cluster(engine)
     finally:

@@ -26,7 +26,7 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from compliance_pipelines.conversations.errors import redis_errors
-from compliance_pipelines.postgres.engine import is_local
+from compliance_pipelines.postgres.encryption import is_local
 from compliance_pipelines.settings import ConfigurationError
 
 if TYPE_CHECKING:

@@ -9,13 +9,13 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from psycopg import sql
-from sqlalchemy.engine import make_url
 
 from compliance_pipelines.archive.store_init import init_store
 from compliance_pipelines.audit_log.migrate import upgrade
 from compliance_pipelines.erasure.redis_binding import bind_redis
 from compliance_pipelines.ledger.keys import write_new_key
 from compliance_pipelines.local_stack.stack import COMPLIANCE_DATABASE, LocalStack
+from compliance_pipelines.postgres.conninfo import parse
 from compliance_pipelines.postgres.engine import create_engine
 from compliance_pipelines.services import open_services
 from compliance_pipelines.settings import load_settings
@@ -50,17 +50,17 @@ def prepare(state_dir: Path) -> LocalStack:
 
 
 def _grant_login(administrator_url: str, login_url: str) -> None:
-    login = make_url(login_url)
+    login = parse(login_url).parameters
     engine = create_engine(administrator_url, pool_size=1)
     raw = engine.raw_connection()
     try:
         cursor = raw.cursor()
-        cursor.execute("SELECT FROM pg_roles WHERE rolname = %s", (login.username,))
+        cursor.execute("SELECT FROM pg_roles WHERE rolname = %s", (login["user"],))
         if cursor.fetchone() is None:
             statement = sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}")
-            cursor.execute(statement.format(sql.Identifier(str(login.username)), sql.Literal(str(login.password))))
+            cursor.execute(statement.format(sql.Identifier(login["user"]), sql.Literal(login["password"])))
         statement = sql.SQL("GRANT audit_writer, audit_archiver, audit_reader TO {}")
-        cursor.execute(statement.format(sql.Identifier(str(login.username))))
+        cursor.execute(statement.format(sql.Identifier(login["user"])))
         raw.commit()
     finally:
         raw.close()

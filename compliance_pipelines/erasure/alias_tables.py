@@ -22,7 +22,7 @@ from compliance_pipelines.base.health import HealthCheck
 from compliance_pipelines.erasure.errors import TargetError
 from compliance_pipelines.erasure.subject_matching import columns_of, match, relation_of
 from compliance_pipelines.erasure.table_rules import require_postgresql, rules_from
-from compliance_pipelines.postgres.engine import create_engine
+from compliance_pipelines.postgres.engine import conninfo_of, create_engine
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,7 +40,7 @@ class AliasRule(BaseModel):
     """One entry of GDPR_ALIASES_SQL.
 
     Attributes:
-        database_url: PostgreSQL's, with TLS unless the host is local.
+        database_url: a connection string for PostgreSQL, with TLS unless the host is local.
         db_schema: `schema` in the setting; default: the login's.
         table: says which ids belong together.
         user_column: the id by which rows are found.
@@ -73,7 +73,7 @@ class AliasTable:
     def __init__(self, rule: AliasRule, engine: sqlalchemy.Engine) -> None:
         self._rule = rule
         self._engine = engine
-        self.location = f"{engine.url.set(username=None, password=None, query={}).render_as_string()}, {rule.table}"
+        self.location = f"{conninfo_of(engine).place}, {rule.table}"
 
     def __enter__(self) -> Self:
         return self
@@ -163,6 +163,14 @@ def alias_tables(settings: Settings) -> list[AliasTable]:
         return []
     rules = rules_from(SETTING, settings.gdpr_aliases_sql.get_secret_value(), AliasRule)
     return [
-        AliasTable(rule, create_engine(rule.database_url.get_secret_value(), pool_size=1, left_alone=("search_path",)))
+        AliasTable(
+            rule,
+            create_engine(
+                rule.database_url.get_secret_value(),
+                pool_size=1,
+                tls_min_version=settings.audit_log_tls_min_version,
+                left_alone=("search_path",),
+            ),
+        )
         for rule in rules
     ]

@@ -45,7 +45,7 @@ def configured_targets(settings: Settings) -> list[ErasureTarget]:
                 f"GDPR_SQL_TARGETS: {lacking[0].name or lacking[0].table} sets {{pseudonym}}, which needs a key: set "
                 "GDPR_PSEUDONYM_KEY"
             )
-        targets += [TableTarget.from_rule(rule) for rule in rules]
+        targets += [TableTarget.from_rule(rule, tls_min_version=settings.audit_log_tls_min_version) for rule in rules]
     targets += installed_targets(settings)
     check_names(targets)
     return targets

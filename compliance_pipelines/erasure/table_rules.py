@@ -6,20 +6,19 @@ Here: the setting and what it must be; reading settings of its kind. Not here: w
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
 
 from compliance_pipelines.erasure.errors import TargetError
 from compliance_pipelines.erasure.set_values import PSEUDONYM, marks_in
+from compliance_pipelines.postgres.conninfo import parse
+from compliance_pipelines.settings import ConfigurationError
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 Rule = TypeVar("Rule", bound=BaseModel)
-_POSTGRESQL: Final = frozenset({"postgresql", "postgres"})
 
 
 class TableRule(BaseModel):
@@ -27,7 +26,7 @@ class TableRule(BaseModel):
 
     Attributes:
         name: of the target, in the record; default: the table's.
-        database_url: PostgreSQL's, with TLS unless the host is local.
+        database_url: a connection string for PostgreSQL, with TLS unless the host is local.
         db_schema: `schema` in the setting; default: the login's.
         table: holds rows of people.
         user_column: says whose a row is.
@@ -70,17 +69,15 @@ def require_postgresql(database_url: SecretStr) -> None:
     """Let only PostgreSQL pass: how exactly values are compared is known there; `=` may mean anything elsewhere.
 
     Raises:
-        ValueError: it is another kind of database; the message has no password.
+        ValueError: libpq cannot use the connection string; the message has nothing of it.
     """
     try:
-        backend = make_url(database_url.get_secret_value()).get_backend_name()
-    except ArgumentError:
-        raise ValueError("database_url cannot be parsed: it must read postgresql://user:password@host/db") from None
-    if backend not in _POSTGRESQL:
+        parse(database_url.get_secret_value())
+    except ConfigurationError as error:
         raise ValueError(
-            f"database_url is for {backend}, and rows can be erased in PostgreSQL only; a package can bring a "
-            "target for another database along (docs/erasure.md)"
-        )
+            f"database_url: {error}; rows can be erased in PostgreSQL only, a package can bring a target for another "
+            "database along (docs/erasure.md)"
+        ) from None
 
 
 def rules_from_json(text: str) -> tuple[TableRule, ...]:

@@ -22,7 +22,8 @@ from compliance_pipelines.erasure.set_values import values_for
 from compliance_pipelines.erasure.subject_matching import columns_of, match, relation_of
 from compliance_pipelines.erasure.table_health import check_table
 from compliance_pipelines.erasure.targets import Findings, Item, Reported
-from compliance_pipelines.postgres.engine import create_engine
+from compliance_pipelines.postgres.encryption import DEFAULT_TLS_MIN_VERSION
+from compliance_pipelines.postgres.engine import conninfo_of, create_engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -52,17 +53,26 @@ class TableTarget:
         self._engine = engine
         self._facts = facts
         self.name = rule.name or rule.table
-        self.location = f"{engine.url.set(username=None, password=None, query={}).render_as_string()}, {rule.table}"
+        self.location = f"{conninfo_of(engine).place}, {rule.table}"
 
     @classmethod
-    def from_rule(cls, rule: TableRule) -> TableTarget:
+    def from_rule(cls, rule: TableRule, *, tls_min_version: str = DEFAULT_TLS_MIN_VERSION) -> TableTarget:
         """The target of an entry; it connects when it is first used.
 
+        Args:
+            rule: the entry.
+            tls_min_version: oldest TLS version that a remote host may speak.
+
         Raises:
-            ConfigurationError: the URL is malformed, or would let data travel unencrypted.
+            ConfigurationError: libpq cannot use the URL, or it would let data travel unencrypted.
         """
         # Where the login's search path leads is where its application keeps the table.
-        engine = create_engine(rule.database_url.get_secret_value(), pool_size=1, left_alone=("search_path",))
+        engine = create_engine(
+            rule.database_url.get_secret_value(),
+            pool_size=1,
+            tls_min_version=tls_min_version,
+            left_alone=("search_path",),
+        )
         return cls(rule, engine)
 
     def for_request(self, facts: RequestFacts) -> TableTarget:

@@ -15,6 +15,7 @@ from sqlalchemy.exc import OperationalError
 
 from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.ledger import sql, store
+from compliance_pipelines.postgres.engine import conninfo_of
 from compliance_pipelines.postgres.errors import is_busy
 from compliance_pipelines.postgres.holders import table_locks_held
 from compliance_pipelines.postgres.locks import bound_waits
@@ -77,7 +78,7 @@ def adopt_cluster(owner: sqlalchemy.Engine) -> Adoption:
         if is_busy(error):
             raise ClusterNotAdoptedError(
                 "a transaction that writes to the audit log was still open after "
-                f"{_WRITERS_PATIENCE.total_seconds():g} s{table_locks_held(owner.url)}: stop the writers"
+                f"{_WRITERS_PATIENCE.total_seconds():g} s{table_locks_held(conninfo_of(owner))}: stop the writers"
             ) from error
         raise
 

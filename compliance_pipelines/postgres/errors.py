@@ -15,6 +15,7 @@ import psycopg
 import sqlalchemy.exc
 
 from compliance_pipelines.base.errors import TransientError
+from compliance_pipelines.postgres.engine import conninfo_of
 from compliance_pipelines.postgres.holders import table_locks_held
 
 if TYPE_CHECKING:
@@ -122,6 +123,6 @@ def passing_errors_as_transient(doing: str, engine: sqlalchemy.Engine) -> Iterat
         if not is_passing(error):
             raise
         if is_busy(error):
-            held = table_locks_held(engine.url)
+            held = table_locks_held(conninfo_of(engine))
             raise LockBusyError(f"{doing} had to stop: {reason_of(error)}{held}; run it again") from error
         raise TransientError(f"{doing} had to stop: {reason_of(error)}; run it again") from error

@@ -12,12 +12,10 @@ from typing import TYPE_CHECKING, Final
 
 import psycopg
 
-from compliance_pipelines.postgres.engine import session_uri
-
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from sqlalchemy.engine import URL
+    from compliance_pipelines.postgres.conninfo import Conninfo
 
 _NAMED: Final = 3
 _ASKING_SECONDS: Final = 2
@@ -54,19 +52,20 @@ _OF_TABLES: Final = f"""
 """  # noqa: S608 - constants only
 
 
-def advisory_lock_held(url: URL, name: str, key: str) -> str:
+def advisory_lock_held(conninfo: Conninfo, name: str, key: str) -> str:
     """Who holds one of the project's advisory locks, in brackets, for the end of a message."""
-    return _named(url, _OF_ADVISORY_LOCK, {"name": name, "key": key})
+    return _named(conninfo, _OF_ADVISORY_LOCK, {"name": name, "key": key})
 
 
-def table_locks_held(url: URL) -> str:
+def table_locks_held(conninfo: Conninfo) -> str:
     """Who holds locks on the audit log's tables, in brackets, for the end of a message."""
-    return _named(url, _OF_TABLES, {})
+    return _named(conninfo, _OF_TABLES, {})
 
 
-def _named(url: URL, question: str, parameters: dict[str, str]) -> str:
+def _named(conninfo: Conninfo, question: str, parameters: dict[str, str]) -> str:
+    asking = conninfo.changed(connect_timeout=str(_ASKING_SECONDS))
     try:
-        with psycopg.connect(session_uri(url), connect_timeout=_ASKING_SECONDS, autocommit=True) as connection:
+        with psycopg.connect(asking.for_libpq(), autocommit=True) as connection:
             connection.execute("SET statement_timeout = '2s'")
             holders = connection.execute(question.encode(), parameters).fetchall()
     except psycopg.Error as error:

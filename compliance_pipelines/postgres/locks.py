@@ -15,6 +15,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from compliance_pipelines.base.errors import TransientError
+from compliance_pipelines.postgres.engine import conninfo_of
 from compliance_pipelines.postgres.errors import LockBusyError, is_busy
 from compliance_pipelines.postgres.holders import advisory_lock_held
 
@@ -140,7 +141,7 @@ def _busy(connection: sqlalchemy.Connection, doing: str, name: str, key: str, er
     """The refusal where the lock was not to be had; else the error itself."""
     if not is_busy(error):
         return error
-    held = advisory_lock_held(connection.engine.url, name, key)
+    held = advisory_lock_held(conninfo_of(connection.engine), name, key)
     return LockBusyError(f"{doing}: another process is at it{held}; run it again when that is done")
 
 

@@ -27,6 +27,7 @@ from compliance_pipelines.audit_log.partitions import ensure_days
 from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.base.shipped import NotShippedError
 from compliance_pipelines.postgres.engine import create_engine
+from tests.support.logins import database_of, url_of
 from tests.support.sealing import seal_all
 
 if TYPE_CHECKING:
@@ -207,11 +208,11 @@ def test_the_login_that_migrates_need_not_be_a_superuser(
         connection.execute(text(f"DROP ROLE IF EXISTS {name}"))
         connection.execute(text(f"CREATE ROLE {name} LOGIN CREATEROLE PASSWORD 'only-for-tests'"))
         connection.execute(text(f"GRANT audit_owner TO {name} WITH ADMIN OPTION"))
-        database = administrator.url.database
+        database = database_of(administrator)
         connection.execute(text(f'ALTER DATABASE "{database}" OWNER TO {name}'))
         connection.execute(text(f"GRANT CREATE ON SCHEMA public TO {name} WITH GRANT OPTION"))
         connection.execute(text(f"GRANT USAGE ON SCHEMA public TO {name} WITH GRANT OPTION"))
-    url = administrator.url.set(username=name, password="only-for-tests").render_as_string(hide_password=False)
+    url = url_of(administrator, user=name, password="only-for-tests")
     try:
         upgrade(url)
         with administrator.connect() as connection:

@@ -20,10 +20,11 @@ from compliance_pipelines.audit_log.migrate import MigrationError, upgrade
 from compliance_pipelines.audit_log.reading import ReadingError, UnreadableRowsError, read_rows
 from compliance_pipelines.ledger import proofs
 from compliance_pipelines.postgres import sessions as database_sessions
-from compliance_pipelines.postgres.engine import create_engine, database_url
+from compliance_pipelines.postgres.engine import create_engine
 from tests.integration.archive.days import Days
 from tests.integration.audit_log.entries import entry
 from tests.integration.audit_log.import_files import lines, write
+from tests.support.logins import url_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -191,11 +192,10 @@ def test_a_database_in_another_encoding_is_refused_by_the_migration(
     superuser_engine: sqlalchemy.Engine, encoding: str
 ) -> None:
     name = f"in_{encoding.lower()}"
-    url = database_url(superuser_engine.url.render_as_string(hide_password=False))
     with superuser_engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text(f"CREATE DATABASE {name} ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0"))
         try:
             with pytest.raises(MigrationError, match=f"in the encoding {encoding}, .* ENCODING 'UTF8'"):
-                upgrade(url.set(database=name).render_as_string(hide_password=False))
+                upgrade(url_of(superuser_engine, dbname=name))
         finally:
             connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))

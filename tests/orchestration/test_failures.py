@@ -11,10 +11,11 @@ import sqlalchemy.exc
 from dagster import DagsterInstance, job, op
 
 from compliance_pipelines.archive.errors import PurgeRefusedError
-from compliance_pipelines.audit_log.reading import ReadingError
+from compliance_pipelines.audit_log.reading import ReadingError, open_snapshot
 from compliance_pipelines.base.errors import ComplianceError, TransientError
 from compliance_pipelines.object_store.port import ObjectMissingError, ObjectStoreError
 from compliance_pipelines.orchestration.failures import RETRIES, domain_errors, reasons_of_failure
+from compliance_pipelines.postgres.engine import create_engine
 from compliance_pipelines.settings import ConfigurationError
 
 if TYPE_CHECKING:
@@ -102,6 +103,18 @@ def test_a_fault_that_does_not_pass_ends_after_three_more_attempts() -> None:
     result = attempts.execute()
     assert (result.success, attempts.count) == (False, 4)
     assert reasons_of_failure(result.all_events) == ["attempt: compliance_pipelines.base.errors.TransientError: busy"]
+
+
+def test_a_connection_that_fails_shows_no_password() -> None:
+    engine = create_engine("postgresql://u:hunter2%20%40%25@127.0.0.1:1,localhost:1/x", pool_size=1)
+    with pytest.raises(sqlalchemy.exc.OperationalError) as failed:
+        engine.connect()
+    with pytest.raises(ReadingError) as unread, open_snapshot(engine):
+        pass
+    for error in (failed.value, unread.value):
+        result = Attempts(error).execute()
+        assert len(reasons_of_failure(result.all_events)) == 1
+        assert "hunter2" not in repr(result.all_events)
 
 
 def test_pauses_grow() -> None:

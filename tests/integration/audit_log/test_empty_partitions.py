@@ -21,6 +21,7 @@ from compliance_pipelines.audit_log.partitions import (
 )
 from tests.integration.audit_log.entries import MOMENT, entry
 from tests.integration.audit_log.test_partitions import leaves, places
+from tests.support.logins import database_of
 from tests.support.stops import somebody_waits
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ def test_an_entry_that_commits_between_the_look_and_the_drop_is_kept_whatever_th
         with superuser_engine.begin() as connection:
             connection.execute(text("DROP TABLE audit_logs_2025_10_01"))
     with superuser_engine.begin() as connection:
-        name = superuser_engine.url.database
+        name = database_of(superuser_engine)
         connection.execute(text(f"ALTER DATABASE \"{name}\" SET default_transaction_isolation = '{level}'"))
     with writer.connect() as appending:
         AuditLog(writer).append_within(appending, entry(1, timestamp=moment))

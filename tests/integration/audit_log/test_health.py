@@ -17,6 +17,7 @@ from compliance_pipelines.base.clock import utc_day
 from compliance_pipelines.ledger.lag import sealing_lag
 from compliance_pipelines.postgres.engine import create_engine
 from tests.integration.audit_log.entries import entry
+from tests.support.logins import login_url, url_of
 from tests.support.sealing import seal_all
 
 if TYPE_CHECKING:
@@ -169,8 +170,8 @@ def test_a_login_that_can_become_the_owner_is_refused(database_url: str, superus
         connection.execute(text(f"DROP ROLE IF EXISTS {name}"))
         connection.execute(text(f"CREATE ROLE {name} LOGIN PASSWORD 'only-for-tests'"))
         connection.execute(text(f"GRANT audit_writer, audit_archiver, audit_owner TO {name}"))
-    url = superuser_engine.url.set(username=name, password="only-for-tests")
-    engine = create_engine(url.render_as_string(hide_password=False), pool_size=1)
+    url = url_of(superuser_engine, user=name, password="only-for-tests")
+    engine = create_engine(url, pool_size=1)
     found = findings(engine)
     engine.dispose()
     with superuser_engine.begin() as connection:
@@ -322,9 +323,7 @@ def test_a_revision_that_is_unknown_is_one_line(migrating: Callable[..., Any]) -
 def test_a_login_that_may_not_migrate_is_told_which_setting_to_use(
     command: Command, empty_database_url: str, writer_database_url: str
 ) -> None:
-    engine = create_engine(empty_database_url, pool_size=1)
-    url = engine.url.set(username="test_writer", password="only-for-tests").render_as_string(hide_password=False)
-    engine.dispose()
+    url = login_url(empty_database_url, "test_writer")
     command.set(AUDIT_LOG_MIGRATION_DATABASE_URL=url)
     failed = command("db", "migrate")
     assert failed.status == 1

@@ -7,21 +7,25 @@ from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 
 from compliance_pipelines.audit_log.log import AsyncAuditLog, AuditLog
 from compliance_pipelines.audit_log.reading import ReadingError, read_rows
+from compliance_pipelines.postgres.conninfo import parse
 from compliance_pipelines.postgres.engine import create_asynchronous_engine, create_engine
 from tests.integration.audit_log.entries import MOMENT, entry, ids, stored
 from tests.integration.audit_log.tls_front import Front, server_context, tls_front
 from tests.support.certificates import HOST_NAME, write_certificate
+from tests.support.logins import changed_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     import sqlalchemy
+
+    from compliance_pipelines.settings import Settings
+    from tests.integration.audit_log.command import Command
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +56,7 @@ def plain_front(pipeline_database_url: str) -> Iterator[Front]:
 
 
 def database_port(url: str) -> int:
-    port = make_url(url).port
-    assert port is not None
-    return port
+    return int(parse(url).parameters["port"])
 
 
 @pytest.fixture
@@ -62,11 +64,7 @@ def remote(pipeline_database_url: str) -> Callable[..., str]:
     """The URL of a front, under a name that is not local; libpq resolves no name where it is given an address."""
 
     def url(front: Front, **query: str) -> str:
-        return (
-            make_url(pipeline_database_url)
-            .set(host=HOST_NAME, port=front.port, query={"hostaddr": "127.0.0.1", **query})
-            .render_as_string(hide_password=False)
-        )
+        return changed_url(pipeline_database_url, host=HOST_NAME, port=str(front.port), hostaddr="127.0.0.1", **query)
 
     return url
 
@@ -145,9 +143,55 @@ def test_a_certificate_is_checked_where_that_is_asked_for(
     deceived.dispose()
 
 
+def test_a_service_that_demands_a_checked_certificate_gets_one(
+    front: Front,
+    pipeline_database_url: str,
+    certificate: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Neither way in makes less of it than the service file says, which has spaces in its path and in its values."""
+    directory = tmp_path / "a directory"
+    directory.mkdir()
+    other, _ = write_certificate(directory)
+    monkeypatch.setenv("PGSERVICEFILE", str(directory / "services.conf"))
+    login = parse(pipeline_database_url).parameters
+    place = f"host={HOST_NAME}\nhostaddr=127.0.0.1\nport={front.port}\nsslmode=verify-full\n"
+    (directory / "services.conf").write_text(
+        f"[trusted]\n{place}sslrootcert={certificate[0]}\n[deceived]\n{place}sslrootcert={other}\n"
+    )
+    url = "postgresql://{user}:{password}@/{dbname}?service=".format(**login)
+
+    trusted = create_engine(f"{url}trusted", pool_size=1)
+    AuditLog(trusted).append(entry(1))
+    with read_rows(trusted, day=MOMENT.date()) as batches:
+        assert sum(batch.num_rows for batch in batches) == 1
+    trusted.dispose()
+
+    deceived = create_engine(f"{url}deceived", pool_size=1)
+    with pytest.raises(OperationalError, match="certificate verify failed"), deceived.connect():
+        pass
+    with pytest.raises(ReadingError), read_rows(deceived, day=MOMENT.date()) as batches:
+        next(batches)
+    deceived.dispose()
+    assert front.plaintext == 0
+
+
+def test_migrations_speak_the_version_of_the_settings(
+    old_front: Front, database_url: str, command: Command, settings: Settings
+) -> None:
+    url = changed_url(database_url, host=HOST_NAME, port=str(old_front.port), hostaddr="127.0.0.1")
+    command.set(AUDIT_LOG_MIGRATION_DATABASE_URL=url)
+    assert command("db", "migrate").status == 1
+    command.set(AUDIT_LOG_TLS_MIN_VERSION="TLSv1.2")
+    migrated = command("db", "migrate")
+    assert (migrated.status, migrated.err) == (0, "")
+    assert set(old_front.versions) == {"refused", "TLSv1.2"}
+
+
 def test_a_local_database_may_do_without_tls(plain_front: Front, pipeline_database_url: str) -> None:
-    url = make_url(pipeline_database_url).set(host="127.0.0.1", port=plain_front.port)
-    engine = create_engine(url.render_as_string(hide_password=False), pool_size=1)
+    url = changed_url(pipeline_database_url, host="127.0.0.1", port=str(plain_front.port))
+    engine = create_engine(url, pool_size=1)
     with engine.connect() as connection:
         assert connection.execute(text("SELECT 1")).scalar_one() == 1
     engine.dispose()

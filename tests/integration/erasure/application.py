@@ -16,6 +16,7 @@ from sqlalchemy import text
 
 from compliance_pipelines.erasure.table_rules import rules_from_json
 from compliance_pipelines.erasure.tables import TableTarget
+from tests.support.logins import url_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -195,7 +196,7 @@ EVERYTHING: Final = {
 def table_target(application: Application, **rule: object) -> TableTarget:
     """The target of one table of the application, by default `people`, of which the rows are deleted."""
     values = {
-        "database_url": application.engine.url.render_as_string(hide_password=False),
+        "database_url": url_of(application.engine),
         "table": "people",
         "user_column": "user_id",
         "action": "delete",

@@ -16,6 +16,7 @@ from compliance_pipelines.erasure.configured import configured_targets
 from compliance_pipelines.erasure.health import check_checkpoint_redis, check_places
 from tests.integration.erasure.application import table_target
 from tests.integration.erasure.command import Command
+from tests.support.logins import url_of
 from tests.support.redis_commands import execute
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ def test_rights_and_row_filters_of_a_table_are_named(application: Application) -
     login = f"eraser_{uuid.uuid4().hex[:8]}"
     application.execute(f"CREATE ROLE {login} LOGIN PASSWORD 'x'")
     application.execute("ALTER TABLE user_profiles ENABLE ROW LEVEL SECURITY")
-    url = application.engine.url.set(username=login, password="x").render_as_string(hide_password=False)
+    url = url_of(application.engine, user=login, password="x")
     found = failing(table(application, database_url=url).check())
     assert found["rights"][0] == "the login lacks DELETE ON public.user_profiles, SELECT ON public.user_profiles"
     application.execute(str(found["rights"][1]))

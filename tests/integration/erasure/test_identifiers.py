@@ -24,6 +24,7 @@ from compliance_pipelines.holds.record import NewHold, add_hold
 from tests.integration.erasure.application import EVERYTHING, Application
 from tests.integration.erasure.flaky import Shelf
 from tests.integration.erasure.test_decisions import LONG_AGO, WHO, entries, statement_of
+from tests.support.logins import url_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -196,7 +197,7 @@ def accounts(application: Application) -> Application:
 
 
 def with_table(services: Services, application: Application, **rule: object) -> Services:
-    url = application.engine.url.render_as_string(hide_password=False)
+    url = url_of(application.engine)
     values = {"table": "accounts", "user_column": "id", "alias_columns": ["email", "number"], **rule}
     update = {"gdpr_aliases_sql": SecretStr(json.dumps([{"database_url": url, **values}]))}
     return replace(services, settings=services.settings.model_copy(update=update))

@@ -16,6 +16,7 @@ from compliance_pipelines.erasure.errors import TargetError
 from compliance_pipelines.erasure.subject_matching import columns_of, match, relation_of
 from compliance_pipelines.postgres.engine import create_engine
 from tests.integration.erasure.application import table_target
+from tests.support.logins import url_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -186,14 +187,14 @@ def test_a_database_in_another_encoding(application: Application, encoding: str)
     name = f"in_{encoding.lower()}_{uuid.uuid4().hex[:8]}"
     with application.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text(f"CREATE DATABASE {name} ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0"))
-    url = application.engine.url.set(database=name)
-    engine = create_engine(url.render_as_string(hide_password=False), left_alone=("search_path",))
+    url = url_of(application.engine, dbname=name)
+    engine = create_engine(url, left_alone=("search_path",))
     try:
         with engine.begin() as connection:
             connection.execute(text("CREATE TABLE people (person text)"))
             connection.execute(text("INSERT INTO people VALUES (:person)"), {"person": "j\u00fcrgen"})
             connection.execute(text("INSERT INTO people VALUES ('jurgen')"))
-        people = target(application, database_url=url.render_as_string(hide_password=False))
+        people = target(application, database_url=url)
         assert people.find("\u4e2d").items == ()
         (item,) = people.find("j\u00fcrgen").items
         assert people.delete("j\u00fcrgen", [item]) == {"people": 1}
@@ -217,7 +218,7 @@ def test_rows_that_row_security_hides_are_an_error_and_not_absent(application: A
     login = f"eraser_{uuid.uuid4().hex[:8]}"
     application.execute(f"CREATE ROLE {login} LOGIN PASSWORD 'x'; GRANT SELECT, DELETE ON people TO {login}")
     application.execute("ALTER TABLE people ENABLE ROW LEVEL SECURITY")
-    url = application.engine.url.set(username=login, password="x").render_as_string(hide_password=False)
+    url = url_of(application.engine, user=login, password="x")
     with pytest.raises(DBAPIError, match="row-level security"):
         target(application, database_url=url).find("alice")
 

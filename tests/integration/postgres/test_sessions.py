@@ -29,6 +29,7 @@ from compliance_pipelines.postgres.sessions import (
 from compliance_pipelines.verification.online import verify
 from tests.integration.archive.days import Days
 from tests.integration.audit_log.entries import MOMENT, entry
+from tests.support.logins import as_driver_url
 from tests.support.sealing import settle
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def test_every_pinned_setting_but_the_name_is_tried() -> None:
 
 @pytest.mark.usefixtures("_hostile")
 def test_sessions_of_each_kind_have_what_the_code_relies_on(pipeline_database_url: str, database_url: str) -> None:
-    plain = sqlalchemy.create_engine(create_engine(pipeline_database_url).url)
+    plain = sqlalchemy.create_engine(as_driver_url(pipeline_database_url))
     with plain.connect() as connection:
         assert len(settings_to_change(found_by(connection))) >= len(HOSTILE) - 1  # SQLAlchemy may change one itself
     plain.dispose()
@@ -202,7 +203,7 @@ def test_a_stronger_durability_is_kept(superuser_engine: sqlalchemy.Engine, pipe
 
 
 def test_an_engine_of_somebody_else_must_be_pinned_first(writer_database_url: str) -> None:
-    engine = sqlalchemy.create_engine(create_engine(writer_database_url).url, pool_size=1)
+    engine = sqlalchemy.create_engine(as_driver_url(writer_database_url), pool_size=1)
     with pytest.raises(SessionSettingError, match="pin_engine"):
         AuditLog(engine)
     pin_engine(engine)
@@ -212,14 +213,12 @@ def test_an_engine_of_somebody_else_must_be_pinned_first(writer_database_url: st
 
 
 async def test_so_must_an_asynchronous_one(writer_database_url: str) -> None:
-    engine = create_asynchronous_engine(writer_database_url, pool_size=1)
-    other = create_async_engine(engine.url, pool_size=1)
+    other = create_async_engine(as_driver_url(writer_database_url), pool_size=1)
     with pytest.raises(SessionSettingError, match="pin_engine"):
         AsyncAuditLog(other)
     pin_engine(other)
     assert await AsyncAuditLog(other).append(entry(1, timestamp=MOMENT))
     await other.dispose()
-    await engine.dispose()
 
 
 @pytest.mark.usefixtures("_hostile")

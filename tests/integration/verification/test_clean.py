@@ -31,7 +31,7 @@ from tests.integration.verification.world import (
     copied,
     kinds,
 )
-from tests.support.logins import login_url
+from tests.support.logins import database_of, login_url
 from tests.support.sealing import seal_all, settle
 
 if TYPE_CHECKING:
@@ -202,8 +202,7 @@ def test_a_day_that_is_archived_meanwhile_gives_no_finding(world: World) -> None
 def test_a_reader_can_verify_and_nothing_changes(
     world: World, postgres_server: EmbeddedPostgres, tmp_path: Path
 ) -> None:
-    name = world.services.engine.url.database
-    assert name is not None
+    name = database_of(world.services.engine)
     engine = create_engine(login_url(postgres_server.url(name), "test_reader"), pool_size=1)
     before = _picture(world)
     staging = tmp_path / "staging"

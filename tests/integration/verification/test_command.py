@@ -11,7 +11,7 @@ import pytest
 from compliance_pipelines.cli import main
 from compliance_pipelines.ledger.checkpoint import SigningKey
 from tests.integration.verification.world import ARCHIVED, HOT, KEY, OTHER_ARCHIVED, PURGED
-from tests.support.logins import login_url
+from tests.support.logins import database_of, login_url
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,8 +74,7 @@ def auditor(
     world: World, configured: Command, postgres_server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
 ) -> Command:
     """The command as somebody who may read and has no key at all."""
-    database = world.services.engine.url.database
-    assert database is not None
+    database = database_of(world.services.engine)
     monkeypatch.setenv("AUDIT_LOG_DATABASE_URL", login_url(postgres_server.url(database), "test_reader"))
     monkeypatch.delenv("LEDGER_SIGNING_KEY")
     return configured

@@ -18,6 +18,7 @@ from compliance_pipelines.verification.offline import verify_copy
 from compliance_pipelines.verification.online import verify
 from tests.integration.verification.stores import FailingStore
 from tests.integration.verification.world import ARCHIVED, HOT, KEY, OTHER_ARCHIVED, PURGED, kinds
+from tests.support.logins import database_of
 
 if TYPE_CHECKING:
     from datetime import date
@@ -76,7 +77,7 @@ def test_a_database_that_does_not_answer_is_an_error(world: World) -> None:
 
 def test_findings_before_a_lost_connection_are_not_lost(world: World, postgres_server: EmbeddedPostgres) -> None:
     world.remove(world.checkpoint_path(5))
-    name = world.services.engine.url.database
+    name = database_of(world.services.engine)
     world.days.superuser.dispose()
     administrator = create_engine(postgres_server.url("postgres"), pool_size=1)
     found: list[Finding] = []

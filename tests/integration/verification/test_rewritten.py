@@ -27,6 +27,7 @@ from tests.integration.verification.world import (
     World,
     kinds,
 )
+from tests.support.logins import database_of
 from tests.support.sealing import seal_all
 
 if TYPE_CHECKING:
@@ -112,8 +113,7 @@ def test_a_database_from_which_a_day_was_erased_in_every_table_is_found_out(worl
 def test_a_database_restored_to_an_older_state_is_found_and_what_it_lost_is_named(
     world: World, postgres_server: EmbeddedPostgres
 ) -> None:
-    name, old = world.services.engine.url.database, f"test_{uuid.uuid4().hex}"
-    assert name is not None
+    name, old = database_of(world.services.engine), f"test_{uuid.uuid4().hex}"
     world.services.engine.dispose()
     world.days.superuser.dispose()
     postgres_server.create_database(old, template=name)
