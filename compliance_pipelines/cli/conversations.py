@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from compliance_pipelines.base.clock import system_clock
 from compliance_pipelines.cli.checking import in_words, to_json
+from compliance_pipelines.cli.needs import Need, needs, opened
 from compliance_pipelines.conversations import record
 from compliance_pipelines.conversations.documents import moment_of
 from compliance_pipelines.conversations.plan import Selection
@@ -21,8 +21,6 @@ from compliance_pipelines.conversations.store import open_store
 from compliance_pipelines.conversations.threads import Ownership
 from compliance_pipelines.erasure.health import check_checkpoint_redis
 from compliance_pipelines.erasure.redis_binding import bind_redis
-from compliance_pipelines.services import open_services
-from compliance_pipelines.settings import load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -32,6 +30,7 @@ if TYPE_CHECKING:
     from compliance_pipelines.conversations.plan import KeptThread, Plan
     from compliance_pipelines.conversations.record import OpenPurge, PurgedSet
 
+_NEEDS: Final = (Need.DATABASE, Need.CONVERSATION_REDIS, Need.RECORD_KEY)
 _SHOWN: Final = 20
 _SETS_SHOWN: Final = 10
 _SECONDS_PER_DAY: Final = 86_400
@@ -54,8 +53,7 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
 
 @contextmanager
 def _open() -> Iterator[Retention]:
-    settings = load_settings()
-    with open_services(settings, clock=system_clock, signs=False) as services, open_store(settings) as store:
+    with opened() as services, open_store(services.settings) as store:
         yield Retention(services, store)
 
 
@@ -66,6 +64,7 @@ def conversations() -> None:
 
 @conversations.command("plan")
 @_options
+@needs(*_NEEDS)
 def plan(*, user: str | None, older_than: int | None, as_json: bool) -> None:
     """Show what a purge would remove now, and what would stay although it is due. Nothing is changed."""
     with _open() as retention:
@@ -84,6 +83,7 @@ def plan(*, user: str | None, older_than: int | None, as_json: bool) -> None:
     metavar="N",
     help="Agree that up to N conversations go, where the plan is larger than the settings allow.",
 )
+@needs(*_NEEDS, changes=True)
 def purge(*, user: str | None, older_than: int | None, as_json: bool, confirm: int | None) -> None:
     """Remove what is due, look again, and record what went. An interrupted purge is finished first."""
     with _open() as retention:
@@ -114,6 +114,7 @@ def purge(*, user: str | None, older_than: int | None, as_json: bool, confirm: i
 
 @conversations.command("status")
 @_options
+@needs(*_NEEDS)
 def status(*, user: str | None, older_than: int | None, as_json: bool) -> None:
     """Show what there is, what is due, and what was removed so far."""
     with _open() as retention:
@@ -191,6 +192,7 @@ def _print_unfinished(unfinished: Sequence[OpenPurge], place: Place) -> None:
     is_flag=True,
     help="The plan is about a Redis that is gone for good: give it up without looking there.",
 )
+@needs(*_NEEDS, changes=True)
 def abandon(*, number: int, reason: str, redis_is_lost: bool) -> None:
     """Give up the interrupted plan NUMBER: what it had set aside is put back, and the rest stays."""
     with _open() as retention:
@@ -206,13 +208,14 @@ def _print_found(checks: Sequence[HealthCheck]) -> None:
 
 
 @conversations.command("bind")
+@needs(Need.DATABASE, Need.ANY_REDIS, changes=True)
 def bind() -> None:
     """Bind every Redis of the settings to this database's environment.
 
     Retention and erasure remove nothing from a Redis that is another environment's or does not say. After it was
     flushed or replaced, call this again. One that is another environment's is left as it is.
     """
-    with open_services(load_settings(), signs=False) as services:
+    with opened() as services:
         for setting, new in bind_redis(services).items():
             click.echo(f"the Redis of {setting} {'is' if new else 'was already'} bound to this database's environment")
 
