@@ -13,21 +13,24 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from compliance_pipelines.audit_log.deletion import DEFAULT_REASON
+from compliance_pipelines.audit_log.readings import Reading, record_reading
 from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.cli.certificates import certificate, record
 from compliance_pipelines.cli.checking import in_words
 from compliance_pipelines.cli.erasure_decisions import DECISIONS
+from compliance_pipelines.cli.erasure_overviews import show_overview, show_overviews
 from compliance_pipelines.cli.erasure_words import case_to_json, event_line, line_of, preview_lines, report
 from compliance_pipelines.cli.needs import Need, needs, opened
 from compliance_pipelines.erasure.alias_tables import alias_tables
 from compliance_pipelines.erasure.case import NOT_CARRIED_OUT, Identifiers, State
 from compliance_pipelines.erasure.configured import configured_targets
 from compliance_pipelines.erasure.deletion_records import DeletionRecord, deletion_records
-from compliance_pipelines.erasure.errors import RequestEndedError, SuspiciousIdError
+from compliance_pipelines.erasure.errors import ErasureError, RequestEndedError, SuspiciousIdError
 from compliance_pipelines.erasure.health import check_places
 from compliance_pipelines.erasure.identifying import with_aliases_of_tables
 from compliance_pipelines.erasure.likeness import suspicions
 from compliance_pipelines.erasure.near_matches import near_matches_in_settings, note_near_matches, with_numbers
+from compliance_pipelines.erasure.overview import may_see_people, overview, overviews
 from compliance_pipelines.erasure.preview import preview
 from compliance_pipelines.erasure.record import GIVEN, NewRequest, all_cases, load, record_request
 from compliance_pipelines.erasure.replay import plan_replay, request_replays
@@ -132,11 +135,24 @@ def request(  # noqa: PLR0913 - one per option
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @needs(Need.DATABASE)
 def list_requests(user: str | None, *, only_open: bool, as_json: bool) -> None:
-    """List the requests."""
+    """List the requests.
+
+    Whom they are about is left out, and said to be, where the login may not see it.
+    """
     with opened() as services:
-        with services.engine.connect() as connection:
-            cases = [case for case in all_cases(connection, user_id=user) if not only_open or case.is_open]
+        record_reading(services.engine, Reading.LIST_ERASURES, open=only_open, by_user=user is not None)
         now = services.clock()
+        with services.engine.connect() as connection:
+            if not may_see_people(connection):
+                if user is not None:
+                    raise ErasureError(
+                        "this login may not see whom requests are about, and so cannot be told which are about a "
+                        "person: leave --user out"
+                    )
+                seen = [each for each in overviews(connection) if not only_open or each.end is None]
+                show_overviews(seen, now, as_json=as_json)
+                return
+            cases = [case for case in all_cases(connection, user_id=user) if not only_open or case.is_open]
     if as_json:
         click.echo(json.dumps([case_to_json(case, now) for case in cases], ensure_ascii=False, indent=2))
         return
@@ -151,11 +167,18 @@ def list_requests(user: str | None, *, only_open: bool, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @needs(Need.DATABASE)
 def show(request_id: int, *, as_json: bool) -> None:
-    """Show a request and everything that happened to it."""
+    """Show a request and everything that happened to it.
+
+    Whom it is about is left out, and said to be, where the login may not see it.
+    """
     with opened() as services:
-        with services.engine.connect() as connection:
-            case = load(connection, request_id)
+        record_reading(services.engine, Reading.SHOW_ERASURE, str(request_id))
         now = services.clock()
+        with services.engine.connect() as connection:
+            if not may_see_people(connection):
+                show_overview(overview(connection, request_id), now, as_json=as_json)
+                return
+            case = load(connection, request_id)
     if as_json:
         click.echo(json.dumps(case_to_json(case, now, events=True), ensure_ascii=False, indent=2))
         return
