@@ -180,15 +180,22 @@ class Needs:
 
 
 def needs(
-    *of_settings: Need, changes: bool = False, given_by: Mapping[str, tuple[Need, ...]] | None = None
+    *of_settings: Need,
+    changes: bool = False,
+    given_by: Mapping[str, tuple[Need, ...]] | None = None,
+    at_once: bool = True,
 ) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
-    """Declare what a command needs; see :class:`Needs`. It is looked at before the command begins."""
+    """Declare what a command needs; see :class:`Needs`.
+
+    It is looked at before the command begins; without `at_once` when the command calls :func:`require_declared`.
+    """
     declared = Needs(of_settings, changes, given_by or {})
 
     def declare(command: Callable[_P, _R]) -> Callable[_P, _R]:
         @wraps(command)
         def checked(*arguments: _P.args, **options: _P.kwargs) -> _R:
-            require(declared)
+            if at_once:
+                require(declared)
             return command(*arguments, **options)
 
         setattr(checked, _DECLARED, declared)
@@ -216,7 +223,31 @@ def require(declared: Needs) -> None:
     settings, problems = readable_settings()
     problems += [problem for need in wanted if (problem := need.problem(settings)) is not None]
     if problems:
-        raise NeededSettingsError(context.command_path, list(dict.fromkeys(problems)))
+        raise NeededSettingsError(_called(context), list(dict.fromkeys(problems)))
+
+
+def _called(context: click.Context) -> str:
+    """A command's full name, however the program was started."""
+    names = [context.info_name or ""] if context.parent is None else []
+    while context.parent is not None:
+        names.insert(0, context.info_name or "")
+        context = context.parent
+    return " ".join(["compliance", *names])
+
+
+def require_declared() -> None:
+    """Let the running command go on if what it has declared is there.
+
+    Raises: as :func:`require`.
+    """
+    require(_declared_by(click.get_current_context()))
+
+
+def _declared_by(context: click.Context) -> Needs:
+    declared = declared_needs(context.command)
+    if declared is None:
+        raise TypeError(f"`{_called(context)}` does not declare what it needs")
+    return declared
 
 
 @contextmanager
@@ -232,9 +263,7 @@ def opened(*, clock: Clock = system_clock, settings: Settings | None = None) -> 
         WritingByAuditorError: the command changes something, and the login is an auditor's.
     """
     context = click.get_current_context()
-    declared = declared_needs(context.command)
-    if declared is None:
-        raise TypeError(f"`{context.command_path}` does not declare what it needs")
+    declared = _declared_by(context)
     wanted = declared.now(context)
     with open_services(
         load_settings() if settings is None else settings,
@@ -243,7 +272,7 @@ def opened(*, clock: Clock = system_clock, settings: Settings | None = None) -> 
         stores=Need.COLD_STORE in wanted,
     ) as services:
         if declared.changes:
-            refuse_auditors(services.engine, context.command_path)
+            refuse_auditors(services.engine, _called(context))
         yield services
 
 

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from compliance_pipelines.audit_log.readings import Reading, record_reading
 from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.base.printable import printable
-from compliance_pipelines.cli.needs import Need, needs, opened
+from compliance_pipelines.cli.needs import Need, needs, opened, require_declared
 from compliance_pipelines.ledger.public_key import load_verifier_key, read_verifier_key
 from compliance_pipelines.settings import load_settings
 from compliance_pipelines.verification.errors import VerificationError
@@ -111,6 +111,7 @@ def _settings_with(public_key: str | None) -> Settings:
 
 
 def _online(days: Sequence[date], public_key: str | None, found: _Found) -> Report:
+    require_declared()
     with opened(settings=_settings_with(public_key)) as services, _bars() as bars:
         _put_on_record(services, days)
         return verify_everything(services, days or None, progress=bars, on_finding=found.findings.append)
@@ -195,7 +196,7 @@ def _refuse_odd_usage(
     metavar="DAY",
     help="With --offline: everything up to this day must be archived; what is not is a finding.",
 )
-@needs(*_NEEDS, given_by={"offline": _NEEDS, "public_key": (Need.PUBLIC_KEY,)})
+@needs(*_NEEDS, given_by={"offline": _NEEDS, "public_key": (Need.PUBLIC_KEY,)}, at_once=False)
 def verify(  # noqa: PLR0913 - one parameter an option
     days: Sequence[datetime],
     offline: Path | None,

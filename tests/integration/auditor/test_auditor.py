@@ -13,7 +13,7 @@ from compliance_pipelines.archive.export import archive_day
 from compliance_pipelines.archive.purge import purge_day
 from compliance_pipelines.audit_log.readings import Reading, ReadingNotRecordedError, record_reading
 from compliance_pipelines.erasure import decisions
-from compliance_pipelines.erasure.record import NewRequest, record_request
+from compliance_pipelines.erasure.record import NewRequest, load, record_request
 from compliance_pipelines.holds.active import HoldScope
 from compliance_pipelines.holds.record import NewHold, add_hold, release_hold
 from compliance_pipelines.postgres.engine import create_engine
@@ -51,13 +51,19 @@ def readings(services: Services) -> list[dict[str, Any]]:
         return [dict(row) for row in rows.mappings()]
 
 
+def deadline_of(services: Services, request_id: int) -> date:
+    with services.engine.connect() as connection:
+        return load(connection, request_id).deadline
+
+
 def files(directory: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in sorted(directory.rglob("*"))}
 
 
 def test_every_command_that_reads_works_and_is_on_record(
-    auditor: Command, services: Services, days: Days, day: date, clock: MovableClock, tmp_path: Path
+    auditor: Command, days: Days, day: date, clock: MovableClock, tmp_path: Path
 ) -> None:
+    services = days.services
     purged, *_ = days.append(day, 3)
     archive_day(services, day)
     clock.advance(days=services.settings.audit_log_purge_grace_days + 1)
@@ -130,7 +136,7 @@ def test_whom_requests_are_about_is_left_out_and_said_to_be(auditor: Command, se
     decisions.extend(services, case.request.id, by="office", reason=f"{ALICE} has much")
     other, _ = record_request(services, NewRequest("bob@example.com", "asked", "support"))
     decisions.withdraw(services, other.request.id, by="office", reason="bob@example.com changed his mind")
-    extended = decisions.load(services.engine.connect(), case.request.id).deadline
+    extended = deadline_of(services, case.request.id)
     for arguments in (("erase", "list"), ("erase", "show", 1), ("erase", "show", 2)):
         for json_too in ((), ("--json",)):
             done = auditor(*arguments, *json_too)
@@ -158,7 +164,7 @@ def test_whom_requests_are_about_is_left_out_and_said_to_be(auditor: Command, se
     "command", [("status",), ("verify",), ("erase", "list"), ("hold", "list"), ("erase", "show", 1)]
 )
 def test_nothing_is_read_that_cannot_be_put_on_record(
-    auditor: Command, services: Services, superuser_engine: sqlalchemy.Engine, command: tuple[object, ...]
+    auditor: Command, services: Services, superuser_engine: sqlalchemy.Engine, command: tuple[str, ...]
 ) -> None:
     record_request(services, NewRequest(ALICE, "asked", "support"))
     with superuser_engine.begin() as connection:
@@ -227,26 +233,27 @@ CALL = "SELECT audit_record_reading(:reading, :subject, CAST(:particulars AS jso
 
 
 @pytest.mark.parametrize(
-    ("reading", "subject", "particulars", "said"),
+    ("call", "said"),
     [
-        ("gdpr.deletion", "", "{}", "no reading is called 'gdpr.deletion'"),
-        ("", "", "{}", "no reading is called"),
-        (None, "", "{}", "no reading is called"),
-        ("AUDIT.PROVE", "", "{}", "no reading is called"),
-        ("audit.prove", "x" * 2049, "{}", "at most 2,048 bytes"),
-        ("audit.prove", "ä" * 1025, "{}", "at most 2,048 bytes"),
-        ("audit.prove", None, "{}", "at most 2,048 bytes"),
-        ("audit.prove", "", None, "at most 2,048 bytes"),
-        ("audit.prove", "", "[]", "at most 2,048 bytes"),
-        ("audit.prove", "", '"text"', "at most 2,048 bytes"),
-        ("audit.prove", "", json.dumps({"a": "x" * 3000}), "at most 2,048 bytes"),
-        ("audit.prove", "", '{"a": 1e100000}', "at most 2,048 bytes"),
-        ("audit.prove", "", json.dumps({"a": "x" * 10_000_000}), "at most 2,048 bytes"),
+        (("gdpr.deletion", "", "{}"), "no reading is called 'gdpr.deletion'"),
+        (("", "", "{}"), "no reading is called"),
+        ((None, "", "{}"), "no reading is called"),
+        (("AUDIT.PROVE", "", "{}"), "no reading is called"),
+        (("audit.prove", "x" * 2049, "{}"), "at most 2,048 bytes"),
+        (("audit.prove", "ä" * 1025, "{}"), "at most 2,048 bytes"),
+        (("audit.prove", None, "{}"), "at most 2,048 bytes"),
+        (("audit.prove", "", None), "at most 2,048 bytes"),
+        (("audit.prove", "", "[]"), "at most 2,048 bytes"),
+        (("audit.prove", "", '"text"'), "at most 2,048 bytes"),
+        (("audit.prove", "", json.dumps({"a": "x" * 3000})), "at most 2,048 bytes"),
+        (("audit.prove", "", '{"a": 1e100000}'), "at most 2,048 bytes"),
+        (("audit.prove", "", json.dumps({"a": "x" * 10_000_000})), "at most 2,048 bytes"),
     ],
 )
 def test_only_known_readings_of_a_bounded_size_are_recorded(
-    services: Services, reader: sqlalchemy.Engine, reading: str, subject: str, particulars: str, said: str
+    services: Services, reader: sqlalchemy.Engine, call: tuple[str, str, str], said: str
 ) -> None:
+    reading, subject, particulars = call
     assert said in refusal(reader, CALL, reading=reading, subject=subject, particulars=particulars)
     assert readings(services) == []
 
