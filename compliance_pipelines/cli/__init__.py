@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import Final
 
 import click
+import psycopg.errors
 import sqlalchemy.exc
 
 from compliance_pipelines.base.errors import ComplianceError
@@ -98,5 +99,8 @@ def main() -> None:
         sys.exit(1)
     except sqlalchemy.exc.DBAPIError as error:
         reason = " ".join(str(error.orig).split())
+        if isinstance(error.orig, psycopg.errors.InsufficientPrivilege):
+            click.echo(f"compliance: the database refused: {reason}; docs/audit.md says who may", err=True)
+            sys.exit(1)
         click.echo(f"compliance: the database refused: {reason}; `compliance check` says what is missing", err=True)
         sys.exit(1)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from compliance_pipelines.audit_log.readings import Reading, record_reading
 from compliance_pipelines.cli.checking import in_words, to_json
 from compliance_pipelines.cli.needs import Need, needs, opened
 from compliance_pipelines.conversations import record
@@ -21,6 +22,7 @@ from compliance_pipelines.conversations.store import open_store
 from compliance_pipelines.conversations.threads import Ownership
 from compliance_pipelines.erasure.health import check_checkpoint_redis
 from compliance_pipelines.erasure.redis_binding import bind_redis
+from compliance_pipelines.holds import HoldSet, may_see_holds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from compliance_pipelines.conversations.plan import KeptThread, Plan
     from compliance_pipelines.conversations.record import OpenPurge, PurgedSet
 
-_NEEDS: Final = (Need.DATABASE, Need.CONVERSATION_REDIS, Need.RECORD_KEY)
+_READING: Final = (Need.DATABASE, Need.CONVERSATION_REDIS)
 _SHOWN: Final = 20
 _SETS_SHOWN: Final = 10
 _SECONDS_PER_DAY: Final = 86_400
@@ -64,7 +66,7 @@ def conversations() -> None:
 
 @conversations.command("plan")
 @_options
-@needs(*_NEEDS)
+@needs(*_READING)
 def plan(*, user: str | None, older_than: int | None, as_json: bool) -> None:
     """Show what a purge would remove now, and what would stay although it is due. Nothing is changed."""
     with _open() as retention:
@@ -83,7 +85,7 @@ def plan(*, user: str | None, older_than: int | None, as_json: bool) -> None:
     metavar="N",
     help="Agree that up to N conversations go, where the plan is larger than the settings allow.",
 )
-@needs(*_NEEDS, changes=True)
+@needs(*_READING, Need.RECORD_KEY, changes=True)
 def purge(*, user: str | None, older_than: int | None, as_json: bool, confirm: int | None) -> None:
     """Remove what is due, look again, and record what went. An interrupted purge is finished first."""
     with _open() as retention:
@@ -114,14 +116,24 @@ def purge(*, user: str | None, older_than: int | None, as_json: bool, confirm: i
 
 @conversations.command("status")
 @_options
-@needs(*_NEEDS)
+@needs(*_READING)
 def status(*, user: str | None, older_than: int | None, as_json: bool) -> None:
-    """Show what there is, what is due, and what was removed so far."""
+    """Show what there is, what is due, and what was removed so far.
+
+    What of it holds keep is left out, and said to be, where the login may not see whom they are on.
+    """
     with _open() as retention:
-        checks = check_checkpoint_redis(retention.services)
+        audits = record_reading(retention.services.engine, Reading.CONVERSATIONS, of_user=user is not None)
+        checks = check_checkpoint_redis(retention.services, only_reading=audits)
         if not as_json:
             _print_found(checks)
-        planned = retention.plan(Selection(user, older_than), everything=True)
+        with retention.services.engine.connect() as connection:
+            sees_holds = may_see_holds(connection)
+        selection = Selection(user, older_than)
+        if sees_holds:
+            planned = retention.plan(selection, everything=True)
+        else:
+            planned = retention.judge(retention.survey(), HoldSet(), selection)
         with retention.services.engine.connect() as connection:
             sets = record.latest_sets(connection, _SETS_SHOWN)
             totals = record.set_totals(connection)
@@ -139,7 +151,7 @@ def status(*, user: str | None, older_than: int | None, as_json: bool) -> None:
         "threads": len(threads),
         **{each.value: count for each, count in ownership.items()},
         "due": len(planned.due),
-        "held": len(planned.held),
+        "held": len(planned.held) if sees_holds else None,
         "exempt": len(planned.exempt),
         "undated": len(planned.undated),
         "entangled": len(planned.entangled),
@@ -165,6 +177,8 @@ def status(*, user: str | None, older_than: int | None, as_json: bool) -> None:
         f"{ownership[Ownership.SHARED]:,} shared, {ownership[Ownership.UNOWNED]:,} of nobody known"
     )
     _print_due(planned)
+    if not sees_holds:
+        click.echo("left out: which of them holds keep, because this login may not see whom they are on", err=True)
     _print_kept(planned)
     click.echo(
         f"removed so far: {totals.threads_deleted:,} conversations, {totals.bytes_freed:,} bytes, "
@@ -192,7 +206,7 @@ def _print_unfinished(unfinished: Sequence[OpenPurge], place: Place) -> None:
     is_flag=True,
     help="The plan is about a Redis that is gone for good: give it up without looking there.",
 )
-@needs(*_NEEDS, changes=True)
+@needs(*_READING, Need.RECORD_KEY, changes=True)
 def abandon(*, number: int, reason: str, redis_is_lost: bool) -> None:
     """Give up the interrupted plan NUMBER: what it had set aside is put back, and the rest stays."""
     with _open() as retention:

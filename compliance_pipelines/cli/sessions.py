@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from compliance_pipelines.sessions.record import PurgedSet
     from compliance_pipelines.sessions.survey import SeenKey
 
-_NEEDS: Final = (Need.DATABASE, Need.SESSION_REDIS, Need.RECORD_KEY)
+_READING: Final = (Need.DATABASE, Need.SESSION_REDIS)
 _SHOWN: Final = 20
 _SETS_SHOWN: Final = 10
 
@@ -47,7 +47,7 @@ def sessions() -> None:
 
 @sessions.command("plan")
 @_json
-@needs(*_NEEDS)
+@needs(*_READING)
 def plan(*, as_json: bool) -> None:
     """Show what a purge would remove now, and what would stay although it is due. Nothing is changed."""
     with _open() as retention:
@@ -66,7 +66,7 @@ def plan(*, as_json: bool) -> None:
     metavar="N",
     help="Agree that up to N keys go, where the plan is larger than the settings allow.",
 )
-@needs(*_NEEDS, changes=True)
+@needs(*_READING, Need.RECORD_KEY, changes=True)
 def purge(*, as_json: bool, confirm: int | None) -> None:
     """Remove what is due, look again, and record what went. An interrupted purge is finished first."""
     with _open() as retention:
@@ -96,7 +96,7 @@ def purge(*, as_json: bool, confirm: int | None) -> None:
 
 @sessions.command("status")
 @_json
-@needs(*_NEEDS)
+@needs(*_READING)
 def status(*, as_json: bool) -> None:
     """Show what there is, what is due, and what was removed so far."""
     with _open() as retention:

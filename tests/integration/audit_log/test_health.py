@@ -1,4 +1,4 @@
-"""`compliance check` finds each thing that is wrong with the database, says what to do, and fails when it cannot tell."""
+"""`compliance check` finds what is wrong with the database, says what to do, and fails when it cannot tell."""
 
 from __future__ import annotations
 

@@ -4,36 +4,22 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 import pytest
 
 from compliance_pipelines.cli import compliance, main, needs
 from compliance_pipelines.cli.needs import Need, declared_needs, require
+from compliance_pipelines.cli.settings import all_commands, needs_table
 from compliance_pipelines.ledger.checkpoint import SigningKey
 from compliance_pipelines.settings import NeededSettingsError, Settings, readable_settings
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 KEY = SigningKey("example.org/audit", bytes(32))
 PREFIXES = ("AUDIT_", "LEDGER_", "COMPLIANCE_", "GDPR_", "CHECKPOINT_", "REDIS_", "AWS_", "GCP_", "DAGSTER_")
 
 
-def commands(group: click.Command, name: str) -> Iterator[tuple[str, click.Command]]:
-    """Every command below a group that does something, by its full name."""
-    if isinstance(group, click.Group):
-        context = click.Context(group)
-        for each in group.list_commands(context):
-            command = group.get_command(context, each)
-            assert command is not None
-            yield from commands(command, f"{name} {each}".strip())
-    else:
-        yield name, group
-
-
-COMMANDS = dict(commands(compliance, ""))
+COMMANDS = dict(all_commands(compliance))
 
 
 @pytest.fixture(autouse=True)
@@ -179,6 +165,12 @@ def test_settings_are_read_past_those_that_cannot_be_used(monkeypatch: pytest.Mo
         "CONVERSATION_RETENTION_DAYS",
     ]
     assert (settings.conversation_retention_days, settings.ledger_seal_max_entries) == (90, 7)
+
+
+def test_the_configuration_document_holds_the_table_of_what_commands_need() -> None:
+    document = (Path(__file__).parents[3] / "docs" / "configuration.md").read_text(encoding="utf-8")
+    table = document.split("<!-- needs -->\n")[1].split("<!-- /needs -->")[0]
+    assert table == needs_table(compliance), "run `compliance settings --commands`, and put it between the markers"
 
 
 def test_one_module_alone_opens_services_for_commands() -> None:
