@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from compliance_pipelines.base.clock import system_clock
 from compliance_pipelines.ledger.keyring import Keyring
 from compliance_pipelines.object_store import open_object_store
+from compliance_pipelines.object_store.deferred import DeferredObjectStore
 from compliance_pipelines.postgres.engine import engine_from_settings
 from compliance_pipelines.settings import ConfigurationError
 
@@ -60,14 +62,18 @@ class Services:
 
 
 @contextmanager
-def open_services(settings: Settings, *, clock: Clock = system_clock, signs: bool = True) -> Iterator[Services]:
-    """Open everything; the engine is closed at the end.
+def open_services(
+    settings: Settings, *, clock: Clock = system_clock, signs: bool = True, stores: bool = True
+) -> Iterator[Services]:
+    """Open what is needed; the engine is closed at the end.
 
     Args:
         settings: what to open.
         clock: decides what is due.
         signs: whether checkpoints or manifests will be signed. If so the keys are opened now, so that a missing or a
             wrong one is found before the work and not after it; else they are left alone until somebody asks.
+        stores: whether the cold store will be used. If not, it need not be configured; whoever uses it after all opens
+            it.
 
     Raises:
         ConfigurationError: a setting is missing or cannot be used, or the clock is not the machine's although this is
@@ -78,7 +84,7 @@ def open_services(settings: Settings, *, clock: Clock = system_clock, signs: boo
             "the clock that decides what is due can be moved on the embedded stack only, which sets "
             "COMPLIANCE_LOCAL_STACK"
         )
-    store = open_object_store(settings)
+    store = open_object_store(settings) if stores else DeferredObjectStore(partial(open_object_store, settings))
     services = Services(settings, engine_from_settings(settings), store, Keyring.from_settings(settings), clock)
     try:
         if signs:

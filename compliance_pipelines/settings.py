@@ -6,18 +6,40 @@ docs/configuration.md is tested against this model.
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from compliance_pipelines.base.errors import ComplianceError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 
 class ConfigurationError(ComplianceError):
     """A setting is missing or has a value that cannot be used."""
+
+
+class NeededSettingsError(ConfigurationError):
+    """Settings that a command needs are missing or cannot be used; it did nothing.
+
+    The message has a line for each where there are several.
+
+    Attributes:
+        problems: each with what it is needed for.
+    """
+
+    def __init__(self, command: str, problems: Collection[str]) -> None:
+        self.problems = tuple(" ".join(problem.splitlines()) for problem in problems)
+        if len(self.problems) == 1:
+            super().__init__(self.problems[0])
+        else:
+            lines = "".join(f"\n  - {problem}" for problem in self.problems)
+            super().__init__(f"`{command}` needs what is missing or cannot be used:{lines}")
 
 
 class Settings(BaseSettings):
@@ -27,7 +49,8 @@ class Settings(BaseSettings):
 
     audit_log_database_url: SecretStr | None = Field(
         default=None,
-        description="Connection string of the audit log, as a member of audit_writer and audit_archiver.",
+        description="Connection string of the audit log, of a login with the roles that its "
+        "work needs (docs/audit.md): the pipelines' or an auditor's.",
     )
     audit_log_migration_database_url: SecretStr | None = Field(
         default=None,
@@ -60,7 +83,8 @@ class Settings(BaseSettings):
         description="user_id of the entries that the project appends itself.",
     )
     audit_cold_storage_provider: Literal["local", "s3", "gcs"] = Field(
-        default="s3", description="Where archives go. This version has the adapter `local`."
+        default="local",
+        description="Where archives go. This version has an adapter for `local` alone, and refuses the others by name.",
     )
     audit_cold_storage_path: Path | None = Field(
         default=None, description="Directory of the cold store with AUDIT_COLD_STORAGE_PROVIDER=local."
@@ -323,9 +347,47 @@ def load_settings() -> Settings:
     """
     try:
         return Settings()
+    except (ValidationError, SettingsError) as error:
+        raise ConfigurationError(f"settings cannot be used: {'; '.join(_problems_of(error))}") from None
+
+
+def readable_settings() -> tuple[Settings, list[str]]:
+    """The settings with the default of each whose value cannot be used, and what is wrong with those values.
+
+    For whoever names everything that is wrong at once; nothing is done with such settings.
+
+    Raises:
+        ConfigurationError: one cannot be read in such a way that nothing can be told about the others.
+    """
+    try:
+        return Settings(), []
+    except SettingsError as error:
+        raise ConfigurationError(f"settings cannot be used: {'; '.join(_problems_of(error))}") from None
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
-            for problem in error.errors(include_input=False, include_url=False)
-        )
-        raise ConfigurationError(f"settings cannot be used: {problems}") from None
+        problems = _problems_of(error)
+        unusable = {_field_of(str(problem["loc"][0])) for problem in error.errors() if problem["loc"]}
+    defaults = {name: Settings.model_fields[name].get_default(call_default_factory=True) for name in unusable}
+    try:
+        return Settings(**defaults), problems
+    except (ValidationError, SettingsError):
+        raise ConfigurationError(f"settings cannot be used: {'; '.join(problems)}") from None
+
+
+def _problems_of(error: ValidationError | SettingsError) -> list[str]:
+    if isinstance(error, SettingsError):
+        named = re.search('"(.*?)"', str(error))
+        return [f"{named[1].upper() if named else 'a setting'}: Input should be valid JSON"]
+    return [
+        f"{'.'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
+        for problem in error.errors(include_input=False, include_url=False)
+    ]
+
+
+def _field_of(location: str) -> str:
+    """The name of the field that a validation error names by it or by one of its environment names."""
+    for name, field in Settings.model_fields.items():
+        alias = field.validation_alias
+        names = [str(choice) for choice in alias.choices] if isinstance(alias, AliasChoices) else []
+        if location in {name, *names}:
+            return name
+    return location

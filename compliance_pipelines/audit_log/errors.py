@@ -91,7 +91,7 @@ def appending(what: str, engine: sqlalchemy.Engine) -> Iterator[None]:
             raise InvalidEntryError(f"PostgreSQL cannot store an entry: {reason}; nothing was appended") from error
         if isinstance(cause, (psycopg.errors.InsufficientPrivilege, *_NOT_PREPARED)):
             raise AppendNotPossibleError(
-                f"{what} is not possible: {reason}; `compliance db check` tells what is missing"
+                f"{what} is not possible: {reason}; `compliance check` tells what is missing"
             ) from error
         if is_passing(error):
             held = table_locks_held(conninfo_of(engine)) if is_busy(error) else ""

@@ -1,7 +1,7 @@
 """Whether the audit log's database is in order, and what to do where it is not.
 
-Here: what `compliance db check` looks at. Not here: how it is printed; the sealing lag itself, which the ledger knows;
-checks of the entries, which are the verification's.
+Here: what `compliance check` asks of the database. Not here: how it is printed; the sealing lag itself, which the
+ledger knows; checks of the entries, which are the verification's.
 
 A question that cannot be answered is a failed check.
 """
@@ -17,6 +17,7 @@ from compliance_pipelines.audit_log import sql
 from compliance_pipelines.audit_log.migrate import current_revision, head_revision, knows_revision
 from compliance_pipelines.audit_log.partitions import LEAST_RUNWAY_DAYS, began_without_table, lock_room, runway
 from compliance_pipelines.audit_log.quarantine import quarantine_total
+from compliance_pipelines.audit_log.readings import is_auditor
 from compliance_pipelines.audit_log.sequence import sequence_went_back
 from compliance_pipelines.audit_log.visibility import hiding_relations
 from compliance_pipelines.base.clock import utc_day
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     import sqlalchemy
 
 _NAMED: Final = 5
+_MAY_WORK: Final = "may append and archive"
 _RULES: Final = (
     "audit_logs_entry_fits",
     "audit_logs_indexed_texts_fit",
@@ -82,7 +84,8 @@ def _ask(engine: sqlalchemy.Engine, name: str, question: Callable[[sqlalchemy.Co
             return question(connection)
     except DBAPIError as error:
         reason = " ".join(str(error.orig).split())
-        remedy = "run `compliance db migrate`, and grant the login audit_writer and audit_archiver"
+        # Nothing that is asked here needs a right to write.
+        remedy = "run `compliance db migrate`, and grant the login audit_reader"
         if error.connection_invalidated or getattr(error.orig, "sqlstate", None) is None:
             remedy = "start the database, or correct AUDIT_LOG_DATABASE_URL"
         return HealthCheck(name, f"it cannot be told: {reason}", remedy)
@@ -117,16 +120,24 @@ def _migrations(connection: sqlalchemy.Connection) -> HealthCheck:
 def _privileges(connection: sqlalchemy.Connection) -> HealthCheck:
     findings = [*_lacking(connection), *_excessive(connection), *_hidden(connection)]
     if not findings:
-        return HealthCheck(
-            "privileges", "the login may append and archive; nobody may change or remove entries, triggers included"
-        )
+        may = "is an auditor's: it reads, and what it reads is on record" if is_auditor(connection) else _MAY_WORK
+        return HealthCheck("privileges", f"the login {may}; nobody may change or remove entries, triggers included")
     messages, remedies = zip(*findings, strict=True)
     return HealthCheck("privileges", "; ".join(messages), "; ".join(dict.fromkeys(remedies)))
 
 
 def _lacking(connection: sqlalchemy.Connection) -> list[tuple[str, str]]:
-    """What the login cannot do, each with its remedy."""
+    """What the login cannot do, each with its remedy. An auditor's lacks nothing: it is not meant to write."""
     login = connection.execute(sql.LOGIN_FACTS).one()
+    if is_auditor(connection) and not login.may_archive:
+        return []
+    if not (login.may_write or login.may_archive):
+        return [
+            (
+                "the login is a member of no role of the audit log",
+                "GRANT audit_reader to it; where the pipelines use it, audit_writer and audit_archiver, too",
+            )
+        ]
     needed = {"audit_writer": login.may_write, "audit_archiver": login.may_archive}
     lacking = [role for role, has_it in needed.items() if not has_it]
     return [(f"the login is no member of {role}", f"GRANT {role} to it") for role in lacking]

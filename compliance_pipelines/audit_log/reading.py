@@ -252,5 +252,5 @@ def _reading_error(where: str, error: Exception, *, passing: bool) -> Compliance
     if passing:
         return ReadingError(f"{where} could not be read to the end: {reason}; run it again")
     return UnreadableRowsError(
-        f"{where} cannot be read: {reason}; it stays so until somebody mends it: `compliance db check` tells more"
+        f"{where} cannot be read: {reason}; it stays so until somebody mends it: `compliance check` tells more"
     )

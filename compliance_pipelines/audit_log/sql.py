@@ -173,6 +173,7 @@ LOGIN_FACTS = text("""
     SELECT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS is_superuser,
            EXISTS (SELECT FROM pg_roles WHERE rolname = 'audit_writer' AND pg_has_role(oid, 'USAGE')) AS may_write,
            EXISTS (SELECT FROM pg_roles WHERE rolname = 'audit_archiver' AND pg_has_role(oid, 'USAGE')) AS may_archive,
+           EXISTS (SELECT FROM pg_roles WHERE rolname = 'audit_reader' AND pg_has_role(oid, 'USAGE')) AS may_read,
            EXISTS (SELECT FROM pg_roles WHERE rolname = 'audit_owner' AND pg_has_role(oid, 'MEMBER')) AS may_own,
            EXISTS (SELECT FROM pg_roles WHERE rolname = 'audit_owner' AND rolcanlogin) AS owner_may_log_in
 """)
@@ -202,6 +203,13 @@ RELATIONS_WITHOUT_TRIGGERS = text("""
              AND tgname IN ('audit_logs_append_only', 'audit_logs_no_truncate')) < 2
     ORDER BY 1
 """)
+
+# A database that was never migrated has neither the roles nor the table.
+IS_AUDITOR = text("""
+    SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = 'audit_reader' AND pg_has_role(oid, 'USAGE'))
+       AND NOT coalesce(has_any_column_privilege(to_regclass('public.audit_logs'), 'INSERT'), false)
+""")
+RECORD_READING = text("SELECT audit_record_reading(:reading, :subject, CAST(:particulars AS jsonb))")
 
 ENVIRONMENT = text("SELECT environment_id FROM audit_environment")
 MAKE_ENVIRONMENT = text("INSERT INTO audit_environment (number) VALUES (1) ON CONFLICT (number) DO NOTHING")

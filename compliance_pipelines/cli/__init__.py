@@ -11,11 +11,13 @@ from importlib import import_module
 from typing import Final
 
 import click
+import psycopg.errors
 import sqlalchemy.exc
 
 from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.base.interruption import doing, stopping_on_signals
 from compliance_pipelines.base.printable import printable
+from compliance_pipelines.settings import NeededSettingsError
 
 # The module that has each command: imported only when it is used, so that small commands start fast.
 _MODULES: Final = {
@@ -76,13 +78,20 @@ def compliance() -> None:
     """
 
 
+def _in_lines(error: ComplianceError) -> str:
+    """The message on one line, or, where several settings are at fault, with a line for each."""
+    if isinstance(error, NeededSettingsError):
+        return "\n".join(map(printable, str(error).split("\n")))
+    return printable(str(error))
+
+
 def main() -> None:
     """Run the command line: a domain error is one line on stderr and exit status 1, a signal one line and its own."""
     try:
         with stopping_on_signals():
             compliance.main(standalone_mode=True)
     except ComplianceError as error:
-        click.echo(f"compliance: {printable(str(error))}", err=True)
+        click.echo(f"compliance: {_in_lines(error)}", err=True)
         sys.exit(1)
     except sqlalchemy.exc.OperationalError as error:
         reason = " ".join(str(error.orig).split())
@@ -90,5 +99,8 @@ def main() -> None:
         sys.exit(1)
     except sqlalchemy.exc.DBAPIError as error:
         reason = " ".join(str(error.orig).split())
-        click.echo(f"compliance: the database refused: {reason}; `compliance db check` says what is missing", err=True)
+        if isinstance(error.orig, psycopg.errors.InsufficientPrivilege):
+            click.echo(f"compliance: the database refused: {reason}; docs/audit.md says who may", err=True)
+            sys.exit(1)
+        click.echo(f"compliance: the database refused: {reason}; `compliance check` says what is missing", err=True)
         sys.exit(1)

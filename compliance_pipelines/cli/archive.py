@@ -20,12 +20,12 @@ from compliance_pipelines.archive.purge import purge_day
 from compliance_pipelines.archive.restore import drop_restored, restore_day
 from compliance_pipelines.archive.restored_tables import is_working_table
 from compliance_pipelines.archive.sql import RESTORED_SCHEMA
+from compliance_pipelines.audit_log.readings import Reading, record_reading
 from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.base.interruption import check_stopped, doing
+from compliance_pipelines.cli.needs import Need, needs, opened
 from compliance_pipelines.cli.summary import human_bytes, show_summary
 from compliance_pipelines.ledger.store_identity import check_identity
-from compliance_pipelines.services import open_services
-from compliance_pipelines.settings import load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -54,9 +54,7 @@ def _bars(day: date) -> Iterator[Progress]:
         yield tell
 
 
-def _each_day(
-    verb: str, days: Sequence[datetime], work: Callable[[Services, date, Progress], str], *, signs: bool
-) -> None:
+def _each_day(verb: str, days: Sequence[datetime], work: Callable[[Services, date, Progress], str]) -> None:
     """Work on the days in turn; one that fails is named on stderr and does not stop the others.
 
     Raises:
@@ -65,7 +63,7 @@ def _each_day(
     """
     failed = False
     distinct = list(dict.fromkeys(day.date() for day in days))
-    with open_services(load_settings(), signs=signs) as services:
+    with opened() as services:
         with services.engine.connect() as connection:
             check_identity(services, connection)  # once, and not once a day
         for number, day in enumerate(distinct):
@@ -88,6 +86,7 @@ def _each_day(
     is_flag=True,
     help="Where an object without a manifest is in the way and cannot be used, take the next part number.",
 )
+@needs(Need.DATABASE, Need.COLD_STORE, Need.SIGNING_KEY, changes=True)
 def archive(days: Sequence[datetime], *, beside_damaged: bool) -> None:
     """Archive the sealed entries of each DAY (YYYY-MM-DD, UTC) and read them back from the cold store.
 
@@ -105,11 +104,12 @@ def archive(days: Sequence[datetime], *, beside_damaged: bool) -> None:
             f"verified; {result.uri}"
         )
 
-    _each_day("archiving", days, work, signs=True)
+    _each_day("archiving", days, work)
 
 
 @click.command("purge")
 @click.argument("days", metavar="DAY...", nargs=-1, required=True, type=_DAY)
+@needs(Need.DATABASE, Need.COLD_STORE, Need.PUBLIC_KEY, changes=True)
 def purge(days: Sequence[datetime]) -> None:
     """Drop the rows of each DAY (YYYY-MM-DD, UTC) from PostgreSQL, after checking that the cold store has them all.
 
@@ -122,7 +122,7 @@ def purge(days: Sequence[datetime]) -> None:
             return "purged before, nothing to purge"
         return f"{result.entry_count:,} entries purged, {human_bytes(result.hot_bytes)} freed"
 
-    _each_day("purging", days, work, signs=False)
+    _each_day("purging", days, work)
 
 
 def _unqualified(_context: click.Context, _parameter: click.Parameter, table: str | None) -> str | None:
@@ -138,6 +138,7 @@ def _unqualified(_context: click.Context, _parameter: click.Parameter, table: st
     callback=_unqualified,
     help=f"Table to make in the schema {RESTORED_SCHEMA}; default: audit_logs_YYYY_MM_DD.",
 )
+@needs(Need.DATABASE, Need.COLD_STORE, Need.PUBLIC_KEY, changes=True)
 def restore(day: datetime, into: str | None) -> None:
     """Load the archive of DAY (YYYY-MM-DD, UTC) into a table of its own, verified while it is loaded.
 
@@ -145,7 +146,7 @@ def restore(day: datetime, into: str | None) -> None:
     touched.
     """
     restoring = doing(f"restoring {day:%Y-%m-%d}")
-    with restoring, open_services(load_settings(), signs=False) as services, _bars(day.date()) as progress:
+    with restoring, opened() as services, _bars(day.date()) as progress:
         result = restore_day(services, day.date(), into, progress=progress)
     resumed = f", {result.resumed_entries:,} of them by an earlier run that was interrupted"
     click.echo(
@@ -156,9 +157,10 @@ def restore(day: datetime, into: str | None) -> None:
 
 @click.command("drop-restored")
 @click.argument("table", required=False, callback=_unqualified)
+@needs(Need.DATABASE, changes=True)
 def drop(table: str | None) -> None:
     """Drop the restored TABLE, or all restored tables, and what interrupted restores have loaded."""
-    with open_services(load_settings(), signs=False) as services:
+    with opened() as services:
         dropped = drop_restored(services, table)
     for name in dropped:
         left = " (left by an interrupted restore)" if is_working_table(name) else ""
@@ -169,9 +171,11 @@ def drop(table: str | None) -> None:
 
 @click.command("status")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")
+@needs(Need.DATABASE)
 def status(*, as_json: bool) -> None:
     """Print days per state, entries and bytes in both stores, the ledger's head, and what is held or falls due next."""
-    with open_services(load_settings(), signs=False) as services:
+    with opened() as services:
+        record_reading(services.engine, Reading.STATUS)
         figures = take_figures(services)
     if as_json:
         click.echo(json.dumps(_status_document(figures), indent=2))

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from compliance_pipelines.base.errors import ComplianceError
+from compliance_pipelines.cli.needs import Need, needs, opened
 from compliance_pipelines.erasure.auditor_record import record_of
 from compliance_pipelines.erasure.certificate import LanguageCode, certificate_of, require_sender, sender_of
-from compliance_pipelines.services import open_services
 from compliance_pipelines.settings import load_settings
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ _output = click.option(
     "--language", type=click.Choice(["en", "de", "fr"]), help="Of the letter. Default: the setting GDPR_LANGUAGE."
 )
 @click.option("--addressee", multiple=True, help="A line of the name and address that it is sent to; repeatable.")
+@needs(Need.DATABASE, Need.COLD_STORE, Need.PUBLIC_KEY)
 def certificate(request_id: int, output: Path, language: LanguageCode | None, addressee: tuple[str, ...]) -> None:
     """Write the certificate of a closed request: the letter that the person gets.
 
@@ -57,7 +58,7 @@ def certificate(request_id: int, output: Path, language: LanguageCode | None, ad
     settings = load_settings()
     if output.suffix != _JSON:
         require_sender(sender_of(settings))
-    with open_services(settings, signs=False) as services:
+    with opened() as services:
         document = certificate_of(services, request_id, language=language, addressee=addressee)
 
     def letter() -> Document:
@@ -74,12 +75,13 @@ def certificate(request_id: int, output: Path, language: LanguageCode | None, ad
 @click.command("record")
 @click.argument("request_id", type=int)
 @_output
+@needs(Need.DATABASE, Need.COLD_STORE, Need.PUBLIC_KEY)
 def record(request_id: int, output: Path) -> None:
     """Write the internal record of a closed request: every detail, for an auditor.
 
     It names systems, holds and data of other people: do not give it to the person.
     """
-    with open_services(load_settings(), signs=False) as services:
+    with opened() as services:
         document = record_of(services, request_id)
 
     def pages() -> Document:

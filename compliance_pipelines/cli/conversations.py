@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from compliance_pipelines.base.clock import system_clock
+from compliance_pipelines.audit_log.readings import Reading, record_reading
 from compliance_pipelines.cli.checking import in_words, to_json
+from compliance_pipelines.cli.needs import Need, needs, opened
 from compliance_pipelines.conversations import record
 from compliance_pipelines.conversations.documents import moment_of
 from compliance_pipelines.conversations.plan import Selection
@@ -21,8 +22,7 @@ from compliance_pipelines.conversations.store import open_store
 from compliance_pipelines.conversations.threads import Ownership
 from compliance_pipelines.erasure.health import check_checkpoint_redis
 from compliance_pipelines.erasure.redis_binding import bind_redis
-from compliance_pipelines.services import open_services
-from compliance_pipelines.settings import load_settings
+from compliance_pipelines.holds import HoldSet, may_see_holds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from compliance_pipelines.conversations.plan import KeptThread, Plan
     from compliance_pipelines.conversations.record import OpenPurge, PurgedSet
 
+_READING: Final = (Need.DATABASE, Need.CONVERSATION_REDIS)
 _SHOWN: Final = 20
 _SETS_SHOWN: Final = 10
 _SECONDS_PER_DAY: Final = 86_400
@@ -54,8 +55,7 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
 
 @contextmanager
 def _open() -> Iterator[Retention]:
-    settings = load_settings()
-    with open_services(settings, clock=system_clock, signs=False) as services, open_store(settings) as store:
+    with opened() as services, open_store(services.settings) as store:
         yield Retention(services, store)
 
 
@@ -66,6 +66,7 @@ def conversations() -> None:
 
 @conversations.command("plan")
 @_options
+@needs(*_READING)
 def plan(*, user: str | None, older_than: int | None, as_json: bool) -> None:
     """Show what a purge would remove now, and what would stay although it is due. Nothing is changed."""
     with _open() as retention:
@@ -84,6 +85,7 @@ def plan(*, user: str | None, older_than: int | None, as_json: bool) -> None:
     metavar="N",
     help="Agree that up to N conversations go, where the plan is larger than the settings allow.",
 )
+@needs(*_READING, Need.RECORD_KEY, changes=True)
 def purge(*, user: str | None, older_than: int | None, as_json: bool, confirm: int | None) -> None:
     """Remove what is due, look again, and record what went. An interrupted purge is finished first."""
     with _open() as retention:
@@ -114,13 +116,24 @@ def purge(*, user: str | None, older_than: int | None, as_json: bool, confirm: i
 
 @conversations.command("status")
 @_options
+@needs(*_READING)
 def status(*, user: str | None, older_than: int | None, as_json: bool) -> None:
-    """Show what there is, what is due, and what was removed so far."""
+    """Show what there is, what is due, and what was removed so far.
+
+    What of it holds keep is left out, and said to be, where the login may not see whom they are on.
+    """
     with _open() as retention:
-        checks = check_checkpoint_redis(retention.services)
+        audits = record_reading(retention.services.engine, Reading.CONVERSATIONS, of_user=user is not None)
+        checks = check_checkpoint_redis(retention.services, only_reading=audits)
         if not as_json:
             _print_found(checks)
-        planned = retention.plan(Selection(user, older_than), everything=True)
+        with retention.services.engine.connect() as connection:
+            sees_holds = may_see_holds(connection)
+        selection = Selection(user, older_than)
+        if sees_holds:
+            planned = retention.plan(selection, everything=True)
+        else:
+            planned = retention.judge(retention.survey(), HoldSet(), selection)
         with retention.services.engine.connect() as connection:
             sets = record.latest_sets(connection, _SETS_SHOWN)
             totals = record.set_totals(connection)
@@ -138,7 +151,7 @@ def status(*, user: str | None, older_than: int | None, as_json: bool) -> None:
         "threads": len(threads),
         **{each.value: count for each, count in ownership.items()},
         "due": len(planned.due),
-        "held": len(planned.held),
+        "held": len(planned.held) if sees_holds else None,
         "exempt": len(planned.exempt),
         "undated": len(planned.undated),
         "entangled": len(planned.entangled),
@@ -164,6 +177,8 @@ def status(*, user: str | None, older_than: int | None, as_json: bool) -> None:
         f"{ownership[Ownership.SHARED]:,} shared, {ownership[Ownership.UNOWNED]:,} of nobody known"
     )
     _print_due(planned)
+    if not sees_holds:
+        click.echo("left out: which of them holds keep, because this login may not see whom they are on", err=True)
     _print_kept(planned)
     click.echo(
         f"removed so far: {totals.threads_deleted:,} conversations, {totals.bytes_freed:,} bytes, "
@@ -191,6 +206,7 @@ def _print_unfinished(unfinished: Sequence[OpenPurge], place: Place) -> None:
     is_flag=True,
     help="The plan is about a Redis that is gone for good: give it up without looking there.",
 )
+@needs(*_READING, Need.RECORD_KEY, changes=True)
 def abandon(*, number: int, reason: str, redis_is_lost: bool) -> None:
     """Give up the interrupted plan NUMBER: what it had set aside is put back, and the rest stays."""
     with _open() as retention:
@@ -206,13 +222,14 @@ def _print_found(checks: Sequence[HealthCheck]) -> None:
 
 
 @conversations.command("bind")
+@needs(Need.DATABASE, Need.ANY_REDIS, changes=True)
 def bind() -> None:
     """Bind every Redis of the settings to this database's environment.
 
     Retention and erasure remove nothing from a Redis that is another environment's or does not say. After it was
     flushed or replaced, call this again. One that is another environment's is left as it is.
     """
-    with open_services(load_settings(), signs=False) as services:
+    with opened() as services:
         for setting, new in bind_redis(services).items():
             click.echo(f"the Redis of {setting} {'is' if new else 'was already'} bound to this database's environment")
 

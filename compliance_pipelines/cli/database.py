@@ -1,6 +1,6 @@
-"""`compliance db`: the database's schema and its health.
+"""`compliance db`: the database's schema.
 
-Here: arguments and words. Not here: what is migrated and what is checked.
+Here: arguments and words. Not here: what is migrated and what is dropped; whether it is in order (checking.py).
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from compliance_pipelines.audit_log.partitions import (
     lock_room,
 )
 from compliance_pipelines.base.clock import system_clock, utc_day
-from compliance_pipelines.cli.checking import check_database, tell
-from compliance_pipelines.postgres.engine import engine_from_settings, migration_engine_from_settings
+from compliance_pipelines.cli.needs import Need, needs, opened
+from compliance_pipelines.postgres.engine import migration_engine_from_settings
 from compliance_pipelines.postgres.errors import passing_errors_as_transient
 from compliance_pipelines.settings import load_settings
 
@@ -36,42 +36,23 @@ _TOLD_EVERY: Final = 100
 
 @click.group("db")
 def db() -> None:
-    """The audit log's database: schema and health."""
-
-
-@db.command("check")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")
-def check(*, as_json: bool) -> None:
-    """Check connection, migrations, privileges, partitions, and sealing lag; exit status 1 where one fails.
-
-    It looks at the database alone, `compliance check` at everything else, too.
-    """
-    settings = load_settings()
-    engine = engine_from_settings(settings)
-    try:
-        checks = check_database(engine, settings)
-    finally:
-        engine.dispose()
-    tell(checks, as_json=as_json)
+    """The audit log's database: its schema and its partitions."""
 
 
 @db.command("repair")
+@needs(Need.DATABASE, changes=True)
 def repair() -> None:
     """Drop past partitions that are empty, until the server's lock table has room again.
 
     It works where statements over all partitions fail, because it touches one at a time, each in a transaction of its
     own while appends go on. Stopped at any moment, it goes on when it is run again. No entry is moved or changed.
     """
-    engine = engine_from_settings(load_settings())
-    try:
-        with _database_errors(engine):
-            with engine.connect() as connection:
-                before = lock_room(connection)
-            dropped = drop_empty(engine, utc_day(system_clock()), progress=_tell_progress)
-            with engine.connect() as connection:
-                after = lock_room(connection)
-    finally:
-        engine.dispose()
+    with opened() as services, _database_errors(services.engine):
+        with services.engine.connect() as connection:
+            before = lock_room(connection)
+        dropped = drop_empty(services.engine, utc_day(system_clock()), progress=_tell_progress)
+        with services.engine.connect() as connection:
+            after = lock_room(connection)
     click.echo(
         f"dropped {dropped.days:,} empty day tables and {dropped.months:,} empty months, left {dropped.busy:,} that "
         f"were in use; audit_logs had {before.relations:,} partitions, it has {after.relations:,} now, and the "
@@ -103,6 +84,7 @@ def _database_errors(engine: sqlalchemy.Engine) -> Iterator[None]:
 
 @db.command("migrate")
 @click.argument("revision", default="head")
+@needs(Need.MIGRATION_DATABASE)
 def migrate(revision: str) -> None:
     """Bring the schema up to REVISION, the latest by default, in one transaction."""
     settings = load_settings()
@@ -118,6 +100,7 @@ def migrate(revision: str) -> None:
 @click.option(
     "--destroy-audit-trail", is_flag=True, help="Also where signed checkpoints, holds or requests would be lost."
 )
+@needs(Need.MIGRATION_DATABASE)
 def downgrade(revision: str, *, destroy_audit_trail: bool) -> None:
     """Take the schema down to REVISION (`base`: to nothing), in one transaction.
 

@@ -6,7 +6,6 @@ Here: arguments and words. Not here: anything that an erasure does.
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -14,33 +13,34 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from compliance_pipelines.audit_log.deletion import DEFAULT_REASON
+from compliance_pipelines.audit_log.readings import Reading, record_reading
 from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.cli.certificates import certificate, record
 from compliance_pipelines.cli.checking import in_words
 from compliance_pipelines.cli.erasure_decisions import DECISIONS
+from compliance_pipelines.cli.erasure_overviews import show_overview, show_overviews
 from compliance_pipelines.cli.erasure_words import case_to_json, event_line, line_of, preview_lines, report
+from compliance_pipelines.cli.needs import Need, needs, opened
 from compliance_pipelines.erasure.alias_tables import alias_tables
 from compliance_pipelines.erasure.case import NOT_CARRIED_OUT, Identifiers, State
 from compliance_pipelines.erasure.configured import configured_targets
 from compliance_pipelines.erasure.deletion_records import DeletionRecord, deletion_records
-from compliance_pipelines.erasure.errors import RequestEndedError, SuspiciousIdError
+from compliance_pipelines.erasure.errors import ErasureError, RequestEndedError, SuspiciousIdError
 from compliance_pipelines.erasure.health import check_places
 from compliance_pipelines.erasure.identifying import with_aliases_of_tables
 from compliance_pipelines.erasure.likeness import suspicions
 from compliance_pipelines.erasure.near_matches import near_matches_in_settings, note_near_matches, with_numbers
+from compliance_pipelines.erasure.overview import may_see_people, overview, overviews
 from compliance_pipelines.erasure.preview import preview
 from compliance_pipelines.erasure.record import GIVEN, NewRequest, all_cases, load, record_request
 from compliance_pipelines.erasure.replay import plan_replay, request_replays
 from compliance_pipelines.erasure.runner import run_due, run_request
 from compliance_pipelines.erasure.unseen import shown_text
 from compliance_pipelines.pseudonyms import subjects_from_settings
-from compliance_pipelines.services import Services, open_services
-from compliance_pipelines.settings import load_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from compliance_pipelines.erasure.case import Case
+    from compliance_pipelines.services import Services
     from compliance_pipelines.settings import Settings
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -62,12 +62,6 @@ class _Moment(click.ParamType[datetime]):
 
 
 _MOMENT: Final = _Moment()
-
-
-@contextmanager
-def _opened() -> Iterator[Services]:
-    with open_services(load_settings(), signs=False) as services:
-        yield services
 
 
 @click.group("erase")
@@ -92,6 +86,7 @@ erase.add_command(record)
     "--no-look", is_flag=True, help="Do not look for ids that look like these; it reads through every target."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the request as JSON.")
+@needs(Need.DATABASE, Need.SUBJECT_NAMES, Need.ERASURE_TARGETS, changes=True)
 def request(  # noqa: PLR0913 - one per option
     *,
     user_id: str,
@@ -107,7 +102,7 @@ def request(  # noqa: PLR0913 - one per option
 
     Targets are looked through for ids that look like these, which are told and not erased.
     """
-    with _opened() as services:
+    with opened() as services:
         try:
             asked = NewRequest(user_id, reason, requested_by, received, aliases=also, as_it_is=as_it_is)
         except SuspiciousIdError as error:
@@ -138,12 +133,26 @@ def request(  # noqa: PLR0913 - one per option
 @click.option("--user", help="Only requests that name a person by this id, or once did.")
 @click.option("--open", "only_open", is_flag=True, help="Only those that have not ended.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@needs(Need.DATABASE)
 def list_requests(user: str | None, *, only_open: bool, as_json: bool) -> None:
-    """List the requests."""
-    with _opened() as services:
-        with services.engine.connect() as connection:
-            cases = [case for case in all_cases(connection, user_id=user) if not only_open or case.is_open]
+    """List the requests.
+
+    Whom they are about is left out, and said to be, where the login may not see it.
+    """
+    with opened() as services:
+        record_reading(services.engine, Reading.LIST_ERASURES, open=only_open, by_user=user is not None)
         now = services.clock()
+        with services.engine.connect() as connection:
+            if not may_see_people(connection):
+                if user is not None:
+                    raise ErasureError(
+                        "this login may not see whom requests are about, and so cannot be told which are about a "
+                        "person: leave --user out"
+                    )
+                seen = [each for each in overviews(connection) if not only_open or each.end is None]
+                show_overviews(seen, now, as_json=as_json)
+                return
+            cases = [case for case in all_cases(connection, user_id=user) if not only_open or case.is_open]
     if as_json:
         click.echo(json.dumps([case_to_json(case, now) for case in cases], ensure_ascii=False, indent=2))
         return
@@ -156,12 +165,20 @@ def list_requests(user: str | None, *, only_open: bool, as_json: bool) -> None:
 @erase.command("show")
 @click.argument("request_id", type=int)
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@needs(Need.DATABASE)
 def show(request_id: int, *, as_json: bool) -> None:
-    """Show a request and everything that happened to it."""
-    with _opened() as services:
-        with services.engine.connect() as connection:
-            case = load(connection, request_id)
+    """Show a request and everything that happened to it.
+
+    Whom it is about is left out, and said to be, where the login may not see it.
+    """
+    with opened() as services:
+        record_reading(services.engine, Reading.SHOW_ERASURE, str(request_id))
         now = services.clock()
+        with services.engine.connect() as connection:
+            if not may_see_people(connection):
+                show_overview(overview(connection, request_id), now, as_json=as_json)
+                return
+            case = load(connection, request_id)
     if as_json:
         click.echo(json.dumps(case_to_json(case, now, events=True), ensure_ascii=False, indent=2))
         return
@@ -179,6 +196,7 @@ def show(request_id: int, *, as_json: bool) -> None:
 @click.option("--subject", metavar="ID", help="Instead of a request: the person.")
 @click.option("--also", multiple=True, metavar="ID", help="A further id of the same person; may be repeated.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@needs(Need.DATABASE, Need.ERASURE_TARGETS)
 def plan(request_id: int | None, subject: str | None, also: tuple[str, ...], *, as_json: bool) -> None:
     """Show what an erasure would delete now, what it would leave, and which holds there are. Nothing is changed.
 
@@ -186,8 +204,8 @@ def plan(request_id: int | None, subject: str | None, also: tuple[str, ...], *, 
     """
     if (request_id is None) == (subject is None):
         raise click.UsageError("name a request, or a person with --subject")
-    settings = load_settings()
-    with open_services(settings, signs=False) as services:
+    with opened() as services:
+        settings = services.settings
         known = Identifiers(subject or "", dict.fromkeys(also, GIVEN))
         if request_id is not None:
             with services.engine.connect() as connection:
@@ -217,6 +235,7 @@ def plan(request_id: int | None, subject: str | None, also: tuple[str, ...], *, 
     metavar="N",
     help="Agree that up to N things go, as `erase plan` counts them; if it would be more, nothing does.",
 )
+@needs(Need.DATABASE, Need.SUBJECT_NAMES, Need.ERASURE_TARGETS, changes=True)
 def run(request_id: int | None, confirm: int | None) -> None:
     """Carry out a request now, or every open one that is due for an attempt.
 
@@ -224,8 +243,8 @@ def run(request_id: int | None, confirm: int | None) -> None:
     """
     if confirm is not None and request_id is None:
         raise click.UsageError("--confirm is for one request: name it")
-    settings = load_settings()
-    with open_services(settings, signs=False) as services:
+    with opened() as services:
+        settings = services.settings
         if request_id is None:
             cases = run_due(services, lambda: configured_targets(settings))
         else:
@@ -250,10 +269,11 @@ def _carried_out(services: Services, settings: Settings, request_id: int, confir
     help="File with the user ids that exist now, one a line: pseudonyms are compared to them.",
 )
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@needs(Need.DATABASE, Need.COLD_STORE, Need.PUBLIC_KEY, Need.SUBJECT_NAMES, Need.ERASURE_TARGETS, changes=True)
 def replay(since: datetime, requested_by: str, candidates: Path | None, *, yes: bool) -> None:
     """Erase again everybody who was erased since a backup that was restored was made."""
-    settings = load_settings()
-    with open_services(settings, signs=False) as services:
+    with opened() as services:
+        settings = services.settings
         plan = plan_replay(services, since, candidates=_lines(candidates))
         for each in plan.people:
             known = f"request {each.request_id}" if each.request_id is not None else "audit log alone"
@@ -290,9 +310,10 @@ def _lines(path: Path | None) -> list[str]:
 @click.argument("user_id")
 @click.option("--since", type=_MOMENT, default=_EPOCH, help="Only from this time on.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@needs(Need.DATABASE, Need.COLD_STORE, Need.PUBLIC_KEY)
 def records(user_id: str, since: datetime, *, as_json: bool) -> None:
     """Find a person's deletion records, by user id and by pseudonym, in the audit log and its archives."""
-    with _opened() as services:
+    with opened() as services:
         with services.engine.connect() as connection:
             # A deletion record has the subject's name alone.
             subjects = {case.user_id for case in all_cases(connection, user_id=user_id)} | {user_id}
@@ -312,21 +333,21 @@ def records(user_id: str, since: datetime, *, as_json: bool) -> None:
 
 
 @erase.command("targets")
+@needs(Need.DATABASE, Need.ERASURE_TARGETS)
 def targets() -> None:
     """List what an erasure covers, in the order in which it is erased, and what it could not look at or clear.
 
     Exit status 1 where something does not work.
     """
-    settings = load_settings()
-    configured = configured_targets(settings)
-    for target in configured:
-        click.echo(f"{target.name}: {target.location}")
-    for table in alias_tables(settings):
-        click.echo(f"further ids of a person: {table.location}")
-    if not configured:
-        click.echo("no target is configured: an erasure would be refused")
-        return
-    with open_services(settings, signs=False) as services:
+    with opened() as services:
+        configured = configured_targets(services.settings)
+        for target in configured:
+            click.echo(f"{target.name}: {target.location}")
+        for table in alias_tables(services.settings):
+            click.echo(f"further ids of a person: {table.location}")
+        if not configured:
+            click.echo("no target is configured: an erasure would be refused")
+            return
         found = [each for each in check_places(services, configured) if not each.ok]
     for each in found:
         click.echo(in_words(each))

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from compliance_pipelines.cli.erasure_words import case_to_json
+from compliance_pipelines.cli.needs import Need, needs, opened
 from compliance_pipelines.erasure import decisions
 from compliance_pipelines.erasure.case import EventKind
 from compliance_pipelines.erasure.near_matches import near_matches_in_settings, note_near_matches
 from compliance_pipelines.erasure.unseen import shown_text
-from compliance_pipelines.services import open_services
-from compliance_pipelines.settings import load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +36,7 @@ def _decision(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _decide(decide: Callable[[Services], Case], say: Callable[[Case], list[str]], *, as_json: bool) -> None:
-    with open_services(load_settings(), signs=False) as services:
+    with opened() as services:
         case = decide(services)
         now = services.clock()
     if as_json:
@@ -49,6 +48,7 @@ def _decide(decide: Callable[[Services], Case], say: Callable[[Case], list[str]]
 
 @click.command("extend")
 @_decision
+@needs(Need.DATABASE, Need.SUBJECT_NAMES, changes=True)
 def extend(request_id: int, by: str, reason: str, *, as_json: bool) -> None:
     """Extend the deadline by two further months (Article 12(3)): once, and within a month of the receipt."""
 
@@ -61,6 +61,7 @@ def extend(request_id: int, by: str, reason: str, *, as_json: bool) -> None:
 
 @click.command("withdraw")
 @_decision
+@needs(Need.DATABASE, Need.SUBJECT_NAMES, changes=True)
 def withdraw(request_id: int, by: str, reason: str, *, as_json: bool) -> None:
     """End a request because the person does not want it any more. What was deleted before stays deleted."""
 
@@ -72,6 +73,7 @@ def withdraw(request_id: int, by: str, reason: str, *, as_json: bool) -> None:
 
 @click.command("refuse")
 @_decision
+@needs(Need.DATABASE, Need.SUBJECT_NAMES, changes=True)
 def refuse(request_id: int, by: str, reason: str, *, as_json: bool) -> None:
     """End a request that is manifestly unfounded or excessive (Article 12(5)), which whoever refuses has to show."""
 
@@ -91,6 +93,7 @@ def refuse(request_id: int, by: str, reason: str, *, as_json: bool) -> None:
 @click.option("--drop", multiple=True, metavar="ID", help="A further id that is not the person's; may be repeated.")
 @click.option("--as-it-is", is_flag=True, help="The ids are meant as they are, suspicious though they look.")
 @click.option("--no-look", is_flag=True, help="Do not look for ids that look alike; it reads every target.")
+@needs(Need.DATABASE, Need.SUBJECT_NAMES, Need.ERASURE_TARGETS, changes=True)
 def correct(  # noqa: PLR0913 - one per option
     *,
     request_id: int,

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from compliance_pipelines.audit_log.readings import Reading, record_reading
 from compliance_pipelines.base.errors import ComplianceError
+from compliance_pipelines.cli.needs import Need, needs, opened
 from compliance_pipelines.holds.active import HoldScope
 from compliance_pipelines.holds.record import NewHold, RecordedHold, add_hold, all_holds, release_hold
-from compliance_pipelines.services import open_services
-from compliance_pipelines.settings import load_settings
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -34,10 +34,11 @@ def hold() -> None:
 @click.option("--everything", is_flag=True, help="Hold everything.")
 @click.option("--reason", required=True, help="Why, such as a case number.")
 @click.option("--author", required=True, help="Who orders it.")
+@needs(Need.DATABASE, Need.SUBJECT_NAMES, changes=True)
 def add(reason: str, author: str, **what: Any) -> None:  # noqa: ANN401 - the four options, of which one is given
     """Add a hold on a user, a thread, a range of days, or everything."""
     new = _new_hold(reason, author, **what)
-    with open_services(load_settings(), signs=False) as services:
+    with opened() as services:
         added = add_hold(services, new)
     click.echo(f"hold {added.hold.id} is in force: {added.hold.covered}")
     if not added.settled:
@@ -75,9 +76,10 @@ def _new_hold(  # noqa: PLR0913 - the options, each by its name
 @click.argument("hold_id", type=int)
 @click.option("--reason", required=True, help="Why it is no longer needed.")
 @click.option("--author", required=True, help="Who orders the release.")
+@needs(Need.DATABASE, Need.SUBJECT_NAMES, changes=True)
 def release(hold_id: int, reason: str, author: str) -> None:
     """Release a hold. Hold and release both stay on record."""
-    with open_services(load_settings(), signs=False) as services:
+    with opened() as services:
         released = release_hold(services, hold_id, reason=reason, author=author)
     click.echo(f"hold {hold_id} is released: {released.hold.covered}")
 
@@ -85,21 +87,30 @@ def release(hold_id: int, reason: str, author: str) -> None:
 @hold.command("list")
 @click.option("--all", "every", is_flag=True, help="Also those that were released.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@needs(Need.DATABASE)
 def list_holds(*, every: bool, as_json: bool) -> None:
-    """List the holds in force."""
-    with open_services(load_settings(), signs=False) as services, services.engine.connect() as connection:
-        holds = [each for each in all_holds(connection) if every or each.released_at is None]
+    """List the holds in force.
+
+    Whom they are on is left out, and said to be, where the login may not see it.
+    """
+    with opened() as services:
+        record_reading(services.engine, Reading.LIST_HOLDS, released=every)
+        with services.engine.connect() as connection:
+            holds = [each for each in all_holds(connection) if every or each.released_at is None]
     if as_json:
         click.echo(json.dumps([_to_json(each) for each in holds], ensure_ascii=False, indent=2))
         return
     for each in holds:
-        line = f"{each.hold.id}: {each.hold.covered}, since {each.hold.added_at:%Y-%m-%d %H:%M} UTC"
+        line = f"{each.hold.id}: {each.covered}, since {each.hold.added_at:%Y-%m-%d %H:%M} UTC"
         line += f", by {each.hold.author}: {each.hold.reason}"
         if each.released_at is not None:
             line += f"; released {each.released_at:%Y-%m-%d %H:%M} UTC by {each.released_by}: {each.release_reason}"
         click.echo(line)
     if not holds:
         click.echo("no holds")
+    if hidden := sum(each.subject_is_hidden for each in holds):
+        whom = "whom 1 hold is on" if hidden == 1 else f"whom {hidden:,} holds are on"
+        click.echo(f"left out: {whom}, which this login may not see", err=True)
 
 
 def _to_json(each: RecordedHold) -> dict[str, Any]:
@@ -108,6 +119,7 @@ def _to_json(each: RecordedHold) -> dict[str, Any]:
         "id": held.id,
         "scope": held.scope.value,
         "subject": held.subject,
+        "subject_is_hidden": each.subject_is_hidden,
         "first_day": None if held.first_day is None else held.first_day.isoformat(),
         "last_day": None if held.last_day is None else held.last_day.isoformat(),
         "reason": held.reason,

@@ -18,8 +18,7 @@ from compliance_pipelines.audit_log.import_progress import ImportPhase
 from compliance_pipelines.audit_log.importing import import_file
 from compliance_pipelines.audit_log.rejects import reasons_path
 from compliance_pipelines.base.interruption import doing
-from compliance_pipelines.services import open_services
-from compliance_pipelines.settings import load_settings
+from compliance_pipelines.cli.needs import Need, needs, opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,6 +51,7 @@ def _bar(file: Path) -> Iterator[ImportProgress]:
     type=click.Path(path_type=Path),
     help="New file for the lines that are refused; PATH.reasons.jsonl says why. The rest is imported.",
 )
+@needs(Need.DATABASE, Need.COLD_STORE, changes=True)
 def import_(file: Path, rejects: Path | None) -> None:
     """Append the entries of FILE: one JSON object a line, gzip or not, in one transaction.
 
@@ -62,7 +62,7 @@ def import_(file: Path, rejects: Path | None) -> None:
     That the file was imported is appended to the audit log.
     """
     importing = doing(f"importing {file}, which is stored whole or not at all")
-    with importing, open_services(load_settings(), signs=False) as services, _bar(file) as progress:
+    with importing, opened() as services, _bar(file) as progress:
         result = import_file(
             services.engine,
             file,

@@ -12,13 +12,13 @@ import click
 
 from compliance_pipelines.archive.lookup import ArchiveEntryFinder
 from compliance_pipelines.base.errors import ComplianceError
+from compliance_pipelines.cli.needs import Need, needs, opened
 from compliance_pipelines.erasure.auditor_record import is_record, verify_record
 from compliance_pipelines.erasure.certificate import is_certificate, verify_certificate
 from compliance_pipelines.ledger import clusters, proof_document, proofs, sealing, store
 from compliance_pipelines.ledger.keys import load_signing_key, write_new_key
 from compliance_pipelines.ledger.public_key import read_verifier_key
 from compliance_pipelines.postgres.engine import migration_engine_from_settings
-from compliance_pipelines.services import open_services
 from compliance_pipelines.settings import load_settings
 
 if TYPE_CHECKING:
@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 
 
 @click.command("seal")
+@needs(Need.DATABASE, Need.COLD_STORE, Need.SIGNING_KEY, changes=True)
 def seal() -> None:
     """Seal what was appended since the last pass, and publish the new checkpoint."""
-    with open_services(load_settings()) as services:
+    with opened() as services:
         more = True
         while more:
             result = sealing.seal(services)
@@ -56,12 +57,13 @@ def _in_words(result: sealing.SealResult) -> str:
 @click.argument("log_entry_id")
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="File to write.")
 @click.option("--day", type=click.DateTime(["%Y-%m-%d"]), help="UTC day of the entry, where its id stands on several.")
+@needs(Need.DATABASE, Need.COLD_STORE, Need.PUBLIC_KEY)
 def prove(log_entry_id: str, output: Path, day: datetime | None) -> None:
     """Write the proof that an entry is in the ledger; `compliance verify-proof` checks it anywhere.
 
     That the proof was made is appended to the audit log.
     """
-    with open_services(load_settings(), signs=False) as services:
+    with opened() as services:
         document = proofs.prove(
             services, log_entry_id, finder=ArchiveEntryFinder(services), day=None if day is None else day.date()
         )
@@ -75,6 +77,7 @@ def prove(log_entry_id: str, output: Path, day: datetime | None) -> None:
 @click.command("verify-proof")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--public-key", required=True, help="The ledger's public key, or a file that holds it.")
+@needs()
 def verify_proof(file: Path, public_key: str) -> None:
     """Check a proof, or the certificate or record of an erasure, with nothing but itself and the public key.
 
@@ -118,6 +121,7 @@ def ledger() -> None:
 
 
 @ledger.command("key")
+@needs(Need.SIGNING_KEY)
 def key() -> None:
     """Print the public key, which checks every signature."""
     click.echo(load_signing_key(load_settings()).verifier_key().to_note_string())
@@ -128,15 +132,17 @@ def key() -> None:
 @click.option(
     "--name", default="compliance-pipelines/audit", show_default=True, help="Name of the ledger, in every signature."
 )
+@needs()
 def new_key(file: Path, name: str) -> None:
     """Make a signing key in a new file that only its owner can read, and print the public key."""
     click.echo(write_new_key(file, name).verifier_key().to_note_string())
 
 
 @ledger.command("checkpoint")
+@needs(Need.DATABASE)
 def checkpoint() -> None:
     """Print the last checkpoint in the cold store; keep copies of it where this system has no access."""
-    with open_services(load_settings(), signs=False) as services, services.engine.connect() as connection:
+    with opened() as services, services.engine.connect() as connection:
         last = store.last_published_checkpoint(connection)
     if last is None:
         raise ComplianceError("there is no checkpoint yet: append an entry and run `compliance seal`")
@@ -145,6 +151,7 @@ def checkpoint() -> None:
 
 @ledger.command("adopt-cluster")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@needs(Need.MIGRATION_DATABASE)
 def adopt_cluster(*, yes: bool) -> None:
     """Go on counting in another PostgreSQL cluster after a restore or an upgrade. Stop the writers first."""
     if not yes:

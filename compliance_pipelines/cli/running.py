@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from compliance_pipelines.base.interruption import doing
+from compliance_pipelines.cli.needs import Need, needs, opened
 from compliance_pipelines.definitions import build_standalone
 from compliance_pipelines.erasure.record import due_cases
 from compliance_pipelines.ledger.store_identity import check_identity
@@ -20,7 +21,6 @@ from compliance_pipelines.orchestration.erasures import gdpr_erasure
 from compliance_pipelines.orchestration.in_process import InProcessRuns, open_runner
 from compliance_pipelines.orchestration.jobs import health_checks, partition_upkeep, seal
 from compliance_pipelines.orchestration.resources import SERVICES, clock_as_of
-from compliance_pipelines.services import open_services
 from compliance_pipelines.sessions.policy import anything_falls_due
 from compliance_pipelines.settings import load_settings
 
@@ -120,6 +120,7 @@ def _counted(number: int, noun: str) -> str:
     metavar="YYYY-MM-DD",
     help="Take what is due on this date; on the embedded stack only.",
 )
+@needs(Need.DATABASE, Need.COLD_STORE, Need.SIGNING_KEY, Need.DAGSTER_HOME, changes=True)
 def run(as_of: datetime | None) -> None:
     """Do now, in this process, what the schedules would do, for every day that is due.
 
@@ -130,7 +131,7 @@ def run(as_of: datetime | None) -> None:
     settings = load_settings()
     clock = clock_as_of(settings, None if as_of is None else as_of.date())
     console = Console(stderr=True)
-    with open_runner() as runner, open_services(settings) as services:
+    with open_runner() as runner, opened() as services:
         with services.engine.connect() as connection:
             check_identity(services, connection)  # once, and not once a day
         work = _Work(runner, services, dataclasses.replace(services, clock=clock), console)

@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from compliance_pipelines.base.clock import system_clock
 from compliance_pipelines.base.printable import printable
 from compliance_pipelines.cli.checking import in_words, to_json
-from compliance_pipelines.services import open_services
+from compliance_pipelines.cli.needs import Need, needs, opened
 from compliance_pipelines.sessions import record
 from compliance_pipelines.sessions.health import check_session_retention
 from compliance_pipelines.sessions.places import open_places
 from compliance_pipelines.sessions.purge import SessionRetention
-from compliance_pipelines.settings import ConfigurationError, load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -29,6 +27,7 @@ if TYPE_CHECKING:
     from compliance_pipelines.sessions.record import PurgedSet
     from compliance_pipelines.sessions.survey import SeenKey
 
+_READING: Final = (Need.DATABASE, Need.SESSION_REDIS)
 _SHOWN: Final = 20
 _SETS_SHOWN: Final = 10
 
@@ -37,13 +36,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON for a p
 
 @contextmanager
 def _open() -> Iterator[SessionRetention]:
-    settings = load_settings()
-    with open_services(settings, clock=system_clock, signs=False) as services, open_places(settings) as places:
-        if not places:
-            raise ConfigurationError(
-                "there is no Redis with sessions or memories: set GDPR_SESSION_REDIS_URL, GDPR_PLAYGROUND_REDIS_URL "
-                "or GDPR_STORE_REDIS_URL"
-            )
+    with opened() as services, open_places(services.settings) as places:
         yield SessionRetention(services, places)
 
 
@@ -54,6 +47,7 @@ def sessions() -> None:
 
 @sessions.command("plan")
 @_json
+@needs(*_READING)
 def plan(*, as_json: bool) -> None:
     """Show what a purge would remove now, and what would stay although it is due. Nothing is changed."""
     with _open() as retention:
@@ -72,6 +66,7 @@ def plan(*, as_json: bool) -> None:
     metavar="N",
     help="Agree that up to N keys go, where the plan is larger than the settings allow.",
 )
+@needs(*_READING, Need.RECORD_KEY, changes=True)
 def purge(*, as_json: bool, confirm: int | None) -> None:
     """Remove what is due, look again, and record what went. An interrupted purge is finished first."""
     with _open() as retention:
@@ -101,6 +96,7 @@ def purge(*, as_json: bool, confirm: int | None) -> None:
 
 @sessions.command("status")
 @_json
+@needs(*_READING)
 def status(*, as_json: bool) -> None:
     """Show what there is, what is due, and what was removed so far."""
     with _open() as retention:

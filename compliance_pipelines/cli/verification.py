@@ -15,10 +15,11 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from compliance_pipelines.audit_log.readings import Reading, record_reading
 from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.base.printable import printable
+from compliance_pipelines.cli.needs import Need, needs, opened, require_declared
 from compliance_pipelines.ledger.public_key import load_verifier_key, read_verifier_key
-from compliance_pipelines.services import open_services
 from compliance_pipelines.settings import load_settings
 from compliance_pipelines.verification.errors import VerificationError
 from compliance_pipelines.verification.offline import identity_of_copy, verify_copy
@@ -28,10 +29,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import date, datetime
 
+    from compliance_pipelines.services import Services
     from compliance_pipelines.settings import Settings
     from compliance_pipelines.verification.findings import Finding, Report
     from compliance_pipelines.verification.progress import Stage
 
+_NEEDS: Final = (Need.DATABASE, Need.COLD_STORE, Need.PUBLIC_KEY)
 _DAY: Final = click.DateTime(["%Y-%m-%d"])
 
 
@@ -108,8 +111,26 @@ def _settings_with(public_key: str | None) -> Settings:
 
 
 def _online(days: Sequence[date], public_key: str | None, found: _Found) -> Report:
-    with open_services(_settings_with(public_key), signs=False) as services, _bars() as bars:
+    require_declared()
+    with opened(settings=_settings_with(public_key)) as services, _bars() as bars:
+        _put_on_record(services, days)
         return verify_everything(services, days or None, progress=bars, on_finding=found.findings.append)
+
+
+def _put_on_record(services: Services, days: Sequence[date]) -> None:
+    """Put on record that an auditor begins to verify, and which days."""
+    if not days:
+        record_reading(services.engine, Reading.VERIFY)
+    elif len(days) == 1:
+        record_reading(services.engine, Reading.VERIFY, days[0].isoformat())
+    else:
+        record_reading(
+            services.engine,
+            Reading.VERIFY,
+            days=len(set(days)),
+            first_day=min(days).isoformat(),
+            last_day=max(days).isoformat(),
+        )
 
 
 def _offline(directory: Path, public_key: str, archived_through: date | None, found: _Found) -> Report:
@@ -175,6 +196,7 @@ def _refuse_odd_usage(
     metavar="DAY",
     help="With --offline: everything up to this day must be archived; what is not is a finding.",
 )
+@needs(*_NEEDS, given_by={"offline": _NEEDS, "public_key": (Need.PUBLIC_KEY,)}, at_once=False)
 def verify(  # noqa: PLR0913 - one parameter an option
     days: Sequence[datetime],
     offline: Path | None,
@@ -187,7 +209,8 @@ def verify(  # noqa: PLR0913 - one parameter an option
     """Verify that nothing was altered, added or removed: hot entries, archives, ledger, checkpoints.
 
     Each DAY (YYYY-MM-DD, UTC), or everything. Prints one line a finding and a summary; exit status 1 where there is a
-    finding or something could not be looked at. It only reads.
+    finding or something could not be looked at. It only reads; that an auditor's
+    login did is on record.
     """
     _refuse_odd_usage(days, offline, public_key, archived_through, everything=everything)
     found = _Found()

@@ -16,7 +16,7 @@ its answers are read is ours to say; an application's options for that (`decode_
 from __future__ import annotations
 
 import ssl
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 from redis import Redis, RedisCluster
@@ -121,6 +121,62 @@ def connect_url(url: str, *, tls_min_version: str = "TLSv1.3", allow_plaintext: 
         tls_min_version: oldest TLS version that a server may speak.
         allow_plaintext: talk to a host that is not this machine without TLS.
     """
+    options: dict[str, Any] = {
+        "socket_connect_timeout": _CONNECT_SECONDS,
+        "socket_timeout": _ANSWER_SECONDS,
+        "retry": Retry(NoBackoff(), 0),
+        **_READING,
+    }
+    try:
+        parsed = _parsed(url, allow_plaintext=allow_plaintext)
+        if parsed.scheme == "rediss":
+            options["ssl_min_version"] = _TLS_VERSIONS[tls_min_version]
+        if parsed.is_sentinel:
+            return _sentinel_client(parsed.plain, options, needs_local=parsed.needs_local)
+        if parsed.is_cluster:
+            return _cluster_client(parsed.plain, options, needs_local=parsed.needs_local)
+        return Redis.from_url(parsed.plain, **options)
+    except ValueError as error:
+        raise ConfigurationError(f"CHECKPOINT_REDIS_URL cannot be used: {error}") from None
+
+
+def check_url(setting: str, url: str, *, allow_plaintext: bool = False) -> None:
+    """Refuse a URL that cannot be used, without connecting to anything.
+
+    Args:
+        setting: name of the environment variable, for the message.
+        url: as in the table of this module.
+        allow_plaintext: as for :func:`connect_url`.
+
+    Raises:
+        ConfigurationError: the URL cannot be used.
+    """
+    try:
+        parsed = _parsed(url, allow_plaintext=allow_plaintext)
+        if not parsed.is_sentinel and not parsed.is_cluster:
+            Redis.from_url(parsed.plain).close()
+    except (ConfigurationError, ValueError) as error:
+        said = str(error) if isinstance(error, ConfigurationError) else f"CHECKPOINT_REDIS_URL cannot be used: {error}"
+        raise ConfigurationError(said.replace("CHECKPOINT_REDIS_URL", setting)) from None
+
+
+class _Parsed(NamedTuple):
+    """A URL without what stands for the kind of deployment, and that kind."""
+
+    plain: str
+    scheme: str
+    is_sentinel: bool
+    is_cluster: bool
+    needs_local: bool
+
+
+def _parsed(url: str, *, allow_plaintext: bool) -> _Parsed:
+    """Read a URL.
+
+    Raises:
+        ConfigurationError: it begins with something else than the table of this module has.
+        ValueError: something in it cannot be used.
+    """
     scheme, _, kind = url.partition("://")[0].partition("+")
     if scheme not in _SCHEMES or kind not in _KINDS or "://" not in url:
         raise ConfigurationError(
@@ -128,29 +184,15 @@ def connect_url(url: str, *, tls_min_version: str = "TLSv1.3", allow_plaintext: 
             "or redis+cluster:// (rediss+... with TLS)"
         )
     plain = url if not kind else scheme + url[len(scheme) + 1 + len(kind) :]
-    options: dict[str, Any] = {
-        "socket_connect_timeout": _CONNECT_SECONDS,
-        "socket_timeout": _ANSWER_SECONDS,
-        "retry": Retry(NoBackoff(), 0),
-        **_READING,
-    }
-    if scheme == "rediss":
-        options["ssl_min_version"] = _TLS_VERSIONS[tls_min_version]
-    try:
-        plain, asks_for_cluster = _without_cluster_option(plain)
-        plain = _with_options_that_reach(plain)
-        needs_local = scheme == "redis" and not allow_plaintext
-        if needs_local:
-            _refuse_remote(host for host, _ in _hosts(plain))
-        is_cluster = kind == "cluster" or asks_for_cluster
-        if kind == "sentinel":
-            return _sentinel_client(plain, options, needs_local=needs_local)
+    plain, asks_for_cluster = _without_cluster_option(plain)
+    plain = _with_options_that_reach(plain)
+    needs_local = scheme == "redis" and not allow_plaintext
+    if needs_local:
+        _refuse_remote(host for host, _ in _hosts(plain))
+    is_sentinel, is_cluster = kind == "sentinel", kind == "cluster" or asks_for_cluster
+    if not is_sentinel:
         _refuse_other_databases(plain, is_cluster=is_cluster)
-        if is_cluster:
-            return _cluster_client(plain, options, needs_local=needs_local)
-        return Redis.from_url(plain, **options)
-    except ValueError as error:
-        raise ConfigurationError(f"CHECKPOINT_REDIS_URL cannot be used: {error}") from None
+    return _Parsed(plain, scheme, is_sentinel, is_cluster, needs_local)
 
 
 def _without_cluster_option(url: str) -> tuple[str, bool]:

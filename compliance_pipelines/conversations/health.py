@@ -7,7 +7,7 @@ A question that cannot be answered is a failed check.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from redis import RedisCluster
@@ -42,6 +42,9 @@ _OWN_KEYS: Final = (
     KeyUse(ASIDE.decode(), (*_REMOVING, "ZRANGE")),
 )
 _PURGE_COMMANDS: Final = ("SCAN", "EVAL", "EVALSHA", "SCRIPT LOAD", "TIME")
+_ONLY_READING: Final = frozenset(
+    {"EXISTS", "GET", "HGETALL", "HMGET", "INFO", "JSON.GET", "SCAN", "TIME", "TYPE", "ZRANGE"}
+)
 RETENTION_COMMANDS: Final = (*_PURGE_COMMANDS, "INFO")
 """Commands without keys that retention and the erasure of conversations need, and a look at their Redis."""
 
@@ -64,12 +67,20 @@ class RedisUse:
         client: gives bytes.
         keys: what is done with keys.
         commands: that are called without keys.
+        removes: whether anything is removed there; else it is only read, and a replica will do.
     """
 
     setting: str
     client: Client
     keys: Sequence[KeyUse]
     commands: Sequence[str]
+    removes: bool = True
+
+    def only_reading(self) -> RedisUse:
+        """The same for whoever only reads there."""
+        keys = [KeyUse(use.prefix, tuple(each for each in use.commands if each in _ONLY_READING)) for use in self.keys]
+        commands = [each for each in self.commands if each in _ONLY_READING]
+        return replace(self, keys=keys, commands=commands, removes=False)
 
 
 def require_rights(client: Client, layout: KeyLayout) -> None:
@@ -97,7 +108,8 @@ def check_redis(use: RedisUse, environment: Callable[[], UUID | None]) -> list[H
             ComplianceError.
 
     Returns:
-        `connection`, `environment`, `rights`, `role`, `memory`, `persistence`, each with the setting before it.
+        `connection`, `environment`, `rights`, `role`, `memory`, `persistence`, each with the setting before it; without
+        the role where nothing is removed.
     """
     questions: dict[str, Callable[[], HealthCheck]] = {
         "connection": lambda: _connection(use.client),
@@ -107,6 +119,8 @@ def check_redis(use: RedisUse, environment: Callable[[], UUID | None]) -> list[H
         "memory": lambda: _memory(use.client),
         "persistence": lambda: _persistence(use.client),
     }
+    if not use.removes:
+        del questions["role"]
     checks = []
     for name, question in questions.items():
         try:
@@ -177,7 +191,7 @@ def check_rights(use: RedisUse) -> HealthCheck:
         remedies.append(f"ACL SETUSER ... {' '.join(f'~{prefix}*' for prefix, _ in missing.keys)}")
     if messages:
         return HealthCheck("rights", "; ".join(messages), "; ".join(remedies))
-    return HealthCheck("rights", "the login may read and remove what it has to")
+    return HealthCheck("rights", f"the login may read{' and remove' if use.removes else ''} what it has to")
 
 
 def _role(client: Client) -> HealthCheck:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from compliance_pipelines.audit_log.environment import environment_of
@@ -129,7 +130,11 @@ class Retention:
         self.owner_rule: OwnerRule = owner_rule_of(settings)
         self.policy = policy_from_settings(settings)
         self.pace = Pace(settings.conversation_pace)
-        self._names: Pseudonyms = pseudonyms_of(self.services)
+
+    @cached_property
+    def _names(self) -> Pseudonyms:
+        """How records name people and conversations; whoever only looks needs no key for that."""
+        return pseudonyms_of(self.services)
 
     def survey(self) -> Survey:
         """Look at every conversation.

@@ -47,9 +47,19 @@ class SelfChecking(Protocol):
         """What is in order and what is not; it raises nothing."""
 
 
+def check_redis_places(services: Services, *, only_reading: bool = False) -> list[HealthCheck]:
+    """Look at every Redis of the settings.
+
+    Args:
+        services: the opened services.
+        only_reading: whether the rights to remove are left out, which an auditor does not need.
+    """
+    return [check for place in _places(services.settings) for check in place.check(services, only_reading=only_reading)]
+
+
 def check_places(services: Services, targets: Sequence[ErasureTarget]) -> list[HealthCheck]:
     """Look at every Redis of the settings, and ask every target that can say how it is, and every table of ids."""
-    of_redis = [check for place in _places(services.settings) for check in place.check(services)]
+    of_redis = check_redis_places(services)
     return (
         of_redis
         + _check_alias_tables(services.settings)
@@ -65,10 +75,10 @@ def _check_alias_tables(settings: Settings) -> list[HealthCheck]:
     return checks
 
 
-def check_checkpoint_redis(services: Services) -> list[HealthCheck]:
-    """Look at the Redis of the conversations alone; nothing where there is none."""
+def check_checkpoint_redis(services: Services, *, only_reading: bool = False) -> list[HealthCheck]:
+    """Look at the Redis of the conversations alone; nothing where there is none. See :func:`check_redis_places`."""
     places = (place for place in _places(services.settings) if place.setting == _CHECKPOINTS)
-    return [check for place in places for check in place.check(services)]
+    return [check for place in places for check in place.check(services, only_reading=only_reading)]
 
 
 @dataclass(frozen=True)
@@ -80,7 +90,7 @@ class _Place:
     keys: tuple[KeyUse, ...]
     commands: tuple[str, ...]
 
-    def check(self, services: Services) -> list[HealthCheck]:
+    def check(self, services: Services, *, only_reading: bool) -> list[HealthCheck]:
         def environment() -> UUID | None:
             engine = services.engine
             with passing_errors_as_transient(_ENVIRONMENT_ASKED, engine), engine.connect() as connection:
@@ -92,7 +102,8 @@ class _Place:
             remedy = f"start the Redis, or correct {self.setting}"
             return [HealthCheck("connection", f"it cannot be told: {error}", remedy).of(self.setting)]
         try:
-            return check_redis(RedisUse(self.setting, client, self.keys, self.commands), environment)
+            use = RedisUse(self.setting, client, self.keys, self.commands)
+            return check_redis(use.only_reading() if only_reading else use, environment)
         finally:
             client.close()
 

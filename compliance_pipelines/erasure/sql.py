@@ -56,6 +56,19 @@ INSERT_CLOSURE = text("""
     VALUES (:request_id, :result, :log_entry_id, :entry_timestamp, :statement)
 """)
 
+# For a login that may not see whom requests are about.
+MAY_SEE_PEOPLE = text("SELECT has_column_privilege('erasure_requests', 'user_id', 'SELECT')")
+REQUESTS_WITHOUT_PEOPLE = text("""
+    SELECT id, reason, requested_by, received_at, deadline, replay_of, recorded_at
+    FROM erasure_requests WHERE CAST(:id AS bigint) IS NULL OR id = :id ORDER BY id
+""")
+EVENTS_WITHOUT_DETAIL = text("""
+    SELECT request_id, attempt, kind, target, recorded_at FROM erasure_events WHERE request_id = ANY(:ids) ORDER BY id
+""")
+CLOSURES_WITHOUT_STATEMENT = text("""
+    SELECT request_id, result, log_entry_id, closed_at FROM erasure_closures WHERE request_id = ANY(:ids)
+""")
+
 DELETION_RECORDS = text("""
     SELECT log_entry_id, "timestamp", user_id, action, result, metadata::text AS metadata
     FROM audit_logs

@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from compliance_pipelines.audit_log.log import AuditLog
 from compliance_pipelines.audit_log.system_entries import system_entry
 from compliance_pipelines.holds import sql
-from compliance_pipelines.holds.active import LOCK_NAME, Hold, HoldScope
+from compliance_pipelines.holds.active import LOCK_NAME, Hold, HoldScope, may_see_holds
 from compliance_pipelines.holds.errors import HoldNotFoundError, InvalidHoldError
 from compliance_pipelines.postgres.errors import LockBusyError
 from compliance_pipelines.postgres.locks import transaction_lock
@@ -85,12 +85,22 @@ class AddedHold:
 
 @dataclass(frozen=True)
 class RecordedHold:
-    """A hold with its release, if it was released."""
+    """A hold with its release, if it was released.
+
+    Attributes:
+        subject_is_hidden: whether it is on a user or a thread that the login may not see; then `hold.subject` is None.
+    """
 
     hold: Hold
     released_at: datetime | None
     released_by: str | None
     release_reason: str | None
+    subject_is_hidden: bool = False
+
+    @property
+    def covered(self) -> str:
+        """What the hold covers, in words."""
+        return f"a {self.hold.scope.value} (not shown)" if self.subject_is_hidden else self.hold.covered
 
 
 def add_hold(services: Services, new: NewHold, *, wait: timedelta = _WAIT) -> AddedHold:
@@ -148,10 +158,19 @@ def release_hold(services: Services, hold_id: int, *, reason: str, author: str) 
 
 
 def all_holds(connection: sqlalchemy.Connection) -> list[RecordedHold]:
-    """Every hold that was ever added, in order."""
+    """Every hold that was ever added, in order; whom they are on only where the login may see it."""
+    shown = may_see_holds(connection)
+    rows = connection.execute(sql.ALL_HOLDS if shown else sql.ALL_HOLDS_WITHOUT_SUBJECTS)
+    holds = [(Hold.from_row(row), row) for row in rows]
     return [
-        RecordedHold(Hold.from_row(row), row.released_at, row.released_by, row.release_reason)
-        for row in connection.execute(sql.ALL_HOLDS)
+        RecordedHold(
+            hold,
+            row.released_at,
+            row.released_by,
+            row.release_reason,
+            subject_is_hidden=not shown and hold.scope in {HoldScope.USER, HoldScope.THREAD},
+        )
+        for hold, row in holds
     ]
 
 

@@ -24,6 +24,13 @@ ALL_HOLDS = text(f"""
     FROM legal_holds AS hold LEFT JOIN legal_hold_releases AS release ON release.hold_id = hold.id
     ORDER BY hold.id
 """)  # noqa: S608 - constants only
+# For a login that may not see whom holds are on.
+ALL_HOLDS_WITHOUT_SUBJECTS = text("""
+    SELECT hold.id, hold.scope, NULL AS subject, hold.first_day, hold.last_day, hold.reason, hold.author, hold.added_at,
+           release.reason AS release_reason, release.author AS released_by, release.released_at
+    FROM legal_holds AS hold LEFT JOIN legal_hold_releases AS release ON release.hold_id = hold.id
+    ORDER BY hold.id
+""")
 HOLD_WITH_RELEASE = text(f"""
     SELECT {_HOLD}, release.reason AS release_reason, release.author AS released_by, release.released_at
     FROM legal_holds AS hold LEFT JOIN legal_hold_releases AS release ON release.hold_id = hold.id

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from compliance_pipelines.audit_log.canonical import leaf_hashes
 from compliance_pipelines.audit_log.log import AuditLog
 from compliance_pipelines.audit_log.reading import read_rows
+from compliance_pipelines.audit_log.readings import Reading, record_reading
 from compliance_pipelines.audit_log.system_entries import system_entry
 from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.ledger import sql, store
@@ -30,13 +31,14 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import sqlalchemy
 
+    from compliance_pipelines.audit_log.entry import JsonValue
     from compliance_pipelines.ledger.merkle import Hashes
     from compliance_pipelines.ledger.proof_document import ProvenEntry
     from compliance_pipelines.ledger.segments import Segment
     from compliance_pipelines.ledger.store import StoredCheckpoint
     from compliance_pipelines.services import Services
 
-ACTION: Final = "audit.prove"
+ACTION: Final = Reading.PROVE.value
 _RESOURCE_TYPE: Final = "audit_entry"
 
 
@@ -100,7 +102,7 @@ def prove(services: Services, log_entry_id: str, *, finder: EntryFinder, day: da
         AmbiguousEntryError: it stands on several days of one store, or twice on a day.
         EntryNotSealedError: it was appended a moment ago.
         EntryDiffersError: the rows do not lead to the segment's root, or the records to the checkpoint's.
-        AppendNotPossibleError: the login may not append to the audit log, so that the proof is not handed out.
+        AppendNotPossibleError: that it was made cannot be put on record, so that it is not handed out.
     """
     place = _hot_place(services, log_entry_id, day)
     if place is not None:
@@ -235,16 +237,20 @@ def _checked(services: Services, document: dict[str, Any]) -> ProvenEntry:
 
 
 def _put_on_record(services: Services, proven: ProvenEntry) -> None:
+    proved: str = proven.entry["log_entry_id"]
+    particulars: dict[str, JsonValue] = {
+        "day": proven.segment.day.isoformat(),
+        "segment": proven.segment.seq,
+        "checkpoint": proven.checkpoint.size,
+    }
+    if record_reading(services.engine, Reading.PROVE, proved, **particulars):
+        return
     entry = system_entry(
         services.settings.audit_log_actor,
         action=ACTION,
         resource_type=_RESOURCE_TYPE,
-        resource_id=proven.entry["log_entry_id"],
+        resource_id=proved,
         result="success",
-        metadata={
-            "day": proven.segment.day.isoformat(),
-            "segment": proven.segment.seq,
-            "checkpoint": proven.checkpoint.size,
-        },
+        metadata=particulars,
     )
     AuditLog(services.engine, first_day=services.settings.audit_log_first_day).append(entry)

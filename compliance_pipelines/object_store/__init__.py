@@ -38,8 +38,8 @@ def open_object_store(settings: ColdStorageSettings) -> ObjectStore:
     provider = settings.audit_cold_storage_provider
     if provider != "local":
         raise ConfigurationError(
-            f"AUDIT_COLD_STORAGE_PROVIDER is {provider!r}, for which this version has no adapter: set "
-            f"AUDIT_COLD_STORAGE_PROVIDER=local and AUDIT_COLD_STORAGE_PATH to a directory"
+            f"AUDIT_COLD_STORAGE_PROVIDER is {provider!r}, for which this version has no adapter; it has one for "
+            "'local', the default: set AUDIT_COLD_STORAGE_PROVIDER=local and AUDIT_COLD_STORAGE_PATH to a directory"
         )
     if settings.audit_cold_storage_path is None:
         raise ConfigurationError(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from compliance_pipelines.audit_log.environment import environment_of
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
     from compliance_pipelines.audit_log.entry import UndatedEntry
     from compliance_pipelines.conversations.plan import Holds
+    from compliance_pipelines.conversations.pseudonyms import Pseudonyms
     from compliance_pipelines.services import Services
     from compliance_pipelines.sessions.places import Place
     from compliance_pipelines.sessions.policy import SessionPolicy
@@ -84,7 +86,11 @@ class SessionRetention:
 
     def __post_init__(self) -> None:
         self.policy = session_policy(self.services.settings)
-        self._names = pseudonyms_of(self.services)
+
+    @cached_property
+    def _names(self) -> Pseudonyms:
+        """How records name people and keys; whoever only looks needs no key for that."""
+        return pseudonyms_of(self.services)
 
     @property
     def concerned(self) -> tuple[Place, ...]:

@@ -57,7 +57,7 @@ def upgrade() -> None:
     _execute_script("SET LOCAL ROLE audit_owner")
     _execute_script(Path(__file__).with_suffix(".sql").read_text(encoding="utf-8"))
     _execute_script("RESET ROLE")
-    # Made by Alembic before the first migration. `compliance db check` reads it as the pipelines' login.
+    # Made by Alembic before the first migration. `compliance check` reads it as the pipelines' login.
     _execute_script("GRANT SELECT ON alembic_version TO audit_writer, audit_archiver, audit_reader")
 
 

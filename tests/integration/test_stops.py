@@ -124,7 +124,7 @@ def test_an_import_that_is_stopped_stores_nothing_and_the_next_one_everything(
     [
         ("seal", "audit_logs"),
         ("status", "ledger_segments"),
-        ("db check", "audit_logs"),
+        ("check", "audit_logs"),
         ("verify --all", "audit_logs"),
         ("verify {day}", "{leaf}"),
         ("prove {entry} -o proof.json", "{leaf}"),

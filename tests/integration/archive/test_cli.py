@@ -322,7 +322,7 @@ def test_a_database_without_our_tables_is_one_line(
     status, _, err = run("status")
     assert status == 1
     assert err.startswith("compliance: the database refused: ")
-    assert "compliance db check" in err
+    assert "compliance check" in err
 
 
 def test_a_day_that_another_process_works_on_is_one_line(

@@ -219,7 +219,7 @@ def test_a_login_that_makes_no_partitions_is_told_what_it_lacks(
     writer: sqlalchemy.Engine, services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(partitions, "DENSE_DAY_ENTRIES", 1)
-    with pytest.raises(AppendNotPossibleError, match=r"permission denied for function audit_.*compliance db check"):
+    with pytest.raises(AppendNotPossibleError, match=r"permission denied for function audit_.*compliance check"):
         import_file(
             writer,
             write(tmp_path / "events", lines([1])),

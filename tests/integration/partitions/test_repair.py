@@ -90,10 +90,10 @@ def test_a_database_full_of_empty_partitions_is_repaired(
     AuditLog(small_services.engine).append(entry(1, timestamp=noon))
     with pytest.raises(DBAPIError, match="out of shared memory"):
         count_all(small_superuser)
-    checks = {each["name"]: each for each in json.loads(command("db", "check", "--json").out)["checks"]}
-    assert "out of shared memory" in checks["partitions"]["message"]
-    assert "run `compliance db repair`" in checks["partitions"]["remedy"]
-    assert checks["privileges"]["ok"]
+    checks = {each["name"]: each for each in json.loads(command("check", "--json").out)["checks"]}
+    assert "out of shared memory" in checks["database: partitions"]["message"]
+    assert "run `compliance db repair`" in checks["database: partitions"]["remedy"]
+    assert checks["database: privileges"]["ok"]
 
     # These look at one partition at a time.
     assert seal(small_services).entries == 1
@@ -105,8 +105,8 @@ def test_a_database_full_of_empty_partitions_is_repaired(
     assert count_all(small_superuser) == 1
     seal_all(small_services)
     assert verify(small_services).findings == ()
-    checks = {each["name"]: each for each in json.loads(command("db", "check", "--json").out)["checks"]}
-    assert checks["partitions"]["ok"]
+    checks = {each["name"]: each for each in json.loads(command("check", "--json").out)["checks"]}
+    assert checks["database: partitions"]["ok"]
     again = command("db", "repair")
     assert (again.status, "dropped 0 empty day tables and 0 empty months" in again.out) == (0, True)
 

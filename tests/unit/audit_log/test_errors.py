@@ -55,7 +55,7 @@ def test_what_somebody_must_prepare_is_permanent(error: psycopg.Error) -> None:
     found = raised(ProgrammingError("INSERT", {}, error))
     assert isinstance(found, AppendNotPossibleError)
     assert not isinstance(found, TransientError)
-    assert "`compliance db check` tells what is missing" in str(found)
+    assert "`compliance check` tells what is missing" in str(found)
 
 
 def test_a_value_that_postgresql_does_not_take_is_an_invalid_entry() -> None:

@@ -1,0 +1,79 @@
+"""A cold store that is opened when it is first used.
+
+Here: handing each call on. Not here: which store, and anything that a store does (port.py, local.py).
+
+Most commands use no cold store, and should run where none is configured.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from datetime import datetime
+    from pathlib import Path
+
+    from compliance_pipelines.object_store.port import ObjectInfo, ObjectStore
+
+
+@dataclass(frozen=True)
+class DeferredObjectStore:
+    """The store that `open_store` gives; each method raises what opening raises, and what the store's own does."""
+
+    open_store: Callable[[], ObjectStore]
+
+    @cached_property
+    def _opened(self) -> ObjectStore:
+        return self.open_store()
+
+    @property
+    def uri(self) -> str:
+        """See :class:`~.port.ObjectStore`, as for every method below."""
+        return self._opened.uri
+
+    def create(self) -> None:
+        """Make the place where objects will be."""
+        self._opened.create()
+
+    def now(self) -> datetime:
+        """The time of the store's own clock."""
+        return self._opened.now()
+
+    def put_file(self, key: str, path: Path) -> ObjectInfo:
+        """Store a copy of a file."""
+        return self._opened.put_file(key, path)
+
+    def put_bytes(self, key: str, data: bytes) -> ObjectInfo:
+        """Store bytes."""
+        return self._opened.put_bytes(key, data)
+
+    def get_bytes(self, key: str) -> bytes:
+        """The whole object."""
+        return self._opened.get_bytes(key)
+
+    def download(self, key: str, path: Path) -> ObjectInfo:
+        """Copy the object to a file."""
+        return self._opened.download(key, path)
+
+    def open(self, key: str) -> BinaryIO:
+        """The object as a file."""
+        return self._opened.open(key)
+
+    def stat(self, key: str) -> ObjectInfo | None:
+        """What is known about the object."""
+        return self._opened.stat(key)
+
+    def list(self, prefix: str, start_after: str | None = None) -> Iterator[ObjectInfo]:
+        """The objects whose keys begin with a prefix."""
+        return self._opened.list(prefix, start_after)
+
+    def delete(self, key: str) -> None:
+        """Remove the object."""
+        self._opened.delete(key)
+
+    def locate(self, key: str) -> str:
+        """The URI of the object."""
+        return self._opened.locate(key)
