@@ -13,6 +13,7 @@ import click
 
 from compliance_pipelines.base.clock import system_clock
 from compliance_pipelines.cli.checking import in_words, to_json
+from compliance_pipelines.cli.groups import Group
 from compliance_pipelines.conversations import record
 from compliance_pipelines.conversations.documents import moment_of
 from compliance_pipelines.conversations.plan import Selection
@@ -59,7 +60,7 @@ def _open() -> Iterator[Retention]:
         yield Retention(services, store)
 
 
-@click.group("conversations")
+@click.group("conversations", cls=Group)
 def conversations() -> None:
     """Retention of LangGraph conversations in Redis."""
 

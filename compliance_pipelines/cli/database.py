@@ -20,6 +20,7 @@ from compliance_pipelines.audit_log.partitions import (
 )
 from compliance_pipelines.base.clock import system_clock, utc_day
 from compliance_pipelines.cli.checking import check_database, tell
+from compliance_pipelines.cli.groups import Group
 from compliance_pipelines.postgres.engine import create_engine, engine_from_settings
 from compliance_pipelines.postgres.errors import passing_errors_as_transient
 from compliance_pipelines.settings import load_settings
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 _TOLD_EVERY: Final = 100
 
 
-@click.group("db")
+@click.group("db", cls=Group)
 def db() -> None:
     """The audit log's database: schema and health."""
 

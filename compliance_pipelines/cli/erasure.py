@@ -19,6 +19,7 @@ from compliance_pipelines.cli.certificates import certificate, record
 from compliance_pipelines.cli.checking import in_words
 from compliance_pipelines.cli.erasure_decisions import DECISIONS
 from compliance_pipelines.cli.erasure_words import case_to_json, event_line, line_of, preview_lines, report
+from compliance_pipelines.cli.groups import Group
 from compliance_pipelines.erasure.alias_tables import alias_tables
 from compliance_pipelines.erasure.case import NOT_CARRIED_OUT, Identifiers, State
 from compliance_pipelines.erasure.configured import configured_targets
@@ -70,7 +71,7 @@ def _opened() -> Iterator[Services]:
         yield services
 
 
-@click.group("erase")
+@click.group("erase", cls=Group)
 def erase() -> None:
     """Erase a person's data on request (GDPR Article 17)."""
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from compliance_pipelines.base.errors import ComplianceError
+from compliance_pipelines.cli.groups import Group
 from compliance_pipelines.holds.active import HoldScope
 from compliance_pipelines.holds.record import NewHold, RecordedHold, add_hold, all_holds, release_hold
 from compliance_pipelines.services import open_services
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 _DATE: Final = click.DateTime(["%Y-%m-%d"])
 
 
-@click.group("hold")
+@click.group("hold", cls=Group)
 def hold() -> None:
     """Legal holds: what they cover is neither purged, deleted nor erased."""
 

@@ -14,6 +14,7 @@ import click
 from compliance_pipelines.base.clock import system_clock
 from compliance_pipelines.base.printable import printable
 from compliance_pipelines.cli.checking import in_words, to_json
+from compliance_pipelines.cli.groups import Group
 from compliance_pipelines.services import open_services
 from compliance_pipelines.sessions import record
 from compliance_pipelines.sessions.health import check_session_retention
@@ -47,7 +48,7 @@ def _open() -> Iterator[SessionRetention]:
         yield SessionRetention(services, places)
 
 
-@click.group("sessions")
+@click.group("sessions", cls=Group)
 def sessions() -> None:
     """Retention of idle sessions, and of memories past their time, in Redis."""
 
