@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 _BUFFER_BYTES: Final = 2**20
-# The marks of the encodings that are refused (Unicode, section 23.8). UTF-32's first: one of them begins as UTF-16's does.
+# The marks of encodings that are refused (Unicode, section 23.8). UTF-32's first: one of them begins as UTF-16's does.
 _OTHER_ENCODINGS: Final = (
     (codecs.BOM_UTF32_LE, "UTF-32"),
     (codecs.BOM_UTF32_BE, "UTF-32"),

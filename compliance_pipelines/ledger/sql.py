@@ -72,6 +72,12 @@ SEGMENT_OF_ENTRY = text(
     " WHERE day = :day AND tx_from <= :tx_id AND :tx_id < tx_to"
 )
 
+LAST_SEALED_ENTRY = text("""
+    SELECT log_entry_id FROM audit_logs
+    WHERE id = (SELECT last_id FROM ledger_segments ORDER BY seq DESC LIMIT 1)
+    ORDER BY "timestamp" LIMIT 1
+""")
+
 INSERT_SEGMENT = text("""
     INSERT INTO ledger_segments (seq, day, tx_from, tx_to, first_id, last_id, entry_count, root, sealed_at)
     VALUES (:seq, :day, :tx_from, :tx_to, :first_id, :last_id, :entry_count, :root, :sealed_at)
