@@ -50,14 +50,25 @@ def insert(
         KeyError: a name is no column of the table.
     """
     values = values or {}
-    for name in (*also, *values):
+    for name in values:
         table.columns[name]
-    given = [column for column in _without(table, but) if column.name in also or not _is_filled(table, column)]
-    names = ", ".join(_name(column) for column in given)
+    columns_given = given(table, but=but, also=also)
+    names = ", ".join(_name(column) for column in columns_given)
     return (
         f"INSERT INTO {table.name} ({names})"  # noqa: S608 - names of our own tables
-        f" VALUES ({', '.join(values.get(column.name) or _parameter(column) for column in given)})"
+        f" VALUES ({', '.join(values.get(column.name) or _parameter(column) for column in columns_given)})"
     )
+
+
+def given(table: Table, *, but: Collection[str] = (), also: Collection[str] = ()) -> list[Column[object]]:
+    """The columns of a new row that the database does not fill by itself, those in `but` left out and in `also` added.
+
+    Raises:
+        KeyError: a name is no column of the table.
+    """
+    for name in also:
+        table.columns[name]
+    return [column for column in _without(table, but) if column.name in also or not _is_filled(table, column)]
 
 
 def definitions(table: Table, *, but: Collection[str] = ()) -> str:

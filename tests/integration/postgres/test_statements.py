@@ -22,7 +22,10 @@ from sqlalchemy.sql.elements import TextClause
 import compliance_pipelines
 from compliance_pipelines.archive import sql as archive_sql
 from compliance_pipelines.audit_log import sql as audit_log_sql
+from compliance_pipelines.audit_log.entry import ENTRY_SCHEMA
+from compliance_pipelines.audit_log.entry_batches import APPENDED_SCHEMA
 from compliance_pipelines.postgres import tables
+from compliance_pipelines.postgres.copying import CopyTarget
 from compliance_pipelines.postgres.statements import columns, definitions, insert
 from compliance_pipelines.verification import sql as verification_sql
 
@@ -163,6 +166,23 @@ def test_a_temporary_table_has_the_types_and_none_of_the_rules() -> None:
     assert definitions(tables.legal_holds, but=("id", "scope", "subject", "first_day", "author")) == (
         "last_day DATE, reason TEXT, added_at TIMESTAMP WITH TIME ZONE"
     )
+
+
+def test_rows_are_copied_into_the_columns_that_an_insert_gives() -> None:
+    target = CopyTarget.of(tables.session_purged_keys)
+    assert target.table == ("session_purged_keys",)
+    assert f"({', '.join(target.schema.names)})" in insert(tables.session_purged_keys)
+    assert CopyTarget.of(tables.conversation_purged_threads).jsonb == {"key_counts"}
+    with pytest.raises(TypeError, match="column day is DATE, which is not copied here"):
+        CopyTarget.of(tables.audit_purges)
+
+
+def test_entries_are_read_hashed_and_archived_with_the_columns_of_their_table() -> None:
+    assert ENTRY_SCHEMA.names == [column.name for column in tables.audit_logs.columns]
+    assert {field.name for field in ENTRY_SCHEMA if field.nullable} == {
+        column.name for column in tables.audit_logs.columns if column.nullable
+    }
+    assert APPENDED_SCHEMA.names == CopyTarget.of(tables.audit_logs).schema.names
 
 
 # What `alembic check` does not compare
