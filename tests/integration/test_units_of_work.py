@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
-from datetime import date, timedelta
+from datetime import date
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -21,7 +21,6 @@ from compliance_pipelines.audit_log.reading import ReadingError, UnreadableRowsE
 from compliance_pipelines.ledger import proofs
 from compliance_pipelines.postgres import sessions as database_sessions
 from compliance_pipelines.postgres.engine import create_engine, database_url
-from tests.integration.archive.days import Days
 from tests.integration.audit_log.entries import entry
 from tests.integration.audit_log.import_files import lines, write
 
@@ -33,21 +32,12 @@ if TYPE_CHECKING:
 
     from compliance_pipelines.services import Services
     from tests.conftest import MovableClock
+    from tests.integration.archive.days import Days
 
 WAITING: Final = text(
     "SELECT count(*) FROM pg_locks WHERE NOT granted AND database = (SELECT oid FROM pg_database"
     " WHERE datname = current_database()) AND mode = 'AccessExclusiveLock'"
 )
-
-
-@pytest.fixture
-def days(services: Services, superuser_engine: sqlalchemy.Engine) -> Days:
-    return Days(services, superuser_engine)
-
-
-@pytest.fixture
-def day(clock: MovableClock) -> date:
-    return clock.moment.date() - timedelta(days=120)
 
 
 class Alteration:

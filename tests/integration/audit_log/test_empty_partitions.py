@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Final
@@ -21,11 +20,9 @@ from compliance_pipelines.audit_log.partitions import (
 )
 from tests.integration.audit_log.entries import MOMENT, entry
 from tests.integration.audit_log.test_partitions import leaves, places
-from tests.support.stops import somebody_waits
+from tests.support.stops import somebody_waits, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import sqlalchemy
 
 DAY: Final = MOMENT.date()
@@ -40,13 +37,6 @@ def make(engine: sqlalchemy.Engine, *days: date) -> None:
 
 def no_pause(_seconds: float) -> None:
     raise AssertionError("nothing was in the way")
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + _AT_MOST_SECONDS
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.002)
 
 
 def test_idle_days_and_emptied_months_are_dropped_and_the_others_kept(engine: sqlalchemy.Engine, log: AuditLog) -> None:
@@ -97,7 +87,7 @@ def test_an_append_that_waits_for_a_day_that_is_dropped_goes_to_the_default_part
     with engine.begin() as connection:
         assert connection.execute(text("SELECT audit_drop_empty_day(:day)"), {"day": DAY}).scalar_one() is True
         waiting.start()
-        wait_until(lambda: somebody_waits(engine))
+        until("a session that waits", lambda: somebody_waits(engine))
     waiting.join(_AT_MOST_SECONDS)
     assert answers == [True]
     assert places(engine) == {"entry-1": "audit_logs_2025_10_default"}
@@ -113,7 +103,7 @@ def test_an_append_that_waits_for_a_month_that_is_dropped_goes_to_the_default_pa
     with engine.begin() as connection:
         assert [connection.execute(each, {"day": DAY}).scalar_one() for each in drop] == [True, True]
         waiting.start()
-        wait_until(lambda: somebody_waits(engine))
+        until("a session that waits", lambda: somebody_waits(engine))
     waiting.join(_AT_MOST_SECONDS)
     assert answers == [True]
     assert places(engine) == {"entry-1": "audit_logs_default"}
@@ -143,7 +133,7 @@ def test_an_entry_that_commits_between_the_look_and_the_drop_is_kept_whatever_th
         AuditLog(writer).append_within(appending, entry(1, timestamp=moment))
 
         def commit_when_the_drop_waits() -> None:
-            wait_until(lambda: somebody_waits(superuser_engine))
+            until("a session that waits", lambda: somebody_waits(superuser_engine))
             appending.commit()
 
         committing = threading.Thread(target=commit_when_the_drop_waits, daemon=True)

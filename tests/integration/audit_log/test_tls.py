@@ -14,8 +14,9 @@ from compliance_pipelines.audit_log.log import AsyncAuditLog, AuditLog
 from compliance_pipelines.audit_log.reading import ReadingError, read_rows
 from compliance_pipelines.postgres.engine import create_asynchronous_engine, create_engine
 from tests.integration.audit_log.entries import MOMENT, entry, ids, stored
-from tests.integration.audit_log.tls_front import Front, server_context, tls_front
+from tests.integration.audit_log.tls_front import Front, tls_front
 from tests.support.certificates import HOST_NAME, write_certificate
+from tests.support.tls_relay import server_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

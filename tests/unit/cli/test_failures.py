@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 import click
 import pytest
@@ -15,6 +15,7 @@ import sqlalchemy.exc
 from compliance_pipelines import cli
 from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.base.interruption import Stopped
+from tests.support.command import Outcome, run_command
 from tests.unit.cli.tree import EVERY, PRINTS_JSON, least
 
 if TYPE_CHECKING:
@@ -22,41 +23,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@dataclass
-class Ended:
-    """How the command came to its end."""
-
-    status: int
-    out: str
-    err: str
-
-    def document(self) -> dict[str, Any]:
-        """The one line on standard output."""
-        (line,) = self.out.splitlines()
-        document: dict[str, Any] = json.loads(line)
-        return document
-
-
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., Ended]:
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., Outcome]:
     """`compliance`, in a place without settings."""
     monkeypatch.chdir(tmp_path)
     for name in list(os.environ):
         if name.startswith(("AUDIT_", "LEDGER_", "COMPLIANCE_", "CHECKPOINT_", "GDPR_", "REDIS_", "AWS_")):
             monkeypatch.delenv(name)
 
-    def run(*arguments: str) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["compliance", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capsys.readouterr()
-        return Ended(int(ended.value.code or 0), out, err)
-
-    return run
+    return partial(run_command, monkeypatch, capsys)
 
 
-def assert_told(ended: Ended, status: int) -> str:
-    document = ended.document()
+def assert_told(ended: Outcome, status: int) -> str:
+    (line,) = ended.out.splitlines()
+    document = json.loads(line)
     assert ended.status == status
     assert document.pop("ok") is False
     error = document.pop("error")
@@ -75,7 +55,7 @@ _MORE = {"erase correct": ["--subject", "1"], "erase plan": ["1"]}
 
 
 @pytest.mark.parametrize("path", PRINTS_JSON, ids=" ".join)
-def test_an_error_of_the_domain_is_one_object(run: Callable[..., Ended], path: tuple[str, ...]) -> None:
+def test_an_error_of_the_domain_is_one_object(run: Callable[..., Outcome], path: tuple[str, ...]) -> None:
     arguments = [*path, *least(PRINTS_JSON[path]), *_MORE.get(" ".join(path), [])]
     plain = run(*arguments)
     assert (plain.status, plain.out) == (1, "")
@@ -85,7 +65,7 @@ def test_an_error_of_the_domain_is_one_object(run: Callable[..., Ended], path: t
 
 
 @pytest.mark.parametrize("path", PRINTS_JSON, ids=" ".join)
-def test_wrong_usage_is_one_object(run: Callable[..., Ended], path: tuple[str, ...]) -> None:
+def test_wrong_usage_is_one_object(run: Callable[..., Outcome], path: tuple[str, ...]) -> None:
     plain = run(*path, "--no-such-option")
     assert (plain.status, plain.out) == (2, "")
     for arguments in (["--json", "--no-such-option"], ["--no-such-option", "--json"]):
@@ -112,17 +92,17 @@ def test_wrong_usage_is_one_object(run: Callable[..., Ended], path: tuple[str, .
         (["erase", "list", "--open=x"], "does not take a value"),
     ],
 )
-def test_every_kind_of_wrong_usage_is(run: Callable[..., Ended], arguments: list[str], said: str) -> None:
+def test_every_kind_of_wrong_usage_is(run: Callable[..., Outcome], arguments: list[str], said: str) -> None:
     assert said in assert_told(run(*arguments, "--json"), 2)
 
 
-def test_what_is_no_option_asks_for_nothing(run: Callable[..., Ended]) -> None:
+def test_what_is_no_option_asks_for_nothing(run: Callable[..., Outcome]) -> None:
     ended = run("erase", "show", "--", "--json")
     assert (ended.status, ended.out) == (2, "")
 
 
 @pytest.mark.parametrize("path", [path for path in EVERY if path not in PRINTS_JSON], ids=" ".join)
-def test_others_print_no_json(run: Callable[..., Ended], path: tuple[str, ...]) -> None:
+def test_others_print_no_json(run: Callable[..., Outcome], path: tuple[str, ...]) -> None:
     ended = run(*path, "--no-such-option")
     assert (ended.status, ended.out) == (2, "")
 
@@ -144,7 +124,7 @@ _SILENT = sqlalchemy.exc.OperationalError("SELECT", None, Exception("connection 
     ids=["domain", "silent", "refused", "abort", "signal"],
 )
 def test_every_other_error_is(
-    run: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch, error: BaseException, status: int, said: str
+    run: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, error: BaseException, status: int, said: str
 ) -> None:
     def fail() -> None:
         raise error
