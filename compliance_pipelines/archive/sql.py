@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Final
 from psycopg import sql as composed
 from sqlalchemy import text
 
+from compliance_pipelines.postgres import tables
+from compliance_pipelines.postgres.statements import columns, insert
+
 if TYPE_CHECKING:
     from sqlalchemy.sql.elements import TextClause
 
@@ -28,30 +31,21 @@ GIVE_UP_BEFORE_A_DEADLOCK = _statement("""
     FROM pg_settings WHERE name = 'deadlock_timeout'
 """)
 
-SEGMENTS_OF_DAY = _statement("""
-    SELECT segment.seq, segment.day, segment.tx_from, segment.tx_to, segment.first_id, segment.last_id,
-           segment.entry_count, segment.root, segment.sealed_at, archived.part
+SEGMENTS_OF_DAY = _statement(f"""
+    SELECT {columns(tables.ledger_segments, of="segment")}, archived.part
     FROM ledger_segments AS segment
     LEFT JOIN archived_segments AS archived ON archived.segment_seq = segment.seq
     WHERE segment.day = :day
     ORDER BY segment.seq
-""")
+""")  # noqa: S608 - constants only
 
-_PART_COLUMNS: Final = """
-    day, part, archive_location, object_key, object_sha256, object_bytes, manifest_key, manifest_sha256, entry_count,
-    canonical_bytes, first_id, last_id, root, encryption, archived_at, verified_at, purged_at, expired_at,
-    verified_store
-"""
+_PART_COLUMNS: Final = columns(tables.archived_audit_logs)
 PARTS_OF_DAY = _statement(f"SELECT {_PART_COLUMNS} FROM archived_audit_logs WHERE day = :day ORDER BY part")  # noqa: S608 - constants only
 ALL_PARTS = _statement(f"SELECT {_PART_COLUMNS} FROM archived_audit_logs ORDER BY day, part")  # noqa: S608 - constants only
 
-INSERT_PART = _statement("""
-    INSERT INTO archived_audit_logs
-        (day, part, archive_location, object_key, object_sha256, object_bytes, manifest_key, manifest_sha256,
-         entry_count, canonical_bytes, first_id, last_id, root, encryption)
-    VALUES (:day, :part, :archive_location, :object_key, :object_sha256, :object_bytes, :manifest_key, :manifest_sha256,
-            :entry_count, :canonical_bytes, :first_id, :last_id, :root, CAST(:encryption AS jsonb))
-""")
+INSERT_PART = _statement(
+    insert(tables.archived_audit_logs, but=("verified_at", "purged_at", "expired_at", "verified_store"))
+)
 INSERT_ARCHIVED_SEGMENTS = _statement("""
     INSERT INTO archived_segments (segment_seq, day, part)
     SELECT seq, :day, :part FROM unnest(CAST(:seqs AS bigint[])) AS seq
@@ -128,9 +122,7 @@ MARK_PURGED = _statement("""
     UPDATE archived_audit_logs SET purged_at = (SELECT clock_timestamp())
     WHERE day = :day AND part = ANY(:parts) AND verified_at IS NOT NULL AND purged_at IS NULL AND expired_at IS NULL
 """)
-INSERT_PURGE = _statement("""
-    INSERT INTO audit_purges (day, parts, entry_count, hot_bytes) VALUES (:day, :parts, :entry_count, :hot_bytes)
-""")
+INSERT_PURGE = _statement(insert(tables.audit_purges))
 
 TABLE_COMMENT = _statement("SELECT obj_description(to_regclass(:name), 'pg_class')")
 TABLE_IS_OURS = _statement("""

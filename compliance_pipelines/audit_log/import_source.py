@@ -1,10 +1,12 @@
 """The file that is imported, line by line, in constant memory.
 
-Here: opening, gzip, the bound on a line, what is known of the file afterwards. Not here: what a line says.
+Here: opening, gzip, the mark at the start, the bound on a line, what is known of the file afterwards. Not here: what a
+line says.
 """
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import hashlib
 import io
@@ -24,6 +26,13 @@ if TYPE_CHECKING:
 
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 _BUFFER_BYTES: Final = 2**20
+# The marks of encodings that are refused (Unicode, section 23.8). UTF-32's first: one of them begins as UTF-16's does.
+_OTHER_ENCODINGS: Final = (
+    (codecs.BOM_UTF32_LE, "UTF-32"),
+    (codecs.BOM_UTF32_BE, "UTF-32"),
+    (codecs.BOM_UTF16_LE, "UTF-16"),
+    (codecs.BOM_UTF16_BE, "UTF-16"),
+)
 
 
 class ImportFileError(ComplianceError):
@@ -86,15 +95,17 @@ class ImportSource:
     def lines(self) -> Iterator[bytes]:
         """Each line with its end; of one that is too long, only as much as shows that it is.
 
+        A mark of UTF-8 before the first line (RFC 3629 section 6) belongs to no line. One that stands elsewhere does.
+
         Raises:
-            ImportFileError: the file cannot be read to its end.
+            ImportFileError: the file cannot be read to its end, or its mark says that it is not UTF-8.
         """
         with self._readable():
             self._text = self._open()
         while True:
             for _ in self.rest_of_line():
                 pass
-            line = self._read()
+            line = self._read() if self.line_number else self._first()
             if not line:
                 return
             self.line_number += 1
@@ -117,11 +128,22 @@ class ImportSource:
             return io.BufferedReader(gzip.GzipFile(fileobj=plain), _BUFFER_BYTES)
         return plain
 
-    def _read(self) -> bytes:
+    def _first(self) -> bytes:
+        """The first line, without the mark that may stand before it."""
+        line = self._read()
+        for mark, encoding in _OTHER_ENCODINGS:
+            if line.startswith(mark):
+                raise ImportFileError(f"{self._path} is {encoding}: write it as UTF-8; nothing was imported")
+        if not line.startswith(codecs.BOM_UTF8):
+            return line
+        line = line.removeprefix(codecs.BOM_UTF8)
+        return line if line.endswith(b"\n") else line + self._read(self._most_read - len(line))
+
+    def _read(self, most: int | None = None) -> bytes:
         if self._text is None:
             return b""
         with self._readable():
-            return self._text.readline(self._most_read)
+            return self._text.readline(self._most_read if most is None else most)
 
     @contextmanager
     def _readable(self) -> Iterator[None]:

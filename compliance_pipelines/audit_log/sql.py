@@ -10,14 +10,16 @@ from typing import Final
 
 from sqlalchemy import text
 
-_COLUMNS: Final = 'log_entry_id, "timestamp", user_id, action, resource_type, resource_id, result, metadata'
+from compliance_pipelines.postgres import tables
+from compliance_pipelines.postgres.statements import columns, definitions, insert
 
-INSERT_ENTRY = text(f"""
-    INSERT INTO audit_logs ({_COLUMNS})
-    VALUES (:log_entry_id, :timestamp, :user_id, :action, :resource_type, :resource_id, :result,
-            CAST(:metadata AS jsonb))
-    ON CONFLICT (log_entry_id, "timestamp") DO NOTHING
-""")  # noqa: S608 - constants only
+_FILLED_BY_THE_DATABASE: Final = ("id", "created_at", "tx_id")
+_COLUMNS: Final = columns(tables.audit_logs, but=_FILLED_BY_THE_DATABASE)
+_DEFINITIONS: Final = definitions(tables.audit_logs, but=_FILLED_BY_THE_DATABASE)
+# Repeats are no errors. The names are those of a unique constraint.
+_UNLESS_THERE: Final = 'ON CONFLICT (log_entry_id, "timestamp") DO NOTHING'
+
+INSERT_ENTRY = text(f"{insert(tables.audit_logs)} {_UNLESS_THERE}")
 # The bounds prune partitions: without them every append would lock each index of each day, and a few dozen concurrent
 # ones would use up the server's lock table.
 OTHER_TIMES_OF_ENTRY = text("""
@@ -31,19 +33,11 @@ PURGED_DAYS_AMONG = text("""
 
 # An id that is there before the entries of a batch get theirs, by which these are found again.
 NEXT_ID = text("SELECT nextval('audit_logs_id_seq')")
-CREATE_STAGING = text("""
-    CREATE TEMPORARY TABLE audit_append (
-        log_entry_id TEXT, "timestamp" TIMESTAMPTZ, user_id TEXT, action TEXT, resource_type TEXT, resource_id TEXT,
-        result TEXT, metadata JSONB
-    ) ON COMMIT DROP
-""")
+CREATE_STAGING = text(f"CREATE TEMPORARY TABLE audit_append ({_DEFINITIONS}) ON COMMIT DROP")
 DELETE_STAGED = text("""
     DELETE FROM audit_append WHERE "timestamp" >= :since AND "timestamp" < :until AND log_entry_id = ANY(:log_entry_ids)
 """)
-INSERT_STAGED = text(f"""
-    INSERT INTO audit_logs ({_COLUMNS}) SELECT {_COLUMNS} FROM audit_append
-    ON CONFLICT (log_entry_id, "timestamp") DO NOTHING
-""")  # noqa: S608 - constants only
+INSERT_STAGED = text(f"INSERT INTO audit_logs ({_COLUMNS}) SELECT {_COLUMNS} FROM audit_append {_UNLESS_THERE}")  # noqa: S608 - constants only
 EMPTY_STAGING = text("TRUNCATE audit_append")
 # Reads all entries of three days, which takes less time than many looks into their indexes. `before` leaves entries of
 # other transactions in: what this finds need not be of the batch.
@@ -70,12 +64,7 @@ NEW_ENTRIES_AT_OTHER_TIMES = text("""
 """)
 
 MOMENT = text("SELECT clock_timestamp()")
-CREATE_IMPORT = text("""
-    CREATE TEMPORARY TABLE audit_import (
-        line BIGINT, log_entry_id TEXT, "timestamp" TIMESTAMPTZ, user_id TEXT, action TEXT, resource_type TEXT,
-        resource_id TEXT, result TEXT, metadata JSONB, raw TEXT
-    )
-""")
+CREATE_IMPORT = text(f"CREATE TEMPORARY TABLE audit_import (line BIGINT, {_DEFINITIONS}, raw TEXT)")
 DROP_IMPORT = text("DROP TABLE IF EXISTS pg_temp.audit_import")
 ANALYZE_IMPORT = text("""ANALYZE audit_import (line, log_entry_id, "timestamp")""")
 IMPORTED_DAYS = text("""
@@ -106,10 +95,7 @@ IMPORTED_LINES = text("""
     SELECT line, log_entry_id, "timestamp", raw FROM audit_import WHERE line = ANY(:lines) ORDER BY line
 """)
 DELETE_IMPORTED = text("DELETE FROM audit_import WHERE line = ANY(:lines)")
-INSERT_IMPORTED = text(f"""
-    INSERT INTO audit_logs ({_COLUMNS}) SELECT {_COLUMNS} FROM audit_import
-    ON CONFLICT (log_entry_id, "timestamp") DO NOTHING
-""")  # noqa: S608 - constants only
+INSERT_IMPORTED = text(f"INSERT INTO audit_logs ({_COLUMNS}) SELECT {_COLUMNS} FROM audit_import {_UNLESS_THERE}")  # noqa: S608 - constants only
 
 QUARANTINE_ENTRIES = text("SELECT day, entries, reasons, ids FROM audit_quarantine_entries(:tx_from, :tx_to)")
 # The rows themselves are judged again: what stands in the quarantine and breaks no rule was put there by a superuser.
@@ -214,8 +200,24 @@ RECORD_READING = text("SELECT audit_record_reading(:reading, :subject, CAST(:par
 ENVIRONMENT = text("SELECT environment_id FROM audit_environment")
 MAKE_ENVIRONMENT = text("INSERT INTO audit_environment (number) VALUES (1) ON CONFLICT (number) DO NOTHING")
 
+_BESIDE_THE_HOT_TABLE: Final = ", ".join(
+    f"'{table.name}'"
+    for table in (
+        tables.ledger_clusters,
+        tables.ledger_segments,
+        tables.ledger_checkpoints,
+        tables.ledger_publications,
+        tables.archived_audit_logs,
+        tables.archived_segments,
+        tables.audit_purges,
+        tables.audit_environment,
+        tables.audit_store,
+        tables.legal_holds,
+        tables.legal_hold_releases,
+    )
+)
 # From the catalogue, without locks. Partitions are two levels deep.
-HIDING_RELATIONS = text("""
+HIDING_RELATIONS = text(f"""
     WITH RECURSIVE partitions AS (
         SELECT to_regclass('public.audit_logs')::oid AS oid
         UNION ALL
@@ -224,13 +226,11 @@ HIDING_RELATIONS = text("""
         SELECT oid, true AS partitioned FROM partitions
         UNION ALL
         SELECT to_regclass('public.' || name)::oid, false
-        FROM unnest(ARRAY['ledger_clusters', 'ledger_segments', 'ledger_checkpoints', 'ledger_publications',
-                          'archived_audit_logs', 'archived_segments', 'audit_purges', 'audit_environment',
-                          'audit_store', 'legal_holds', 'legal_hold_releases']) AS name
+        FROM unnest(ARRAY[{_BESIDE_THE_HOT_TABLE}]) AS name
     )
     SELECT relation.oid::regclass::text AS relation,
            CASE WHEN relation.relrowsecurity THEN 'has row security on' ELSE 'is no table' END AS reason
     FROM ours JOIN pg_class AS relation ON relation.oid = ours.oid
     WHERE relation.relrowsecurity OR NOT (relation.relkind = 'r' OR partitioned AND relation.relkind = 'p')
     ORDER BY 1
-""")
+""")  # noqa: S608 - constants only

@@ -1,6 +1,6 @@
 """The `compliance` command.
 
-Here: the group, and how errors become exit codes. Not here: any command, which is in the module of its subject, and
+Here: the group. Not here: any command, which is in the module of its subject, how errors are told (failures.py), and
 any decision, which is the domain's.
 """
 
@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
-from typing import Final
+from typing import Any, Final
 
 import click
-import psycopg.errors
-import sqlalchemy.exc
 
-from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.base.interruption import doing, stopping_on_signals
-from compliance_pipelines.base.printable import printable
-from compliance_pipelines.settings import NeededSettingsError
+from compliance_pipelines.cli.failures import asks_for_json, failures_told
+from compliance_pipelines.cli.groups import Group
 
 # The module that has each command: imported only when it is used, so that small commands start fast.
 _MODULES: Final = {
@@ -44,7 +41,7 @@ _MODULES: Final = {
 }
 
 
-class LazyGroup(click.Group):
+class LazyGroup(Group):
     """A group that imports a command's module when the command is looked up."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
@@ -78,29 +75,8 @@ def compliance() -> None:
     """
 
 
-def _in_lines(error: ComplianceError) -> str:
-    """The message on one line, or, where several settings are at fault, with a line for each."""
-    if isinstance(error, NeededSettingsError):
-        return "\n".join(map(printable, str(error).split("\n")))
-    return printable(str(error))
-
-
 def main() -> None:
-    """Run the command line: a domain error is one line on stderr and exit status 1, a signal one line and its own."""
-    try:
-        with stopping_on_signals():
-            compliance.main(standalone_mode=True)
-    except ComplianceError as error:
-        click.echo(f"compliance: {_in_lines(error)}", err=True)
-        sys.exit(1)
-    except sqlalchemy.exc.OperationalError as error:
-        reason = " ".join(str(error.orig).split())
-        click.echo(f"compliance: the database of AUDIT_LOG_DATABASE_URL did not answer: {reason}", err=True)
-        sys.exit(1)
-    except sqlalchemy.exc.DBAPIError as error:
-        reason = " ".join(str(error.orig).split())
-        if isinstance(error.orig, psycopg.errors.InsufficientPrivilege):
-            click.echo(f"compliance: the database refused: {reason}; docs/audit.md says who may", err=True)
-            sys.exit(1)
-        click.echo(f"compliance: the database refused: {reason}; `compliance check` says what is missing", err=True)
-        sys.exit(1)
+    """Run the command line and exit; errors are told in one place (failures.py)."""
+    further: dict[str, Any] = {}
+    with failures_told(as_json=asks_for_json(sys.argv[1:]), further=further), stopping_on_signals():
+        sys.exit(compliance.main(standalone_mode=False, obj=further))

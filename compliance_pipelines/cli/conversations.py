@@ -13,6 +13,7 @@ import click
 
 from compliance_pipelines.audit_log.readings import Reading, record_reading
 from compliance_pipelines.cli.checking import in_words, to_json
+from compliance_pipelines.cli.groups import Group
 from compliance_pipelines.cli.needs import Need, needs, opened
 from compliance_pipelines.conversations import record
 from compliance_pipelines.conversations.documents import moment_of
@@ -59,7 +60,7 @@ def _open() -> Iterator[Retention]:
         yield Retention(services, store)
 
 
-@click.group("conversations")
+@click.group("conversations", cls=Group)
 def conversations() -> None:
     """Retention of LangGraph conversations in Redis."""
 

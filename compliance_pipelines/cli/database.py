@@ -19,6 +19,7 @@ from compliance_pipelines.audit_log.partitions import (
     lock_room,
 )
 from compliance_pipelines.base.clock import system_clock, utc_day
+from compliance_pipelines.cli.groups import Group
 from compliance_pipelines.cli.needs import Need, needs, opened
 from compliance_pipelines.postgres.engine import migration_engine_from_settings
 from compliance_pipelines.postgres.errors import passing_errors_as_transient
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 _TOLD_EVERY: Final = 100
 
 
-@click.group("db")
+@click.group("db", cls=Group)
 def db() -> None:
     """The audit log's database: its schema and its partitions."""
 

@@ -20,6 +20,7 @@ from compliance_pipelines.cli.checking import in_words
 from compliance_pipelines.cli.erasure_decisions import DECISIONS
 from compliance_pipelines.cli.erasure_overviews import show_overview, show_overviews
 from compliance_pipelines.cli.erasure_words import case_to_json, event_line, line_of, preview_lines, report
+from compliance_pipelines.cli.groups import Group
 from compliance_pipelines.cli.needs import Need, needs, opened
 from compliance_pipelines.erasure.alias_tables import alias_tables
 from compliance_pipelines.erasure.case import NOT_CARRIED_OUT, Identifiers, State
@@ -64,7 +65,7 @@ class _Moment(click.ParamType[datetime]):
 _MOMENT: Final = _Moment()
 
 
-@click.group("erase")
+@click.group("erase", cls=Group)
 def erase() -> None:
     """Erase a person's data on request (GDPR Article 17)."""
 

@@ -12,6 +12,7 @@ import click
 
 from compliance_pipelines.audit_log.readings import Reading, record_reading
 from compliance_pipelines.base.errors import ComplianceError
+from compliance_pipelines.cli.groups import Group
 from compliance_pipelines.cli.needs import Need, needs, opened
 from compliance_pipelines.holds.active import HoldScope
 from compliance_pipelines.holds.record import NewHold, RecordedHold, add_hold, all_holds, release_hold
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 _DATE: Final = click.DateTime(["%Y-%m-%d"])
 
 
-@click.group("hold")
+@click.group("hold", cls=Group)
 def hold() -> None:
     """Legal holds: what they cover is neither purged, deleted nor erased."""
 

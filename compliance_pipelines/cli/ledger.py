@@ -12,6 +12,7 @@ import click
 
 from compliance_pipelines.archive.lookup import ArchiveEntryFinder
 from compliance_pipelines.base.errors import ComplianceError
+from compliance_pipelines.cli.groups import Group
 from compliance_pipelines.cli.needs import Need, needs, opened
 from compliance_pipelines.erasure.auditor_record import is_record, verify_record
 from compliance_pipelines.erasure.certificate import is_certificate, verify_certificate
@@ -115,7 +116,7 @@ def verify_proof(file: Path, public_key: str) -> None:
     )
 
 
-@click.group("ledger")
+@click.group("ledger", cls=Group)
 def ledger() -> None:
     """The ledger's keys, its head, and the cluster it counts in."""
 

@@ -13,6 +13,7 @@ import click
 
 from compliance_pipelines.base.printable import printable
 from compliance_pipelines.cli.checking import in_words, to_json
+from compliance_pipelines.cli.groups import Group
 from compliance_pipelines.cli.needs import Need, needs, opened
 from compliance_pipelines.sessions import record
 from compliance_pipelines.sessions.health import check_session_retention
@@ -40,7 +41,7 @@ def _open() -> Iterator[SessionRetention]:
         yield SessionRetention(services, places)
 
 
-@click.group("sessions")
+@click.group("sessions", cls=Group)
 def sessions() -> None:
     """Retention of idle sessions, and of memories past their time, in Redis."""
 

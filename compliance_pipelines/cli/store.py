@@ -10,11 +10,12 @@ from typing import Final
 import click
 
 from compliance_pipelines.archive.store_init import init_store
+from compliance_pipelines.cli.groups import Group
 from compliance_pipelines.cli.needs import Need, needs, opened
 from compliance_pipelines.ledger.store_identity import check_identity
 
 
-@click.group("store")
+@click.group("store", cls=Group)
 def store() -> None:
     """The cold store: making it, and which one it is."""
 

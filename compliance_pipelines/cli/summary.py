@@ -54,8 +54,16 @@ def _next_due(figures: Figures) -> str:
     return f"{due.action} {due.day} from {due.at:%Y-%m-%d %H:%M} UTC on{doubt}"
 
 
+def show_for_copying(console: Console, name: str, value: str) -> None:
+    """Print a hash, key or id on a line of its own, which is never broken, however narrow the terminal is.
+
+    What stands in a table is broken to fit, and what is copied from there is not the value any more.
+    """
+    console.print(f"{name} {value}", soft_wrap=True, highlight=False, markup=False)
+
+
 def show_summary(console: Console, title: str | None, figures: Figures) -> None:
-    """Print the figures as a table of two columns."""
+    """Print the figures as a table of two columns, and below it the root of the ledger."""
     table = Table(title=title, show_header=False, title_justify="left", min_width=72)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
@@ -68,13 +76,14 @@ def show_summary(console: Console, title: str | None, figures: Figures) -> None:
     )
     table.add_row("hot store", f"{human_bytes(totals.hot_bytes)} in PostgreSQL, indexes included")
     table.add_row("cold store", f"{human_bytes(totals.cold_bytes)} of Parquet{_compression(totals.compression)}")
-    if figures.checkpoint_time is not None and figures.ledger_root is not None:
+    if figures.checkpoint_time is not None:
         signed = f"{figures.checkpoint_time:%Y-%m-%d %H:%M:%S} UTC"
         table.add_row("ledger", f"{figures.ledger_size:,} segments, last checkpoint signed {signed}")
-        table.add_row("", f"root {figures.ledger_root.hex()}")
     if figures.held is None:
         table.add_row("held", "cannot be told: this login may not see whom holds are on")
     elif figures.held:
         table.add_row("held", _held(figures.held.values()))
     table.add_row("next due", _next_due(figures))
     console.print(table)
+    if figures.ledger_root is not None:
+        show_for_copying(console, "ledger root", figures.ledger_root.hex())

@@ -9,7 +9,7 @@ import json
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 from rich.console import Console
@@ -65,6 +65,11 @@ class _Found:
     """The findings so far: they are printed also where the verification then fails."""
 
     findings: list[Finding] = field(default_factory=list)
+    documents: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, finding: Finding) -> None:
+        self.findings.append(finding)
+        self.documents.append(finding.to_json())
 
     def print(self) -> None:
         for finding in self.findings:
@@ -114,7 +119,7 @@ def _online(days: Sequence[date], public_key: str | None, found: _Found) -> Repo
     require_declared()
     with opened(settings=_settings_with(public_key)) as services, _bars() as bars:
         _put_on_record(services, days)
-        return verify_everything(services, days or None, progress=bars, on_finding=found.findings.append)
+        return verify_everything(services, days or None, progress=bars, on_finding=found.add)
 
 
 def _put_on_record(services: Services, days: Sequence[date]) -> None:
@@ -139,9 +144,7 @@ def _offline(directory: Path, public_key: str, archived_through: date | None, fo
     if identity is not None:
         click.echo(f"{directory} is {identity}, made at {identity.created_at:%Y-%m-%d %H:%M:%S} UTC", err=True)
     with _bars() as bars:
-        return verify_copy(
-            directory, key, archived_through=archived_through, progress=bars, on_finding=found.findings.append
-        )
+        return verify_copy(directory, key, archived_through=archived_through, progress=bars, on_finding=found.add)
 
 
 def _why_stopped(error: BaseException) -> str:
@@ -212,8 +215,9 @@ def verify(  # noqa: PLR0913 - one parameter an option
     finding or something could not be looked at. It only reads; that an auditor's
     login did is on record.
     """
-    _refuse_odd_usage(days, offline, public_key, archived_through, everything=everything)
     found = _Found()
+    click.get_current_context().ensure_object(dict)["findings"] = found.documents
+    _refuse_odd_usage(days, offline, public_key, archived_through, everything=everything)
     try:
         if offline is not None and public_key is not None:
             through = None if archived_through is None else archived_through.date()
@@ -221,10 +225,7 @@ def verify(  # noqa: PLR0913 - one parameter an option
         else:
             report = _online([day.date() for day in days], public_key, found)
     except (Exception, KeyboardInterrupt) as error:
-        if as_json:
-            findings = [finding.to_json() for finding in found.findings]
-            click.echo(json.dumps({"ok": False, "error": _why_stopped(error), "findings": findings}))
-        else:
+        if not as_json:
             found.print()
         if isinstance(error, (ComplianceError, KeyboardInterrupt)):
             raise

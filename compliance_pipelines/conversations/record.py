@@ -19,6 +19,7 @@ from compliance_pipelines.conversations import sql
 from compliance_pipelines.conversations.freezing import FrozenThread, pack, unpack
 from compliance_pipelines.conversations.outcomes import Outcome, Removal
 from compliance_pipelines.conversations.place import Place
+from compliance_pipelines.postgres import tables
 from compliance_pipelines.postgres.copying import CopyTarget, copy_in
 
 if TYPE_CHECKING:
@@ -30,38 +31,8 @@ if TYPE_CHECKING:
     from compliance_pipelines.conversations.keys import KeyLayout
     from compliance_pipelines.conversations.plan import Plan
 
-_TIME: Final = pa.timestamp("us", tz="UTC")
-_WORK: Final = CopyTarget(
-    ("conversation_purge_work",),
-    pa.schema(
-        {
-            "purge_id": pa.int64(),
-            "number": pa.int32(),
-            "thread_hash": pa.string(),
-            "user_hashes": pa.list_(pa.string()),
-            "oldest_activity": _TIME,
-            "newest_activity": _TIME,
-            "content": pa.binary(),
-        }
-    ),
-)
-_PURGED_THREADS: Final = CopyTarget(
-    ("conversation_purged_threads",),
-    pa.schema(
-        {
-            "purge_id": pa.int64(),
-            "number": pa.int32(),
-            "thread_hash": pa.string(),
-            "user_hashes": pa.list_(pa.string()),
-            "outcome": pa.string(),
-            "key_counts": pa.string(),
-            "bytes_freed": pa.int64(),
-            "oldest_activity": _TIME,
-            "newest_activity": _TIME,
-        }
-    ),
-    frozenset({"key_counts"}),
-)
+_WORK: Final = CopyTarget.of(tables.conversation_purge_work)
+_PURGED_THREADS: Final = CopyTarget.of(tables.conversation_purged_threads)
 # A work item names every key of a conversation: a few thousand bytes, seldom more than a mebibyte.
 _ROWS_AT_ONCE: Final = 64
 

@@ -9,15 +9,10 @@ from typing import Final
 
 from sqlalchemy import text
 
-INSERT_PURGE = text("""
-    INSERT INTO conversation_purges
-        (day, judged_at, cutoff, selection, policy, keys_seen, threads_seen, threads_due, threads_held, threads_exempt,
-         threads_undated, orphan_keys, confirmed, store_id, checkpoint_prefix, write_prefix)
-    VALUES (:day, :judged_at, :cutoff, CAST(:selection AS jsonb), CAST(:policy AS jsonb), :keys_seen, :threads_seen,
-            :threads_due, :threads_held, :threads_exempt, :threads_undated, :orphan_keys, :confirmed, :store_id,
-            :checkpoint_prefix, :write_prefix)
-    RETURNING id
-""")
+from compliance_pipelines.postgres import tables
+from compliance_pipelines.postgres.statements import columns, insert
+
+INSERT_PURGE = text(f"{insert(tables.conversation_purges)} RETURNING id")
 OPEN_PURGES = text("""
     SELECT purge.id, purge.day, purge.cutoff, purge.threads_due, purge.planned_at, purge.store_id,
            purge.checkpoint_prefix, purge.write_prefix
@@ -25,21 +20,18 @@ OPEN_PURGES = text("""
     WHERE NOT EXISTS (SELECT FROM conversation_purged_sets AS done WHERE done.purge_id = purge.id)
     ORDER BY purge.id
 """)
-NEXT_WORK = text("""
-    SELECT work.number, work.thread_hash, work.user_hashes, work.oldest_activity, work.newest_activity, work.content
+NEXT_WORK = text(f"""
+    SELECT {columns(tables.conversation_purge_work, but=("purge_id",), of="work")}
     FROM conversation_purge_work AS work
     WHERE work.purge_id = :purge_id AND work.number > :after
       AND NOT EXISTS (SELECT FROM conversation_purged_threads AS done
                       WHERE done.purge_id = work.purge_id AND done.number = work.number)
     ORDER BY work.number LIMIT :count
-""")
+""")  # noqa: S608 - constants only
 LAST_ATTEMPT = text("""
     SELECT coalesce(max(last_number), -1) FROM conversation_purge_attempts WHERE purge_id = :purge_id
 """)
-INSERT_ATTEMPT = text("""
-    INSERT INTO conversation_purge_attempts (purge_id, last_number) VALUES (:purge_id, :last_number)
-    ON CONFLICT DO NOTHING
-""")
+INSERT_ATTEMPT = text(f"{insert(tables.conversation_purge_attempts)} ON CONFLICT DO NOTHING")
 DELETED_WORK = text("""
     SELECT work.number, work.content
     FROM conversation_purge_work AS work
@@ -64,24 +56,19 @@ KEY_COUNTS = text("""
     WHERE thread.purge_id = :purge_id
     GROUP BY kind.key ORDER BY kind.key
 """)
-INSERT_SET = text("""
-    INSERT INTO conversation_purged_sets
-        (purge_id, day, cutoff, threads_deleted, threads_moved, threads_held, threads_gone, threads_resurrected,
-         orphan_keys_left, threads_abandoned, key_counts, bytes_freed, bytes_unknown, oldest_activity, newest_activity,
-         seconds, log_entry_id)
-    VALUES (:purge_id, :day, :cutoff, :deleted, :moved, :held, :gone, :resurrected, :orphan_keys_left, :abandoned,
-            CAST(:key_counts AS jsonb), :bytes_freed, :bytes_unknown, :oldest_activity, :newest_activity,
-            extract(epoch FROM clock_timestamp() - :planned_at), :log_entry_id)
-    RETURNING seconds, recorded_at
-""")
+_COUNTED: Final = ("deleted", "moved", "held", "gone", "resurrected", "abandoned")
+_SET_VALUES: Final = {f"threads_{what}": f":{what}" for what in _COUNTED} | {
+    "seconds": "extract(epoch FROM clock_timestamp() - :planned_at)"
+}
+INSERT_SET = text(
+    insert(tables.conversation_purged_sets, also=("threads_abandoned",), values=_SET_VALUES)
+    + " RETURNING seconds, recorded_at"
+)
 DELETE_WORK = text("DELETE FROM conversation_purge_work WHERE purge_id = :purge_id")
 DELETE_ATTEMPTS = text("DELETE FROM conversation_purge_attempts WHERE purge_id = :purge_id")
 
-_SET: Final = """
-    done.purge_id, done.day, done.cutoff, done.threads_deleted, done.threads_moved, done.threads_held,
-    done.threads_gone, done.threads_resurrected, done.threads_abandoned, done.orphan_keys_left, done.key_counts,
-    done.bytes_freed, done.bytes_unknown, done.oldest_activity, done.newest_activity, done.seconds, done.recorded_at,
-    done.log_entry_id, purge.store_id, purge.checkpoint_prefix, purge.write_prefix
+_SET: Final = f"""
+    {columns(tables.conversation_purged_sets, of="done")}, purge.store_id, purge.checkpoint_prefix, purge.write_prefix
     FROM conversation_purged_sets AS done JOIN conversation_purges AS purge ON purge.id = done.purge_id
 """
 SETS = text(f"SELECT {_SET} ORDER BY done.purge_id DESC LIMIT :count")

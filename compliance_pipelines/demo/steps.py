@@ -15,6 +15,7 @@ from compliance_pipelines.cli import compliance
 from compliance_pipelines.cli.summary import show_summary
 from compliance_pipelines.demo.filling import append_sample, leave_conversations, seal_everything
 from compliance_pipelines.demo.summary import show_people, show_where_to_go
+from compliance_pipelines.ledger.store import last_sealed_entry
 from compliance_pipelines.services import open_services
 from compliance_pipelines.settings import load_settings
 
@@ -55,7 +56,8 @@ def run(console: Console, events: Path | None, stack: LocalStack) -> int:
     console.rule(f"The same, as of {ahead}: the grace of the verified days is over")
     failed = _command("run", "--as-of", ahead.isoformat()) or failed
     _summarise(console, f"As of {ahead}", clock_at(datetime.combine(ahead, time(12), UTC)))
-    show_where_to_go(console, stack.state_dir)
+    with open_services(load_settings()) as services, services.engine.connect() as connection:
+        show_where_to_go(console, stack.state_dir, last_sealed_entry(connection))
     return failed
 
 

@@ -5,11 +5,13 @@ Here: conversations and erasures, where the files are, what to type next. Not he
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
+from rich.markup import escape
 from rich.table import Table
 
-from compliance_pipelines.cli.summary import human_bytes
+from compliance_pipelines.cli.summary import human_bytes, show_for_copying
 from compliance_pipelines.conversations import record as conversation_record
 from compliance_pipelines.conversations.purge import Retention
 from compliance_pipelines.conversations.store import open_store
@@ -43,16 +45,25 @@ def show_people(console: Console, services: Services) -> None:
     for case in cases:
         table.add_row(f"erasure {case.request.id}", _erasure(case))
     console.print(table)
+    for case in cases:
+        if case.closure is not None:
+            show_for_copying(console, f"deletion record of erasure {case.request.id}:", case.closure.log_entry_id)
 
 
 def _erasure(case: Case) -> str:
     deleted = ", ".join(f"{count:,} {what}" for what, count in sorted(case.deleted().items())) or "nothing"
-    record = "" if case.closure is None else f", deletion record {case.closure.log_entry_id}"
-    return f"of {case.user_id}: {case.state.value}, {deleted} deleted{record}"
+    return f"of {case.user_id}: {case.state.value}, {deleted} deleted"
 
 
-def show_where_to_go(console: Console, state_dir: Path) -> None:
-    """Print where the files are and what to type next."""
+def show_where_to_go(console: Console, state_dir: Path, sealed_entry: str | None) -> None:
+    """Print where the files are and what to type next.
+
+    Args:
+        console: where it is shown.
+        state_dir: of the embedded stack.
+        sealed_entry: id of an entry that can be proven; None where there is none.
+    """
+    shown = "LOG_ENTRY_ID" if sealed_entry is None else escape(shlex.quote(sealed_entry))
     lines = (
         ("[bold]Files[/]", ""),
         ("  archives, checkpoints", f"{state_dir}/cold"),
@@ -64,7 +75,8 @@ def show_where_to_go(console: Console, state_dir: Path) -> None:
         ('  eval "$(.venv/bin/python -m compliance_pipelines.local_stack env)"; PATH=.venv/bin:$PATH', ""),
         ("  compliance status", "these figures again"),
         ("  compliance verify --all", "check everything against everything"),
+        (f"  compliance prove {shown} -o proof.json", "the proof of one entry, by its log_entry_id"),
         ("  compliance erase list", "requests for erasure, their certificates with `compliance erase certificate`"),
     )
     for left, right in lines:
-        console.print(f"{left:<34}{right}".rstrip(), highlight=False, soft_wrap=True)
+        console.print(f"{left:<33} {right}".rstrip(), highlight=False, soft_wrap=True)

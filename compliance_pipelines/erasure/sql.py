@@ -10,13 +10,12 @@ from typing import Final
 
 from sqlalchemy import text
 
-_REQUEST: Final = "id, user_id, reason, requested_by, received_at, deadline, replay_of, recorded_at"
+from compliance_pipelines.postgres import tables
+from compliance_pipelines.postgres.statements import columns, insert
 
-INSERT_REQUEST = text(f"""
-    INSERT INTO erasure_requests (user_id, reason, requested_by, received_at, deadline, replay_of)
-    VALUES (:user_id, :reason, :requested_by, :received_at, :deadline, :replay_of)
-    RETURNING {_REQUEST}
-""")  # noqa: S608 - constants only
+_REQUEST: Final = columns(tables.erasure_requests)
+
+INSERT_REQUEST = text(f"{insert(tables.erasure_requests)} RETURNING {_REQUEST}")
 REQUEST = text(f"SELECT {_REQUEST} FROM erasure_requests WHERE id = :id")  # noqa: S608 - constants only
 # Whether a request names one of the ids, or did so before it was corrected.
 _NAMES_ONE: Final = """
@@ -39,22 +38,12 @@ CLOSED_SINCE = text(f"""
     ORDER BY closed_at, id
 """)  # noqa: S608 - constants only
 
-EVENTS = text("""
-    SELECT request_id, attempt, kind, target, detail, recorded_at
-    FROM erasure_events WHERE request_id = ANY(:ids) ORDER BY id
-""")
-INSERT_EVENT = text("""
-    INSERT INTO erasure_events (request_id, attempt, kind, target, detail)
-    VALUES (:request_id, :attempt, :kind, :target, CAST(:detail AS jsonb))
-""")
-CLOSURES = text("""
-    SELECT request_id, result, log_entry_id, entry_timestamp, statement, closed_at
-    FROM erasure_closures WHERE request_id = ANY(:ids)
-""")
-INSERT_CLOSURE = text("""
-    INSERT INTO erasure_closures (request_id, result, log_entry_id, entry_timestamp, statement)
-    VALUES (:request_id, :result, :log_entry_id, :entry_timestamp, :statement)
-""")
+EVENTS = text(f"""
+    SELECT {columns(tables.erasure_events, but=("id",))} FROM erasure_events WHERE request_id = ANY(:ids) ORDER BY id
+""")  # noqa: S608 - constants only
+INSERT_EVENT = text(insert(tables.erasure_events, also=("detail",)))
+CLOSURES = text(f"SELECT {columns(tables.erasure_closures)} FROM erasure_closures WHERE request_id = ANY(:ids)")  # noqa: S608 - constants only
+INSERT_CLOSURE = text(insert(tables.erasure_closures))
 
 # For a login that may not see whom requests are about.
 MAY_SEE_PEOPLE = text("SELECT has_column_privilege('erasure_requests', 'user_id', 'SELECT')")

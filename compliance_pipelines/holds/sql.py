@@ -9,9 +9,11 @@ from typing import Final
 
 from sqlalchemy import text
 
-_HOLD: Final = """
-    hold.id, hold.scope, hold.subject, hold.first_day, hold.last_day, hold.reason, hold.author, hold.added_at
-"""
+from compliance_pipelines.postgres import tables
+from compliance_pipelines.postgres.statements import columns, insert
+
+_HOLD: Final = columns(tables.legal_holds, of="hold")
+_RELEASE: Final = "release.reason AS release_reason, release.author AS released_by, release.released_at"
 
 ACTIVE_HOLDS = text(f"""
     SELECT {_HOLD}
@@ -20,7 +22,7 @@ ACTIVE_HOLDS = text(f"""
     ORDER BY hold.id
 """)  # noqa: S608 - constants only
 ALL_HOLDS = text(f"""
-    SELECT {_HOLD}, release.reason AS release_reason, release.author AS released_by, release.released_at
+    SELECT {_HOLD}, {_RELEASE}
     FROM legal_holds AS hold LEFT JOIN legal_hold_releases AS release ON release.hold_id = hold.id
     ORDER BY hold.id
 """)  # noqa: S608 - constants only
@@ -32,22 +34,14 @@ ALL_HOLDS_WITHOUT_SUBJECTS = text("""
     ORDER BY hold.id
 """)
 HOLD_WITH_RELEASE = text(f"""
-    SELECT {_HOLD}, release.reason AS release_reason, release.author AS released_by, release.released_at
+    SELECT {_HOLD}, {_RELEASE}
     FROM legal_holds AS hold LEFT JOIN legal_hold_releases AS release ON release.hold_id = hold.id
     WHERE hold.id = :id
 """)  # noqa: S608 - constants only
 MAY_SEE_SUBJECTS = text("SELECT has_column_privilege('legal_holds', 'subject', 'SELECT')")
 
-INSERT_HOLD = text("""
-    INSERT INTO legal_holds (scope, subject, first_day, last_day, reason, author)
-    VALUES (:scope, :subject, :first_day, :last_day, :reason, :author)
-    RETURNING id, scope, subject, first_day, last_day, reason, author, added_at
-""")
-INSERT_RELEASE = text("""
-    INSERT INTO legal_hold_releases (hold_id, reason, author) VALUES (:hold_id, :reason, :author)
-    ON CONFLICT (hold_id) DO NOTHING
-    RETURNING released_at
-""")
+INSERT_HOLD = text(f"{insert(tables.legal_holds)} RETURNING {columns(tables.legal_holds)}")
+INSERT_RELEASE = text(f"{insert(tables.legal_hold_releases)} ON CONFLICT (hold_id) DO NOTHING RETURNING released_at")
 
 # The bounds prune all partitions but the day's.
 SUBJECT_ON_DAY = text("""

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from sqlalchemy import text
 
+from compliance_pipelines.postgres import tables
+from compliance_pipelines.postgres.statements import columns, insert
+
 CLUSTER = text("""
     SELECT control.system_identifier AS running,
            (SELECT system_identifier FROM ledger_clusters ORDER BY number DESC LIMIT 1) AS adopted
@@ -53,7 +56,7 @@ CUT = text("""
                         AND "timestamp" >= :since AND "timestamp" < :until)) AS tx_to
 """)
 
-_CHECKPOINT_COLUMNS = "size, root, tx_horizon, frontier, note, signed_at"
+_CHECKPOINT_COLUMNS = columns(tables.ledger_checkpoints)
 LAST_CHECKPOINT = text(f"SELECT {_CHECKPOINT_COLUMNS} FROM ledger_checkpoints ORDER BY size DESC LIMIT 1")  # noqa: S608 - constants only
 CHECKPOINT_OF_SIZE = text(f"SELECT {_CHECKPOINT_COLUMNS} FROM ledger_checkpoints WHERE size = :size")  # noqa: S608 - constants only
 CHECKPOINTS = text(f"SELECT {_CHECKPOINT_COLUMNS} FROM ledger_checkpoints ORDER BY size")  # noqa: S608 - constants only
@@ -63,7 +66,7 @@ UNPUBLISHED_CHECKPOINTS = text(
 )
 LAST_PUBLISHED_SIZE = text("SELECT max(size) FROM ledger_publications")
 
-_SEGMENT_COLUMNS = "seq, day, tx_from, tx_to, first_id, last_id, entry_count, root, sealed_at"
+_SEGMENT_COLUMNS = columns(tables.ledger_segments)
 SEGMENTS_BETWEEN = text(
     f"SELECT {_SEGMENT_COLUMNS} FROM ledger_segments WHERE seq >= :first AND seq < :after ORDER BY seq"  # noqa: S608 - constants only
 )
@@ -72,18 +75,15 @@ SEGMENT_OF_ENTRY = text(
     " WHERE day = :day AND tx_from <= :tx_id AND :tx_id < tx_to"
 )
 
-INSERT_SEGMENT = text("""
-    INSERT INTO ledger_segments (seq, day, tx_from, tx_to, first_id, last_id, entry_count, root, sealed_at)
-    VALUES (:seq, :day, :tx_from, :tx_to, :first_id, :last_id, :entry_count, :root, :sealed_at)
+LAST_SEALED_ENTRY = text("""
+    SELECT log_entry_id FROM audit_logs
+    WHERE id = (SELECT last_id FROM ledger_segments ORDER BY seq DESC LIMIT 1)
+    ORDER BY "timestamp" LIMIT 1
 """)
-INSERT_CHECKPOINT = text("""
-    INSERT INTO ledger_checkpoints (size, root, tx_horizon, frontier, note, signed_at)
-    VALUES (:size, :root, :tx_horizon, :frontier, :note, :signed_at)
-""")
-INSERT_PUBLICATION = text("""
-    INSERT INTO ledger_publications (size, object_key) VALUES (:size, :object_key)
-    ON CONFLICT (size) DO NOTHING
-""")
+
+INSERT_SEGMENT = text(insert(tables.ledger_segments))
+INSERT_CHECKPOINT = text(insert(tables.ledger_checkpoints))
+INSERT_PUBLICATION = text(f"{insert(tables.ledger_publications)} ON CONFLICT (size) DO NOTHING")
 
 # The largest checkpoint after which a segment comes that was sealed before a moment. Backwards from the newest one.
 LAST_SIZE_SEALED_BEFORE = text("""
@@ -94,7 +94,7 @@ LAST_SIZE_SEALED_BEFORE = text("""
 """)
 
 STORE_BINDING = text("SELECT store_id, ledger_key FROM audit_store")
-BIND_STORE = text("INSERT INTO audit_store (store_id, ledger_key, location) VALUES (:store_id, :ledger_key, :location)")
+BIND_STORE = text(insert(tables.audit_store))
 
 FIND_ENTRY = text("""
     SELECT ("timestamp" AT TIME ZONE 'UTC')::date AS day, tx_id

@@ -133,3 +133,9 @@ def insert(connection: sqlalchemy.Connection, new: Sequence[Segment], checkpoint
     """Write segments and the checkpoint over them; the caller commits."""
     connection.execute(sql.INSERT_SEGMENT, [vars(segment) for segment in new])
     connection.execute(sql.INSERT_CHECKPOINT, vars(checkpoint))
+
+
+def last_sealed_entry(connection: sqlalchemy.Connection) -> str | None:
+    """The id of the entry that was sealed last; None where nothing is sealed, or where that entry was purged."""
+    found: str | None = connection.execute(sql.LAST_SEALED_ENTRY).scalar()
+    return found

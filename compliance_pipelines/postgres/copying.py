@@ -23,6 +23,10 @@ import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
 from psycopg import sql
+from sqlalchemy import BigInteger, Integer, LargeBinary, Text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
+
+from compliance_pipelines.postgres.statements import given
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import sqlalchemy
     from sqlalchemy.engine import AdaptedConnection
+    from sqlalchemy.types import TypeEngine
 
 # The signature, no flags, no extension of the header.
 _HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
@@ -43,6 +48,14 @@ _TEXT_OID: Final = 25
 _POSTGRESQL_EPOCH: Final = 946_684_800_000_000
 # What is encoded at once stays in the processor's cache.
 _SLICE_ROWS: Final = 8192
+_ARROW_TYPES: Final[tuple[tuple[type[TypeEngine[Any]], pa.DataType], ...]] = (
+    (BigInteger, pa.int64()),
+    (Integer, pa.int32()),
+    (Text, pa.string()),
+    (JSONB, pa.string()),
+    (LargeBinary, pa.binary()),
+    (TIMESTAMP, pa.timestamp("us", tz="UTC")),
+)
 
 
 @dataclass(frozen=True)
@@ -60,10 +73,32 @@ class CopyTarget:
     schema: pa.Schema
     jsonb: frozenset[str] = field(default=frozenset())
 
+    @classmethod
+    def of(cls, table: sqlalchemy.Table) -> CopyTarget:
+        """A table as it is defined, of whose columns those are filled that the database does not fill by itself.
+
+        Raises:
+            TypeError: a column is of a type that is not copied here.
+        """
+        columns = given(table)
+        fields = [pa.field(column.name, _arrow_type(column.name, column.type)) for column in columns]
+        jsonb = frozenset(column.name for column in columns if isinstance(column.type, JSONB))
+        return cls((table.name,), pa.schema(fields), jsonb)
+
     def statement(self) -> sql.Composed:
         """The COPY."""
         columns = sql.SQL(", ").join(map(sql.Identifier, self.schema.names))
         return sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(sql.Identifier(*self.table), columns)
+
+
+def _arrow_type(name: str, kind: TypeEngine[Any]) -> pa.DataType:
+    """What a batch has for a column of this type; BigInteger is an Integer, too."""
+    if isinstance(kind, ARRAY) and isinstance(kind.item_type, Text):
+        return pa.list_(pa.string())
+    for known, arrow in _ARROW_TYPES:
+        if isinstance(kind, known):
+            return arrow
+    raise TypeError(f"column {name} is {kind}, which is not copied here")
 
 
 class _Fields:

@@ -1,7 +1,7 @@
-"""The tables as SQLAlchemy sees them, so that `alembic check` finds drift.
+"""The definition of every table: what the statements take columns from, and what the migrations have to arrive at.
 
 Here: tables, columns, constraints, indexes. Not here: partitions, functions, triggers, roles and views, which
-only the migrations make.
+only the migrations make; their SQL is history and stays as it is. Tests compare both in the catalogue.
 """
 
 from __future__ import annotations
@@ -385,6 +385,17 @@ legal_holds = Table(
     Column("reason", Text, nullable=False),
     Column("author", Text, nullable=False),
     Column("added_at", TIMESTAMP(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
+    CheckConstraint("scope IN ('user', 'thread', 'days', 'everything')", name="legal_holds_scope_is_known"),
+    CheckConstraint("(scope IN ('user', 'thread')) = (subject IS NOT NULL)", name="legal_holds_subject_of_scope"),
+    CheckConstraint(
+        "CASE WHEN scope = 'days'"
+        " THEN first_day IS NOT NULL AND last_day IS NOT NULL AND isfinite(first_day) AND isfinite(last_day)"
+        " AND first_day <= last_day"
+        " ELSE first_day IS NULL AND last_day IS NULL END",
+        name="legal_holds_days_of_scope",
+    ),
+    CheckConstraint("btrim(reason) <> ''", name="legal_holds_reason_is_given"),
+    CheckConstraint("btrim(author) <> ''", name="legal_holds_author_is_given"),
 )
 
 legal_hold_releases = Table(
@@ -395,6 +406,8 @@ legal_hold_releases = Table(
     Column("author", Text, nullable=False),
     Column("released_at", TIMESTAMP(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
     ForeignKeyConstraint(["hold_id"], ["legal_holds.id"], name="legal_hold_releases_hold_id_fkey"),
+    CheckConstraint("btrim(reason) <> ''", name="legal_hold_releases_reason_is_given"),
+    CheckConstraint("btrim(author) <> ''", name="legal_hold_releases_author_is_given"),
 )
 
 erasure_requests = Table(
@@ -409,6 +422,10 @@ erasure_requests = Table(
     Column("replay_of", BigInteger),
     Column("recorded_at", TIMESTAMP(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
     ForeignKeyConstraint(["replay_of"], ["erasure_requests.id"], name="erasure_requests_replay_of_fkey"),
+    CheckConstraint("user_id <> ''", name="erasure_requests_user_id_is_given"),
+    CheckConstraint("btrim(reason) <> ''", name="erasure_requests_reason_is_given"),
+    CheckConstraint("btrim(requested_by) <> ''", name="erasure_requests_requested_by_is_given"),
+    CheckConstraint("isfinite(received_at) AND isfinite(deadline)", name="erasure_requests_times_are_finite"),
     Index("idx_erasure_requests_user_id", "user_id"),
 )
 
@@ -423,6 +440,21 @@ erasure_events = Table(
     Column("detail", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
     Column("recorded_at", TIMESTAMP(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
     ForeignKeyConstraint(["request_id"], ["erasure_requests.id"], name="erasure_events_request_id_fkey"),
+    CheckConstraint(
+        "kind IN ('started', 'found', 'deleted', 'held', 'failed', 'verified', 'ended', 'identified', 'noted',"
+        " 'asked_again', 'extended', 'corrected', 'withdrawn', 'refused')",
+        name="erasure_events_kind_is_known",
+    ),
+    CheckConstraint(
+        "attempt > 0 OR (attempt = 0 AND kind IN"
+        " ('identified', 'noted', 'asked_again', 'extended', 'corrected', 'withdrawn', 'refused'))",
+        name="erasure_events_attempt_of_kind",
+    ),
+    CheckConstraint(
+        "CASE WHEN kind = 'held' THEN true"
+        " ELSE (target IS NOT NULL) = (kind IN ('found', 'deleted', 'failed', 'verified')) END",
+        name="erasure_events_target_of_kind",
+    ),
     Index("idx_erasure_events_request_id", "request_id", "id"),
     Index("erasure_events_extended_once", "request_id", unique=True, postgresql_where=text("kind = 'extended'")),
 )
@@ -437,6 +469,9 @@ erasure_closures = Table(
     Column("statement", Text, nullable=False),
     Column("closed_at", TIMESTAMP(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
     ForeignKeyConstraint(["request_id"], ["erasure_requests.id"], name="erasure_closures_request_id_fkey"),
+    CheckConstraint(
+        "result IN ('success', 'partial', 'withdrawn', 'refused')", name="erasure_closures_result_is_known"
+    ),
     UniqueConstraint("log_entry_id", name="erasure_closures_log_entry_id_key"),
 )
 

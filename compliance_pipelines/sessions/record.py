@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
+from compliance_pipelines.postgres import tables
 from compliance_pipelines.postgres.copying import CopyTarget, copy_in
 from compliance_pipelines.pseudonyms import PREFIX
 from compliance_pipelines.sessions import sql
@@ -32,21 +33,8 @@ if TYPE_CHECKING:
     from compliance_pipelines.sessions.plan import SessionPlan
     from compliance_pipelines.sessions.removal import Removal
 
-_TIME: Final = pa.timestamp("us", tz="UTC")
-_ABOUT_KEY: Final = {
-    "purge_id": pa.int64(),
-    "number": pa.int32(),
-    "place": pa.string(),
-    "kind": pa.string(),
-    "key_hash": pa.string(),
-    "user_hash": pa.string(),
-    "oldest_use": _TIME,
-    "newest_use": _TIME,
-}
-_WORK: Final = CopyTarget(("session_purge_work",), pa.schema({**_ABOUT_KEY, "content": pa.binary()}))
-_PURGED_KEYS: Final = CopyTarget(
-    ("session_purged_keys",), pa.schema({**_ABOUT_KEY, "outcome": pa.string(), "bytes_freed": pa.int64()})
-)
+_WORK: Final = CopyTarget.of(tables.session_purge_work)
+_PURGED_KEYS: Final = CopyTarget.of(tables.session_purged_keys)
 _ROWS_AT_ONCE: Final = 2_000
 _KEY: Final = b"compliance-pipelines/redis-key/v1\0"
 

@@ -9,35 +9,28 @@ from typing import Final
 
 from sqlalchemy import text
 
-INSERT_PURGE = text("""
-    INSERT INTO session_purges
-        (day, judged_at, session_cutoff, memory_cutoff, policy, sessions_seen, memories_seen, keys_unreadable, keys_due,
-         keys_held, keys_exempt, keys_undated, confirmed)
-    VALUES (:day, :judged_at, :session_cutoff, :memory_cutoff, CAST(:policy AS jsonb), :sessions_seen, :memories_seen,
-            :keys_unreadable, :keys_due, :keys_held, :keys_exempt, :keys_undated, :confirmed)
-    RETURNING id
-""")
+from compliance_pipelines.postgres import tables
+from compliance_pipelines.postgres.statements import columns, insert
+
+INSERT_PURGE = text(f"{insert(tables.session_purges)} RETURNING id")
 OPEN_PURGES = text("""
     SELECT purge.id, purge.day, purge.session_cutoff, purge.memory_cutoff, purge.keys_due, purge.planned_at
     FROM session_purges AS purge
     WHERE NOT EXISTS (SELECT FROM session_purged_sets AS done WHERE done.purge_id = purge.id)
     ORDER BY purge.id
 """)
-NEXT_WORK = text("""
-    SELECT work.number, work.place, work.kind, work.key_hash, work.user_hash, work.oldest_use, work.newest_use,
-           work.content
+NEXT_WORK = text(f"""
+    SELECT {columns(tables.session_purge_work, but=("purge_id",), of="work")}
     FROM session_purge_work AS work
     WHERE work.purge_id = :purge_id AND work.number > :after
       AND NOT EXISTS (SELECT FROM session_purged_keys AS done
                       WHERE done.purge_id = work.purge_id AND done.number = work.number)
     ORDER BY work.number LIMIT :count
-""")
+""")  # noqa: S608 - constants only
 LAST_ATTEMPT = text("""
     SELECT coalesce(max(last_number), -1) FROM session_purge_attempts WHERE purge_id = :purge_id
 """)
-INSERT_ATTEMPT = text("""
-    INSERT INTO session_purge_attempts (purge_id, last_number) VALUES (:purge_id, :last_number) ON CONFLICT DO NOTHING
-""")
+INSERT_ATTEMPT = text(f"{insert(tables.session_purge_attempts)} ON CONFLICT DO NOTHING")
 DELETED_WORK = text("""
     SELECT work.place, work.content
     FROM session_purge_work AS work
@@ -60,22 +53,14 @@ KEY_COUNTS = text("""
     SELECT kind, count(*) AS removed FROM session_purged_keys
     WHERE purge_id = :purge_id AND outcome = 'deleted' GROUP BY kind ORDER BY kind
 """)
-INSERT_SET = text("""
-    INSERT INTO session_purged_sets
-        (purge_id, day, session_cutoff, memory_cutoff, keys_deleted, keys_moved, keys_held, keys_gone, keys_left,
-         keys_back, key_counts, bytes_freed, oldest_use, newest_use, seconds, log_entry_id)
-    VALUES (:purge_id, :day, :session_cutoff, :memory_cutoff, :deleted, :moved, :held, :gone, :left, :back,
-            CAST(:key_counts AS jsonb), :bytes_freed, :oldest_use, :newest_use,
-            extract(epoch FROM clock_timestamp() - :planned_at), :log_entry_id)
-    RETURNING seconds, recorded_at
-""")
+_SET_VALUES: Final = {f"keys_{what}": f":{what}" for what in ("deleted", "moved", "held", "gone", "left", "back")} | {
+    "seconds": "extract(epoch FROM clock_timestamp() - :planned_at)"
+}
+INSERT_SET = text(f"{insert(tables.session_purged_sets, values=_SET_VALUES)} RETURNING seconds, recorded_at")
 DELETE_WORK = text("DELETE FROM session_purge_work WHERE purge_id = :purge_id")
 DELETE_ATTEMPTS = text("DELETE FROM session_purge_attempts WHERE purge_id = :purge_id")
 
-_SET: Final = """
-    purge_id, day, session_cutoff, memory_cutoff, keys_deleted, keys_moved, keys_held, keys_gone, keys_left, keys_back,
-    key_counts, bytes_freed, oldest_use, newest_use, seconds, recorded_at, log_entry_id
-"""
+_SET: Final = columns(tables.session_purged_sets)
 SETS = text(f"SELECT {_SET} FROM session_purged_sets ORDER BY purge_id DESC LIMIT :count")  # noqa: S608 - constants only
 SETS_OF_DAY = text(f"SELECT {_SET} FROM session_purged_sets WHERE day = :day ORDER BY purge_id")  # noqa: S608 - constants only
 LAST_DAY_DONE = text("SELECT max(day) FROM session_purged_sets")

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import text
+from sqlalchemy import LargeBinary, text
+
+from compliance_pipelines.postgres import tables
+from compliance_pipelines.postgres.statements import columns
 
 PUBLICATIONS_UP_TO = text("SELECT size, object_key FROM ledger_publications WHERE size <= :last ORDER BY size")
 SEGMENTS_HELD_ON_DAY = text("SELECT segment_seq, part FROM archived_segments WHERE day = :day ORDER BY segment_seq")
@@ -54,26 +57,23 @@ ENTRIES_IN_RANGE_EXIST = text("""
 
 # SQLite
 
-_COLUMNS: Final = "seq, day, tx_from, tx_to, first_id, last_id, entry_count, root, sealed_at"
-_DIFFERENT: Final = (
-    "(a.day, a.tx_from, a.tx_to, a.first_id, a.last_id, a.entry_count, a.root, a.sealed_at)"
-    " <> (b.day, b.tx_from, b.tx_to, b.first_id, b.last_id, b.entry_count, b.root, b.sealed_at)"
+# Days and times are numbers there.
+_SEGMENT: Final = tables.ledger_segments
+_COLUMNS: Final = columns(_SEGMENT)
+_DEFINITIONS: Final = ", ".join(
+    f"{column.name} {'BLOB' if isinstance(column.type, LargeBinary) else 'INTEGER'}" for column in _SEGMENT.columns
 )
+_DIFFERENT: Final = f"({columns(_SEGMENT, but=('seq',), of='a')}) <> ({columns(_SEGMENT, but=('seq',), of='b')})"
 INDEX_OPTIONS: Final = ("PRAGMA journal_mode = OFF", "PRAGMA synchronous = OFF", "PRAGMA cache_size = -65536")
 CREATE_INDEX: Final = (
-    """
-    CREATE TABLE segments (
-        source INTEGER, seq INTEGER, day INTEGER, tx_from INTEGER, tx_to INTEGER, first_id INTEGER, last_id INTEGER,
-        entry_count INTEGER, root BLOB, sealed_at INTEGER, PRIMARY KEY (source, seq)
-    ) WITHOUT ROWID
-    """,
+    f"CREATE TABLE segments (source INTEGER, {_DEFINITIONS}, PRIMARY KEY (source, seq)) WITHOUT ROWID",
     "CREATE INDEX segments_of_day ON segments (source, day, seq)",
     "CREATE TABLE parts (part_id INTEGER PRIMARY KEY, day INTEGER, part INTEGER, key TEXT, sha256 TEXT)",
     "CREATE TABLE held (seq INTEGER, part_id INTEGER, PRIMARY KEY (seq, part_id)) WITHOUT ROWID",
     "CREATE INDEX parts_of_day ON parts (day)",
     "CREATE INDEX held_by_part ON held (part_id, seq)",
 )
-ADD_SEGMENT: Final = "INSERT OR REPLACE INTO segments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+ADD_SEGMENT: Final = f"INSERT OR REPLACE INTO segments VALUES (?{', ?' * len(_SEGMENT.columns)})"  # noqa: S608 - constants only
 COUNT_SEGMENTS: Final = "SELECT count(*) FROM segments WHERE source = ? AND seq >= ? AND seq < ?"
 SEGMENTS_BETWEEN: Final = f"SELECT {_COLUMNS} FROM segments WHERE source = ? AND seq >= ? AND seq < ? ORDER BY seq"  # noqa: S608 - constants only
 ONE_SEGMENT: Final = f"SELECT {_COLUMNS} FROM segments WHERE source = ? AND seq = ?"  # noqa: S608 - constants only

@@ -85,6 +85,18 @@ def _status(state: Path) -> dict[str, Any]:
     return status
 
 
+def _assert_the_entry_that_it_names_can_be_proven(shown: str, state: Path) -> None:
+    (line,) = (line for line in shown.splitlines() if "compliance prove " in line)
+    _, command, entry_id, option, _ = line.split()[:5]
+    assert (command, option) == ("prove", "-o")
+    proof, environment = state.parent / "proof.json", _environment(state)
+    proven = _module("compliance_pipelines.cli", "prove", entry_id, "-o", str(proof), environment=environment)
+    assert proven.returncode == 0, proven.stderr
+    key = _module("compliance_pipelines.cli", "ledger", "key", environment=environment).stdout.strip()
+    checked = _module("compliance_pipelines.cli", "verify-proof", str(proof), "--public-key", key)
+    assert f"valid: entry '{entry_id}'" in checked.stdout
+
+
 @pytest.mark.timeout(15_000)
 def test_the_main_job_archives_and_purges_a_users_own_entries_and_running_it_again_loses_nothing(
     tmp_path: Path,
@@ -98,6 +110,7 @@ def test_the_main_job_archives_and_purges_a_users_own_entries_and_running_it_aga
         assert f"{_OLD_DAYS} days purged" in first.stdout
         status = _status(state)
         assert status["days"]["purged"] == _OLD_DAYS
+        _assert_the_entry_that_it_names_can_be_proven(first.stdout, state)
 
         again = _module(*run)
         assert again.returncode == 0, again.stdout + again.stderr

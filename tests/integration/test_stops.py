@@ -11,31 +11,17 @@ import pytest
 
 from compliance_pipelines.archive.catalogue import DayState, states_of_days
 from compliance_pipelines.archive.export import archive_day
-from tests.integration.archive.days import Days
 from tests.support.stops import Sessions, command, locked, until
 
 if TYPE_CHECKING:
     from datetime import date
     from pathlib import Path
 
-    import sqlalchemy
-
-    from compliance_pipelines.services import Services
     from compliance_pipelines.settings import Settings
-    from tests.conftest import MovableClock
+    from tests.integration.archive.days import Days
 
 STATUS: Final = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGHUP: 129}
 READS_ROWS: Final = "COPY%ORDER BY id%"
-
-
-@pytest.fixture
-def day(clock: MovableClock) -> date:
-    return clock.moment.date() - timedelta(days=120)
-
-
-@pytest.fixture
-def days(services: Services, superuser_engine: sqlalchemy.Engine) -> Days:
-    return Days(services, superuser_engine)
 
 
 def leaf(day: date) -> str:

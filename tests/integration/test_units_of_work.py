@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
-from datetime import date, timedelta
+from datetime import date
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -34,21 +34,12 @@ if TYPE_CHECKING:
 
     from compliance_pipelines.services import Services
     from tests.conftest import MovableClock
+    from tests.integration.archive.days import Days
 
 WAITING: Final = text(
     "SELECT count(*) FROM pg_locks WHERE NOT granted AND database = (SELECT oid FROM pg_database"
     " WHERE datname = current_database()) AND mode = 'AccessExclusiveLock'"
 )
-
-
-@pytest.fixture
-def days(services: Services, superuser_engine: sqlalchemy.Engine) -> Days:
-    return Days(services, superuser_engine)
-
-
-@pytest.fixture
-def day(clock: MovableClock) -> date:
-    return clock.moment.date() - timedelta(days=120)
 
 
 class Alteration:

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
-from dagster import (
-    DagsterInstance,
-    Definitions,
-    RunRequest,
-    SkipReason,
-    build_schedule_context,
-    in_process_executor,
-)
 from pydantic import SecretStr
 from redis import Redis
 from sqlalchemy import text
@@ -21,25 +14,33 @@ from sqlalchemy import text
 from compliance_pipelines.conversations import record
 from compliance_pipelines.conversations.environment import ENVIRONMENT_KEY
 from compliance_pipelines.conversations.place import STORE_KEY
-from compliance_pipelines.erasure.redis_binding import bind_redis
 from compliance_pipelines.orchestration import conversations as retention
 from compliance_pipelines.orchestration.assets import conversations as assets
-from compliance_pipelines.orchestration.resources import SERVICES
-from compliance_pipelines.services import Services
 from tests.integration.conversations.made import Maker, id_of
 from tests.integration.conversations.savers import Writer
+from tests.orchestration.retention_runs import (
+    TODAY,
+    definitions_of,
+    metadata_of,
+    metadata_of_failure,
+    noon,
+    requested,
+    run_job,
+    services_of_today,
+)
 from tests.support.redis_commands import dump
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from dagster import AssetCheckEvaluation, ExecuteInProcessResult, MetadataValue
+    from dagster import AssetCheckEvaluation, DagsterInstance, Definitions, ExecuteInProcessResult
 
     from compliance_pipelines.local_stack.redis import EmbeddedRedis
-    from compliance_pipelines.settings import Settings
+    from compliance_pipelines.services import Services
     from tests.conftest import MovableClock
 
-TODAY = date(2026, 6, 10)
+
+STEP = "conversations__purged_set"
 
 
 @pytest.fixture
@@ -50,14 +51,8 @@ def client(redis_server: EmbeddedRedis) -> Iterator[Redis]:
 
 
 @pytest.fixture
-def services(
-    services: Services, settings: Settings, client: Redis, redis_server: EmbeddedRedis, clock: MovableClock
-) -> Services:
-    clock.moment = datetime.combine(TODAY, time(5), UTC)
-    changed = settings.model_copy(update={"checkpoint_redis_url": SecretStr(redis_server.url())})
-    services = Services(changed, services.engine, services.store, services.keys, clock)
-    bind_redis(services)
-    return services
+def services(services: Services, client: Redis, redis_server: EmbeddedRedis, clock: MovableClock) -> Services:
+    return services_of_today(services, clock, checkpoint_redis_url=SecretStr(redis_server.url()))
 
 
 @pytest.fixture
@@ -67,18 +62,7 @@ def writer(client: Redis, redis_server: EmbeddedRedis) -> Writer:
 
 @pytest.fixture
 def definitions(services: Services) -> Definitions:
-    return Definitions(
-        assets=list(assets.ASSETS),
-        asset_checks=list(retention.CHECKS),
-        jobs=list(retention.JOBS),
-        schedules=list(retention.SCHEDULES),
-        resources={SERVICES: services},
-        executor=in_process_executor,
-    )
-
-
-def noon(days_ago: int) -> datetime:
-    return datetime.combine(TODAY, time(12), UTC) - timedelta(days=days_ago)
+    return definitions_of(services, assets, retention)
 
 
 def run(
@@ -88,20 +72,8 @@ def run(
     job: str = "conversation_retention",
     confirm: int | None = None,
 ) -> ExecuteInProcessResult:
-    config: dict[str, object] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-    if confirm is not None:
-        config["ops"] = {"conversations__purged_set": {"config": {"confirm": confirm}}}
-    return definitions.resolve_job_def(job).execute_in_process(
-        instance=instance,
-        partition_key=None if day is None else day.isoformat(),
-        run_config=config,
-        raise_on_error=False,
-    )
-
-
-def metadata_of(result: ExecuteInProcessResult) -> dict[str, MetadataValue]:
-    (materialization,) = result.asset_materializations_for_node("conversations__purged_set")
-    return dict(materialization.metadata)
+    ops = {} if confirm is None else {STEP: {"config": {"confirm": confirm}}}
+    return run_job(definitions, instance, job, day, ops)
 
 
 def checks(result: ExecuteInProcessResult) -> dict[str, AssetCheckEvaluation]:
@@ -117,7 +89,7 @@ def test_a_days_set_is_what_was_due_when_the_day_began(
     result = run(definitions, instance)
 
     assert result.success
-    metadata = metadata_of(result)
+    metadata = metadata_of(result, STEP)
     assert metadata["conversations removed"].value == 1
     assert metadata["keys removed: checkpoint"].value == 3
     assert metadata["bytes freed"].value > 0  # type: ignore[operator]
@@ -159,10 +131,9 @@ def test_a_plan_that_is_too_large_fails_with_its_numbers_until_a_person_confirms
     refused = run(definitions, instance)
 
     assert not refused.success
-    (failure,) = [event.step_failure_data for event in refused.all_events if event.is_step_failure]
-    assert failure.user_failure_data is not None
-    assert failure.user_failure_data.metadata["conversations due"].value == 3
-    assert failure.user_failure_data.metadata["conversations seen"].value == 3
+    told = metadata_of_failure(refused)
+    assert told["conversations due"].value == 3
+    assert told["conversations seen"].value == 3
     assert set(client.scan_iter()) == before
     assert run(definitions, instance, confirm=3).success
     assert set(client.scan_iter()) == {ENVIRONMENT_KEY.encode(), STORE_KEY.encode()}
@@ -215,23 +186,16 @@ def test_a_conversation_begun_anew_under_a_removed_id_is_not_resurrected(
 def test_the_schedule_asks_for_today_and_for_every_day_that_was_missed(
     definitions: Definitions, instance: DagsterInstance, writer: Writer, services: Services, clock: MovableClock
 ) -> None:
-    def requested() -> list[str | None]:
-        with build_schedule_context(instance=instance, resources={SERVICES: services}) as context:
-            answer = retention.conversation_retention_schedule(context)
-        if isinstance(answer, SkipReason):
-            return []
-        assert isinstance(answer, list)
-        return [request.partition_key for request in answer if isinstance(request, RunRequest)]
-
-    assert requested() == ["2026-06-10"]
+    asks = partial(requested, instance, services, retention.conversation_retention_schedule)
+    assert asks() == ["2026-06-10"]
     assert run(definitions, instance).success
-    assert requested() == []
+    assert asks() == []
     clock.advance(days=3)
-    assert requested() == ["2026-06-11", "2026-06-12", "2026-06-13"]
+    assert asks() == ["2026-06-11", "2026-06-12", "2026-06-13"]
     object.__setattr__(services.settings, "archive_max_runs_per_tick", 2)
-    assert requested() == ["2026-06-12", "2026-06-13"]
+    assert asks() == ["2026-06-12", "2026-06-13"]
     object.__setattr__(services.settings, "checkpoint_redis_url", None)
-    assert requested() == []
+    assert asks() == []
 
 
 def test_pages_of_dagster_show_no_thread_and_no_user(
@@ -244,7 +208,7 @@ def test_pages_of_dagster_show_no_thread_and_no_user(
         )
     result = run(definitions, instance)
     assert result.success
-    shown = str(metadata_of(result)) + "".join(str(check) for check in checks(result).values())
+    shown = str(metadata_of(result, STEP)) + "".join(str(check) for check in checks(result).values())
     assert "secret" not in shown
 
 

@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
-from dagster import (
-    DagsterInstance,
-    Definitions,
-    RunRequest,
-    SkipReason,
-    build_schedule_context,
-    in_process_executor,
-)
 from pydantic import SecretStr
 from redis import Redis
 
@@ -25,23 +18,31 @@ from compliance_pipelines.conversations.place import STORE_KEY
 from compliance_pipelines.erasure.redis_binding import bind_redis
 from compliance_pipelines.orchestration import sessions as retention
 from compliance_pipelines.orchestration.assets import sessions as assets
-from compliance_pipelines.orchestration.resources import SERVICES
-from compliance_pipelines.services import Services
 from compliance_pipelines.sessions import record
 from tests.integration.erasure.server_writes import log_in, play
+from tests.orchestration.retention_runs import (
+    TODAY,
+    definitions_of,
+    metadata_of,
+    metadata_of_failure,
+    noon,
+    requested,
+    run_job,
+    services_of_today,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from dagster import AssetCheckEvaluation, ExecuteInProcessResult, MetadataValue
+    from dagster import AssetCheckEvaluation, DagsterInstance, Definitions, ExecuteInProcessResult
 
     from compliance_pipelines.local_stack.redis import EmbeddedRedis
-    from compliance_pipelines.settings import Settings
+    from compliance_pipelines.services import Services
     from tests.conftest import MovableClock
     from tests.orchestration.conftest import Project
 
-TODAY = date(2026, 6, 10)
 LIFE = 400 * 86_400
+STEP = "sessions__purged_keys"
 
 
 @pytest.fixture
@@ -52,30 +53,13 @@ def client(redis_server: EmbeddedRedis) -> Iterator[Redis]:
 
 
 @pytest.fixture
-def services(
-    services: Services, settings: Settings, client: Redis, redis_server: EmbeddedRedis, clock: MovableClock
-) -> Services:
-    clock.moment = datetime.combine(TODAY, time(5), UTC)
-    changed = settings.model_copy(update={"gdpr_session_redis_url": SecretStr(redis_server.url())})
-    services = Services(changed, services.engine, services.store, services.keys, clock)
-    bind_redis(services)
-    return services
+def services(services: Services, client: Redis, redis_server: EmbeddedRedis, clock: MovableClock) -> Services:
+    return services_of_today(services, clock, gdpr_session_redis_url=SecretStr(redis_server.url()))
 
 
 @pytest.fixture
 def definitions(services: Services) -> Definitions:
-    return Definitions(
-        assets=list(assets.ASSETS),
-        asset_checks=list(retention.CHECKS),
-        jobs=list(retention.JOBS),
-        schedules=list(retention.SCHEDULES),
-        resources={SERVICES: services},
-        executor=in_process_executor,
-    )
-
-
-def noon(days_ago: int) -> datetime:
-    return datetime.combine(TODAY, time(12), UTC) - timedelta(days=days_ago)
+    return definitions_of(services, assets, retention)
 
 
 def run(
@@ -85,20 +69,8 @@ def run(
     job: str = "session_retention",
     confirm: int | None = None,
 ) -> ExecuteInProcessResult:
-    config: dict[str, object] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-    if confirm is not None:
-        config["ops"] = {"sessions__purged_keys": {"config": {"confirm": confirm}}}
-    return definitions.resolve_job_def(job).execute_in_process(
-        instance=instance,
-        partition_key=None if day is None else day.isoformat(),
-        run_config=config,
-        raise_on_error=False,
-    )
-
-
-def metadata_of(result: ExecuteInProcessResult) -> dict[str, MetadataValue]:
-    (materialization,) = result.asset_materializations_for_node("sessions__purged_keys")
-    return dict(materialization.metadata)
+    ops = {} if confirm is None else {STEP: {"config": {"confirm": confirm}}}
+    return run_job(definitions, instance, job, day, ops)
 
 
 def check(result: ExecuteInProcessResult) -> AssetCheckEvaluation:
@@ -113,7 +85,7 @@ def test_a_days_set_is_what_was_idle_when_the_day_began(
     log_in(client, "due-at-noon", when=noon(90), seconds=LIFE)
     result = run(definitions, instance)
     assert result.success
-    metadata = metadata_of(result)
+    metadata = metadata_of(result, STEP)
     assert metadata["keys removed"].value == 1
     assert metadata["keys removed: login_session"].value == 1
     assert metadata["bytes freed"].value > 0  # type: ignore[operator]
@@ -145,9 +117,8 @@ def test_a_plan_that_is_too_large_fails_with_its_numbers_until_a_person_confirms
     object.__setattr__(services.settings, "session_purge_max_keys", 2)
     refused = run(definitions, instance)
     assert not refused.success
-    (failure,) = [event.step_failure_data for event in refused.all_events if event.is_step_failure]
-    assert failure.user_failure_data is not None
-    assert failure.user_failure_data.metadata["keys due"].value == 3
+    told = metadata_of_failure(refused)
+    assert told["keys due"].value == 3
     assert len(list(client.scan_iter("session:*"))) == 3
     assert run(definitions, instance, confirm=3).success
     assert set(client.scan_iter()) == {ENVIRONMENT_KEY.encode(), STORE_KEY.encode()}
@@ -182,25 +153,18 @@ def test_the_check_does_not_take_the_redis_of_another_environment_for_a_clean_on
 def test_the_schedule_asks_for_today_and_for_every_day_that_was_missed(
     definitions: Definitions, instance: DagsterInstance, services: Services, clock: MovableClock
 ) -> None:
-    def requested() -> list[str | None]:
-        with build_schedule_context(instance=instance, resources={SERVICES: services}) as context:
-            answer = retention.session_retention_schedule(context)
-        if isinstance(answer, SkipReason):
-            return []
-        assert isinstance(answer, list)
-        return [request.partition_key for request in answer if isinstance(request, RunRequest)]
-
-    assert requested() == ["2026-06-10"]
+    asks = partial(requested, instance, services, retention.session_retention_schedule)
+    assert asks() == ["2026-06-10"]
     assert run(definitions, instance).success
-    assert requested() == []
+    assert asks() == []
     clock.advance(days=3)
-    assert requested() == ["2026-06-11", "2026-06-12", "2026-06-13"]
+    assert asks() == ["2026-06-11", "2026-06-12", "2026-06-13"]
     object.__setattr__(services.settings, "gdpr_session_redis_url", None)
-    assert requested() == []
+    assert asks() == []
     object.__setattr__(services.settings, "checkpoint_redis_url", SecretStr("redis://localhost:1/0"))
-    assert requested() == []
+    assert asks() == []
     object.__setattr__(services.settings, "memory_retention_days", 30)
-    assert len(requested()) == 3
+    assert len(asks()) == 3
 
 
 def test_compliance_run_does_what_the_schedule_would(
@@ -224,6 +188,6 @@ def test_pages_of_dagster_show_no_user_and_no_session(
     session = play(client, "secret-user", when=noon(100), seconds=LIFE)
     result = run(definitions, instance)
     assert result.success
-    shown = str(metadata_of(result)) + str(check(result))
+    shown = str(metadata_of(result, STEP)) + str(check(result))
     assert "secret" not in shown
     assert session not in shown

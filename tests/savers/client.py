@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tests.savers.generations import Generation
 
-_DRIVER: Final = Path(__file__).with_name("driver.py")
+_CHECKOUT: Final = Path(__file__).resolve().parents[2]
 _MOST_SECONDS: Final = 180.0
 _END_SECONDS: Final = 30.0
 
@@ -101,12 +101,17 @@ class SaverProcess:
         packages = self.generation.packages()
         self._home = tempfile.TemporaryDirectory(prefix="saver-")
         self._log = (Path(self._home.name) / "log").open("w+b")
-        environment = {"PATH": os.environ.get("PATH", ""), "HOME": self._home.name, "PYTHONDONTWRITEBYTECODE": "1"}
-        if packages is not None:
-            environment["PYTHONPATH"] = str(packages)
+        # The checkout first: for the driver, and nothing else in it has the name of a package.
+        searched = [_CHECKOUT] if packages is None else [_CHECKOUT, packages]
+        environment = {
+            "PATH": os.environ.get("PATH", ""),
+            "HOME": self._home.name,
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONPATH": os.pathsep.join(map(str, searched)),
+        }
         self._process = subprocess.Popen(
-            # -P: the directory of the script is no place to import from.
-            [sys.executable, "-P", _DRIVER],
+            # -P: where it is started is no place to import from.
+            [sys.executable, "-P", "-m", "tests.savers.driver"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,

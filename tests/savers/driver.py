@@ -1,7 +1,8 @@
 """A process that runs LangGraph's Redis savers of one generation and does as it is told, a line at a time.
 
-`python driver.py` with the generation's packages first in PYTHONPATH. Here: graphs, savers, and the protocol. Not here:
-anything of this project or of its tests, so that the packages are those of the generation and nothing else.
+`python -P -m tests.savers.driver` with the generation's packages in PYTHONPATH. Here: savers, and what a request does
+with them. Not here: the graphs (driver_graphs.py), lines and packets (driver_wire.py), or anything of this project or
+of its other tests, so that the packages are those of the generation and nothing else.
 
 A request is a line of JSON on standard input, `{"op": NAME, ...}`. The answer is a line of JSON: `{"ok": ...}`,
 `{"error": TEXT}`, or, where the request has `"pause_at": N`, `{"paused": N, "sent": [...]}` before the Nth packet that
@@ -17,144 +18,28 @@ import importlib
 import importlib.metadata
 import inspect
 import json
-import operator
-import os
 import random
-import select
 import sys
-import threading
 import time
 import traceback
 import types
 import typing
-import uuid
 from datetime import UTC, datetime
-from typing import Annotated, Any, TypedDict
+from typing import Any
 from unittest import mock
 
 import langgraph.checkpoint.base as checkpoint_base
 import langgraph.checkpoint.base.id as checkpoint_id_module
-import redis
-import redis.asyncio
 from langgraph.checkpoint.redis import RedisSaver
 from langgraph.checkpoint.redis.aio import AsyncRedisSaver
 from langgraph.checkpoint.redis.ashallow import AsyncShallowRedisSaver
 from langgraph.checkpoint.redis.shallow import ShallowRedisSaver
-from langgraph.graph import END, START, StateGraph
-from langgraph.types import Command, interrupt
+from langgraph.types import Command
 
-_CHANGES = b"JSON.SET JSON.MERGE JSON.DEL SET ZADD ZREM DEL UNLINK HSET EXPIRE PERSIST".split()
+from tests.savers.driver_graphs import GRAPHS, SEEN
+from tests.savers.driver_wire import LINES, WIRE, Stopped, answer, watch_the_wire
+
 _WRITERS = ("say", "consent", "put", "put_writes")
-
-
-class Stopped(BaseException):
-    """The writer died here."""
-
-
-# The protocol
-
-
-class Lines:
-    """Lines from standard input, with a look whether one is there; none after the end."""
-
-    def __init__(self) -> None:
-        self._buffer = b""
-
-    def is_there(self) -> bool:
-        return b"\n" in self._buffer or bool(select.select([0], [], [], 0)[0])
-
-    def next(self) -> str | None:
-        while b"\n" not in self._buffer:
-            read = os.read(0, 65536)
-            if not read:
-                return None
-            self._buffer += read
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        return line.decode()
-
-
-LINES = Lines()
-ANSWERS = os.fdopen(os.dup(1), "w", encoding="utf-8")
-os.dup2(2, 1)  # whatever else is printed is no answer
-
-
-def answer(**what: Any) -> None:
-    ANSWERS.write(json.dumps(what) + "\n")
-    ANSWERS.flush()
-
-
-# What is sent to Redis
-
-
-class Wire:
-    """Sees every packet before it is sent, notes the commands that change something, and can pause before one."""
-
-    def __init__(self) -> None:
-        self.sent: list[list[str]] = []
-        self.pause_at = 0
-        self._lock = threading.Lock()  # while one thread stands still, the others do
-
-    def begin(self, pause_at: int) -> None:
-        self.sent, self.pause_at = [], pause_at
-
-    def see(self, packet: Any) -> None:
-        data = packet if isinstance(packet, bytes) else b"".join(bytes(part) for part in packet)
-        changes = [" ".join(command) for command in commands(data) if command[0].encode() in _CHANGES]
-        if not changes:
-            return
-        with self._lock:
-            if self.pause_at == len(self.sent) + 1:
-                answer(paused=self.pause_at, sent=self.sent, next=changes)
-                self.pause_at = 0 if LINES.next() == "continue" else -1
-            if self.pause_at < 0:
-                raise Stopped
-            self.sent.append(changes)
-
-
-def commands(data: bytes) -> typing.Iterator[list[str]]:
-    """Name and, for the known commands, key and path of each command in a packet of the Redis protocol."""
-    at = 0
-    while at < len(data):
-        end = data.index(b"\r\n", at)
-        count = int(data[at + 1 : end])
-        at = end + 2
-        parts: list[bytes] = []
-        for _ in range(count):
-            end = data.index(b"\r\n", at)
-            size = int(data[at + 1 : end])
-            parts.append(data[end + 2 : end + 2 + size])
-            at = end + 2 + size + 2
-        name = parts[0].upper()
-        shown = 3 if name in (b"JSON.SET", b"JSON.MERGE") else 2
-        yield [name.decode(), *(part.decode("utf-8", "replace") for part in parts[1:shown])]
-
-
-WIRE = Wire()
-
-
-def watch_the_wire() -> None:
-    for module in (redis.connection, redis.asyncio.connection):
-        kind: Any
-        for _, kind in inspect.getmembers(module, inspect.isclass):
-            original = kind.__dict__.get("send_packed_command")
-            if original is None:
-                continue
-            if inspect.iscoroutinefunction(original):
-
-                async def asend(self: Any, command: Any, *args: Any, _original: Any = original, **kwargs: Any) -> Any:
-                    command = command if isinstance(command, bytes) else list(command)
-                    WIRE.see(command)
-                    return await _original(self, command, *args, **kwargs)
-
-                kind.send_packed_command = asend
-            else:
-
-                def send(self: Any, command: Any, *args: Any, _original: Any = original, **kwargs: Any) -> Any:
-                    command = command if isinstance(command, bytes) else list(command)
-                    WIRE.see(command)
-                    return _original(self, command, *args, **kwargs)
-
-                kind.send_packed_command = send
 
 
 # The clock
@@ -184,91 +69,6 @@ def clock(moment: str | None) -> typing.Iterator[None]:
         stack.enter_context(mock.patch.object(checkpoint_id_module, "time", standing_time))
         stack.enter_context(mock.patch.object(checkpoint_id_module, "_last_v6_timestamp", None))
         yield
-
-
-# The graphs
-
-
-class State(TypedDict, total=False):
-    messages: Annotated[list[str], operator.add]
-    turns: Annotated[int, operator.add]
-    origin: str  # written once: a channel that later turns do not write again
-    echo: str  # written anew by each turn
-    user_id: str
-    approved: bool
-
-
-SEEN: list[dict[str, Any]] = []
-
-
-def saw(state: State, new_messages: int) -> None:
-    """Note what was loaded: the state as it was before this turn."""
-    SEEN.append(
-        {
-            "turns": state.get("turns", 0),
-            "messages": len(state.get("messages", [])) - new_messages,
-            "origin": state.get("origin"),
-            "echo": state.get("echo"),
-        }
-    )
-
-
-def respond(state: State) -> State:
-    saw(state, 1)
-    number = state.get("turns", 0) + 1
-    result: State = {"messages": [f"answer {number}"], "turns": 1, "echo": f"echo {number}"}
-    if "origin" not in state:
-        result["origin"] = uuid.uuid4().hex
-    return result
-
-
-def ask(state: State) -> State:
-    return {"approved": bool(interrupt("may I?"))}
-
-
-def finish(state: State) -> State:
-    return {"messages": ["done"], "approved": bool(state.get("approved"))}
-
-
-def chat_graph(saver: Any) -> Any:
-    graph = StateGraph(State)
-    graph.add_node("respond", respond)
-    graph.add_edge(START, "respond")
-    graph.add_edge("respond", END)
-    return graph.compile(checkpointer=saver)
-
-
-def approval_graph(saver: Any) -> Any:
-    """A subgraph that keeps checkpoints of its own and stops for a person: namespaces and pending writes."""
-    inner = StateGraph(State)
-    inner.add_node("think", respond)
-    inner.add_node("ask", ask)
-    inner.add_edge(START, "think")
-    inner.add_edge("think", "ask")
-    inner.add_edge("ask", END)
-    outer = StateGraph(State)
-    outer.add_node("child", inner.compile())
-    outer.add_node("finish", finish)
-    outer.add_edge(START, "child")
-    outer.add_edge("child", "finish")
-    outer.add_edge("finish", END)
-    return outer.compile(checkpointer=saver)
-
-
-def question_graph(saver: Any) -> Any:
-    """Stops for a person in the root namespace."""
-    graph = StateGraph(State)
-    graph.add_node("respond", respond)
-    graph.add_node("ask", ask)
-    graph.add_node("finish", finish)
-    graph.add_edge(START, "respond")
-    graph.add_edge("respond", "ask")
-    graph.add_edge("ask", "finish")
-    graph.add_edge("finish", END)
-    return graph.compile(checkpointer=saver)
-
-
-GRAPHS = {"chat": chat_graph, "approval": approval_graph, "question": question_graph}
 
 
 # The savers

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import sys
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,10 +13,10 @@ from compliance_pipelines.archive import locking
 from compliance_pipelines.archive.export import archive_day
 from compliance_pipelines.archive.restore import RestoreStep, restore_day
 from compliance_pipelines.archive.restored_tables import default_table, working_table
-from compliance_pipelines.cli import main
 from compliance_pipelines.holds import HoldScope
 from compliance_pipelines.holds.record import NewHold, add_hold
 from tests.integration.archive.days import Stopped, remove, stop_after
+from tests.support.command import Outcome, run_command
 from tests.support.logins import login_url
 from tests.support.sealing import seal_all
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from compliance_pipelines.settings import Settings
     from tests.integration.archive.days import Days
 
-    Run = Callable[..., tuple[int, str, str]]
+    Run = Callable[..., Outcome]
 
 
 @pytest.fixture
@@ -37,14 +37,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
     """Run `compliance` with arguments: exit status, standard output, standard error."""
     monkeypatch.chdir(tmp_path)
 
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["compliance", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return run
+    return partial(run_command, monkeypatch, capsys)
 
 
 @pytest.fixture

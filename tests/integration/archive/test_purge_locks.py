@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -19,7 +18,7 @@ from compliance_pipelines.audit_log.log import AuditLog
 from compliance_pipelines.audit_log.partitions import ensure_days
 from compliance_pipelines.postgres.errors import LockBusyError
 from tests.integration.archive.days import entry
-from tests.support.stops import somebody_waits
+from tests.support.stops import somebody_waits, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,13 +83,6 @@ def start(work: Callable[[], None]) -> Callable[[], None]:
 
     thread.start()
     return end
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + _AT_MOST_SECONDS
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.005)
 
 
 def is_waited_for(services: Services, day: date) -> bool:
@@ -189,7 +181,7 @@ def test_an_insert_that_waits_for_the_day_goes_first(services: Services, days: D
     def insert_meanwhile(step: PurgeStep) -> None:
         if step is PurgeStep.CHECKED:
             ends.append(start(late_insert))
-            wait_until(lambda: is_waited_for(services, day))
+            until("a session that waits for the day", lambda: is_waited_for(services, day))
 
     with pytest.raises(PurgeRefusedError, match="1 late entries of that day are not sealed yet"):
         purge_day(services, day, hook=insert_meanwhile, sleep=lambda _: ends[0]())
@@ -211,7 +203,7 @@ def test_where_an_insert_and_the_drop_wait_for_each_other_the_drop_gives_up(
     def insert_meanwhile(step: PurgeStep) -> None:
         if step is PurgeStep.CHECKED:
             ends.append(start(late_insert))
-            wait_until(lambda: somebody_waits(services.engine))
+            until("a session that waits", lambda: somebody_waits(services.engine))
 
     with pytest.raises(PurgeRefusedError, match="1 late entries of that day are not sealed yet"):
         purge_day(services, day, hook=insert_meanwhile, sleep=lambda _: ends[0]())
@@ -240,7 +232,7 @@ def test_live_appends_go_on_while_a_purge_tries_and_tries(
         nonlocal pauses
         pauses += 1
         before = appended
-        wait_until(lambda: appended >= before + 4)
+        until("four more entries", lambda: appended >= before + 4)
 
     end = start(live)
     try:
@@ -268,7 +260,7 @@ def test_a_repeat_that_comes_in_the_moment_of_the_purge_stays_a_repeat(
     def append_meanwhile(step: PurgeStep) -> None:
         if step is PurgeStep.DROPPED:
             ends.append(start(lambda: answers.extend(log.append(each) for each in (known, late))))
-            wait_until(lambda: somebody_waits(services.engine))
+            until("a session that waits", lambda: somebody_waits(services.engine))
 
     assert purge_day(services, day, hook=append_meanwhile, sleep=no_pause).entry_count == 10
     ends[0]()

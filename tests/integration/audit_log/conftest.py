@@ -13,7 +13,7 @@ from compliance_pipelines.audit_log import batches
 from compliance_pipelines.audit_log.importing import ImportResult, import_file
 from compliance_pipelines.audit_log.log import AsyncAuditLog, AuditLog
 from compliance_pipelines.postgres.engine import create_asynchronous_engine, create_engine
-from tests.integration.audit_log.command import Command
+from tests.support.command import Command
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator

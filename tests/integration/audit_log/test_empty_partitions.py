@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Final
@@ -22,11 +21,9 @@ from compliance_pipelines.audit_log.partitions import (
 from tests.integration.audit_log.entries import MOMENT, entry
 from tests.integration.audit_log.test_partitions import leaves, places
 from tests.support.logins import database_of
-from tests.support.stops import somebody_waits
+from tests.support.stops import somebody_waits, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import sqlalchemy
 
 DAY: Final = MOMENT.date()
@@ -43,13 +40,6 @@ def no_pause(_seconds: float) -> None:
     raise AssertionError("nothing was in the way")
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + _AT_MOST_SECONDS
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.002)
-
-
 def test_idle_days_and_emptied_months_are_dropped_and_the_others_kept(engine: sqlalchemy.Engine, log: AuditLog) -> None:
     make(engine, DAY, DAY + timedelta(days=1), DAY + timedelta(days=40))
     log.append(entry(1))
@@ -59,12 +49,13 @@ def test_idle_days_and_emptied_months_are_dropped_and_the_others_kept(engine: sq
 
 
 def test_days_at_hand_and_to_come_are_kept(engine: sqlalchemy.Engine) -> None:
-    days = [TODAY + timedelta(days=offset) for offset in (-1, 0, 1, 40)]
+    today = datetime.now(UTC).date()
+    days = [today + timedelta(days=offset) for offset in (-1, 0, 1, 40)]
     make(engine, *days)
     before = leaves(engine)
-    assert drop_empty(engine, TODAY, sleep=no_pause).days == 0
+    assert drop_empty(engine, today, sleep=no_pause).days == 0
     # Not even somebody whose clock is ahead drops a day that can still come.
-    assert drop_empty(engine, TODAY + timedelta(days=30), sleep=no_pause).days == 1
+    assert drop_empty(engine, today + timedelta(days=30), sleep=no_pause).days == 1
     assert set(before) - set(leaves(engine)) == {f"audit_logs_{days[0]:%Y_%m_%d}"}
 
 
@@ -97,7 +88,7 @@ def test_an_append_that_waits_for_a_day_that_is_dropped_goes_to_the_default_part
     with engine.begin() as connection:
         assert connection.execute(text("SELECT audit_drop_empty_day(:day)"), {"day": DAY}).scalar_one() is True
         waiting.start()
-        wait_until(lambda: somebody_waits(engine))
+        until("a session that waits", lambda: somebody_waits(engine))
     waiting.join(_AT_MOST_SECONDS)
     assert answers == [True]
     assert places(engine) == {"entry-1": "audit_logs_2025_10_default"}
@@ -113,7 +104,7 @@ def test_an_append_that_waits_for_a_month_that_is_dropped_goes_to_the_default_pa
     with engine.begin() as connection:
         assert [connection.execute(each, {"day": DAY}).scalar_one() for each in drop] == [True, True]
         waiting.start()
-        wait_until(lambda: somebody_waits(engine))
+        until("a session that waits", lambda: somebody_waits(engine))
     waiting.join(_AT_MOST_SECONDS)
     assert answers == [True]
     assert places(engine) == {"entry-1": "audit_logs_default"}
@@ -143,7 +134,7 @@ def test_an_entry_that_commits_between_the_look_and_the_drop_is_kept_whatever_th
         AuditLog(writer).append_within(appending, entry(1, timestamp=moment))
 
         def commit_when_the_drop_waits() -> None:
-            wait_until(lambda: somebody_waits(superuser_engine))
+            until("a session that waits", lambda: somebody_waits(superuser_engine))
             appending.commit()
 
         committing = threading.Thread(target=commit_when_the_drop_waits, daemon=True)

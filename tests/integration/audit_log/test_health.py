@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import sqlalchemy
 
     from compliance_pipelines.services import Services
-    from tests.integration.audit_log.command import Command
+    from tests.support.command import Command
 
 NAMES = [
     "connectivity",

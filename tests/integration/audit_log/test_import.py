@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from compliance_pipelines.audit_log.entry import JsonValue
     from compliance_pipelines.services import Services
-    from tests.integration.audit_log.command import Command
+    from tests.support.command import Command
 
     Import = Callable[..., ImportResult]
 

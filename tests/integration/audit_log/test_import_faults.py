@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import sqlalchemy
 
     from compliance_pipelines.services import Services
-    from tests.integration.audit_log.command import Command
+    from tests.support.command import Command
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 ALL_IDS = [f"entry-{number}" for number in range(20)]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from compliance_pipelines.audit_log.importing import ImportResult
     from compliance_pipelines.services import Services
     from tests.conftest import MovableClock
-    from tests.integration.audit_log.command import Command
+    from tests.support.command import Command
 
     Import = Callable[..., ImportResult]
 

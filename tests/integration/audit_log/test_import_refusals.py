@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
+from compliance_pipelines.audit_log.import_source import ImportFileError
 from compliance_pipelines.audit_log.log import AuditLog
 from compliance_pipelines.audit_log.refusals import ImportRefusedError
 from compliance_pipelines.audit_log.rejects import reasons_path
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 
 # Refused lines
 
-FUTURE = (datetime.now(UTC) + timedelta(days=2)).isoformat()
+# Ahead of any clock that these tests may meet.
+FUTURE = datetime(9000, 1, 1, tzinfo=UTC)
 REFUSED = {
     "bad JSON": ("{rubbish", "it is not JSON"),
     "missing field": ('{"log_entry_id": "x"}', "the field timestamp is missing"),
@@ -44,7 +46,7 @@ REFUSED = {
     "NUL itself": (line(entry(1)).replace("alice", "a\0b"), "it is not JSON"),
     "too long": (line(entry(1)) + " " * 2**20, "it is longer than 1,048,576 bytes"),
     "before the first day": (line(entry(1, timestamp=datetime(2014, 1, 1, tzinfo=UTC))), "set AUDIT_LOG_FIRST_DAY"),
-    "in the future": (line(entry(1, timestamp=datetime.fromisoformat(FUTURE))), "more than 5 minutes in the future"),
+    "in the future": (line(entry(1, timestamp=FUTURE)), "more than 5 minutes in the future"),
 }
 
 
@@ -87,6 +89,40 @@ def test_a_line_that_is_not_utf_8_is_kept_as_it_is(importing: Import, tmp_path: 
         importing(tmp_path / "events")
     importing(tmp_path / "events", rejects=tmp_path / "rejects")
     assert (tmp_path / "rejects").read_bytes() == bad
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_a_mark_at_the_start_of_the_file_moves_no_number_and_goes_to_no_rejects(
+    importing: Import, tmp_path: Path, engine: sqlalchemy.Engine, zipped: bool
+) -> None:
+    content = ["\ufeff" + line(entry(1)), "{rubbish", "\ufeff" + line(entry(2)), line(entry(3))]
+    file, rejects = write(tmp_path / "events", content, zipped=zipped), tmp_path / "rejects"
+    result = importing(file, rejects=rejects)
+    assert (result.new, result.refused) == (2, 2)
+    assert rejects.read_text() == f"{content[1]}\n{content[2]}\n"
+    reasons = [json.loads(why) for why in reasons_path(rejects).read_text().splitlines()]
+    assert [(why["line"], "at character 1" in why["reason"]) for why in reasons] == [(2, False), (3, True)]
+    assert own_entries(engine)[0].metadata["file_bytes"] == file.stat().st_size
+    # The file of the refused lines begins with line 2, and then with a mark of its own: it is set right and imported.
+    assert importing(write(tmp_path / "right", content[2:3])).new == 1
+    assert ids(stored(engine)) == ["entry-1", "entry-3", "entry-2"]
+
+
+def test_a_first_line_that_is_refused_is_kept_without_the_mark_of_its_file(importing: Import, tmp_path: Path) -> None:
+    with pytest.raises(ImportRefusedError, match=r"line 1: it is not JSON: .* at character 2"):
+        importing(write(tmp_path / "events", ["\ufeff{rubbish"]))
+    importing(write(tmp_path / "events", ["\ufeff{rubbish"]), rejects=tmp_path / "rejects")
+    assert (tmp_path / "rejects").read_text() == "{rubbish\n"
+
+
+def test_a_file_that_is_not_utf_8_by_its_mark_is_refused_as_a_whole(
+    importing: Import, tmp_path: Path, engine: sqlalchemy.Engine
+) -> None:
+    (tmp_path / "events").write_text("\n".join(lines([1, 2])), encoding="utf-16")
+    with pytest.raises(ImportFileError, match="events is UTF-16: write it as UTF-8; nothing was imported"):
+        importing(tmp_path / "events", rejects=tmp_path / "rejects")
+    assert not (tmp_path / "rejects").exists()
+    assert stored(engine) == []
 
 
 def test_many_refused_lines_are_all_counted_and_the_first_ones_named(importing: Import, tmp_path: Path) -> None:

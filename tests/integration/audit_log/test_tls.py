@@ -14,9 +14,10 @@ from compliance_pipelines.audit_log.reading import ReadingError, read_rows
 from compliance_pipelines.postgres.conninfo import parse
 from compliance_pipelines.postgres.engine import create_asynchronous_engine, create_engine
 from tests.integration.audit_log.entries import MOMENT, entry, ids, stored
-from tests.integration.audit_log.tls_front import Front, server_context, tls_front
+from tests.integration.audit_log.tls_front import Front, tls_front
 from tests.support.certificates import HOST_NAME, write_certificate
 from tests.support.logins import changed_url
+from tests.support.tls_relay import server_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     import sqlalchemy
 
     from compliance_pipelines.settings import Settings
-    from tests.integration.audit_log.command import Command
+    from tests.support.command import Command
 
 
 @pytest.fixture(scope="module")

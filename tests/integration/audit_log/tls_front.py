@@ -8,22 +8,20 @@ https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-SSL
 
 from __future__ import annotations
 
-import select
 import socket
 import ssl
 import struct
-import threading
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from tests.support.tls_relay import SECONDS, listening, pass_on
+
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Iterator
-    from pathlib import Path
 
 _SSL_REQUEST: Final = struct.pack("!ii", 8, 80877103)
-_SECONDS: Final = 900
-_NOT_NOW: Final = (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError)
 
 
 @dataclass
@@ -62,48 +60,12 @@ class Front:
 
     def _await_ends(self) -> None:
         for each in self.served:
-            each.join(_SECONDS)
+            each.join(SECONDS)
             assert not each.is_alive(), "a client is still connected"
 
 
-class _Connection:
-    """A socket that one thread reads and another one writes; TLS has one state for both, so that they take turns."""
-
-    def __init__(self, connected: socket.socket) -> None:
-        self._socket = connected
-        self._lock = threading.Lock()
-        connected.setblocking(False)
-
-    def receive(self) -> bytes:
-        """What comes next; nothing at the end."""
-        while True:
-            with self._lock, suppress(*_NOT_NOW):
-                return self._socket.recv(65536)
-            select.select([self._socket], [], [], _SECONDS)
-
-    def send(self, data: bytes) -> None:
-        rest = memoryview(data)
-        while rest:
-            with self._lock, suppress(*_NOT_NOW):
-                rest = rest[self._socket.send(rest) :]
-                continue
-            select.select([], [self._socket], [], _SECONDS)
-
-    def shut(self) -> None:
-        with self._lock, suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
-
-
-def _pump(source: _Connection, target: _Connection) -> None:
-    with suppress(OSError, ValueError):
-        while data := source.receive():
-            target.send(data)
-    for each in (source, target):
-        each.shut()
-
-
 def _serve(front: Front, client: socket.socket, database_port: int, context: ssl.SSLContext | None) -> None:
-    client.settimeout(_SECONDS)
+    client.settimeout(SECONDS)
     first = client.recv(8, socket.MSG_WAITALL)
     if first == _SSL_REQUEST:
         if context is None:
@@ -120,40 +82,17 @@ def _serve(front: Front, client: socket.socket, database_port: int, context: ssl
             first = b""
     if first:
         front.note_plaintext()
-    with client, socket.create_connection(("127.0.0.1", database_port), _SECONDS) as database:
-        database.sendall(first)
-        ends = _Connection(client), _Connection(database)
-        back = threading.Thread(target=_pump, args=ends[::-1], daemon=True)
-        back.start()
-        _pump(*ends)
-        back.join(_SECONDS)
+    pass_on(client, database_port, first)
 
 
 @contextmanager
 def tls_front(database_port: int, context: ssl.SSLContext | None) -> Iterator[Front]:
     """Listen on a port of 127.0.0.1; without a context, a server that has no TLS."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        front = Front(listener.getsockname()[1])
+    made: list[Front] = []
 
-        def accept() -> None:
-            with suppress(OSError):
-                while True:
-                    client, _ = listener.accept()
-                    front.served.append(
-                        threading.Thread(target=_serve, args=(front, client, database_port, context), daemon=True)
-                    )
-                    front.served[-1].start()
+    def serve(client: socket.socket) -> None:
+        _serve(made[0], client, database_port, context)
 
-        threading.Thread(target=accept, daemon=True).start()
-        yield front
-        listener.shutdown(socket.SHUT_RDWR)
-
-
-def server_context(certificate: Path, key: Path, *, newest: ssl.TLSVersion | None = None) -> ssl.SSLContext:
-    """What a server speaks: TLS 1.2 and newer, up to `newest`."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if newest is not None:
-        context.maximum_version = newest
-    context.load_cert_chain(certificate, key)
-    return context
+    with listening(serve) as (port, served):
+        made.append(Front(port, served))
+        yield made[0]

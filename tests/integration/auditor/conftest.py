@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.integration.archive.days import Days
-from tests.integration.audit_log.command import Command
+from tests.support.command import Command
 from tests.support.logins import login_url
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from compliance_pipelines.services import Services
     from tests.conftest import MovableClock
     from tests.integration.archive.days import Days
-    from tests.integration.audit_log.command import Command
+    from tests.support.command import Command
 
 ALICE = "alice@example.com"
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from compliance_pipelines.local_stack.postgres import EmbeddedPostgres
     from compliance_pipelines.services import Services
     from compliance_pipelines.settings import Settings
-    from tests.integration.audit_log.command import Command
+    from tests.support.command import Command
 
 DAGSTER_YAML = "storage:\n  postgres:\n    postgres_url:\n      env: DAGSTER_POSTGRES_URL\n"
 

@@ -8,12 +8,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import socketserver
-import ssl
 import subprocess
-import threading
-import time
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -25,9 +21,12 @@ from compliance_pipelines.local_stack.redis import EmbeddedRedis
 from compliance_pipelines.local_stack.server import package_dir
 from tests.support.certificates import write_certificate
 from tests.support.redis_commands import execute
+from tests.support.stops import until
+from tests.support.tls_relay import server_context, tls_relay
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    import ssl
+    from collections.abc import Iterator
     from pathlib import Path
 
 _SLOTS: Final = 16_384
@@ -40,13 +39,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def wait_until(ready: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + _MOST_SECONDS
-    while not ready():
-        assert time.monotonic() < deadline, f"{what} was not ready after {_MOST_SECONDS:.0f} s"
-        time.sleep(0.05)
 
 
 @contextmanager
@@ -90,10 +82,10 @@ class TlsCluster:
 def running_tls_cluster(directory: Path) -> Iterator[TlsCluster]:
     """A cluster whose nodes tell their clients of TLS ports only."""
     ca, key = write_certificate(directory)
-    context = _server_context(ca, key)
+    context = server_context(ca, key)
     with ExitStack() as stack:
         nodes = _start_nodes(stack, directory)
-        ports = [stack.enter_context(_relay(context, node.port)) for node, _ in nodes]
+        ports = [stack.enter_context(tls_relay(context, node.port)) for node, _ in nodes]
         _join(nodes, ports)
         url = f"rediss+cluster://:{nodes[0][0].password}@127.0.0.1:{ports[0]}"
         yield TlsCluster(url, ca, frozenset(ports), context)
@@ -122,7 +114,7 @@ def _join(nodes: list[tuple[EmbeddedRedis, int]], announced: list[int]) -> None:
         for port, (_, bus) in zip(announced[1:], nodes[1:], strict=True):
             execute(clients[0], "CLUSTER", "MEET", "127.0.0.1", port, bus)
         for client in clients:
-            wait_until(partial(_knows, client, set(announced)), "the cluster")
+            until("the cluster", partial(_knows, client, set(announced)))
 
 
 def _knows(client: Redis, ports: set[int]) -> bool:
@@ -153,7 +145,7 @@ def running_sentinel(directory: Path, master: EmbeddedRedis, address: str = "127
     ):
         try:
             with Redis(port=port, password=master.password) as client:
-                wait_until(lambda: _answers(client), "Sentinel")
+                until("Sentinel", lambda: _answers(client))
             yield port
         finally:
             process.terminate()
@@ -176,22 +168,20 @@ class ReplicatedMaster:
     def await_replication(self) -> None:
         """Wait until the replica has everything that the master has now."""
         written = self._replication(self.master)["master_repl_offset"]
-        wait_until(
-            lambda: self._replication(self.replica).get("slave_repl_offset", -1) >= written, "the replica's copy"
-        )
+        until("the replica's copy", lambda: self._replication(self.replica).get("slave_repl_offset", -1) >= written)
 
     def cut_replication(self) -> None:
         """From now on nothing reaches the replica, which goes on with what it has."""
         with Redis.from_url(self.replica.url()) as replica, Redis.from_url(self.master.url()) as master:
             replica.config_set("masterauth", "of another master")
             master.client_kill_filter(_type="replica")
-        wait_until(lambda: self._replication(self.replica)["master_link_status"] == "down", "the cut")
+        until("the cut", lambda: self._replication(self.replica)["master_link_status"] == "down")
 
     def kill_master(self) -> None:
         """Kill the master without any warning. Sentinel does nothing about it yet."""
         with Redis.from_url(self.master.url()) as master:
             os.kill(master.info("server")["process_id"], signal.SIGKILL)
-        wait_until(lambda: not self.master.running, "the end of the master")
+        until("the end of the master", lambda: not self.master.running)
 
     def let_sentinel_act(self) -> None:
         """Have Sentinel notice soon that the master is down."""
@@ -203,10 +193,10 @@ class ReplicatedMaster:
     def fail_over(self) -> None:
         """Have Sentinel promote the replica, and wait until it has and is without haste again."""
         self.let_sentinel_act()
-        wait_until(self._is_promoted, "the new master")
+        until("the new master", self._is_promoted)
         # A new master that is slow to answer must not be given up in its turn: there is none but the dead one.
         self.sentinel.sentinel_set(_SERVICE, "down-after-milliseconds", _WITHOUT_HASTE_MS)
-        wait_until(self._is_promoted, "the new master")
+        until("the new master", self._is_promoted)
 
     def _is_promoted(self) -> bool:
         state = self.sentinel.sentinel_master(_SERVICE)
@@ -228,16 +218,16 @@ def running_replicated(directory: Path) -> Iterator[ReplicatedMaster]:
         replica = stack.enter_context(running(directory / "replica", masterauth=master.password))
         with Redis.from_url(replica.url()) as client:
             client.replicaof("127.0.0.1", master.port)
-            wait_until(lambda: client.info("replication")["master_link_status"] == "up", "the replica")
+            until("the replica", lambda: client.info("replication")["master_link_status"] == "up")
         port = stack.enter_context(running_sentinel(directory / "sentinel", master))
         sentinel = stack.enter_context(Redis(port=port, password=master.password))
         sentinel.sentinel_set(_SERVICE, "down-after-milliseconds", _WITHOUT_HASTE_MS)
         # How often Sentinel looks at the servers' roles, which a promotion waits for. And that it acts although the
         # machine did not let it run for seconds, after which it would trust nobody for a while.
         execute(sentinel, "SENTINEL", "DEBUG", "info-period", 200, "tilt-trigger", 600_000)
-        wait_until(
-            lambda: [each["master-link-status"] for each in sentinel.sentinel_slaves(_SERVICE)] == ["ok"],
+        until(
             "Sentinel's knowledge of the replica",
+            lambda: [each["master-link-status"] for each in sentinel.sentinel_slaves(_SERVICE)] == ["ok"],
         )
         url = f"redis+sentinel://:{master.password}@127.0.0.1:{port}/{_SERVICE}/0"
         yield ReplicatedMaster(master, replica, sentinel, url)
@@ -250,63 +240,9 @@ def _answers(client: Redis) -> bool:
         return False
 
 
-class _Relay(socketserver.BaseRequestHandler):
-    """Takes the TLS off one connection and passes it on."""
-
-    server: _RelayServer
-
-    def handle(self) -> None:
-        try:
-            outer = self.server.context.wrap_socket(self.request, server_side=True)
-        except (ssl.SSLError, ConnectionError):
-            return
-        with outer, socket.create_connection(("127.0.0.1", self.server.target)) as inner:
-            back = threading.Thread(target=_pass_on, args=(inner, outer), daemon=True)
-            back.start()
-            _pass_on(outer, inner)
-            back.join(_MOST_SECONDS)
-
-
-class _RelayServer(socketserver.ThreadingTCPServer):
-    daemon_threads = True
-    block_on_close = False
-
-    def __init__(self, context: ssl.SSLContext, target: int) -> None:
-        super().__init__(("127.0.0.1", 0), _Relay)
-        self.context = context
-        self.target = target
-
-
-def _pass_on(source: socket.socket, sink: socket.socket) -> None:
-    with suppress(OSError):
-        while data := source.recv(65_536):
-            sink.sendall(data)
-    with suppress(OSError):
-        sink.shutdown(socket.SHUT_WR)
-
-
 @contextmanager
 def running_tls(directory: Path, server: EmbeddedRedis, version: ssl.TLSVersion) -> Iterator[str]:
     """A `rediss://` URL of a server, whose TLS is of one version and whose certificate the URL trusts."""
     certificate, key = write_certificate(directory)
-    context = _server_context(certificate, key)
-    context.minimum_version = context.maximum_version = version
-    with _relay(context, server.port) as port:
+    with tls_relay(server_context(certificate, key, oldest=version, newest=version), server.port) as port:
         yield f"rediss://:{server.password}@127.0.0.1:{port}/0?ssl_ca_certs={certificate}"
-
-
-def _server_context(certificate: Path, key: Path) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    return context
-
-
-@contextmanager
-def _relay(context: ssl.SSLContext, target: int) -> Iterator[int]:
-    """The port of a relay in front of another port."""
-    with _RelayServer(context, target) as relay:
-        threading.Thread(target=relay.serve_forever, daemon=True).start()
-        try:
-            yield relay.server_address[1]
-        finally:
-            relay.shutdown()

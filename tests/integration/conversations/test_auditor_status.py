@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from compliance_pipelines.holds.active import HoldScope
 from compliance_pipelines.holds.record import NewHold, add_hold
-from tests.integration.audit_log.command import Command
+from tests.support.command import Command
 from tests.support.logins import login_url
 
 if TYPE_CHECKING:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
-from compliance_pipelines.cli import main
 from compliance_pipelines.conversations.steps import PurgeStep
 from tests.integration.conversations.made import Maker, days_before, id_of
 from tests.integration.conversations.test_faults import purge_in_a_process_that_dies
+from tests.support.command import Outcome, run_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from tests.integration.conversations.conftest import World
 
-    Run = Callable[..., tuple[int, str, str]]
+    Run = Callable[..., Outcome]
 
 
 @pytest.fixture
@@ -37,14 +37,7 @@ def run(world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
 
-    def command(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["compliance", "conversations", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return command
+    return partial(run_command, monkeypatch, capsys, "conversations")
 
 
 @pytest.fixture

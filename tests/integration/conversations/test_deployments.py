@@ -36,9 +36,9 @@ from tests.integration.conversations.servers import (
     running_sentinel,
     running_tls,
     running_tls_cluster,
-    wait_until,
 )
 from tests.support.redis_commands import execute, node_of, primaries
+from tests.support.stops import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -238,7 +238,7 @@ def test_the_nodes_that_a_local_node_names_are_not_reached_without_tls_either(tm
     with running(tmp_path / "node", **settings) as node:
         with Redis.from_url(node.url()) as client:
             execute(client, "CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-            wait_until(lambda: b"cluster_state:ok" in execute(client, "CLUSTER", "INFO"), "the cluster")
+            until("the cluster", lambda: b"cluster_state:ok" in execute(client, "CLUSTER", "INFO"))
         url = node.url().replace("redis:", "redis+cluster:")
         with pytest.raises(ConfigurationError, match=f"unencrypted to {_ELSEWHERE}"):
             connect_url(url)

@@ -20,8 +20,9 @@ from compliance_pipelines.conversations.purge import Retention
 from compliance_pipelines.conversations.steps import PurgeStep
 from compliance_pipelines.conversations.store import CheckpointStore
 from tests.integration.conversations.conftest import World, bind
-from tests.integration.conversations.servers import running_replicated, wait_until
+from tests.integration.conversations.servers import running_replicated
 from tests.integration.conversations.test_faults import fill, purge_in_a_process_that_dies
+from tests.support.stops import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -122,7 +123,7 @@ def test_a_master_that_dies_in_the_middle_of_a_purge_stops_it_until_there_is_ano
             assert "run it again" in str(error)  # noqa: PT017 - until it is over, every attempt must end so
         return bool(reports)
 
-    wait_until(finishes, "the new master")
+    until("the new master", finishes)
 
     (finished,) = reports[0].finished
     assert (finished.threads_deleted, finished.threads_resurrected) == (3, 0)

@@ -21,7 +21,7 @@ from compliance_pipelines.erasure.decisions import withdraw
 from compliance_pipelines.erasure.runner import run_request
 from compliance_pipelines.services import open_services
 from compliance_pipelines.settings import Settings
-from tests.integration.erasure.command import environment
+from tests.support.command import environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -25,6 +25,7 @@ from compliance_pipelines.erasure.runner import RunStep, run_due, run_request
 from compliance_pipelines.holds import HoldScope
 from compliance_pipelines.holds.record import NewHold, add_hold
 from compliance_pipelines.postgres.locks import transaction_lock
+from tests.integration.erasure.asking import ALICE, BOB, ask
 from tests.integration.erasure.eraser import Eraser, running_eraser
 from tests.integration.erasure.flaky import Shelf
 from tests.integration.erasure.test_command import Erase
@@ -40,13 +41,9 @@ if TYPE_CHECKING:
     from tests.conftest import MovableClock
     from tests.integration.erasure.application import Application
 
-ALICE, BOB, TYPO = "user:alice", "user:bob", "user:alcie"
+TYPO = "user:alcie"
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 WHO: dict[str, Any] = {"by": "dpo", "reason": "as the person says"}
-
-
-def ask(services: Services, user_id: str = ALICE, **values: object) -> Case:
-    return record_request(services, NewRequest(user_id, "asked", "support", **values))[0]  # type: ignore[arg-type]
 
 
 def entries(services: Services, action: str) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from compliance_pipelines.erasure.runner import run_due, run_request
 from compliance_pipelines.holds import HoldScope
 from compliance_pipelines.holds.record import NewHold, add_hold
 from tests.integration.erasure.application import EVERYTHING, Application
+from tests.integration.erasure.asking import ALICE, ask
 from tests.integration.erasure.flaky import SHARED, Shelf
 from tests.integration.erasure.test_command import Erase
 
@@ -25,16 +26,10 @@ if TYPE_CHECKING:
     from compliance_pipelines.settings import Settings
     from tests.conftest import MovableClock
 
-ALICE = "user:alice"
-
 
 @pytest.fixture
 def erase(services: Services, settings: Settings) -> Erase:
     return Erase(settings)
-
-
-def ask(services: Services) -> Case:
-    return record_request(services, NewRequest(ALICE, "asked", "support"))[0]
 
 
 def hold(services: Services, scope: HoldScope, **values: object) -> None:

@@ -4,67 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
-from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
 
 from compliance_pipelines.audit_log.log import AuditLog
 from compliance_pipelines.erasure.configured import configured_targets
-from compliance_pipelines.erasure.errors import ErasureError, RequestBusyError, RequestNotFoundError, TargetError
+from compliance_pipelines.erasure.errors import RequestBusyError, RequestNotFoundError, TargetError
 from compliance_pipelines.erasure.record import (
-    Case,
     EventKind,
-    NewRequest,
     State,
-    all_cases,
     load,
     open_cases,
-    record_request,
 )
 from compliance_pipelines.erasure.runner import RunStep, run_due, run_request
 from compliance_pipelines.erasure.targets import Reported
-from compliance_pipelines.holds import HoldScope
-from compliance_pipelines.holds.record import NewHold, add_hold, release_hold
-from compliance_pipelines.postgres.locks import process_lock, transaction_lock
+from compliance_pipelines.postgres.locks import process_lock
 from tests.integration.erasure.application import EVERYTHING, Application, table_target
+from tests.integration.erasure.asking import ALICE, BOB, ask, deletion_records, erase, happened
 from tests.integration.erasure.flaky import SHARED, Shelf
 
 if TYPE_CHECKING:
-    import sqlalchemy
-
     from compliance_pipelines.services import Services
-    from tests.conftest import MovableClock
-
-ALICE = "user:alice"
-BOB = "user:bob"
-
-
-def ask(services: Services, user_id: str = ALICE, **values: Any) -> Case:  # noqa: ANN401 - a request's fields
-    case, _ = record_request(services, NewRequest(user_id, "gdpr_article_17_user_request", "support", **values))
-    return case
-
-
-def erase(services: Services, case: Case, *targets: Shelf) -> Case:
-    return run_request(services, targets or configured_targets(services.settings), case.request.id)
-
-
-def deletion_records(services: Services) -> list[dict[str, Any]]:
-    with services.engine.connect() as connection:
-        rows = connection.execute(
-            text(
-                "SELECT user_id, resource_type, resource_id, result, metadata, log_entry_id FROM audit_logs"
-                " WHERE action = 'account_deletion' ORDER BY id"
-            )
-        )
-        return [dict(row._mapping) for row in rows]
-
-
-def happened(case: Case) -> list[tuple[int, str, str | None]]:
-    return [(event.attempt, event.kind.value, event.target) for event in case.events]
 
 
 def test_everything_of_the_person_goes_and_nothing_of_anybody_else(
@@ -361,229 +323,3 @@ def test_a_unique_column_is_set_with_the_number_of_the_request_once_for_each_per
     again = run_request(services, [table], ask(services).request.id)
     assert (again.state, again.deleted()) == (State.CLOSED, {})
     assert application.rows("SELECT email FROM accounts ORDER BY 1") == [("erased-1",), ("erased-2",)]
-
-
-# Retries
-
-
-def test_a_request_is_tried_again_after_a_pause_that_doubles_up_to_six_hours(
-    services: Services, clock: MovableClock
-) -> None:
-    case, shelf = ask(services), Shelf().put("a")
-    shelf.fails = OSError()
-    clock.advance(seconds=1)
-    pauses = []
-    for _ in range(10):
-        (case,) = run_due(services, lambda: [shelf])
-        assert case.due_at is not None
-        clock.moment = case.due_at - timedelta(seconds=1)
-        assert run_due(services, lambda: [shelf]) == []
-        pauses.append(case.due_at - case.events[-1].recorded_at)
-        clock.moment = case.due_at
-    assert [pause.total_seconds() / 60 for pause in pauses] == [5, 10, 20, 40, 80, 160, 320, 360, 360, 360]
-
-
-def test_the_nearest_deadline_comes_first(services: Services, clock: MovableClock) -> None:
-    later = ask(services, ALICE)
-    sooner = ask(services, BOB, received_at=clock() - timedelta(days=20))
-    clock.advance(seconds=1)
-    cases = run_due(services, lambda: [Shelf()])
-    assert [case.request.id for case in cases] == [sooner.request.id, later.request.id]
-
-
-def test_targets_are_not_opened_when_nothing_is_due(services: Services) -> None:
-    def fail() -> list[Shelf]:
-        raise AssertionError
-
-    assert run_due(services, fail) == []
-
-
-# Holds
-
-
-def hold(services: Services, scope: HoldScope, **values: Any) -> int:  # noqa: ANN401 - a hold's fields
-    return add_hold(services, NewHold(scope, "case 7", "counsel", **values)).hold.id
-
-
-@pytest.mark.parametrize("scope", [HoldScope.USER, HoldScope.EVERYTHING])
-def test_a_hold_on_the_person_stops_the_erasure_with_its_reason_on_record(
-    services: Services, clock: MovableClock, scope: HoldScope
-) -> None:
-    number = hold(services, scope, **({"subject": ALICE} if scope is HoldScope.USER else {}))
-    shelf = Shelf().put("a")
-    case = erase(services, ask(services), shelf)
-    assert case.state is State.HELD
-    assert shelf.calls == []
-    (held,) = [event.detail["holds"][0] for event in case.events if event.kind is EventKind.HELD]
-    assert (held["hold"], held["reason"], held["author"]) == (number, "case 7", "counsel")
-    assert "17(3)" in held["exception"]
-    release_hold(services, number, reason="over", author="judge")
-    assert case.due_at is not None
-    clock.moment = case.due_at
-    (closed,) = run_due(services, lambda: [shelf])
-    assert closed.state is State.CLOSED
-    assert shelf.things == {}
-    assert closed.closure is not None
-    assert "case 7" in closed.closure.statement
-
-
-def test_a_hold_on_somebody_else_stops_nothing(services: Services) -> None:
-    hold(services, HoldScope.USER, subject=BOB)
-    assert erase(services, ask(services), Shelf().put("a")).state is State.CLOSED
-
-
-def test_a_held_thread_and_held_days_are_kept_and_the_rest_goes(services: Services) -> None:
-    thread = hold(services, HoldScope.THREAD, subject="t1")
-    days = hold(services, HoldScope.DAYS, first_day=date(2026, 3, 1), last_day=date(2026, 3, 31))
-    shelf = Shelf()
-    shelf.put("held thread", thread_id="t1", first_day=date(2026, 5, 1), last_day=date(2026, 5, 1))
-    shelf.put("free thread", thread_id="t2", first_day=date(2026, 5, 1), last_day=date(2026, 5, 1))
-    shelf.put("of march", first_day=date(2026, 2, 1), last_day=date(2026, 3, 1))
-    shelf.put("of april", first_day=date(2026, 4, 1), last_day=date(2026, 4, 2))
-    shelf.put("nobody knows when")
-    case = erase(services, ask(services), shelf)
-    assert set(shelf.things) == {"held thread", "of march", "nobody knows when"}
-    assert case.state is State.HELD
-    kept = [each for event in case.events if event.kind is EventKind.HELD for each in event.detail["holds"]]
-    assert {(each["hold"], each["count"]) for each in kept} == {(thread, 1), (days, 2)}
-    (record,) = deletion_records(services)
-    assert (record["result"], record["metadata"]["deletion_count"]) == ("partial", 2)
-    assert record["metadata"]["errors"] == [f"shelf: legal hold {thread}", f"shelf: legal hold {days}"]
-    release_hold(services, thread, reason="over", author="judge")
-    release_hold(services, days, reason="over", author="judge")
-    closed = erase(services, case, shelf)
-    assert closed.state is State.CLOSED
-    assert closed.deleted() == {"things": 5}
-
-
-@pytest.mark.parametrize("moment", [(RunStep.DELETED, "one"), (RunStep.FOUND, "two")])
-def test_a_hold_added_after_the_first_target_and_before_the_deletion_of_the_second_stops_that(
-    services: Services, moment: tuple[RunStep, str]
-) -> None:
-    one, two = Shelf("one").put("a"), Shelf("two").put("b")
-
-    def hook(step: RunStep, target: str | None, /) -> None:
-        if (step, target) == moment:
-            hold(services, HoldScope.USER, subject=ALICE)
-
-    held = run_request(services, [one, two], ask(services).request.id, hook=hook)
-    assert held.state is State.HELD
-    assert (one.things, set(two.things)) == ({}, {"b"})
-    assert "delete" not in two.calls
-
-
-def test_no_hold_can_be_added_while_a_target_is_being_erased(services: Services) -> None:
-    shelf = Shelf().put("a")
-    added: list[bool] = []
-    shelf.when_deleting = lambda: added.append(
-        add_hold(
-            services, NewHold(HoldScope.USER, "case 7", "counsel", subject=ALICE), wait=timedelta(milliseconds=100)
-        ).settled
-    )
-    erase(services, ask(services), shelf)
-    assert added == [False]
-
-
-# The record
-
-
-def test_a_person_has_one_open_request_at_a_time(services: Services) -> None:
-    first, new = record_request(services, NewRequest(ALICE, "asked", "support"))
-    again, newer = record_request(services, NewRequest(ALICE, "asked again", "support"))
-    assert (new, newer, again.request) == (True, False, first.request)
-    (asked,) = again.events
-    assert (asked.kind, asked.detail["reason"], asked.detail["requested_by"]) == (
-        EventKind.ASKED_AGAIN,
-        "asked again",
-        "support",
-    )
-    erase(services, first, Shelf())
-    later, newest = record_request(services, NewRequest(ALICE, "asked later", "support"))
-    assert newest
-    assert later.request.id != first.request.id
-    with services.engine.connect() as connection:
-        assert [case.request.reason for case in all_cases(connection, user_id=ALICE)] == ["asked", "asked later"]
-
-
-def test_two_requests_at_the_same_moment_become_one(services: Services) -> None:
-    answers: list[bool] = []
-
-    def record() -> None:
-        answers.append(record_request(services, NewRequest(ALICE, "asked", "support"))[1])
-
-    threads = [threading.Thread(target=record) for _ in range(2)]
-    with services.engine.begin() as connection:
-        transaction_lock(connection, "erasure.requests", doing="the test")
-        for thread in threads:
-            thread.start()
-    for thread in threads:
-        thread.join(30)
-    assert sorted(answers) == [False, True]
-    with services.engine.connect() as connection:
-        assert len(all_cases(connection)) == 1
-
-
-def test_recording_a_request_appends_an_audit_entry(services: Services) -> None:
-    case = ask(services)
-    with services.engine.connect() as connection:
-        metadata = connection.execute(
-            text("SELECT metadata FROM audit_logs WHERE action = 'erasure.request'")
-        ).scalar_one()
-    assert metadata["user_id"] == ALICE
-    assert metadata["deadline"] == case.request.deadline.isoformat()
-
-
-@pytest.mark.parametrize(
-    "values",
-    [
-        {"user_id": ""},
-        {"reason": " "},
-        {"requested_by": ""},
-        {"user_id": "a\0b"},
-        {"user_id": "\ud800"},
-        {"user_id": "é" * 1025},
-        {"received_at": datetime(2026, 1, 1)},  # noqa: DTZ001 - the point
-    ],
-)
-def test_a_request_that_cannot_be_kept_is_refused_before_it_is_recorded(values: dict[str, Any]) -> None:
-    with pytest.raises(ErasureError):
-        NewRequest(**{"user_id": ALICE, "reason": "asked", "requested_by": "support", **values})
-
-
-def test_a_request_cannot_have_been_received_in_the_future(services: Services, clock: MovableClock) -> None:
-    with pytest.raises(ErasureError, match="has not come yet"):
-        ask(services, received_at=clock() + timedelta(hours=1))
-
-
-def test_the_deadline_counts_from_the_day_on_which_the_person_asked(services: Services) -> None:
-    case = ask(services, received_at=datetime(2026, 1, 31, 23, 30, tzinfo=UTC))
-    assert case.request.deadline == date(2026, 2, 28)
-
-
-def test_nobody_changes_or_removes_the_record(services: Services, superuser_engine: sqlalchemy.Engine) -> None:
-    erase(services, ask(services), Shelf().put("a"))
-    for table, column in (("erasure_requests", "reason"), ("erasure_events", "kind"), ("erasure_closures", "result")):
-        for statement in (f"UPDATE {table} SET {column} = 'x'", f"DELETE FROM {table}", f"TRUNCATE {table} CASCADE"):
-            with pytest.raises(DBAPIError, match="append-only"), superuser_engine.begin() as connection:
-                connection.execute(text(statement))
-
-
-def test_an_auditor_sees_that_requests_are_answered_in_time_and_not_whose_they_are(
-    services: Services, reader_database_url: str
-) -> None:
-    from compliance_pipelines.postgres.engine import create_engine  # noqa: PLC0415
-
-    erase(services, ask(services), Shelf())
-    reader = create_engine(reader_database_url, pool_size=1)
-    with reader.connect() as connection:
-        assert connection.execute(text("SELECT id, deadline FROM erasure_requests")).all()
-        assert connection.execute(text("SELECT kind, target FROM erasure_events")).all()
-        assert connection.execute(text("SELECT result, log_entry_id FROM erasure_closures")).all()
-    for column, table in (
-        ("user_id", "erasure_requests"),
-        ("detail", "erasure_events"),
-        ("statement", "erasure_closures"),
-    ):
-        with reader.connect() as connection, pytest.raises(DBAPIError, match="permission denied"):
-            connection.execute(text(f"SELECT {column} FROM {table}"))
-    reader.dispose()

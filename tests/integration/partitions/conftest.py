@@ -12,7 +12,7 @@ from compliance_pipelines.archive.store_init import init_store
 from compliance_pipelines.object_store.local import LocalObjectStore
 from compliance_pipelines.postgres.engine import create_engine
 from compliance_pipelines.services import Services
-from tests.integration.audit_log.command import Command
+from tests.support.command import Command
 from tests.support.logins import login_url, make_logins
 from tests.support.servers import migrate
 

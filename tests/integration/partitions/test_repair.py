@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import sqlalchemy
 
     from compliance_pipelines.services import Services
-    from tests.integration.audit_log.command import Command
+    from tests.support.command import Command
 
 FIRST: Final = date(2015, 1, 1)
 MONTHS: Final = 90

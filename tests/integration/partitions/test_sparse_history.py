@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from compliance_pipelines.services import Services
     from tests.conftest import MovableClock
-    from tests.integration.audit_log.command import Command
+    from tests.support.command import Command
 
 FIRST: Final = datetime(2015, 1, 1, 12, tzinfo=UTC)
 DAYS: Final = 400

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import pytest
 
 from compliance_pipelines.postgres.conninfo import parse
-from tests.integration.audit_log.command import Command
+from tests.support.command import Command
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
-from compliance_pipelines.cli import main
 from compliance_pipelines.holds import HoldScope
 from compliance_pipelines.holds.record import NewHold, add_hold
-from tests.integration.erasure.command import environment
 from tests.integration.erasure.server_writes import log_in, play
+from tests.support.command import Outcome, environment, run_command
 from tests.support.redis_commands import execute
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
     from tests.integration.sessions.conftest import World
 
-    Run = Callable[..., tuple[int, str, str]]
+    Run = Callable[..., Outcome]
 
 LIFE = 400 * 86_400
 
@@ -33,14 +32,7 @@ def run(world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
 
-    def command(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["compliance", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return command
+    return partial(run_command, monkeypatch, capsys)
 
 
 @pytest.fixture

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from compliance_pipelines.cli import main
 from compliance_pipelines.ledger.checkpoint import SigningKey
 from tests.integration.verification.world import ARCHIVED, HOT, KEY, OTHER_ARCHIVED, PURGED
+from tests.support.command import Outcome, run_command
 from tests.support.logins import database_of, login_url
 
 if TYPE_CHECKING:
@@ -36,13 +35,9 @@ class Command:
         self._monkeypatch = monkeypatch
         self._capsys = capsys
 
-    def run(self, *arguments: object) -> tuple[int, str, str]:
+    def run(self, *arguments: object) -> Outcome:
         """Exit status, stdout, stderr."""
-        self._monkeypatch.setattr(sys, "argv", ["compliance", "verify", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        printed = self._capsys.readouterr()
-        return int(ended.value.code or 0), printed.out, printed.err
+        return run_command(self._monkeypatch, self._capsys, "verify", *arguments)
 
     def json(self, *arguments: object) -> tuple[int, dict[str, Any]]:
         """Exit status and the report."""

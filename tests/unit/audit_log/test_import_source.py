@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import hashlib
 import io
@@ -89,6 +90,37 @@ def test_the_lines_are_the_file(tmp_path: Path, content: bytes, zipped: bool) ->
     assert [line for _, line, _ in lines] == io.BytesIO(content).readlines()
     assert [number for number, _, _ in lines] == list(range(1, len(lines) + 1))
     assert all(too_long == (len(line.removesuffix(b"\n").removesuffix(b"\r")) > MOST) for _, line, too_long in lines)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=60)
+@example(content="", zipped=False)
+@example(content="x" * 10, zipped=False)
+@example(content="x" * 12 + "\n", zipped=False)
+@example(content="x" * 9 + "\r\n", zipped=True)
+@example(content="\ufeffa\n\ufeffb\n", zipped=False)
+@given(content=st.text("ab\n\r\ufeff", max_size=40), zipped=st.booleans())
+def test_a_mark_of_utf_8_at_the_start_changes_no_line(tmp_path: Path, content: str, zipped: bool) -> None:
+    # What begins with a mark itself is set apart by a line, so that its mark is not taken for the file's.
+    plain = f"\n{content}".encode() if content.startswith("\ufeff") else content.encode()
+    marked = write(tmp_path / "marked", codecs.BOM_UTF8 + plain, zipped=zipped)
+    assert lines_of(marked) == lines_of(write(tmp_path / "plain", plain, zipped=zipped))
+
+
+def test_a_mark_that_does_not_stand_at_the_very_start_belongs_to_its_line(tmp_path: Path) -> None:
+    mark = codecs.BOM_UTF8
+    assert [line for _, line, _ in lines_of(write(tmp_path / "a", mark + mark + b"a\n"))] == [mark + b"a\n"]
+    assert [line for _, line, _ in lines_of(write(tmp_path / "b", b"a\n" + mark + b"b\n"))] == [b"a\n", mark + b"b\n"]
+    joined = write(tmp_path / "c", gzip.compress(mark + b"a\n") + gzip.compress(mark + b"b\n"))
+    assert [line for _, line, _ in lines_of(joined)] == [b"a\n", mark + b"b\n"]
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+def test_the_mark_of_another_encoding_is_refused_by_its_name(tmp_path: Path, encoding: str, zipped: bool) -> None:
+    path = write(tmp_path / "events", "\ufeff{}\n".encode(encoding), zipped=zipped)
+    named = encoding[:6].upper()
+    with pytest.raises(ImportFileError, match=rf"events is {named}: write it as UTF-8; nothing was imported"):
+        lines_of(path)
 
 
 @pytest.mark.parametrize("zipped", [False, True])

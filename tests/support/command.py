@@ -1,15 +1,16 @@
-"""The `compliance` command as a person runs it, on the services of one test."""
+"""The `compliance` command as a person runs it, in this process: arguments, exit status, what it printed."""
 
 from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
+from pydantic import SecretStr
 
 from compliance_pipelines.cli import main
+from compliance_pipelines.cli.settings_reference import environment_names
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,13 +18,33 @@ if TYPE_CHECKING:
     from compliance_pipelines.settings import Settings
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What a command left on the screen, and its exit status."""
 
     status: int
     out: str
     err: str
+
+
+def run_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: object) -> Outcome:
+    """Run `compliance ARGUMENTS` with the environment as it is; what was printed before is thrown away."""
+    monkeypatch.setattr(sys, "argv", ["compliance", *map(str, arguments)])
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        main()
+    out, err = capsys.readouterr()
+    return Outcome(int(ended.value.code or 0), out, err)
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """The environment variables that give these settings."""
+    variables = {}
+    for name in settings.model_fields_set:
+        value = getattr(settings, name)
+        if value is not None and name in type(settings).model_fields:
+            text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+            variables[environment_names(name, type(settings).model_fields[name])[0]] = text
+    return variables
 
 
 class Command:
@@ -53,9 +74,4 @@ class Command:
             self._monkeypatch.setenv(name, value)
 
     def __call__(self, *arguments: object) -> Outcome:
-        self._monkeypatch.setattr(sys, "argv", ["compliance", *map(str, arguments)])
-        self._capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = self._capsys.readouterr()
-        return Outcome(int(ended.value.code or 0), out, err)
+        return run_command(self._monkeypatch, self._capsys, *arguments)
