@@ -49,7 +49,7 @@ _output = click.option(
     "--language", type=click.Choice(["en", "de", "fr"]), help="Of the letter. Default: the setting GDPR_LANGUAGE."
 )
 @click.option("--addressee", multiple=True, help="A line of the name and address that it is sent to; repeatable.")
-@needs(Need.DATABASE, Need.COLD_STORE, Need.PUBLIC_KEY)
+@needs(Need.DATABASE, Need.COLD_STORE, Need.PUBLIC_KEY, at_once=False)
 def certificate(request_id: int, output: Path, language: LanguageCode | None, addressee: tuple[str, ...]) -> None:
     """Write the certificate of a closed request: the letter that the person gets.
 
@@ -75,7 +75,7 @@ def certificate(request_id: int, output: Path, language: LanguageCode | None, ad
 @click.command("record")
 @click.argument("request_id", type=int)
 @_output
-@needs(Need.DATABASE, Need.COLD_STORE, Need.PUBLIC_KEY)
+@needs(Need.DATABASE, Need.COLD_STORE, Need.PUBLIC_KEY, at_once=False)
 def record(request_id: int, output: Path) -> None:
     """Write the internal record of a closed request: every detail, for an auditor.
 

@@ -197,7 +197,7 @@ def show(request_id: int, *, as_json: bool) -> None:
 @click.option("--subject", metavar="ID", help="Instead of a request: the person.")
 @click.option("--also", multiple=True, metavar="ID", help="A further id of the same person; may be repeated.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
-@needs(Need.DATABASE, Need.ERASURE_TARGETS)
+@needs(Need.DATABASE, Need.ERASURE_TARGETS, at_once=False)
 def plan(request_id: int | None, subject: str | None, also: tuple[str, ...], *, as_json: bool) -> None:
     """Show what an erasure would delete now, what it would leave, and which holds there are. Nothing is changed.
 
@@ -236,7 +236,7 @@ def plan(request_id: int | None, subject: str | None, also: tuple[str, ...], *, 
     metavar="N",
     help="Agree that up to N things go, as `erase plan` counts them; if it would be more, nothing does.",
 )
-@needs(Need.DATABASE, Need.SUBJECT_NAMES, Need.ERASURE_TARGETS, changes=True)
+@needs(Need.DATABASE, Need.SUBJECT_NAMES, Need.ERASURE_TARGETS, changes=True, at_once=False)
 def run(request_id: int | None, confirm: int | None) -> None:
     """Carry out a request now, or every open one that is due for an attempt.
 

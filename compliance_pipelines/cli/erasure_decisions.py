@@ -93,7 +93,7 @@ def refuse(request_id: int, by: str, reason: str, *, as_json: bool) -> None:
 @click.option("--drop", multiple=True, metavar="ID", help="A further id that is not the person's; may be repeated.")
 @click.option("--as-it-is", is_flag=True, help="The ids are meant as they are, suspicious though they look.")
 @click.option("--no-look", is_flag=True, help="Do not look for ids that look alike; it reads every target.")
-@needs(Need.DATABASE, Need.SUBJECT_NAMES, Need.ERASURE_TARGETS, changes=True)
+@needs(Need.DATABASE, Need.SUBJECT_NAMES, Need.ERASURE_TARGETS, changes=True, at_once=False)
 def correct(  # noqa: PLR0913 - one per option
     *,
     request_id: int,

@@ -35,7 +35,7 @@ def hold() -> None:
 @click.option("--everything", is_flag=True, help="Hold everything.")
 @click.option("--reason", required=True, help="Why, such as a case number.")
 @click.option("--author", required=True, help="Who orders it.")
-@needs(Need.DATABASE, Need.SUBJECT_NAMES, changes=True)
+@needs(Need.DATABASE, Need.SUBJECT_NAMES, changes=True, at_once=False)
 def add(reason: str, author: str, **what: Any) -> None:  # noqa: ANN401 - the four options, of which one is given
     """Add a hold on a user, a thread, a range of days, or everything."""
     new = _new_hold(reason, author, **what)

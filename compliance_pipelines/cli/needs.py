@@ -187,7 +187,8 @@ def needs(
 ) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
     """Declare what a command needs; see :class:`Needs`.
 
-    It is looked at before the command begins; without `at_once` when the command calls :func:`require_declared`.
+    It is looked at before the command begins; without `at_once`, for commands that look at their usage first, when the
+    command calls :func:`opened` or :func:`require_declared`.
     """
     declared = Needs(of_settings, changes, given_by or {})
 
@@ -265,6 +266,8 @@ def opened(*, clock: Clock = system_clock, settings: Settings | None = None) -> 
     context = click.get_current_context()
     declared = _declared_by(context)
     wanted = declared.now(context)
+    if settings is None:
+        require(declared)
     with open_services(
         load_settings() if settings is None else settings,
         clock=clock,
