@@ -123,15 +123,17 @@ def parse(text: str) -> Conninfo:
         ConfigurationError: libpq cannot parse it, or it cannot be meant so; the message has nothing of the string in it
             but names that libpq knows.
     """
-    if not text.strip():
+    # A file's last line end, for example: a URL has its own blanks percent-encoded, and libpq skips those of keywords.
+    bare = text.strip()
+    if not bare:
         raise ConfigurationError(f"the connection string is empty: it must read {_FORM}")
-    found = _URI.match(text)
-    if found is None and (other := _SCHEME.match(text)) is not None:
+    found = _URI.match(bare)
+    if found is None and (other := _SCHEME.match(bare)) is not None:
         kind = re.split(r"[+:]", other[0])[0]
         named = f"is for {kind}" if kind in _OTHER_KINDS else "is of another kind of database"
         raise ConfigurationError(f"the connection string {named}: it must read {_FORM}")
     if found is not None:
-        text = "postgresql" + text[found.end() :]
+        text = "postgresql" + bare[found.end() :]
         _refuse_credentials_in_the_path(text)
     values = _parsed(text)
     _refuse_what_leads_nowhere(values)
@@ -142,7 +144,6 @@ def _parsed(text: str) -> dict[str, str]:
     if "\0" in text:
         raise _unusable("it has a NUL character in it")
     try:
-        # The whole message of libpq would do no harm here if it did not quote what it could not read.
         options = Parser.parse(text.encode())
         return {option.keyword.decode(): option.val.decode() for option in options if option.val is not None}
     except psycopg.OperationalError as error:
@@ -224,7 +225,8 @@ def resolve(given: Conninfo) -> Conninfo:
     values |= {name: value for name, value in ports.items() if name == "port"}
     if _SERVICE_VARIABLE not in os.environ:
         # All that it says is there; where the variable is set, libpq looks into the file in any case.
-        values.pop("service", None)
+        for name in ("service", "servicefile"):
+            values.pop(name, None)
     for option in Parser.get_defaults():
         name, variable = option.keyword.decode(), (option.envvar or b"").decode()
         is_default = option.compiled is not None and values.get(name) == option.compiled.decode()

@@ -47,6 +47,13 @@ def test_keywords_and_values_are_parsed_too() -> None:
     assert parsed(text) == {"host": "db.example", "user": "sam smith", "password": "it's a \\", "dbname": "log"}
 
 
+def test_blanks_around_a_string_are_not_part_of_it() -> None:
+    expected = {"user": "u", "host": "h", "dbname": "d", "sslmode": "require"}
+    assert parsed(" postgresql://u@h/d?sslmode=require\n") == expected
+    assert parsed(" user=u host=h dbname=d sslmode=require\n") == expected
+    assert parsed("password=a\\ ") == {"password": "a "}
+
+
 def test_odd_characters_are_what_they_are() -> None:
     quoted = quote(ODD, safe="")
     assert parsed(f"postgresql://{quoted}:{quoted}@h/{quoted}?options={quoted}") == {
