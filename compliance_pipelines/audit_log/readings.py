@@ -63,12 +63,12 @@ def record_reading(engine: sqlalchemy.Engine, reading: Reading, subject: str = "
         AppendInterruptedError: the database was lost or busy.
     """
     row = {"reading": reading.value, "subject": subject, "particulars": json.dumps(particulars, ensure_ascii=False)}
+    with engine.connect() as connection:
+        if not is_auditor(connection):
+            return False
     try:
-        with appending(f"the record of {reading}", engine), engine.connect() as connection:
-            if not is_auditor(connection):
-                return False
+        with appending(f"the record of {reading}", engine), engine.begin() as connection:
             connection.execute(sql.RECORD_READING, row)
-            connection.commit()
     except AppendNotPossibleError as error:
         raise ReadingNotRecordedError(f"what an auditor reads must be on record: {error}") from error
     except DBAPIError as error:

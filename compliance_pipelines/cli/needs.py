@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, ParamSpec, TypeVar
 
 import click
+from sqlalchemy.exc import SQLAlchemyError
 
 from compliance_pipelines.audit_log.readings import is_auditor
 from compliance_pipelines.base.clock import system_clock
@@ -26,7 +27,7 @@ from compliance_pipelines.erasure.configured import configured_targets
 from compliance_pipelines.ledger.keys import load_signing_key
 from compliance_pipelines.ledger.public_key import load_verifier_key
 from compliance_pipelines.object_store import open_object_store
-from compliance_pipelines.postgres.engine import read_conninfo
+from compliance_pipelines.postgres.engine import engine_from_settings, read_conninfo
 from compliance_pipelines.pseudonyms import subjects_from_settings
 from compliance_pipelines.services import open_services
 from compliance_pipelines.settings import ConfigurationError, NeededSettingsError, load_settings, readable_settings
@@ -216,6 +217,7 @@ def require(declared: Needs) -> None:
 
     Raises:
         NeededSettingsError: some are not. All of them are named, and values of the wrong form.
+        WritingByAuditorError: some are not, and an auditor has no use for them, because the command changes something.
     """
     context = click.get_current_context()
     wanted = declared.now(context)
@@ -224,7 +226,20 @@ def require(declared: Needs) -> None:
     settings, problems = readable_settings()
     problems += [problem for need in wanted if (problem := need.problem(settings)) is not None]
     if problems:
+        if declared.changes and Need.DATABASE.problem(settings) is None:
+            _refuse_known_auditors(settings, _called(context))
         raise NeededSettingsError(_called(context), list(dict.fromkeys(problems)))
+
+
+def _refuse_known_auditors(settings: Settings, command: str) -> None:
+    """Do not ask an auditor for a signing key."""
+    engine = engine_from_settings(settings)
+    try:
+        refuse_auditors(engine, command)
+    except SQLAlchemyError:
+        return  # whether it is one cannot be told
+    finally:
+        engine.dispose()
 
 
 def _called(context: click.Context) -> str:

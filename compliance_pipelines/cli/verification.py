@@ -20,6 +20,7 @@ from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.base.printable import printable
 from compliance_pipelines.cli.needs import Need, needs, opened, require_declared
 from compliance_pipelines.ledger.public_key import load_verifier_key, read_verifier_key
+from compliance_pipelines.postgres.errors import passing_errors_as_transient
 from compliance_pipelines.settings import load_settings
 from compliance_pipelines.verification.errors import VerificationError
 from compliance_pipelines.verification.offline import identity_of_copy, verify_copy
@@ -118,7 +119,8 @@ def _settings_with(public_key: str | None) -> Settings:
 def _online(days: Sequence[date], public_key: str | None, found: _Found) -> Report:
     require_declared()
     with opened(settings=_settings_with(public_key)) as services, _bars() as bars:
-        _put_on_record(services, days)
+        with passing_errors_as_transient("the verification", services.engine):
+            _put_on_record(services, days)
         return verify_everything(services, days or None, progress=bars, on_finding=found.add)
 
 

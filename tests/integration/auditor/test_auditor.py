@@ -208,16 +208,13 @@ def test_a_database_that_takes_no_entries_is_said_to_be_one(
     ],
 )
 def test_a_command_that_changes_data_says_that_it_is_not_meant_for_an_auditor(
-    auditor: Command, services: Services, command: tuple[object, ...]
+    auditor: Command, command: tuple[object, ...]
 ) -> None:
-    assert services.settings.ledger_signing_key is not None
-    if command[0] in {"archive", "seal", "store"}:
-        auditor.set(LEDGER_SIGNING_KEY=services.settings.ledger_signing_key.get_secret_value())
     done = auditor(*command)
     assert (done.status, done.out) == (1, "")
     assert "changes data, and the login of AUDIT_LOG_DATABASE_URL is an auditor's" in done.err
-    assert "GRANT" not in done.err
-    assert "audit_" not in done.err
+    for wanted in ("GRANT", "audit_writer", "audit_archiver", "SIGNING_KEY"):
+        assert wanted not in done.err
 
 
 # The function: nobody forges an entry through it.
