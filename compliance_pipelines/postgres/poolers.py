@@ -223,16 +223,14 @@ def _row(pgconn: PGconn, statement: str) -> tuple[str | None, ...]:
             try:
                 pgconn.consume_input()
             except psycopg.OperationalError as error:
-                # A pooler says why before it closes; the reason is read already.
-                last_words = pgconn.get_result()
-                raise (_no_session(str(error)) if last_words is None else _refused(last_words)) from error
+                raise _failure(str(error)) from error
         result = pgconn.get_result()
         if result is None:
             break
         results.append(result)
     last = results[-1]
     if last.status not in _SUCCESSES:
-        raise _refused(last)
+        raise _failure(last.error_message.decode("utf-8", "replace"))
     return tuple(_text(last.get_value(0, column)) for column in range(last.nfields)) if last.ntuples else ()
 
 
@@ -240,11 +238,10 @@ def _text(value: bytes | None) -> str | None:
     return None if value is None else value.decode("ascii", "replace")
 
 
-def _refused(result: PGresult) -> ComplianceError:
-    """What an error means: of PostgreSQL, or of a pooler that knows no transactions or ran out of sessions."""
-    said = " ".join(result.error_message.decode("utf-8", "replace").split())
-    if "transaction block" in said:
-        return SharedSessionError(f"{said}: {_SHARED}")
+def _failure(said: str) -> ComplianceError:
+    """What the end of a statement means: that the pooler knows no transactions, or that it has no session."""
+    if "transaction blocks not allowed" in said:
+        return SharedSessionError(_SHARED)
     return _no_session(said)
 
 

@@ -254,15 +254,16 @@ def _psycopg_of(connection: DBAPIConnection) -> Any:  # noqa: ANN401 - synchrono
     return getattr(connection, "driver_connection", connection)
 
 
-def _explain_refusal(context: ExceptionContext) -> None:
+def _explain_refusal(context: ExceptionContext) -> ComplianceError | None:
     """Say what a connection pooler means that knows few parameters of a connection."""
     _, found, name = str(context.original_exception).partition("unsupported startup parameter: ")
-    if found:
-        context.chained_exception = SessionSettingError(
-            f"a connection pooler stands before PostgreSQL and refuses the parameter {name.split()[0]} of the "
-            "connection: take it out of the URL and of the environment (PGOPTIONS), or have the pooler ignore it "
-            "(PgBouncer: ignore_startup_parameters); what a session needs is set in it afterwards"
-        )
+    if not found:
+        return None
+    return SessionSettingError(
+        f"a connection pooler stands before PostgreSQL and refuses the parameter {name.split()[0]} of the connection: "
+        "take it out of the URL and of the environment (PGOPTIONS), or have the pooler ignore it (PgBouncer: "
+        "ignore_startup_parameters); what a session needs is set in it afterwards"
+    )
 
 
 def _synchronous(engine: sqlalchemy.Engine | AsyncEngine) -> sqlalchemy.Engine:
