@@ -50,7 +50,7 @@ def seal() -> None:
 
 def _in_words(result: sealing.SealResult) -> str:
     if result.busy:
-        return f"another process is sealing: {result.busy_with}"
+        return f"another process is sealing{result.busy_with}"
     healed = f"; published what an interrupted pass left: {', '.join(map(str, result.published))}"
     if result.checkpoint is None:
         return "nothing to seal" + (healed if result.published else "")

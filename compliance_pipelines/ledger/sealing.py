@@ -93,7 +93,7 @@ class SealResult:
         published: sizes of the checkpoints put into the cold store, those of an interrupted pass included.
         more: the pass was cut at its bound, so that entries are left for the next one.
         busy: another process was sealing, so that this one did nothing.
-        busy_with: who that is, in words.
+        busy_with: who that is, in brackets, for the end of a message.
         held_back: transactions that have been open for longer than LEDGER_SEAL_MAX_LAG_SECONDS: whatever was committed
             after they had begun is left for a later pass.
         quarantined: the entries that break a rule and were therefore not sealed, by day.
@@ -166,7 +166,7 @@ def seal(services: Services, *, max_entries: int | None = None, step: Callable[[
         except LockBusyError as busy:
             if busy.unknown_holder:
                 _refuse_long_silence(connection, stuck_after, busy)
-            return SealResult(busy=True, busy_with=str(busy))
+            return SealResult(busy=True, busy_with=busy.held_by)
         with connection.begin():
             check_cluster(connection)
             check_identity(services, connection)

@@ -357,7 +357,8 @@ def _runway(services: Services) -> Verdict:
     )
 
 
-def _sealing(services: Services) -> Verdict:
+def sealing_verdict(services: Services) -> Verdict:
+    """Whether the next pass could seal: what the database, the cold store and the lock of sealing say."""
     try:
         with services.engine.connect() as connection:
             check_cluster(connection)
@@ -417,6 +418,6 @@ CHECKS: Final = (
         _no_large_day_in_default_partitions,
     ),
     _health_check(RUNWAY, "Partitions exist for the days to come.", _runway),
-    _health_check(SEALING, "Nothing stands in the way of the next sealing pass.", _sealing),
+    _health_check(SEALING, "Nothing stands in the way of the next sealing pass.", sealing_verdict),
     _health_check(SEALING_LAG, "What is appended is sealed in time.", sealing_lag_verdict),
 )

@@ -73,7 +73,7 @@ class _Pass:
         return (
             self.put_off
             or self.problem
-            or (f"Another process is sealing: {self.sealed.busy_with}." if self.sealed.busy else "Nothing to seal.")
+            or (f"Another process is sealing{self.sealed.busy_with}." if self.sealed.busy else "Nothing to seal.")
         )
 
 

@@ -59,11 +59,13 @@ class LockBusyError(TransientError):
 
     Args:
         message: what was not done, and who holds the lock.
+        held_by: who that is, in brackets, as far as it is known.
         unknown_holder: whether it cannot be told if the holder is still at work.
     """
 
-    def __init__(self, message: str, *, unknown_holder: bool = False) -> None:
+    def __init__(self, message: str, *, held_by: str = "", unknown_holder: bool = False) -> None:
         super().__init__(message)
+        self.held_by = held_by
         self.unknown_holder = unknown_holder
 
 

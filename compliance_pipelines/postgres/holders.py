@@ -31,7 +31,7 @@ _NAMED: Final = 3
 _ASKING_SECONDS: Final = 2
 _HOLDER: Final = """
     lock.pid, coalesce(session.usename, prepared.owner) AS login, session.application_name AS application,
-    session.client_addr::text AS client, session.state,
+    host(session.client_addr) AS client, session.state,
     coalesce(prepared.prepared, session.state_change) AT TIME ZONE 'UTC' AS quiet_since,
     CASE WHEN session.state IS DISTINCT FROM 'active'
          THEN clock_timestamp() - coalesce(prepared.prepared, session.state_change) END AS quiet,
@@ -56,7 +56,7 @@ _OF_ADVISORY_LOCK: Final = f"""
 """  # noqa: S608 - constants only
 _STRENGTH: Final = """
     array_position(ARRAY['AccessExclusiveLock', 'ExclusiveLock', 'ShareRowExclusiveLock', 'ShareLock',
-                         'ShareUpdateExclusiveLock', 'RowExclusiveLock', 'RowShareLock', 'AccessShareLock'], mode)
+                         'ShareUpdateExclusiveLock', 'RowExclusiveLock', 'RowShareLock', 'AccessShareLock'], {mode})
 """
 # The strongest lock of each holder, the strongest first: whoever waits for a table mostly waits for that one.
 _OF_TABLES: Final = f"""
@@ -65,9 +65,9 @@ _OF_TABLES: Final = f"""
         FROM pg_locks AS lock JOIN pg_class AS relation ON relation.oid = lock.relation {_GRANTED}
           AND lock.locktype = 'relation' AND relation.relkind IN ('r', 'p')
           AND relation.relnamespace IN (SELECT oid FROM pg_namespace WHERE nspname IN ('public', 'audit_restored'))
-        ORDER BY lock.pid, prepared.gid, {_STRENGTH}
+        ORDER BY lock.pid, prepared.gid, {_STRENGTH.format(mode="lock.mode")}
     ) AS holder
-    ORDER BY {_STRENGTH}, since
+    ORDER BY {_STRENGTH.format(mode="mode")}, since
 """  # noqa: S608 - constants only
 _BOUND_ASKING: Final = "SET LOCAL statement_timeout = '2s'"
 

@@ -161,6 +161,7 @@ def _busy(
         )
     return LockBusyError(
         f"{doing}: another process is at it{holders}; run it again when that is done",
+        held_by=str(holders),
         unknown_holder=bool(holders.problem) or any(holder.is_unknown for holder in holders.found),
     )
 

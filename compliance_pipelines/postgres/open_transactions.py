@@ -36,7 +36,7 @@ _PREPARED: Final = text("""
 # may see; of the others it is not known since when.
 _SESSIONS: Final = text("""
     SELECT session.pid, session.datname AS database, session.usename AS login,
-           session.application_name AS application, session.client_addr::text AS client,
+           session.application_name AS application, host(session.client_addr) AS client,
            session.xact_start AT TIME ZONE 'UTC' AS since
     FROM pg_stat_activity AS session
     JOIN (SELECT pid, max(age(transactionid)) AS age FROM pg_locks
