@@ -20,6 +20,7 @@ from compliance_pipelines.audit_log.quarantine import quarantine_total
 from compliance_pipelines.audit_log.sequence import sequence_went_back
 from compliance_pipelines.audit_log.visibility import hiding_relations
 from compliance_pipelines.base.clock import utc_day
+from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.base.health import HealthCheck
 from compliance_pipelines.postgres.holders import stuck_holders
 from compliance_pipelines.postgres.locks import SEALING_LOCK, SEALING_STUCK_AFTER
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     import sqlalchemy
 
 _NAMED: Final = 5
+_REMEDY_OF_REFUSAL: Final = "do as it says, and run it again"
 _RULES: Final = (
     "audit_logs_entry_fits",
     "audit_logs_indexed_texts_fit",
@@ -89,7 +91,21 @@ def check_health(
             connection, sealing_lag(connection, now), max_sealing_lag, stuck_after
         ),
     }
+    refusal = _refusal(engine)
+    if refusal is not None:
+        return [HealthCheck(name, f"it cannot be told: {refusal}", _REMEDY_OF_REFUSAL) for name in questions]
     return [_ask(engine, name, question) for name, question in questions.items()]
+
+
+def _refusal(engine: sqlalchemy.Engine) -> ComplianceError | None:
+    """Why no session of the database is used at all: its settings, or a pooler; asked once, for that may take long."""
+    try:
+        with engine.connect():
+            return None
+    except ComplianceError as error:
+        return error
+    except DBAPIError:
+        return None  # each question says so
 
 
 def _ask(engine: sqlalchemy.Engine, name: str, question: Callable[[sqlalchemy.Connection], HealthCheck]) -> HealthCheck:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import signal
 import subprocess
@@ -208,10 +209,15 @@ def test_commands_are_refused_before_they_change_anything(  # noqa: PLR0917 - fi
         command = Command(monkeypatch, capsys, tmp_path)
         command.use(settings)
         command.set(AUDIT_LOG_DATABASE_URL=pooler.url(settings.require_database_url()))
-        for arguments in (("seal",), ("archive", str(day)), ("purge", str(day)), ("db", "repair"), ("db", "check")):
+        for arguments in (("seal",), ("archive", str(day)), ("purge", str(day)), ("db", "repair")):
             outcome = command(*arguments)
             assert outcome.status == 1, arguments
             assert "pool_mode = session" in outcome.err, arguments
+        checked = command("db", "check", "--json")
+        assert (checked.status, checked.err) == (1, "")
+        found = json.loads(checked.out)["checks"]
+        assert not any(each["ok"] for each in found)
+        assert all("pool_mode = session" in each["message"] for each in found)
         assert locks(superuser_engine) == 0
     settle(services)
     assert seal(services).entries == 3
