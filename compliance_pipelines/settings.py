@@ -116,6 +116,12 @@ class Settings(BaseSettings):
     ledger_seal_max_lag_seconds: int = Field(
         default=300, ge=1, description="Age of the oldest unsealed entry from which the sealing lag is a failure."
     )
+    ledger_seal_max_busy_seconds: int = Field(
+        default=900,
+        ge=1,
+        description="How long whoever holds the lock of sealing may do nothing before that is a failure and no longer "
+        "`another process is sealing`.",
+    )
     archive_max_runs_per_tick: int = Field(
         default=25, ge=1, description="Runs that one tick of the daily schedule requests at most."
     )

@@ -21,7 +21,16 @@ from compliance_pipelines.audit_log.readings import is_auditor
 from compliance_pipelines.audit_log.sequence import sequence_went_back
 from compliance_pipelines.audit_log.visibility import hiding_relations
 from compliance_pipelines.base.clock import utc_day
+from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.base.health import HealthCheck
+from compliance_pipelines.postgres.holders import stuck_holders
+from compliance_pipelines.postgres.locks import SEALING_LOCK, SEALING_STUCK_AFTER
+from compliance_pipelines.postgres.open_transactions import (
+    in_words,
+    open_transactions,
+    prepared_transactions,
+    remedies,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +40,7 @@ if TYPE_CHECKING:
 
 _NAMED: Final = 5
 _MAY_WORK: Final = "may append and archive"
+_REMEDY_OF_REFUSAL: Final = "do as it says, and run it again"
 _RULES: Final = (
     "audit_logs_entry_fits",
     "audit_logs_indexed_texts_fit",
@@ -50,7 +60,12 @@ class SealingLag(Protocol):
 
 
 def check_health(
-    engine: sqlalchemy.Engine, *, now: datetime, sealing_lag: SealingLag, max_sealing_lag: timedelta
+    engine: sqlalchemy.Engine,
+    *,
+    now: datetime,
+    sealing_lag: SealingLag,
+    max_sealing_lag: timedelta,
+    stuck_after: timedelta = SEALING_STUCK_AFTER,
 ) -> list[HealthCheck]:
     """Look at everything, in the order in which it depends on each other.
 
@@ -59,6 +74,7 @@ def check_health(
         now: aware.
         sealing_lag: asks the ledger.
         max_sealing_lag: the lag that is still in order (LEDGER_SEAL_MAX_LAG_SECONDS).
+        stuck_after: how long whoever holds the lock of sealing may do nothing (LEDGER_SEAL_MAX_BUSY_SECONDS).
 
     Returns:
         `connectivity`, `migrations`, `privileges`, `entry rules`, `quarantine`, `id sequence`, `partitions`,
@@ -73,9 +89,25 @@ def check_health(
         "id sequence": _sequence,
         "partitions": _partitions,
         "partition runway": lambda connection: _runway(connection, now),
-        "sealing lag": lambda connection: _sealing_lag(sealing_lag(connection, now), max_sealing_lag),
+        "sealing lag": lambda connection: _sealing_lag(
+            connection, sealing_lag(connection, now), max_sealing_lag, stuck_after
+        ),
     }
+    refusal = _refusal(engine)
+    if refusal is not None:
+        return [HealthCheck(name, f"it cannot be told: {refusal}", _REMEDY_OF_REFUSAL) for name in questions]
     return [_ask(engine, name, question) for name, question in questions.items()]
+
+
+def _refusal(engine: sqlalchemy.Engine) -> ComplianceError | None:
+    """Why no session of the database is used at all: its settings, or a pooler; asked once, for that may take long."""
+    try:
+        with engine.connect():
+            return None
+    except ComplianceError as error:
+        return error
+    except DBAPIError:
+        return None  # each question says so
 
 
 def _ask(engine: sqlalchemy.Engine, name: str, question: Callable[[sqlalchemy.Connection], HealthCheck]) -> HealthCheck:
@@ -238,14 +270,31 @@ def _runway(connection: sqlalchemy.Connection, now: datetime) -> HealthCheck:
     )
 
 
-def _sealing_lag(lag: timedelta | None, most: timedelta) -> HealthCheck:
-    if lag is None:
-        return HealthCheck("sealing lag", "every entry is sealed")
-    message = f"the oldest unsealed entry has waited for {lag.total_seconds():.0f} s"
-    if lag <= most:
-        return HealthCheck("sealing lag", message)
+def _sealing_lag(
+    connection: sqlalchemy.Connection, lag: timedelta | None, most: timedelta, stuck_after: timedelta
+) -> HealthCheck:
+    """How far sealing is behind, and what it cannot get past by itself, whether that has made it late yet or not."""
+    is_late = lag is not None and lag > most
+    said = (
+        "every entry is sealed"
+        if lag is None
+        else f"the oldest unsealed entry has waited for {lag.total_seconds():.0f} s"
+    )
+    if is_late:
+        said = f"{said}, more than {most.total_seconds():.0f} s (LEDGER_SEAL_MAX_LAG_SECONDS)"
+    stuck = stuck_holders(connection, SEALING_LOCK, stuck_after)
+    # A session's transaction ends by itself, mostly; a prepared one does not.
+    find = open_transactions if is_late else prepared_transactions
+    found = find(connection, longer_than=most)
+    messages, remedy = [said], []
+    if found:
+        messages.append(in_words(found))
+        remedy.append(remedies(found))
+    if stuck:
+        messages.append(f"the lock of sealing is held by what does nothing: {'; '.join(map(str, stuck))}")
+        remedy += [holder.remedy for holder in stuck]
+    if remedy:
+        return HealthCheck("sealing lag", "; ".join(messages), f"{'; '.join(remedy)}; then run `compliance seal`")
     return HealthCheck(
-        "sealing lag",
-        f"{message}, more than {most.total_seconds():.0f} s (LEDGER_SEAL_MAX_LAG_SECONDS)",
-        "run `compliance seal`, and see why the sealing sensor does not",
+        "sealing lag", said, "run `compliance seal`, and see why the sealing sensor does not" if is_late else None
     )

@@ -30,7 +30,7 @@ from compliance_pipelines.base.errors import ComplianceError, TransientError
 from compliance_pipelines.base.interruption import cancelled_by_signals
 from compliance_pipelines.postgres.engine import conninfo_of
 from compliance_pipelines.postgres.errors import is_passing
-from compliance_pipelines.postgres.sessions import pin_session
+from compliance_pipelines.postgres.sessions import pin_session, require_own_sessions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -168,7 +168,9 @@ def open_snapshot(engine: sqlalchemy.Engine) -> Iterator[SnapshotReader]:
     Raises:
         ReadingError: the connection could not be made.
         SessionSettingError: the session does not have the settings that the code relies on.
+        SharedSessionError: a connection pooler gives it to others meanwhile.
     """
+    require_own_sessions(engine)
     with _as_reading_errors("the audit log"):
         connection = AdbcConnection(_database(engine))
     with connection, cancelled_by_signals(connection.cancel):

@@ -124,6 +124,7 @@ def check_database(engine: sqlalchemy.Engine, settings: Settings) -> list[Health
         now=system_clock(),
         sealing_lag=sealing_lag,
         max_sealing_lag=timedelta(seconds=settings.ledger_seal_max_lag_seconds),
+        stuck_after=timedelta(seconds=settings.ledger_seal_max_busy_seconds),
     )
 
 

@@ -20,6 +20,7 @@ from compliance_pipelines.ledger import clusters, proof_document, proofs, sealin
 from compliance_pipelines.ledger.keys import load_signing_key, write_new_key
 from compliance_pipelines.ledger.public_key import read_verifier_key
 from compliance_pipelines.postgres.engine import migration_engine_from_settings
+from compliance_pipelines.postgres.open_transactions import PreparedTransaction, in_words, remedies
 from compliance_pipelines.settings import load_settings
 
 if TYPE_CHECKING:
@@ -29,7 +30,10 @@ if TYPE_CHECKING:
 @click.command("seal")
 @needs(Need.DATABASE, Need.COLD_STORE, Need.SIGNING_KEY, changes=True)
 def seal() -> None:
-    """Seal what was appended since the last pass, and publish the new checkpoint."""
+    """Seal what was appended since the last pass, and publish the new checkpoint.
+
+    Exit status 1 also where a prepared transaction that nobody ends holds sealing back.
+    """
     with opened() as services:
         more = True
         while more:
@@ -40,11 +44,15 @@ def seal() -> None:
             if result.sequence is not None:
                 click.echo(f"{result.sequence}: {result.sequence.remedy}", err=True)
             more = result.more
+    if result.held_back:
+        click.echo(f"{in_words(result.held_back)}: {remedies(result.held_back)}", err=True)
+    if any(isinstance(each, PreparedTransaction) for each in result.held_back):
+        raise SystemExit(1)
 
 
 def _in_words(result: sealing.SealResult) -> str:
     if result.busy:
-        return "another process is sealing"
+        return f"another process is sealing{result.busy_with}"
     healed = f"; published what an interrupted pass left: {', '.join(map(str, result.published))}"
     if result.checkpoint is None:
         return "nothing to seal" + (healed if result.published else "")

@@ -10,10 +10,11 @@ of the table are put into quarantine, on record, and stop no others.
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple
+from time import monotonic
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sqlalchemy.exc import IntegrityError
 
@@ -30,10 +31,17 @@ from compliance_pipelines.ledger.anchor import check_anchor, publish_pending
 from compliance_pipelines.ledger.checkpoint import Checkpoint, sign_checkpoint
 from compliance_pipelines.ledger.clusters import check_cluster
 from compliance_pipelines.ledger.hashing import SegmentHasher
+from compliance_pipelines.ledger.lag import sealing_lag
 from compliance_pipelines.ledger.segments import Segment
 from compliance_pipelines.ledger.store_identity import check_identity
-from compliance_pipelines.postgres.errors import LockBusyError
-from compliance_pipelines.postgres.locks import process_lock
+from compliance_pipelines.postgres.errors import LockBusyError, LockStuckError
+from compliance_pipelines.postgres.locks import SEALING_LOCK, process_lock
+from compliance_pipelines.postgres.open_transactions import (
+    PreparedTransaction,
+    SessionsTransaction,
+    prepared_transactions,
+    sessions_transactions,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -43,6 +51,10 @@ if TYPE_CHECKING:
 
     from compliance_pipelines.ledger.head import LedgerHead
     from compliance_pipelines.services import Services
+
+
+# A pass that hashes for long says so in the session with the lock, far more often than anybody asks.
+_SIGN_OF_LIFE_SECONDS: Final = 30.0
 
 
 class TransactionIdsWentBackError(ComplianceError):
@@ -81,6 +93,9 @@ class SealResult:
         published: sizes of the checkpoints put into the cold store, those of an interrupted pass included.
         more: the pass was cut at its bound, so that entries are left for the next one.
         busy: another process was sealing, so that this one did nothing.
+        busy_with: who that is, in brackets, for the end of a message.
+        held_back: transactions that have been open for longer than LEDGER_SEAL_MAX_LAG_SECONDS: whatever was committed
+            after they had begun is left for a later pass.
         quarantined: the entries that break a rule and were therefore not sealed, by day.
         sequence: says that new entries repeat ids; None where they do not.
     """
@@ -92,6 +107,8 @@ class SealResult:
     busy: bool = False
     quarantined: tuple[quarantine.Quarantined, ...] = ()
     sequence: SequenceWentBack | None = None
+    busy_with: str = field(default="", compare=False)
+    held_back: tuple[PreparedTransaction | SessionsTransaction, ...] = field(default=(), compare=False)
 
     @property
     def entries(self) -> int:
@@ -114,6 +131,7 @@ class _Work:
     now: datetime
     quarantined: tuple[quarantine.Quarantined, ...]
     sequence: SequenceWentBack | None
+    held_back: tuple[PreparedTransaction | SessionsTransaction, ...]
 
 
 def _no_step(_name: str) -> None:
@@ -130,6 +148,7 @@ def seal(services: Services, *, max_entries: int | None = None, step: Callable[[
         step: called with each :class:`SealStep` that is done, for tests that interrupt.
 
     Raises:
+        LockStuckError: the lock is held, and nothing was done under it for LEDGER_SEAL_MAX_BUSY_SECONDS.
         ClusterChangedError: the database was restored into another cluster.
         TransactionIdsWentBackError: its transaction ids are lower than they were.
         LedgerError: the cold store and the database do not tell the same story.
@@ -141,10 +160,13 @@ def seal(services: Services, *, max_entries: int | None = None, step: Callable[[
     """
     most = services.settings.ledger_seal_max_entries if max_entries is None else max_entries
     with services.engine.connect() as connection, ExitStack() as stack:
+        stuck_after = timedelta(seconds=services.settings.ledger_seal_max_busy_seconds)
         try:
-            stack.enter_context(process_lock(connection, "sealing", doing="sealing"))
-        except LockBusyError:
-            return SealResult(busy=True)
+            stack.enter_context(process_lock(connection, SEALING_LOCK, doing="sealing", stuck_after=stuck_after))
+        except LockBusyError as busy:
+            if busy.unknown_holder:
+                _refuse_long_silence(connection, stuck_after, busy)
+            return SealResult(busy=True, busy_with=busy.held_by)
         with connection.begin():
             check_cluster(connection)
             check_identity(services, connection)
@@ -153,8 +175,13 @@ def seal(services: Services, *, max_entries: int | None = None, step: Callable[[
         with connection.begin():
             work = _work(services, connection, healed.head.tx_horizon, most)
         if not work.entries_per_day:
-            return SealResult(published=healed.sizes, quarantined=work.quarantined, sequence=work.sequence)
-        segments = _hash_days(services, work, first_seq=healed.head.size, step=step)
+            return SealResult(
+                published=healed.sizes,
+                quarantined=work.quarantined,
+                sequence=work.sequence,
+                held_back=work.held_back,
+            )
+        segments = _hash_days(services, connection, work, first_seq=healed.head.size, step=step)
         checkpoint = _insert(services, connection, healed.head.extended(segments), segments, step)
         step(SealStep.COMMITTED)
         published = publish_pending(services, connection, healed.head, step)
@@ -165,7 +192,23 @@ def seal(services: Services, *, max_entries: int | None = None, step: Callable[[
         more=work.more,
         quarantined=work.quarantined,
         sequence=work.sequence,
+        held_back=work.held_back,
     )
+
+
+def _refuse_long_silence(connection: sqlalchemy.Connection, bound: timedelta, busy: LockBusyError) -> None:
+    """Whether a holder is at work that the login may not look at is told by what gets sealed.
+
+    Raises:
+        LockStuckError: nothing did, for longer than a bound.
+    """
+    with connection.begin():
+        lag = sealing_lag(connection, connection.execute(sql.HORIZON).one().now)
+    if lag is not None and lag > bound:
+        raise LockStuckError(
+            f"{busy}: meanwhile the oldest unsealed entry has waited for {lag.total_seconds():.0f} s. What the holder "
+            "does may be seen by a login with pg_monitor only: if it is idle, end it by pg_terminate_backend"
+        ) from busy
 
 
 def _work(services: Services, connection: sqlalchemy.Connection, tx_from: int, most: int) -> _Work:
@@ -192,6 +235,19 @@ def _work(services: Services, connection: sqlalchemy.Connection, tx_from: int, m
         now=horizon.now,
         quarantined=quarantined,
         sequence=sequence_went_back(connection),
+        held_back=_held_back(services, connection),
+    )
+
+
+def _held_back(
+    services: Services, connection: sqlalchemy.Connection
+) -> tuple[PreparedTransaction | SessionsTransaction, ...]:
+    """What has been open for longer than the lag that is in order, as far as the login may see since when."""
+    most = timedelta(seconds=services.settings.ledger_seal_max_lag_seconds)
+    sessions = sessions_transactions(connection, longer_than=most)
+    return (
+        *prepared_transactions(connection, longer_than=most),
+        *(each for each in sessions if each.since is not None),
     )
 
 
@@ -219,8 +275,16 @@ def _entries_per_day(connection: sqlalchemy.Connection, span: _Range) -> dict[da
     return {row.day: row.entries for row in connection.execute(sql.UNSEALED_PER_DAY, span._asdict())}
 
 
-def _hash_days(services: Services, work: _Work, *, first_seq: int, step: Callable[[str], None]) -> list[Segment]:
+def _hash_days(
+    services: Services,
+    connection: sqlalchemy.Connection,
+    work: _Work,
+    *,
+    first_seq: int,
+    step: Callable[[str], None],
+) -> list[Segment]:
     segments = []
+    said = monotonic()
     for seq, (day, expected) in enumerate(work.entries_per_day.items(), first_seq):
         hasher = SegmentHasher([work.span])
         with (
@@ -229,6 +293,10 @@ def _hash_days(services: Services, work: _Work, *, first_seq: int, step: Callabl
         ):
             for batch in batches:
                 hasher.feed(batch)
+                if monotonic() - said > _SIGN_OF_LIFE_SECONDS:
+                    said = monotonic()
+                    with connection.begin():
+                        connection.execute(sql.SIGN_OF_LIFE)
         hashed = hasher.result(0)
         if hashed.entry_count != expected:
             raise SealedRowsChangedError(

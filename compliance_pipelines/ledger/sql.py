@@ -16,6 +16,7 @@ CLUSTER = text("""
     FROM pg_control_system() AS control
 """)
 HORIZON = text("SELECT audit_tx_horizon() AS horizon, clock_timestamp() AS now")
+SIGN_OF_LIFE = text("SELECT 1")
 HIGHEST_TX_ID = text("""
     SELECT greatest((SELECT coalesce(max(tx_id), 0) FROM audit_logs),
                     (SELECT coalesce(max(tx_horizon), 0) FROM ledger_checkpoints))

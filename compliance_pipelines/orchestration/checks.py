@@ -69,6 +69,14 @@ from compliance_pipelines.orchestration.keys import (
 )
 from compliance_pipelines.orchestration.partitions import DAYS, FIRST_DAY, day_of
 from compliance_pipelines.orchestration.tables import Metadata
+from compliance_pipelines.postgres.holders import stuck_holders
+from compliance_pipelines.postgres.locks import SEALING_LOCK
+from compliance_pipelines.postgres.open_transactions import (
+    in_words,
+    open_transactions,
+    prepared_transactions,
+    remedies,
+)
 from compliance_pipelines.services import Services
 
 _DAYS_NAMED: Final = 10
@@ -351,18 +359,26 @@ def _runway(services: Services) -> Verdict:
     )
 
 
-def _sealing(services: Services) -> Verdict:
+def sealing_verdict(services: Services) -> Verdict:
+    """Whether the next pass could seal: what the database, the cold store and the lock of sealing say."""
     try:
         with services.engine.connect() as connection:
             check_cluster(connection)
             check_identity(services, connection)
             check_anchor(services, connection)
             quarantined, sequence = quarantine_total(connection), sequence_went_back(connection)
+            most = timedelta(seconds=services.settings.ledger_seal_max_lag_seconds)
+            prepared = prepared_transactions(connection, longer_than=most)
+            stuck_after = timedelta(seconds=services.settings.ledger_seal_max_busy_seconds)
+            stuck = stuck_holders(connection, SEALING_LOCK, stuck_after)
     except ComplianceError as error:
         if is_passing(error):
             raise
         return Verdict(str(error), "")
     problems = [str(problem) for problem in (quarantined, sequence) if problem is not None]
+    problems += [f"the lock of sealing is held by what does nothing: {holder}: {holder.remedy}" for holder in stuck]
+    if prepared:
+        problems.append(f"{in_words(prepared)}: {remedies(prepared)}")
     return Verdict(
         "; ".join(problems) or None,
         "The database and the cold store tell the same story.",
@@ -375,12 +391,15 @@ def sealing_lag_verdict(services: Services) -> Verdict:
     most = timedelta(seconds=services.settings.ledger_seal_max_lag_seconds)
     with services.engine.connect() as connection:
         lag = sealing_lag(connection, services.clock()) or timedelta()
+        open_for_long = open_transactions(connection, longer_than=most) if lag > most else []
     seconds = round(lag.total_seconds(), 3)
     oldest = f"the oldest unsealed entry was written {seconds:,.0f} seconds ago"
     late = (
         f"{oldest}, and {most.total_seconds():,.0f} are allowed (LEDGER_SEAL_MAX_LAG_SECONDS): see whether the sensor "
         "`sealing` is on and what its ticks say"
     )
+    if open_for_long:
+        late = f"{late}; {in_words(open_for_long)}: {remedies(open_for_long)}"
     return Verdict(
         problem=late if lag > most else None,
         summary=f"{oldest.capitalize()}." if lag else "Everything is sealed.",
@@ -401,6 +420,6 @@ CHECKS: Final = (
         _no_large_day_in_default_partitions,
     ),
     _health_check(RUNWAY, "Partitions exist for the days to come.", _runway),
-    _health_check(SEALING, "Nothing stands in the way of the next sealing pass.", _sealing),
+    _health_check(SEALING, "Nothing stands in the way of the next sealing pass.", sealing_verdict),
     _health_check(SEALING_LAG, "What is appended is sealed in time.", sealing_lag_verdict),
 )

@@ -72,7 +72,9 @@ class _Pass:
         if self.sealed.checkpoint is not None:
             return f"Sealed: {self.sealed.entries:,} entries in {len(self.sealed.segments):,} segments."
         return (
-            self.put_off or self.problem or ("Another process is sealing." if self.sealed.busy else "Nothing to seal.")
+            self.put_off
+            or self.problem
+            or (f"Another process is sealing{self.sealed.busy_with}." if self.sealed.busy else "Nothing to seal.")
         )
 
 

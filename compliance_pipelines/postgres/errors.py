@@ -14,7 +14,7 @@ import adbc_driver_manager
 import psycopg
 import sqlalchemy.exc
 
-from compliance_pipelines.base.errors import TransientError
+from compliance_pipelines.base.errors import ComplianceError, TransientError
 from compliance_pipelines.postgres.engine import conninfo_of
 from compliance_pipelines.postgres.holders import table_locks_held
 
@@ -56,7 +56,22 @@ _ADBC_LOST: Final = frozenset(
 
 
 class LockBusyError(TransientError):
-    """Somebody else holds a lock that is needed, or waits for one that is held; nothing was changed."""
+    """Somebody else holds a lock that is needed, or waits for one that is held; nothing was changed.
+
+    Args:
+        message: what was not done, and who holds the lock.
+        held_by: who that is, in brackets, as far as it is known.
+        unknown_holder: whether it cannot be told if the holder is still at work.
+    """
+
+    def __init__(self, message: str, *, held_by: str = "", unknown_holder: bool = False) -> None:
+        super().__init__(message)
+        self.held_by = held_by
+        self.unknown_holder = unknown_holder
+
+
+class LockStuckError(ComplianceError):
+    """Somebody holds a lock that is needed and is at no work any more; nothing was changed, and waiting is no help."""
 
 
 def cause_of(error: Exception) -> Exception:

@@ -3,28 +3,47 @@
 Here: the question to PostgreSQL, and the words for the end of a message. Not here: taking locks (locks.py).
 
 PostgreSQL does not say whom a statement waited for. It is asked at once afterwards, in a session of its own, so that
-the answer may be a moment late.
+the answer may be a moment late. A holder is a session or a prepared transaction, which no session has any more.
+
+How long a holder has done nothing is a fact of the database, the same for every process that asks: the time since its
+session's last statement ended, or since the transaction was prepared.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import psycopg
+from psycopg.rows import class_row
+
+from compliance_pipelines.base.printable import printable
+from compliance_pipelines.postgres.open_transactions import PreparedTransaction
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from datetime import datetime, timedelta
+
+    import sqlalchemy
 
     from compliance_pipelines.postgres.conninfo import Conninfo
 
 _NAMED: Final = 3
 _ASKING_SECONDS: Final = 2
 _HOLDER: Final = """
-    lock.pid, session.usename, session.application_name, session.xact_start AT TIME ZONE 'UTC' AS since, lock.mode
+    lock.pid, coalesce(session.usename, prepared.owner) AS login, session.application_name AS application,
+    host(session.client_addr) AS client, session.state,
+    coalesce(prepared.prepared, session.state_change) AT TIME ZONE 'UTC' AS quiet_since,
+    CASE WHEN session.state IS DISTINCT FROM 'active'
+         THEN clock_timestamp() - coalesce(prepared.prepared, session.state_change) END AS quiet,
+    session.xact_start AT TIME ZONE 'UTC' AS since, lock.mode, prepared.gid, prepared.database
 """
+# A prepared transaction has no process; its locks are found by its own number.
 _GRANTED: Final = """
     LEFT JOIN pg_stat_activity AS session ON session.pid = lock.pid
-    WHERE lock.granted AND lock.pid <> pg_backend_pid()
+    LEFT JOIN pg_locks AS number ON lock.pid IS NULL AND number.pid IS NULL AND number.locktype = 'transactionid'
+          AND number.virtualtransaction = lock.virtualtransaction
+    LEFT JOIN pg_prepared_xacts AS prepared ON prepared.transaction = number.transactionid
+    WHERE lock.granted AND lock.pid IS DISTINCT FROM pg_backend_pid()
       AND lock.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
 # pg_locks gives the two keys of an advisory lock as unsigned numbers.
@@ -37,47 +56,134 @@ _OF_ADVISORY_LOCK: Final = f"""
 """  # noqa: S608 - constants only
 _STRENGTH: Final = """
     array_position(ARRAY['AccessExclusiveLock', 'ExclusiveLock', 'ShareRowExclusiveLock', 'ShareLock',
-                         'ShareUpdateExclusiveLock', 'RowExclusiveLock', 'RowShareLock', 'AccessShareLock'], mode)
+                         'ShareUpdateExclusiveLock', 'RowExclusiveLock', 'RowShareLock', 'AccessShareLock'], {mode})
 """
-# The strongest lock of each session, the strongest first: whoever waits for a table mostly waits for that one.
+# The strongest lock of each holder, the strongest first: whoever waits for a table mostly waits for that one.
 _OF_TABLES: Final = f"""
     SELECT * FROM (
-        SELECT DISTINCT ON (lock.pid) relation.relname AS relation, {_HOLDER}
+        SELECT DISTINCT ON (lock.pid, prepared.gid) relation.relname AS relation, {_HOLDER}
         FROM pg_locks AS lock JOIN pg_class AS relation ON relation.oid = lock.relation {_GRANTED}
           AND lock.locktype = 'relation' AND relation.relkind IN ('r', 'p')
           AND relation.relnamespace IN (SELECT oid FROM pg_namespace WHERE nspname IN ('public', 'audit_restored'))
-        ORDER BY lock.pid, {_STRENGTH}
+        ORDER BY lock.pid, prepared.gid, {_STRENGTH.format(mode="lock.mode")}
     ) AS holder
-    ORDER BY {_STRENGTH}, since
+    ORDER BY {_STRENGTH.format(mode="mode")}, since
 """  # noqa: S608 - constants only
+_BOUND_ASKING: Final = "SET LOCAL statement_timeout = '2s'"
 
 
-def advisory_lock_held(conninfo: Conninfo, name: str, key: str) -> str:
-    """Who holds one of the project's advisory locks, in brackets, for the end of a message."""
-    return _named(conninfo, _OF_ADVISORY_LOCK, {"name": name, "key": key})
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a lock.
+
+    Attributes:
+        relation: the table, where it is one's lock.
+        pid: of the session; None for a prepared transaction.
+        login: whose session or transaction it is.
+        application: what the session calls itself.
+        client: its address; None for a Unix socket.
+        state: what it does, in PostgreSQL's words; None where the login may not see it.
+        quiet_since: when it last began or ended a statement, or was prepared; in UTC, without a zone.
+        quiet: how long it has done nothing; None where it is at work, or the login may not see it.
+        since: when its transaction began; in UTC, without a zone.
+        mode: of the lock.
+        gid: the prepared transaction's name.
+        database: where that was prepared.
+    """
+
+    relation: str | None
+    pid: int | None
+    login: str | None
+    application: str | None
+    client: str | None
+    state: str | None
+    quiet_since: datetime | None
+    quiet: timedelta | None
+    since: datetime | None
+    mode: str
+    gid: str | None
+    database: str | None
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether it cannot be told what it does."""
+        return self.gid is None and self.state is None
+
+    def is_quiet_for(self, bound: timedelta) -> bool:
+        """Whether it has done nothing for longer than a bound."""
+        return self.quiet is not None and self.quiet > bound
+
+    @property
+    def remedy(self) -> str:
+        """How to end it."""
+        prepared = self._prepared()
+        if prepared is not None:
+            return prepared.remedy
+        return (
+            f"see whether its program still runs, and if it does not, end it: `SELECT pg_terminate_backend({self.pid})`"
+        )
+
+    def _prepared(self) -> PreparedTransaction | None:
+        if self.gid is None or self.database is None or self.quiet_since is None:
+            return None
+        return PreparedTransaction(self.gid, self.database, self.login or "", self.quiet_since)
+
+    def __str__(self) -> str:
+        on = "" if self.relation is None else f", has {self.mode} on {self.relation}"
+        prepared = self._prepared()
+        if prepared is not None:
+            return f"{prepared}{on}"
+        program = f", {printable(self.application)}" if self.application else ""
+        client = "" if self.client is None else f" at {self.client}"
+        begun = "" if self.since is None else f", in a transaction since {self.since:%Y-%m-%d %H:%M:%S} UTC"
+        quiet = "" if self.quiet is None else f", {self.state} since {self.quiet_since:%Y-%m-%d %H:%M:%S} UTC"
+        return f"session {self.pid} of {self.login or 'an unknown login'}{program}{client}{on}{begun}{quiet}"
+
+
+@dataclass(frozen=True)
+class Holders:
+    """Who was found to hold a lock; or why nobody could be asked.
+
+    Attributes:
+        found: the holders.
+        problem: why they are not known; empty where they are.
+    """
+
+    found: tuple[Holder, ...]
+    problem: str = ""
+
+    def __str__(self) -> str:
+        if self.problem:
+            return f" (who holds the lock could not be asked: {self.problem})"
+        if not self.found:
+            return " (nobody holds it any more)"
+        return f" ({'; '.join(map(str, self.found[:_NAMED]))})"
+
+
+def advisory_lock_holders(conninfo: Conninfo, name: str, key: str = "") -> Holders:
+    """Who holds one of the project's advisory locks; as a text, in brackets, for the end of a message."""
+    return _holders(conninfo, _OF_ADVISORY_LOCK, {"name": name, "key": key})
+
+
+def stuck_holders(connection: sqlalchemy.Connection, name: str, bound: timedelta) -> list[Holder]:
+    """Those who hold one of the project's advisory locks and have done nothing for longer than a bound."""
+    rows = connection.exec_driver_sql(_OF_ADVISORY_LOCK, {"name": name, "key": ""}).mappings()
+    return [holder for holder in (Holder(**row) for row in rows) if holder.is_quiet_for(bound)]
 
 
 def table_locks_held(conninfo: Conninfo) -> str:
     """Who holds locks on the audit log's tables, in brackets, for the end of a message."""
-    return _named(conninfo, _OF_TABLES, {})
+    return str(_holders(conninfo, _OF_TABLES, {}))
 
 
-def _named(conninfo: Conninfo, question: str, parameters: dict[str, str]) -> str:
+def _holders(conninfo: Conninfo, question: str, parameters: dict[str, str]) -> Holders:
     asking = conninfo.changed(connect_timeout=str(_ASKING_SECONDS))
     try:
-        with psycopg.connect(asking.for_libpq(), autocommit=True) as connection:
-            connection.execute("SET statement_timeout = '2s'")
-            holders = connection.execute(question.encode(), parameters).fetchall()
+        with (
+            psycopg.connect(asking.for_libpq()) as connection,
+            connection.cursor(row_factory=class_row(Holder)) as cursor,
+        ):
+            cursor.execute(_BOUND_ASKING)
+            return Holders(tuple(cursor.execute(question.encode(), parameters).fetchall()))
     except psycopg.Error as error:
-        return f" (who holds the lock could not be asked: {' '.join(str(error).split())})"
-    if not holders:
-        return " (nobody holds it any more)"
-    return f" ({'; '.join(map(_holder, holders[:_NAMED]))})"
-
-
-def _holder(row: tuple[str | None, int, str | None, str | None, datetime | None, str]) -> str:
-    relation, pid, login, application, since, mode = row
-    program = f", {application}" if application else ""
-    on = "" if relation is None else f", has {mode} on {relation}"
-    begun = "" if since is None else f", in a transaction since {since:%Y-%m-%d %H:%M:%S} UTC"
-    return f"session {pid} of {login or 'an unknown login'}{program}{on}{begun}"
+        return Holders((), " ".join(str(error).split()))

@@ -16,8 +16,8 @@ from sqlalchemy.exc import DBAPIError
 
 from compliance_pipelines.base.errors import TransientError
 from compliance_pipelines.postgres.engine import conninfo_of
-from compliance_pipelines.postgres.errors import LockBusyError, is_busy
-from compliance_pipelines.postgres.holders import advisory_lock_held
+from compliance_pipelines.postgres.errors import LockBusyError, LockStuckError, is_busy
+from compliance_pipelines.postgres.holders import advisory_lock_holders
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -36,6 +36,12 @@ class LockLostError(TransientError):
 _PATIENCE: Final = timedelta(seconds=5)
 BRIEF: Final = timedelta(seconds=2)
 """As long as somebody may stand in front of live traffic."""
+STUCK_AFTER: Final = timedelta(hours=6)
+"""A holder whose session has done nothing for this long is at no work any more; what it does elsewhere takes less."""
+SEALING_LOCK: Final = "sealing"
+"""Name of the lock of sealing, whose holder uses its session all the time that it works."""
+SEALING_STUCK_AFTER: Final = timedelta(minutes=15)
+"""The same for that one, where LEDGER_SEAL_MAX_BUSY_SECONDS does not say."""
 _PAUSES_SECONDS: Final = (1.0, 2.0, 4.0, 8.0)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
@@ -63,6 +69,7 @@ def process_lock(  # noqa: PLR0913 - which lock, how, and how long
     doing: str,
     shared: bool = False,
     patience: timedelta = _PATIENCE,
+    stuck_after: timedelta = STUCK_AFTER,
 ) -> Iterator[None]:
     """Hold a lock of the session, which ends with the process at the latest, and needs no open transaction.
 
@@ -74,9 +81,11 @@ def process_lock(  # noqa: PLR0913 - which lock, how, and how long
         doing: what is not done without it, as the message begins: "sealing".
         shared: whether others may share it.
         patience: how long to wait for another process to give it up.
+        stuck_after: how long a holder's session may do nothing before that is an error.
 
     Raises:
         LockBusyError: another process kept it for the whole time.
+        LockStuckError: and its session has done nothing for longer than `stuck_after`.
         LockLostError: the block came to its end, and the session had lost the lock by then.
     """
     keys = {"name": name, "key": key}
@@ -85,7 +94,7 @@ def process_lock(  # noqa: PLR0913 - which lock, how, and how long
             bound_waits(connection, patience)
             connection.execute(_LOCK_SESSION_SHARED if shared else _LOCK_SESSION, keys)
     except DBAPIError as error:
-        raise _busy(connection, doing, name, key, error) from error
+        raise _busy(connection, doing, (name, key), stuck_after, error) from error
     unlock = _UNLOCK_SESSION_SHARED if shared else _UNLOCK_SESSION
     try:
         yield
@@ -129,20 +138,33 @@ def transaction_lock(  # noqa: PLR0913 - which lock, how, and how long
 
     Raises:
         LockBusyError: another process kept it for the whole time.
+        LockStuckError: and its session has done nothing for hours.
     """
     bound_waits(connection, patience)
     try:
         connection.execute(_LOCK_TRANSACTION_SHARED if shared else _LOCK_TRANSACTION, {"name": name, "key": key})
     except DBAPIError as error:
-        raise _busy(connection, doing, name, key, error) from error
+        raise _busy(connection, doing, (name, key), STUCK_AFTER, error) from error
 
 
-def _busy(connection: sqlalchemy.Connection, doing: str, name: str, key: str, error: DBAPIError) -> Exception:
+def _busy(
+    connection: sqlalchemy.Connection, doing: str, lock: tuple[str, str], stuck_after: timedelta, error: DBAPIError
+) -> Exception:
     """The refusal where the lock was not to be had; else the error itself."""
     if not is_busy(error):
         return error
-    held = advisory_lock_held(conninfo_of(connection.engine), name, key)
-    return LockBusyError(f"{doing}: another process is at it{held}; run it again when that is done")
+    holders = advisory_lock_holders(conninfo_of(connection.engine), *lock)
+    stuck = [holder for holder in holders.found if holder.is_quiet_for(stuck_after)]
+    if stuck:
+        return LockStuckError(
+            f"{doing}: the lock is held by what has done nothing for more than {stuck_after}{holders}: "
+            f"{'; '.join(holder.remedy for holder in stuck)}; then run it again"
+        )
+    return LockBusyError(
+        f"{doing}: another process is at it{holders}; run it again when that is done",
+        held_by=str(holders),
+        unknown_holder=bool(holders.problem) or any(holder.is_unknown for holder in holders.found),
+    )
 
 
 def retry_while_busy(

@@ -1,18 +1,18 @@
 """What every session of ours relies on, whatever the role, the database or the server sets as default.
 
 Here: the settings, setting them on an open connection, and looking whether they hold. Not here: how a connection is
-made (engine.py), and what waits for a lock (locks.py).
+made (engine.py), what stands between (poolers.py), and what waits for a lock (locks.py).
 
 A setting is put on the connection itself and read back, because start-up options are dropped by connection poolers, and
 what `ALTER ROLE ... SET` or `ALTER DATABASE ... SET` says comes after them. Where a setting does not hold, nothing is
-done in the session.
+done in the session. Before anything is set it is made sure that the session is nobody else's (poolers.py).
 """
 
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
-from weakref import WeakSet
+from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary
 
 import psycopg
 from sqlalchemy import event
@@ -20,12 +20,14 @@ from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from compliance_pipelines.base.errors import ComplianceError
+from compliance_pipelines.postgres.poolers import ANSWERS, Answer, answer_in, is_direct, moved, require_own_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
     import sqlalchemy
-    from sqlalchemy.engine.interfaces import DBAPIConnection
+    from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
+    from sqlalchemy.pool import ConnectionPoolEntry
 
 APPLICATION_NAME: Final = "compliance_pipelines"
 LOCK_PATIENCE: Final = timedelta(seconds=10)
@@ -81,8 +83,8 @@ _SYNCHRONOUS_COMMIT: Final = "synchronous_commit"
 # With the others a commit that was reported may be lost with the server, and the ledger be ahead of its database.
 _DURABLE: Final = ("on", "remote_apply")
 
+_ANSWER: Final = "compliance_pipelines.answer"
 _MOMENTS: Final = ("connect", "checkout")
-_PINNED_ENGINES: Final[WeakSet[sqlalchemy.Engine]] = WeakSet()
 _NAMES: Final = (*PINNED, _SYNCHRONOUS_COMMIT, *REQUIRED)
 
 
@@ -91,7 +93,9 @@ def _literal(value: str) -> str:
 
 
 # A name that the server does not know gives NULL; parameters would make it a prepared statement of each pooled session.
-READ_SETTINGS: Final = "SELECT " + ", ".join(f'current_setting({_literal(name)}, true) AS "{name}"' for name in _NAMES)
+READ_SETTINGS: Final = "SELECT " + ", ".join(
+    [*(f'current_setting({_literal(name)}, true) AS "{name}"' for name in _NAMES), ANSWERS]
+)
 
 
 class SessionSettingError(ComplianceError):
@@ -128,17 +132,26 @@ def change_settings(changes: Mapping[str, str]) -> str:
     return "SELECT " + ", ".join(f'{call} AS "{number}"' for number, call in enumerate(calls))
 
 
-def pin_session(query: Callable[[str], Mapping[str, str | None]], *, left_alone: Collection[str] = ()) -> None:
+def pin_session(
+    query: Callable[[str], Mapping[str, str | None]],
+    *,
+    left_alone: Collection[str] = (),
+    check: Callable[[Answer], None] | None = None,
+) -> None:
     """Set what a session relies on, and read it back.
 
     Args:
         query: runs a statement outside of a transaction, or commits it, and returns the one row.
         left_alone: settings of PINNED that may be as they are.
+        check: refuses a session by who answers in it, before anything is set.
 
     Raises:
         SessionSettingError: a setting does not hold.
     """
-    changes = settings_to_change(query(READ_SETTINGS), left_alone=left_alone)
+    found = query(READ_SETTINGS)
+    if check is not None:
+        check(answer_in(found))
+    changes = settings_to_change(found, left_alone=left_alone)
     if not changes:
         return
     query(change_settings(changes))
@@ -163,12 +176,17 @@ def pin_engine(engine: sqlalchemy.Engine | AsyncEngine, *, left_alone: Collectio
     if is_pinned(engine):
         return
 
-    def pin(connection: DBAPIConnection, *_of_the_pool: object) -> None:
-        _pin(connection, left_alone)
+    own = _OwnSessions()
 
+    def pin(connection: DBAPIConnection, record: ConnectionPoolEntry, *_of_the_pool: object) -> None:
+        _pin(connection, left_alone, lambda answer: own.check(connection, record, answer))
+
+    synchronous = _synchronous(engine)
     for moment in _MOMENTS:
-        event.listen(_synchronous(engine), moment, pin)
-    _PINNED_ENGINES.add(_synchronous(engine))
+        # Before SQLAlchemy's own first look, which begins a transaction.
+        event.listen(synchronous, moment, pin, insert=True)
+    event.listen(synchronous, "handle_error", _explain_refusal)
+    _PINNED_ENGINES[synchronous] = own
 
 
 def is_pinned(engine: sqlalchemy.Engine | AsyncEngine) -> bool:
@@ -190,11 +208,69 @@ def require_pinned(engine: sqlalchemy.Engine | AsyncEngine) -> None:
         )
 
 
+def require_own_sessions(engine: sqlalchemy.Engine) -> None:
+    """Make sure that sessions of this database are nobody else's, for a connection that is made beside the pool.
+
+    Raises:
+        SharedSessionError: a connection pooler hands them out again meanwhile.
+        NoSecondSessionError: a pooler had none by which that could be told.
+    """
+    require_pinned(engine)
+    if not _PINNED_ENGINES[engine].are_proven:
+        with engine.connect():
+            pass
+
+
+class _OwnSessions:
+    """Whether the sessions of an engine are its own, found out by the first of them behind a pooler."""
+
+    def __init__(self) -> None:
+        self.are_proven = False
+        self._through_pooler = False
+
+    def check(self, connection: DBAPIConnection, record: ConnectionPoolEntry, answer: Answer) -> None:
+        """Refuse a session that is not this connection's own.
+
+        Raises:
+            SharedSessionError: a connection pooler gives it to others.
+            NoSecondSessionError: a pooler had none by which that could be told.
+        """
+        before: Answer | None = record.info.get(_ANSWER)
+        if before is None:
+            if not is_direct(_psycopg_of(connection), answer) and not self._through_pooler:
+                require_own_session(_psycopg_of(connection), answer)
+                self._through_pooler = True
+            self.are_proven = True
+            record.info[_ANSWER] = answer
+        elif answer != before:
+            raise moved(before, answer)
+
+
+_PINNED_ENGINES: Final[WeakKeyDictionary[sqlalchemy.Engine, _OwnSessions]] = WeakKeyDictionary()
+
+
+def _psycopg_of(connection: DBAPIConnection) -> Any:  # noqa: ANN401 - synchronous or not
+    """The driver's connection, out of SQLAlchemy's for asynchronous engines."""
+    return getattr(connection, "driver_connection", connection)
+
+
+def _explain_refusal(context: ExceptionContext) -> ComplianceError | None:
+    """Say what a connection pooler means that knows few parameters of a connection."""
+    _, found, name = str(context.original_exception).partition("unsupported startup parameter: ")
+    if not found:
+        return None
+    return SessionSettingError(
+        f"a connection pooler stands before PostgreSQL and refuses the parameter {name.split()[0]} of the connection: "
+        "take it out of the URL and of the environment (PGOPTIONS), or have the pooler ignore it (PgBouncer: "
+        "ignore_startup_parameters); what a session needs is set in it afterwards"
+    )
+
+
 def _synchronous(engine: sqlalchemy.Engine | AsyncEngine) -> sqlalchemy.Engine:
     return engine.sync_engine if isinstance(engine, AsyncEngine) else engine
 
 
-def _pin(connection: DBAPIConnection, left_alone: Collection[str]) -> None:
+def _pin(connection: DBAPIConnection, left_alone: Collection[str], check: Callable[[Answer], None]) -> None:
     """Pin a psycopg connection that is in no transaction, whichever its engine's kind.
 
     Raises:
@@ -204,11 +280,14 @@ def _pin(connection: DBAPIConnection, left_alone: Collection[str]) -> None:
     before = connection.autocommit
     try:
         connection.autocommit = True  # what is set in a transaction may go with it
-        pin_session(lambda statement: _only_row(connection, statement), left_alone=left_alone)
+        pin_session(lambda statement: _only_row(connection, statement), left_alone=left_alone, check=check)
         connection.autocommit = before
     except psycopg.Error as error:
         if connection.closed or connection.broken:
             raise DisconnectionError(" ".join(str(error).split())) from error
+        raise
+    except ComplianceError:
+        connection.close()  # rather than lent again with a session that is not its own
         raise
 
 

@@ -22,6 +22,7 @@ from compliance_pipelines.orchestration.keys import CHECKPOINT, SEALING, SEALING
 from compliance_pipelines.orchestration.names import NAMES, Names
 from compliance_pipelines.orchestration.resources import SERVICES
 from compliance_pipelines.orchestration.sensors import sealing_sensor
+from compliance_pipelines.postgres.locks import process_lock
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -169,3 +170,18 @@ def test_a_passing_fault_is_put_off_without_a_word(sealing: Sealing, monkeypatch
     put_off = sealing.tick()
     assert put_off.asset_events == []
     assert put_off.skip_message == "Put off until the next tick: the connection was lost"
+
+
+def test_a_lock_of_sealing_that_stayed_behind_is_told(sealing: Sealing, project: Project) -> None:
+    settings = project.services.settings.model_copy(update={"ledger_seal_max_busy_seconds": 1})
+    engine = project.services.engine
+    with engine.connect() as connection, process_lock(connection, "sealing", doing="sealing"):
+        early = sealing.tick()
+        assert (early.skip_message or "").startswith("Another process is sealing (session ")
+        assert early.asset_events == []
+        sealing.services = dataclasses.replace(project.services, settings=settings)
+        [(name, passed, reason)] = evaluations(sealing.tick())
+        assert (name, passed) == (SEALING.name, False)
+        assert "pg_terminate_backend" in reason
+    sealing.services = project.services
+    assert evaluations(sealing.tick()) == [(SEALING.name, True, "Sealing goes on.")]

@@ -15,26 +15,26 @@ if TYPE_CHECKING:
 
     import sqlalchemy
 
-_ROLES: Final = {
+ROLES: Final = {
     "test_pipeline": "audit_writer, audit_archiver, audit_reader",
     "test_writer": "audit_writer",
     "test_reader": "audit_reader",
 }
-_PASSWORD: Final = "only-for-tests"
+PASSWORD: Final = "only-for-tests"
 
 
 def make_logins(url: str) -> None:
     """Make those that the cluster lacks. Two processes must not do it at a time: roles are the cluster's."""
     with psycopg.connect(url, autocommit=True) as connection:
-        for login, roles in _ROLES.items():
+        for login, roles in ROLES.items():
             if connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (login,)).fetchone() is None:
-                connection.execute(f"CREATE ROLE {login} LOGIN PASSWORD '{_PASSWORD}'")
+                connection.execute(f"CREATE ROLE {login} LOGIN PASSWORD '{PASSWORD}'")
             connection.execute(f"GRANT {roles} TO {login}")
 
 
 def login_url(superuser_url: str, login: str) -> str:
     """The same database as one of the logins."""
-    return changed_url(superuser_url, user=login, password=_PASSWORD)
+    return changed_url(superuser_url, user=login, password=PASSWORD)
 
 
 def changed_url(url: str, **parameters: str) -> str:

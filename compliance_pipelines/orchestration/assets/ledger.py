@@ -52,7 +52,7 @@ def _seal_everything(services: Services) -> list[Segment]:
     while True:
         sealed = seal(services)
         if sealed.busy:
-            raise TransientError("another process is sealing; wait for it and try again")
+            raise TransientError(f"another process is sealing{sealed.busy_with}; wait for it and try again")
         segments.extend(sealed.segments)
         if not sealed.more:
             return segments
