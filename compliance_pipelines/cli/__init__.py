@@ -40,6 +40,7 @@ _MODULES: Final = {
     "verify": "verification",
     "verify-proof": "ledger",
 }
+_READ_ONLY: Final = "25006"  # read_only_sql_transaction
 
 
 class LazyGroup(click.Group):
@@ -63,8 +64,11 @@ class LazyGroup(click.Group):
         if module_name is None:
             return None
         module = import_module(f"compliance_pipelines.cli.{module_name}")
+        replicas = import_module("compliance_pipelines.cli.replicas")
         commands: list[click.Command] = module.COMMANDS
-        return next(command for command in commands if command.name == cmd_name)
+        command = next(command for command in commands if command.name == cmd_name)
+        guarded: click.Command = replicas.guarded(command, cmd_name)
+        return guarded
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -90,5 +94,7 @@ def main() -> None:
         sys.exit(1)
     except sqlalchemy.exc.DBAPIError as error:
         reason = " ".join(str(error.orig).split())
+        if getattr(error.orig, "sqlstate", None) == _READ_ONLY:
+            reason += "; it is read-only, as a replica is: connect to the primary"
         click.echo(f"compliance: the database refused: {reason}; `compliance db check` says what is missing", err=True)
         sys.exit(1)
