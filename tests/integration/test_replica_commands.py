@@ -264,7 +264,8 @@ def test_a_dry_run_of_a_restore_reads_everything_and_loads_nothing(on_replica: C
 def test_whatever_only_reads_works_on_a_replica(on_replica: Command, pair: Pair, redis_server: EmbeddedRedis) -> None:
     on_primary = login_url(pair.replica.primary.url(pair.database), "test_pipeline")
     here = login_url(pair.replica.url(pair.database), "test_pipeline")
-    on_replica.monkeypatch.setenv("CHECKPOINT_REDIS_URL", redis_server.url(0))
+    for redis in ("CHECKPOINT_REDIS_URL", "GDPR_SESSION_REDIS_URL"):
+        on_replica.monkeypatch.setenv(redis, redis_server.url(0))
     on_replica.monkeypatch.setenv("AUDIT_LOG_DATABASE_URL", on_primary)
     for arguments in (
         ("conversations", "bind"),
@@ -288,12 +289,34 @@ def test_whatever_only_reads_works_on_a_replica(on_replica: Command, pair: Pair,
         "erase targets": 0,
         "hold list": 0,
         "ledger checkpoint": 0,
+        "sessions plan": 0,
+        "sessions status": 0,
         "store show": 0,
     }.items():
         status, out, err = on_replica.run(*path.split())
         assert told in err, (path, err)
         assert status == expected, (path, out, err)
         assert "recovery" not in out + err, (path, out, err)
+
+
+def test_documents_of_an_erasure_are_made_on_a_replica_and_that_nothing_was_recorded_is_said(
+    on_replica: Command, pair: Pair, redis_server: EmbeddedRedis, tmp_path: Path
+) -> None:
+    on_replica.monkeypatch.setenv("CHECKPOINT_REDIS_URL", redis_server.url(0))
+    here = login_url(pair.replica.url(pair.database), "test_pipeline")
+    on_primary = login_url(pair.replica.primary.url(pair.database), "test_pipeline")
+    on_replica.monkeypatch.setenv("AUDIT_LOG_DATABASE_URL", on_primary)
+    for command in ("conversations bind", "erase request bob --requested-by support --no-look", "erase run 1", "seal"):
+        status, out, err = on_replica.run(*command.split())
+        assert status == 0, (command, out, err)
+    pair.replica.catch_up()
+    on_replica.monkeypatch.setenv("AUDIT_LOG_DATABASE_URL", here)
+    for document in ("certificate", "record"):
+        file = tmp_path / f"{document}.json"
+        status, out, err = on_replica.run("erase", document, "1", "-o", file)
+        assert status == 0, (document, out, err)
+        assert "nothing could be recorded here: the database is a read-only replica" in err
+        assert on_replica.run("verify-proof", file, "--public-key", _public_key())[0] == 0
 
 
 @pytest.mark.parametrize("work", [seal, _archive, _purge, _restore], ids=["seal", "archive", "purge", "restore"])

@@ -99,7 +99,7 @@ class Replica(EmbeddedPostgres):
         self._await("connect", lambda: self.execute("SELECT status FROM pg_stat_wal_receiver") == streaming)
 
     def promote(self) -> None:
-        """Make it a primary; returns when it takes writes."""
+        """Make it a primary; returns when it takes writes. For a replica of one's own: the shared one is needed."""
         self.execute("SELECT pg_promote(wait => true, wait_seconds => 60)")
         self._await("promote", lambda: self.execute("SELECT pg_is_in_recovery()") == [(False,)])
 

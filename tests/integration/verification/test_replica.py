@@ -23,6 +23,7 @@ from tests.integration.verification.replicated import filled, pair, pair_of, see
 from tests.integration.verification.world import ARCHIVED, HOT, KEY, OTHER_ARCHIVED, PURGED, forked, kinds
 from tests.support.replica import Replica
 from tests.support.sealing import seal_all
+from tests.support.servers import in_use
 
 if TYPE_CHECKING:
     from datetime import date
@@ -68,6 +69,8 @@ def test_a_replica_that_has_everything_is_verified_as_its_primary_is(pair: Pair)
     assert report.replica is not None
     assert report.replica.state.unreplayed_bytes == 0
     assert report.replica.state.connected
+    assert report.replica.state.last_heard is None  # an auditor may not know
+    assert _state(pair.replica).last_heard is not None
     assert report.replica.segments_behind == 0
 
 
@@ -157,8 +160,9 @@ def test_a_late_part_of_a_day_that_the_replica_has_in_part(pair: Pair) -> None:
 def test_the_same_state_on_a_primary_is_the_finding(pair: Pair, tmp_path: Path) -> None:
     """A replica of its own, which is promoted with what it had."""
     other = Replica(pair.replica.primary, tmp_path / "other")
-    try:
-        other.start()
+    with in_use(other, "postgres", tmp_path / "other.users"):
+        assert _state(other).last_change is None
+        assert "the time of the last replayed change is unknown" in _state(other).in_words()
         other.disconnect()
         pair.primary.days.append(HOT, 3)
         with seen_on(other, pair.database, pair.primary.cold) as seen:
@@ -170,8 +174,6 @@ def test_the_same_state_on_a_primary_is_the_finding(pair: Pair, tmp_path: Path) 
             report = seen.verify()
         assert "database_rolled_back" in kinds(report)
         assert report.replica is None
-    finally:
-        other.stop()
 
 
 def test_a_signature_over_another_root_is_a_fork_on_a_replica_too(pair: Pair) -> None:
