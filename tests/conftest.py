@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     import sqlalchemy
 
-pytest_plugins = ["tests.support.servers"]
+pytest_plugins = ["tests.support.servers", "tests.support.replica"]
 
 # How long an example takes, or its making, is a property of the machine and of what else it does.
 hypothesis_settings.register_profile("any_machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])

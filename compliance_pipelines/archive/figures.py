@@ -14,12 +14,14 @@ from compliance_pipelines.archive.held_days import held_days
 from compliance_pipelines.base.clock import utc_day
 from compliance_pipelines.holds import may_see_holds
 from compliance_pipelines.ledger.store import last_checkpoint
+from compliance_pipelines.postgres.replica import replica_state
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import date, datetime
 
     from compliance_pipelines.holds import Hold
+    from compliance_pipelines.postgres.replica import ReplicaState
     from compliance_pipelines.services import Services
 
 
@@ -37,6 +39,7 @@ class Figures:
             would name; None where the login may not see the holds, so that it cannot be told.
         next_due: the earliest step that is due or will fall due, the purge of held days left out; None where nothing
             is pending.
+        replica: how far behind the database is, where it is a replica; None where it is a primary.
     """
 
     days: Mapping[catalogue.DayState, int]
@@ -46,12 +49,14 @@ class Figures:
     checkpoint_time: datetime | None
     held: Mapping[date, Hold] | None
     next_due: catalogue.NextDue | None
+    replica: ReplicaState | None = None
 
 
 def take_figures(services: Services) -> Figures:
     """Read the figures, all of them as of one moment."""
     today = utc_day(services.clock())
     with catalogue.snapshot(services) as connection:
+        replica = replica_state(connection)
         days = list(catalogue.facts_of_days(connection).values())
         totals = catalogue.totals_of(connection, days)
         checkpoint = last_checkpoint(connection)
@@ -66,4 +71,5 @@ def take_figures(services: Services) -> Figures:
         checkpoint_time=None if checkpoint is None else checkpoint.signed_at,
         held=held,
         next_due=catalogue.next_due_among(services, days, held or {}),
+        replica=replica,
     )

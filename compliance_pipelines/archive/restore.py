@@ -22,6 +22,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final, Protocol
 
 from compliance_pipelines.archive import sql
+from compliance_pipelines.archive.adoption import stored_day
 from compliance_pipelines.archive.catalogue import ArchivedPart, parts_of_day, segments_of_part
 from compliance_pipelines.archive.errors import RestoreError
 from compliance_pipelines.archive.progress import Phase, Progress, silent
@@ -51,6 +52,7 @@ from compliance_pipelines.ledger.store_identity import check_identity
 from compliance_pipelines.postgres.copying import CopyTarget, copy_in
 from compliance_pipelines.postgres.errors import passing_errors_as_transient
 from compliance_pipelines.postgres.locks import BRIEF, bound_waits, process_lock
+from compliance_pipelines.postgres.replica import replica_state
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -160,6 +162,84 @@ def restore_day(
     )
 
 
+@dataclass(frozen=True)
+class RestorableDay:
+    """What a restore would load: the parts, rows and bytes of their objects, all of them read and verified.
+
+    Attributes:
+        unrecorded: parts that are committed in the cold store and not in the catalogue, so that they were not read.
+    """
+
+    day: date
+    parts: tuple[int, ...]
+    entry_count: int
+    object_bytes: int
+    unrecorded: tuple[int, ...] = ()
+
+
+def rehearse_restore(services: Services, day: date, *, progress: Progress = silent) -> RestorableDay:
+    """Read every part of a day from the cold store and verify it as a restore does; nothing is loaded or recorded.
+
+    It only reads, and so also works on a replica, whose catalogue may be older than the cold store's.
+
+    Args:
+        services: the opened services.
+        day: the UTC day.
+        progress: told of rows read.
+
+    Raises:
+        LedgerError: the key, the database and the cold store do not belong together.
+        RestoreError: nothing of the day is in the cold store any more, as the catalogue has it.
+        PartDamagedError: a part is not what was committed.
+        ObjectStoreError: the store failed.
+        TransientError: the connection was lost.
+    """
+    with passing_errors_as_transient(f"the dry run of the restore of {day}", services.engine):
+        with services.engine.connect() as connection:
+            check_identity(services, connection)
+            parts = _parts_to_rehearse(connection, day)
+            segments = {part.part: segments_of_part(connection, part) for part in parts}
+        archive = ColdArchive.of(services)
+        for part in parts:
+            check_part(archive, part, segments[part.part], progress=progress).raise_if_damaged()
+        unrecorded = tuple(key.part for key in stored_day(services.store, day, parts).committed)
+    return RestorableDay(
+        day,
+        tuple(part.part for part in parts),
+        sum(part.entry_count for part in parts),
+        sum(part.object_bytes for part in parts),
+        unrecorded,
+    )
+
+
+def _parts_to_rehearse(connection: sqlalchemy.Connection, day: date) -> list[ArchivedPart]:
+    try:
+        return restorable_parts(connection, day)
+    except RestoreError as error:
+        replica = replica_state(connection)
+        if replica is None:
+            raise
+        raise RestoreError(
+            f"{error}; that is what a replica knows, and its primary may know more: {replica.in_words()}"
+        ) from error
+
+
+def restorable_parts(connection: sqlalchemy.Connection, day: date) -> list[ArchivedPart]:
+    """Every part of a day, as the catalogue has them.
+
+    Raises:
+        RestoreError: there is none, or one expired.
+    """
+    parts = parts_of_day(connection, day)
+    if not parts:
+        raise RestoreError(f"{day} has no archive: its entries, if there are any, are in PostgreSQL (audit_logs)")
+    expired = [part for part in parts if part.expired_at is not None]
+    if expired:
+        numbers = ", ".join(str(part.part) for part in expired)
+        raise RestoreError(f"{day} cannot be restored: its part {numbers} expired and is no longer in the cold store")
+    return parts
+
+
 @dataclass
 class _Restoring:
     """One restore of one day, under the lock of its table; the connection is the one that holds the lock."""
@@ -199,7 +279,7 @@ class _Restoring:
         with self.connection.begin():
             self._limit_waits()
             check_identity(self.services, self.connection)
-            parts = self._parts()
+            parts = restorable_parts(self.connection, self.day)
             self.segments = {part.part: segments_of_part(self.connection, part) for part in parts}
             refuse_if_not_ours(self.connection, self.table)
             objects = tuple(part.object_sha256 for part in parts)
@@ -212,18 +292,6 @@ class _Restoring:
 
     def _limit_waits(self) -> None:
         bound_waits(self.connection, BRIEF)
-
-    def _parts(self) -> list[ArchivedPart]:
-        day, parts = self.day, parts_of_day(self.connection, self.day)
-        if not parts:
-            raise RestoreError(f"{day} has no archive: its entries, if there are any, are in PostgreSQL (audit_logs)")
-        expired = [part for part in parts if part.expired_at is not None]
-        if expired:
-            numbers = ", ".join(str(part.part) for part in expired)
-            raise RestoreError(
-                f"{day} cannot be restored: its part {numbers} expired and is no longer in the cold store"
-            )
-        return parts
 
     def _load(self, parts: Sequence[ArchivedPart], found: LoadRecord) -> None:
         """Read every part and load what is not in yet."""

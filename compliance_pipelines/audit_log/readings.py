@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError
 
 from compliance_pipelines.audit_log import sql
 from compliance_pipelines.audit_log.errors import AppendNotPossibleError, appending
+from compliance_pipelines.postgres.replica import in_recovery
 
 if TYPE_CHECKING:
     import sqlalchemy
@@ -56,15 +57,16 @@ def record_reading(engine: sqlalchemy.Engine, reading: Reading, subject: str = "
         particulars: further metadata, at most 2,048 bytes of JSON.
 
     Returns:
-        Whether it was put on record; False where the login is not an auditor's, and nothing was.
+        Whether it was put on record; False where the login is not an auditor's, or the database is a replica, which
+        can take no entry.
 
     Raises:
-        ReadingNotRecordedError: the database takes no entry: it is a standby, or was not migrated.
+        ReadingNotRecordedError: the database takes no entry: its transactions are read-only, or it was not migrated.
         AppendInterruptedError: the database was lost or busy.
     """
     row = {"reading": reading.value, "subject": subject, "particulars": json.dumps(particulars, ensure_ascii=False)}
     with engine.connect() as connection:
-        if not is_auditor(connection):
+        if not is_auditor(connection) or in_recovery(connection):
             return False
     try:
         with appending(f"the record of {reading}", engine), engine.begin() as connection:
@@ -74,8 +76,8 @@ def record_reading(engine: sqlalchemy.Engine, reading: Reading, subject: str = "
     except DBAPIError as error:
         if isinstance(error.orig, psycopg.errors.ReadOnlySqlTransaction):
             raise ReadingNotRecordedError(
-                f"what an auditor reads must be on record, and this database takes no entry of {reading}: it is a "
-                "standby, or its transactions are read-only; set AUDIT_LOG_DATABASE_URL to the primary"
+                f"what an auditor reads must be on record, and this database takes no entry of {reading}: its "
+                "transactions are read-only"
             ) from error
         raise
     return True

@@ -62,8 +62,11 @@ class LazyGroup(Group):
         if module_name is None:
             return None
         module = import_module(f"compliance_pipelines.cli.{module_name}")
+        replicas = import_module("compliance_pipelines.cli.replicas")
         commands: list[click.Command] = module.COMMANDS
-        return next(command for command in commands if command.name == cmd_name)
+        command = next(command for command in commands if command.name == cmd_name)
+        guarded: click.Command = replicas.guarded(command, cmd_name)
+        return guarded
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from compliance_pipelines.archive.export import archive_day
 from compliance_pipelines.archive.figures import take_figures
 from compliance_pipelines.archive.purge import purge_day
-from compliance_pipelines.archive.restore import drop_restored, restore_day
+from compliance_pipelines.archive.restore import drop_restored, rehearse_restore, restore_day
 from compliance_pipelines.archive.restored_tables import is_working_table
 from compliance_pipelines.archive.sql import RESTORED_SCHEMA
 from compliance_pipelines.audit_log.readings import Reading, record_reading
@@ -26,6 +26,8 @@ from compliance_pipelines.base.interruption import check_stopped, doing
 from compliance_pipelines.cli.needs import Need, needs, opened
 from compliance_pipelines.cli.summary import human_bytes, show_summary
 from compliance_pipelines.ledger.store_identity import check_identity
+from compliance_pipelines.services import open_services
+from compliance_pipelines.settings import load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -139,12 +141,18 @@ def _unqualified(_context: click.Context, _parameter: click.Parameter, table: st
     help=f"Table to make in the schema {RESTORED_SCHEMA}; default: audit_logs_YYYY_MM_DD.",
 )
 @needs(Need.DATABASE, Need.COLD_STORE, Need.PUBLIC_KEY, changes=True)
-def restore(day: datetime, into: str | None) -> None:
+@click.option(
+    "--dry-run", is_flag=True, help="Read and verify all that would be loaded, and load nothing; also on a replica."
+)
+def restore(day: datetime, into: str | None, *, dry_run: bool) -> None:
     """Load the archive of DAY (YYYY-MM-DD, UTC) into a table of its own, verified while it is loaded.
 
     A table of that name is replaced when all is loaded. A run that was interrupted is continued. The hot store is not
     touched.
     """
+    if dry_run:
+        _rehearse(day.date())
+        return
     restoring = doing(f"restoring {day:%Y-%m-%d}")
     with restoring, opened() as services, _bars(day.date()) as progress:
         result = restore_day(services, day.date(), into, progress=progress)
@@ -153,6 +161,22 @@ def restore(day: datetime, into: str | None) -> None:
         f"{result.day}: {result.entry_count:,} entries restored into {result.table}"
         f"{resumed if result.resumed_entries else ''}"
     )
+
+
+def _rehearse(day: date) -> None:
+    with doing(f"reading {day}"), open_services(load_settings(), signs=False) as services, _bars(day) as progress:
+        found = rehearse_restore(services, day, progress=progress)
+    parts = "1 part" if len(found.parts) == 1 else f"{len(found.parts)} parts"
+    click.echo(
+        f"{day}: a restore would load {found.entry_count:,} entries from {parts}, {human_bytes(found.object_bytes)}, "
+        "all read and verified; nothing was loaded or recorded"
+    )
+    if found.unrecorded:
+        numbers = ", ".join(map(str, found.unrecorded))
+        raise ComplianceError(
+            f"{day}: the cold store also holds part {numbers}, which the catalogue does not know and which was not "
+            "read: a replica may be behind, or an archive run was interrupted"
+        )
 
 
 @click.command("drop-restored")
@@ -196,6 +220,7 @@ def _status_document(figures: Figures) -> dict[str, Any]:
             "checkpoint_time": None if signed is None else signed.isoformat(),
         },
         "held": None if held is None else [{"day": str(day), "hold": hold.id} for day, hold in held.items()],
+        "replica": None if figures.replica is None else figures.replica.to_json(),
         "next_due": None if due is None else {"action": due.action, "day": str(due.day), "at": due.at.isoformat()},
     }
 

@@ -80,6 +80,8 @@ def _in_words(error: ComplianceError | sqlalchemy.exc.DBAPIError) -> str:
     reason = " ".join(str(error.orig).split())
     if isinstance(error, sqlalchemy.exc.OperationalError):
         return f"the database of AUDIT_LOG_DATABASE_URL did not answer: {reason}"
+    if isinstance(error.orig, psycopg.errors.ReadOnlySqlTransaction):
+        return f"the database refused: {reason}; it is read-only, as a replica is: connect to the primary"
     if isinstance(error.orig, psycopg.errors.InsufficientPrivilege):
         return f"the database refused: {reason}; docs/audit.md says who may"
     return f"the database refused: {reason}; `compliance check` says what is missing"

@@ -68,6 +68,8 @@ def show_summary(console: Console, title: str | None, figures: Figures) -> None:
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     totals = figures.totals
+    if figures.replica is not None:
+        table.add_row("database", f"a read-only replica: {figures.replica.in_words()}")
     table.add_row("days", ", ".join(f"{count} {state}" for state, count in figures.days.items() if count) or "none")
     table.add_row(
         "entries",

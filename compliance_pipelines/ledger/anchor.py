@@ -28,6 +28,7 @@ from compliance_pipelines.ledger.publication import (
 )
 from compliance_pipelines.object_store.bounded import OversizedObjectError, read_bounded
 from compliance_pipelines.object_store.port import ObjectExistsError
+from compliance_pipelines.postgres.replica import in_recovery, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,7 +65,10 @@ def check_anchor(services: Services, connection: sqlalchemy.Connection) -> Ledge
     Raises:
         LedgerError: the kind of difference is the error's class.
         ObjectStoreError: the store failed; then it cannot be told.
+        ReadOnlyReplicaError: the database is a replica, which may be behind, and on which nothing can be signed.
     """
+    if in_recovery(connection):
+        raise refusal("whoever seals, archives or purges")
     published = store.last_published_size(connection) or 0
     for size, key in published_keys(services.store, after_size=published):
         # Asked after the listing: another process may seal meanwhile, and commits before it publishes.

@@ -22,6 +22,7 @@ from compliance_pipelines.ledger import sql, store
 from compliance_pipelines.ledger.merkle import inclusion_path, merkle_root
 from compliance_pipelines.ledger.proof_document import InvalidProofError, proof_document, verify_proof
 from compliance_pipelines.ledger.store_identity import check_identity
+from compliance_pipelines.postgres.replica import in_recovery
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -88,7 +89,8 @@ def prove(services: Services, log_entry_id: str, *, finder: EntryFinder, day: da
     """The proof document of an entry, hot or archived, as JSON values; that it was made is appended to the audit log.
 
     The proof leads to the last checkpoint that is in the cold store, so that nothing is proved which a restored
-    database could not know. It was checked as its receiver will check it.
+    database could not know. It was checked as its receiver will check it. On a replica, which takes no writes, nothing
+    is appended; whoever hands the proof out says so.
 
     Args:
         services: the opened services.
@@ -149,7 +151,9 @@ def _archived(services: Services, log_entry_id: str, finder: EntryFinder, day: d
     with finder.find(log_entry_id, day) as found:
         if found is None:
             where = "neither store holds it" if day is None else f"neither store holds it on {day}"
-            raise EntryNotFoundError(f"there is no entry {log_entry_id}: {where}")
+            with services.engine.connect() as connection:
+                known = ", as far as this replica has replayed" if in_recovery(connection) else ""
+            raise EntryNotFoundError(f"there is no entry {log_entry_id}: {where}{known}")
         with services.engine.connect() as connection:
             place = _place(connection, log_entry_id, found.day, found.tx_id)
         return _document(services, log_entry_id, place, found.batches)
@@ -237,6 +241,9 @@ def _checked(services: Services, document: dict[str, Any]) -> ProvenEntry:
 
 
 def _put_on_record(services: Services, proven: ProvenEntry) -> None:
+    with services.engine.connect() as connection:
+        if in_recovery(connection):
+            return
     proved: str = proven.entry["log_entry_id"]
     particulars: dict[str, JsonValue] = {
         "day": proven.segment.day.isoformat(),

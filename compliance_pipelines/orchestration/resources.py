@@ -13,6 +13,8 @@ from dagster import ConfigurableResource, InitResourceContext
 from pydantic import Field
 
 from compliance_pipelines.base.clock import Clock, clock_at, system_clock
+from compliance_pipelines.postgres.engine import conninfo_of
+from compliance_pipelines.postgres.replica import is_replica, refusal
 from compliance_pipelines.services import Services, open_services
 from compliance_pipelines.settings import ConfigurationError, Settings, load_settings
 
@@ -57,6 +59,7 @@ class ServicesResource(ConfigurableResource[Services]):
 
         Raises:
             ConfigurationError: a setting is missing or cannot be used, or `as_of` is not permitted or no date.
+            ReadOnlyReplicaError: the database is a replica, on which no run could finish.
         """
         settings = load_settings()
         try:
@@ -64,4 +67,6 @@ class ServicesResource(ConfigurableResource[Services]):
         except ValueError as error:
             raise ConfigurationError(f"as_of is no date (YYYY-MM-DD): {error}") from error
         with open_services(settings, clock=clock_as_of(settings, as_of)) as services:
+            if is_replica(conninfo_of(services.engine)):
+                raise refusal("every run")
             yield services

@@ -17,9 +17,12 @@ import sqlalchemy.exc
 from compliance_pipelines.base.errors import ComplianceError, TransientError
 from compliance_pipelines.postgres.engine import conninfo_of
 from compliance_pipelines.postgres.holders import table_locks_held
+from compliance_pipelines.postgres.replica import RECOVERY_CONFLICT_REMEDY, ReadOnlyReplicaError, is_replica
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from compliance_pipelines.postgres.conninfo import Conninfo
 
 DATABASE_ERRORS: Final = (sqlalchemy.exc.DBAPIError, psycopg.Error, adbc_driver_manager.Error)
 
@@ -46,6 +49,11 @@ _PASSING: Final = frozenset(
     }
 )
 _CONNECTION_EXCEPTION: Final = "08"
+_READ_ONLY: Final = "25006"  # read_only_sql_transaction
+# serialization_failure, deadlock_detected: on a replica, where nobody writes, only replay is in a reading's way.
+_RECOVERY_CONFLICT: Final = frozenset({"40001", "40P01"})
+# Where the session ends with it, ADBC knows no SQLSTATE, and the text is all there is.
+_SAID_OF_RECOVERY_CONFLICT: Final = "due to conflict with recovery"
 _ADBC_LOST: Final = frozenset(
     {
         adbc_driver_manager.AdbcStatusCode.IO,
@@ -84,6 +92,28 @@ def cause_of(error: Exception) -> Exception:
 def is_busy(error: Exception) -> bool:
     """Whether a lock was not to be had."""
     return _sqlstate(error) in _BUSY
+
+
+def is_read_only(error: Exception) -> bool:
+    """Whether something was to be written where the server takes no writes."""
+    return _sqlstate(error) == _READ_ONLY
+
+
+def is_recovery_conflict(error: BaseException, conninfo: Conninfo) -> bool:
+    """Whether an error, or what caused it, is that a replica ended a reading because its replay could not wait.
+
+    Args:
+        error: as it was raised.
+        conninfo: of the database; it is asked whether it is a replica.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, Exception) and (
+            _sqlstate(cause) in _RECOVERY_CONFLICT or _SAID_OF_RECOVERY_CONFLICT in str(cause)
+        ):
+            return is_replica(conninfo)
+        cause = cause.__cause__
+    return False
 
 
 def is_passing(error: Exception) -> bool:
@@ -130,13 +160,21 @@ def passing_errors_as_transient(doing: str, engine: sqlalchemy.Engine) -> Iterat
 
     Raises:
         LockBusyError: a lock was not to be had.
-        TransientError: the connection was lost, or the server goes down or comes up.
+        ReadOnlyReplicaError: something was to be written, and the server takes no writes.
+        TransientError: the connection was lost, the server goes down or comes up, or a replica ended a reading.
     """
     try:
         yield
     except (*DATABASE_ERRORS, sqlalchemy.exc.TimeoutError) as error:
+        if is_read_only(error):
+            raise ReadOnlyReplicaError(
+                f"{doing} had to stop: {reason_of(error)}; the database is read-only, as a replica is: connect to the "
+                "primary"
+            ) from error
         if not is_passing(error):
             raise
+        if is_recovery_conflict(error, conninfo_of(engine)):
+            raise TransientError(f"{doing} had to stop: {reason_of(error)}: {RECOVERY_CONFLICT_REMEDY}") from error
         if is_busy(error):
             held = table_locks_held(conninfo_of(engine))
             raise LockBusyError(f"{doing} had to stop: {reason_of(error)}{held}; run it again") from error

@@ -6,12 +6,17 @@ rebuilt (chain.py), entries.
 The database is read in one snapshot, taken first. What is sealed meanwhile is left for the next verification: a
 checkpoint is committed in the database before it is put into the cold store, so that one that the snapshot does not
 know is new if the database knows it now, and otherwise the database has been set back.
+
+A replica is not told from a database that was set back by what it holds: both are an earlier state. So what a replica
+lacks is never taken for looked at, and what contradicts the signed ledger is a finding on a replica as anywhere.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import date
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from compliance_pipelines.base.streaming import run_ahead
@@ -27,7 +32,7 @@ from compliance_pipelines.verification.checkpoints import (
     cold_checkpoints,
     judged,
 )
-from compliance_pipelines.verification.findings import Finding, Kind, Note, NoteKind
+from compliance_pipelines.verification.findings import Finding, Kind, Note, NoteKind, Undecided
 from compliance_pipelines.verification.progress import Stage
 from compliance_pipelines.verification.runs import CheckpointRuns
 from compliance_pipelines.verification.segment_index import Source
@@ -52,19 +57,23 @@ class KnownLedger:
     """The ledger that entries are compared with.
 
     Attributes:
-        size: how many segments it has.
+        size: how many segments of it the database must have; on a replica that is behind, those that it has.
         tx_horizon: every entry with a smaller transaction id must be in one of them.
+        on_replica: whether the database is a replica, which may know of a change in the cold store later.
     """
 
     size: int
     tx_horizon: int
+    on_replica: bool = False
 
 
 @contextmanager
 def ledger_snapshot(services: Services) -> Iterator[sqlalchemy.Connection]:
     """A connection that sees the ledger's tables at one moment and cannot write."""
     with services.engine.connect() as connection:
-        yield connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        # Not the option postgresql_readonly: the pool undoes it by asking for READ WRITE, which a replica refuses.
+        connection.execution_options(isolation_level="REPEATABLE READ").execute(sql.READ_ONLY)
+        yield connection
 
 
 @dataclass(frozen=True)
@@ -130,6 +139,8 @@ class _Comparison:
     def __init__(
         self, services: Services, connection: sqlalchemy.Connection, index: SegmentIndex, journal: Journal
     ) -> None:
+        self._services = services
+        self._on_replica = journal.replica is not None
         self._key = services.verifier_key
         self._connection = connection
         self._index = index
@@ -144,9 +155,11 @@ class _Comparison:
     def take(self, each: _Round) -> None:
         """Compare what is said about one size, and let the chain have it."""
         if each.size > self.last_stored:
-            if self._is_new(each.size):
+            if not self._on_replica and self._is_new(each.size):
                 return
-            self._unknown = [*self._unknown[:1], each.size]
+            # How far behind a replica is, is told by what is signed, not by whatever lies there.
+            if not self._on_replica or (each.cold is not None and each.cold.signed is not None):
+                self._unknown = [*self._unknown[:1], each.size]
         if each.cold is not None:
             report_problem(self._journal, self._runs, each.cold)
         row = None if each.stored is None else judged(each.stored, self._key, each.cold)
@@ -215,7 +228,11 @@ class _Comparison:
         self._runs.finish()
         self._chain.finish()
         size = self._chain.size
-        if self._unknown:
+        if self._on_replica:
+            if self._unknown:
+                self._tell_lag(self._unknown[-1])
+            size = min(size, self.last_stored)
+        elif self._unknown:
             self._journal.find(
                 Finding(
                     kind=Kind.DATABASE_ROLLED_BACK,
@@ -227,7 +244,27 @@ class _Comparison:
             )
         self._compare_segments(size)
         last = next(self._index.between(Source.LEDGER, size - 1, size), None)
-        return KnownLedger(size, 0 if last is None else last.tx_to)
+        return KnownLedger(size, 0 if last is None else last.tx_to, self._on_replica)
+
+    def _tell_lag(self, size: int) -> None:
+        """Say what the replica lacks up to the newest signed size, unless it has replayed that meanwhile."""
+        replica = self._journal.replica
+        with self._services.engine.connect() as connection:
+            if replica is None or ledger_store.checkpoint_of_size(connection, size) is not None:
+                return
+        lacking = Counter[date]()
+        for segment in self._index.between(Source.LEDGER, self.last_stored, size):
+            lacking[segment.day] += segment.entry_count
+        behind, entries = size - self.last_stored, lacking.total()
+        self._journal.replica = replace(replica, segments_behind=behind, entries_behind=entries)
+        segments = "1 segment" if behind == 1 else f"{behind:,} segments"
+        days = f", with {entries:,} sealed entries of {min(lacking)} to {max(lacking)}" if lacking else ""
+        message = (
+            f"the replica is {segments} behind the newest checkpoint of the cold store ({self.last_stored:,} of "
+            f"{size:,}{days}): what it lacks was not compared. Run it again when the replica has caught up, or on the "
+            "primary"
+        )
+        self._journal.cannot_tell(Undecided(message))
 
     def _compare_segments(self, size: int) -> None:
         stored = min(size, self.last_stored)

@@ -181,7 +181,7 @@ class _DayReading:
     ) -> None:
         self._services = services
         self._archive = archive
-        self._horizon = ledger.tx_horizon
+        self._ledger = ledger
         self._day = day
         self._segments = {segment.seq: segment for segment in segments}
         self._catalogue = catalogue
@@ -311,8 +311,10 @@ class _DayReading:
         self._seen.archived_entries += outcome.entries
         self._seen.parts += 1
         key, part = manifest.manifest_key, manifest.part
-        if self._is_hot(manifest):
+        if self._is_hot(manifest) or min(held) >= self._ledger.size:
             message = f"{key} is committed and not in the catalogue yet: `compliance archive {self._day}` puts it there"
+            if self._ledger.on_replica:
+                message += ", unless the replica alone does not know of it yet"
             self._note(NoteKind.PART_UNRECORDED, message, part, key)
             return
         self._find(
@@ -355,7 +357,9 @@ class _DayReading:
             )
 
     def _read_hot_rows(self) -> None:
-        expected = [segment for seq, segment in self._segments.items() if seq not in self._seen.gone]
+        # What a replica lacks was said of the whole ledger: none of it can be missing here.
+        sealed = [segment for seq, segment in self._segments.items() if seq < self._ledger.size]
+        expected = [segment for segment in sealed if segment.seq not in self._seen.gone]
         gone = [segment for seq, segment in self._segments.items() if seq in self._seen.gone]
         try:
             hot = check_hot_rows(
@@ -363,7 +367,7 @@ class _DayReading:
                 self._day,
                 expected=expected,
                 gone=gone,
-                tx_horizon=self._horizon,
+                tx_horizon=self._ledger.tx_horizon,
                 on_rows=self._on_rows,
             )
         except UnreadableRowsError as error:
@@ -371,13 +375,13 @@ class _DayReading:
             self._seen.undecided.append(Undecided(f"its rows in PostgreSQL could not be read: {error}", day=self._day))
             return
         self._seen.hot_entries = hot.rows
-        if hot.rows or not self._segments:
+        if hot.rows or not sealed:
             self._seen.findings += hot.findings
         elif not self._seen.in_cold_store:
-            sealed = sum(segment.entry_count for segment in self._segments.values())
+            entries = sum(segment.entry_count for segment in sealed)
             self._find(
                 Kind.DAY_MISSING,
-                f"nothing is left of its {sealed:,} sealed entries: PostgreSQL has none, the cold store no object",
+                f"nothing is left of its {entries:,} sealed entries: PostgreSQL has none, the cold store no object",
             )
         elif expected:
             missing = sum(segment.entry_count for segment in expected)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import date
 
+    from compliance_pipelines.postgres.replica import ReplicaState
+
 _MOST_OF_A_KIND: Final = 10_000
 _MOST_CHARACTERS: Final = 1_000
 
@@ -73,6 +75,7 @@ class NoteKind(StrEnum):
     GAP = "gap"
     ENTRY_QUARANTINED = "entry_quarantined"
     STORE_IDENTITY_MISSING = "store_identity_missing"
+    REPLICA = "replica"
 
 
 K = TypeVar("K", Kind, NoteKind)
@@ -154,6 +157,26 @@ class Checked:
 
 
 @dataclass(frozen=True)
+class ReplicaView:
+    """How much of the whole a replica could show.
+
+    Attributes:
+        state: what it says about itself, at the beginning.
+        segments_behind: how many segments the cold store's newest checkpoint has more than the replica.
+        entries_behind: how many entries are sealed in them, as far as their records are known.
+    """
+
+    state: ReplicaState
+    segments_behind: int = 0
+    entries_behind: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        behind = {"segments_behind": self.segments_behind, "entries_behind": self.entries_behind}
+        return {**self.state.to_json(), **behind}
+
+
+@dataclass(frozen=True)
 class Report:
     """The result of a verification that came to its end.
 
@@ -162,6 +185,7 @@ class Report:
         notes: what is worth knowing.
         undecided: what could not be looked at.
         omitted: kind to the number of findings and notes that were left out because there are too many of that kind.
+        replica: how much a replica could show; None where the database is a primary, and without a database.
     """
 
     checked: Checked
@@ -169,6 +193,7 @@ class Report:
     notes: tuple[Note, ...] = ()
     undecided: tuple[Undecided, ...] = ()
     omitted: dict[str, int] = field(default_factory=dict)
+    replica: ReplicaView | None = None
 
     @property
     def ok(self) -> bool:
@@ -189,6 +214,7 @@ class Report:
             "notes": [note.to_json() for note in self.notes],
             "undecided": [undecided.to_json() for undecided in self.undecided],
             "omitted": dict(self.omitted),
+            "replica": None if self.replica is None else self.replica.to_json(),
         }
 
 
@@ -201,6 +227,7 @@ class Journal:
 
     def __init__(self, on_finding: Callable[[Finding], None] | None = None) -> None:
         self.checked = Checked()
+        self.replica: ReplicaView | None = None
         self._on_finding = on_finding
         self._findings: list[Finding] = []
         self._notes: list[Note] = []
@@ -236,4 +263,5 @@ class Journal:
             notes=tuple(self._notes),
             undecided=tuple(self._undecided),
             omitted={kind: seen - _MOST_OF_A_KIND for kind, seen in self._seen.items() if seen > _MOST_OF_A_KIND},
+            replica=self.replica,
         )

@@ -6,6 +6,7 @@ Here: which days there are, and the order of the steps. Not here: the steps.
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Final
@@ -16,15 +17,21 @@ from sqlalchemy.exc import DBAPIError
 from compliance_pipelines.archive.layout import PREFIX, parse_key
 from compliance_pipelines.audit_log.appending import start_of
 from compliance_pipelines.audit_log.partitions import existing_days
-from compliance_pipelines.ledger.store_identity import check_identity
-from compliance_pipelines.postgres.errors import passing_errors_as_transient
+from compliance_pipelines.audit_log.reading import ReadingError
+from compliance_pipelines.ledger.store_identity import StoreIdentityError, check_identity
+from compliance_pipelines.postgres.engine import conninfo_of
+from compliance_pipelines.postgres.errors import (
+    is_recovery_conflict,
+    passing_errors_as_transient,
+)
+from compliance_pipelines.postgres.replica import RECOVERY_CONFLICT_REMEDY, replica_state
 from compliance_pipelines.verification import sql
 from compliance_pipelines.verification.anchor import anchored_ledger
 from compliance_pipelines.verification.bucket_ledger import note_unknown
 from compliance_pipelines.verification.database_ledger import check_ledger
 from compliance_pipelines.verification.days import DayVerifier
 from compliance_pipelines.verification.errors import VerificationError
-from compliance_pipelines.verification.findings import Finding, Journal, Kind, Note, NoteKind
+from compliance_pipelines.verification.findings import Finding, Journal, Kind, Note, NoteKind, ReplicaView
 from compliance_pipelines.verification.progress import Progress, RowCount, Stage, silent
 from compliance_pipelines.verification.segment_index import SegmentIndex, Source
 from compliance_pipelines.verification.strays import note_strays
@@ -48,11 +55,14 @@ def verify(
     progress: Progress = silent,
     on_finding: Callable[[Finding], None] | None = None,
 ) -> Report:
-    """Verify everything, or single days.
+    """Verify everything, or single days, on a primary or a replica.
 
     Everything: each checkpoint and each segment record of both stores, and every day that any of them knows. Single
     days: that the database's segment records are those of the newest published checkpoint, and these days; where the
     former fails, the checkpoints are compared one by one, too, to say why.
+
+    A replica may lag behind the cold store. Where its ledger is an earlier state of the signed one, which the tree
+    proves, that is no finding; what it lacks could not be looked at, so that the report is not ok either.
 
     Args:
         services: the opened services; nothing is written. The clock says which parts may have expired.
@@ -68,8 +78,7 @@ def verify(
     """
     journal = Journal(on_finding)
     with _named_failures(services.engine), SegmentIndex.open(services.settings.archive_staging_path) as index:
-        with services.engine.connect() as connection:
-            check_identity(services, connection)
+        _look_at_server(services, journal)
         known = _established(services, days, index, journal, progress)
         wanted = sorted(set(days) if days is not None else _all_days(services, index, journal))
         if days is None:
@@ -85,12 +94,32 @@ def verify(
     return journal.report()
 
 
+def _look_at_server(services: Services, journal: Journal) -> None:
+    """See whether the database is the store's and the key's, and whether it is a replica, which is noted."""
+    with services.engine.connect() as connection:
+        replica = replica_state(connection)
+        lag = "" if replica is None else f"the database is a read-only replica: {replica.in_words()}"
+        try:
+            check_identity(services, connection)
+        except StoreIdentityError as error:
+            if not lag:
+                raise
+            raise type(error)(f"{error}. But {lag}") from error
+    if replica is not None:
+        journal.replica = ReplicaView(replica)
+        journal.note(Note(kind=NoteKind.REPLICA, message=lag))
+
+
 @contextmanager
 def _named_failures(engine: sqlalchemy.Engine) -> Iterator[None]:
     """Raise domain errors where the database fails, so that a failure is never taken for a result."""
     try:
         with passing_errors_as_transient("the verification", engine):
             yield
+    except ReadingError as error:
+        if not is_recovery_conflict(error, conninfo_of(engine)):
+            raise
+        raise ReadingError(f"{error}: {RECOVERY_CONFLICT_REMEDY}") from error
     except (DBAPIError, psycopg.Error) as error:
         reason = " ".join(str(error.orig if isinstance(error, DBAPIError) else error).split())
         raise VerificationError(f"the database cannot be read, so that nothing is known about it: {reason}") from error
@@ -108,7 +137,7 @@ def _established(
         if known is not None:
             journal.checked.segments = known.size
             journal.checked.checkpoints = 1 if known.size else 0
-            return known
+            return replace(known, on_replica=journal.replica is not None)
     return check_ledger(services, index, journal, progress)
 
 

@@ -13,6 +13,7 @@ from sqlalchemy import LargeBinary, text
 from compliance_pipelines.postgres import tables
 from compliance_pipelines.postgres.statements import columns
 
+READ_ONLY = text("SET TRANSACTION READ ONLY")
 PUBLICATIONS_UP_TO = text("SELECT size, object_key FROM ledger_publications WHERE size <= :last ORDER BY size")
 SEGMENTS_HELD_ON_DAY = text("SELECT segment_seq, part FROM archived_segments WHERE day = :day ORDER BY segment_seq")
 OBJECT_WITH_SHA256 = text("SELECT object_key FROM archived_audit_logs WHERE object_sha256 = :sha256 LIMIT 1")

@@ -50,7 +50,7 @@ def postgres_server(
     in_memory = memory_directory()
     state_dir = run_dir / "postgres-server" if in_memory is None else in_memory / _name_of_run(run_dir)
     server = EmbeddedPostgres(state_dir, settings={**THROWAWAY_SETTINGS, "max_wal_size": "512MB"})
-    with _in_use(server, "postgres", run_dir / "postgres-server.users"):
+    with in_use(server, "postgres", run_dir / "postgres-server.users"):
         yield server
 
 
@@ -62,7 +62,7 @@ def small_postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     state_dir = run_dir / "small-server" if in_memory is None else in_memory / f"{_name_of_run(run_dir)}-small"
     limits = {"max_connections": "20", "max_locks_per_transaction": "10", "shared_buffers": "16MB"}
     server = EmbeddedPostgres(state_dir, settings={**THROWAWAY_SETTINGS, **limits})
-    with _in_use(server, "postgres", run_dir / "small-server.users"):
+    with in_use(server, "postgres", run_dir / "small-server.users"):
         yield server
 
 
@@ -71,7 +71,7 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedR
     """A Redis of this worker alone: RediSearch works in database 0 only, so that workers could not share one."""
     run_dir = tmp_path_factory.getbasetemp()
     server = EmbeddedRedis(run_dir / "redis-server")
-    with _in_use(server, "redis", run_dir / "redis-server.users"):
+    with in_use(server, "redis", run_dir / "redis-server.users"):
         yield server
 
 
@@ -149,7 +149,7 @@ def _database(server: EmbeddedPostgres, template: str | None) -> Iterator[str]:
 
 
 @contextmanager
-def _in_use(server: EmbeddedServer, kind: str, users_lock: Path) -> Iterator[None]:
+def in_use(server: EmbeddedServer, kind: str, users_lock: Path) -> Iterator[None]:
     """Keep a server running as long as any process of this run uses it, and no longer."""
     with users_lock.open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_SH)

@@ -18,6 +18,7 @@ from compliance_pipelines.holds.active import HoldScope
 from compliance_pipelines.holds.record import NewHold, add_hold, release_hold
 from compliance_pipelines.postgres.engine import create_engine
 from tests.integration.auditor.conftest import LOGIN
+from tests.support.logins import database_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -179,7 +180,7 @@ def test_nothing_is_read_that_cannot_be_put_on_record(
 def test_a_database_that_takes_no_entries_is_said_to_be_one(
     services: Services, superuser_engine: sqlalchemy.Engine, reader: sqlalchemy.Engine, reader_database_url: str
 ) -> None:
-    name = services.engine.url.database
+    name = database_of(services.engine)
     with superuser_engine.begin() as connection:
         connection.execute(text(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on'))
     reading = create_engine(reader_database_url, pool_size=1, left_alone=("default_transaction_read_only",))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from compliance_pipelines.local_stack.postgres import EmbeddedPostgres
 
 
-def _opened(url: str, cold: Path, superuser_url: str = "") -> Iterator[World]:
+def opened(url: str, cold: Path, superuser_url: str = "") -> Iterator[World]:
     """The system on this database and this cold store."""
     superuser = create_engine(superuser_url or url, pool_size=2)
     engine = create_engine(url, pool_size=2)
@@ -47,9 +47,9 @@ def _opened(url: str, cold: Path, superuser_url: str = "") -> Iterator[World]:
         superuser.dispose()
 
 
-def _opened_database(superuser_url: str, cold: Path) -> Iterator[World]:
+def opened_database(superuser_url: str, cold: Path) -> Iterator[World]:
     """The system as the pipelines' own login sees it."""
-    for world in _opened(login_url(superuser_url, "test_pipeline"), cold, superuser_url):
+    for world in opened(login_url(superuser_url, "test_pipeline"), cold, superuser_url):
         init_store(world.services)
         yield world
 
@@ -69,7 +69,7 @@ def template(
     database, cold = f"verification_{uuid.uuid4().hex}", tmp_path_factory.mktemp("world") / "cold"
     postgres_server.create_database(database, template=template_database)
     try:
-        for world in _opened_database(postgres_server.url(database), cold):
+        for world in opened_database(postgres_server.url(database), cold):
             fill(world.services, world.days)
         yield Template(database, cold)
     finally:
@@ -83,7 +83,7 @@ def world(postgres_server: EmbeddedPostgres, template: Template, tmp_path: Path)
     postgres_server.create_database(database, template=template.database)
     copied(template.cold, cold)
     try:
-        yield from _opened_database(postgres_server.url(database), cold)
+        yield from opened_database(postgres_server.url(database), cold)
     finally:
         postgres_server.drop_database(database)
 
@@ -93,10 +93,10 @@ def bucket(template: Template, tmp_path: Path) -> Iterator[World]:
     """A copy of the filled system's cold store; its database does not answer."""
     cold = tmp_path / "cold"
     copied(template.cold, cold)
-    yield from _opened("postgresql://nobody:nothing@127.0.0.1:1/nowhere", cold)
+    yield from opened("postgresql://nobody:nothing@127.0.0.1:1/nowhere", cold)
 
 
 @pytest.fixture
 def empty_world(database_url: str, tmp_path: Path) -> Iterator[World]:
     """The system before the first entry."""
-    yield from _opened_database(database_url, tmp_path / "cold")
+    yield from opened_database(database_url, tmp_path / "cold")

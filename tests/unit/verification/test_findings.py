@@ -80,7 +80,7 @@ def test_the_json_has_every_field_and_can_be_written() -> None:
         }
     ]
     assert document["undecided"] == [{"day": "2026-07-02", "message": "m"}]
-    assert set(document) == {"ok", "checked", "findings", "notes", "undecided", "omitted"}
+    assert set(document) == {"ok", "checked", "findings", "notes", "undecided", "omitted", "replica"}
 
 
 def _runs(problems: dict[int, list[tuple[Kind, str]]], sizes: range) -> list[tuple[str, int | None, str]]:
