@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING, Final
 
 from dagster import Definitions
@@ -48,3 +49,23 @@ def test_the_graph_is_the_one_that_was_reviewed() -> None:
 
 def test_every_definition_can_be_loaded() -> None:
     Definitions.validate_loadable(defs)
+
+
+def _groups() -> dict[str, set[str]]:
+    """The groups that each group comes after, as the page shows them when all are collapsed."""
+    specs = {spec.key: spec for spec in defs.resolve_all_asset_specs()}
+    upstream: dict[str, set[str]] = {str(spec.group_name): set() for spec in specs.values()}
+    for spec in specs.values():
+        upstream[str(spec.group_name)] |= {str(specs[dep.asset_key].group_name) for dep in spec.deps}
+    return {group: others - {group} for group, others in upstream.items()}
+
+
+def test_groups_that_are_collapsed_make_no_cycle() -> None:
+    assert list(TopologicalSorter(_groups()).static_order())
+
+
+def test_an_asset_that_dagster_makes_says_what_it_is_made_from() -> None:
+    """And each is named so that a reader who sees the last part of its key alone knows whose it is."""
+    graph = defs.resolve_asset_graph()
+    assert [key for key in graph.materializable_asset_keys if not graph.get(key).parent_keys] == []
+    assert "partitions" not in {key.path[-1] for key in graph.get_all_asset_keys()}

@@ -113,7 +113,7 @@ def test_a_check_that_fails_in_a_green_run_is_a_failure(project: Project, monkey
     project.settle()
     finished = command()
     assert finished.exit_code == 1
-    assert "failed health_checks: audit/partitions, check runway" in finished.stderr
+    assert "failed health_checks: audit/audit_log_partitions, check runway" in finished.stderr
     assert "AUDIT_LOG_FIRST_DAY" in finished.stderr
 
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from dagster import (
     AssetKey,
+    AssetSpec,
     Failure,
     MaterializeResult,
     MetadataValue,
@@ -23,12 +24,15 @@ from compliance_pipelines.erasure.configured import configured_targets
 from compliance_pipelines.erasure.deadline import days_left
 from compliance_pipelines.erasure.record import open_cases
 from compliance_pipelines.erasure.runner import run_due
+from compliance_pipelines.orchestration.assets.conversations import CHECKPOINTS
+from compliance_pipelines.orchestration.assets.sessions import LIVE_KEYS
 from compliance_pipelines.orchestration.failures import domain_errors
 from compliance_pipelines.orchestration.keys import DATABASE_POOL, OWNERS
 from compliance_pipelines.orchestration.tables import Metadata
 from compliance_pipelines.services import Services
 
 GROUP: Final = "gdpr"
+REQUESTS: Final = AssetKey(["gdpr", "erasure_requests"])
 ERASURE: Final = AssetKey(["gdpr", "erasure"])
 
 _SCHEMA: Final = TableSchema(
@@ -39,6 +43,15 @@ _SCHEMA: Final = TableSchema(
         TableColumn("items deleted", "int"),
         TableColumn("deadline", "string"),
     ]
+)
+
+erasure_requests = AssetSpec(
+    REQUESTS,
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"postgres"},
+    description="Requests for erasure, which people record with `compliance erase request`, and what people decided "
+    "about them.",
 )
 
 
@@ -74,7 +87,14 @@ def _metadata(done: Sequence[Case], still_open: Sequence[Case], now: datetime) -
 
 
 # No retry policy: a request that stays open is tried again by the sensor, after a pause of its own.
-@asset(key=ERASURE, group_name=GROUP, owners=list(OWNERS), kinds={"postgres", "redis"}, pool=DATABASE_POOL)
+@asset(
+    key=ERASURE,
+    deps=[REQUESTS, CHECKPOINTS, LIVE_KEYS],
+    group_name=GROUP,
+    owners=list(OWNERS),
+    kinds={"postgres", "redis"},
+    pool=DATABASE_POOL,
+)
 def erasure(services: ResourceParam[Services]) -> MaterializeResult[None]:
     """Requests under GDPR Article 17 that are due for an attempt, carried out.
 
@@ -98,4 +118,4 @@ def erasure(services: ResourceParam[Services]) -> MaterializeResult[None]:
     return MaterializeResult(metadata=metadata)
 
 
-ASSETS: Final = (erasure,)
+ASSETS: Final = (erasure_requests, erasure)

@@ -7,20 +7,19 @@ from typing import Final
 from dagster import (
     AssetExecutionContext,
     AssetSpec,
-    DataVersion,
     MaterializeResult,
     MetadataValue,
     ResourceParam,
     asset,
 )
 
-from compliance_pipelines.archive.catalogue import day_summary, segments_of_day
-from compliance_pipelines.archive.layout import part_root
 from compliance_pipelines.archive.purge import purge_day
 from compliance_pipelines.audit_log.partitions import create_ahead, drop_empty, lock_room, runway
 from compliance_pipelines.base.clock import utc_day
+from compliance_pipelines.orchestration.day_events import PURGED_ENTRIES, hot_day, hot_event
 from compliance_pipelines.orchestration.failures import RETRIES, domain_errors
 from compliance_pipelines.orchestration.keys import (
+    AUDIT_LOG_PARTITIONS,
     AUDIT_LOGS,
     CHECKPOINT,
     COLD_ARCHIVE,
@@ -28,13 +27,13 @@ from compliance_pipelines.orchestration.keys import (
     HOT_PARTITION,
     HOT_PURGE,
     OWNERS,
-    PARTITIONS,
+    RETENTION_GROUP,
 )
 from compliance_pipelines.orchestration.partitions import DAYS, day_of
-from compliance_pipelines.orchestration.tables import HOT_COLUMNS, segment_table
+from compliance_pipelines.orchestration.tables import HOT_COLUMNS
 from compliance_pipelines.services import Services
 
-GROUP: Final = "hot_store"
+GROUP: Final = "audit_log"
 
 audit_logs = AssetSpec(
     AUDIT_LOGS,
@@ -48,7 +47,7 @@ audit_logs = AssetSpec(
 
 
 @asset(
-    key=PARTITIONS,
+    key=AUDIT_LOG_PARTITIONS,
     deps=[AUDIT_LOGS],
     group_name=GROUP,
     owners=list(OWNERS),
@@ -56,7 +55,7 @@ audit_logs = AssetSpec(
     retry_policy=RETRIES,
     pool=DATABASE_POOL,
 )
-def partitions(services: ResourceParam[Services]) -> MaterializeResult[None]:
+def audit_log_partitions(services: ResourceParam[Services]) -> MaterializeResult[None]:
     """The partitions of `audit_logs`: made ahead of time, and dropped when they are past and empty.
 
     Each is made or dropped in a small step of its own, while appends go on. An entry whose day has no table of its own
@@ -85,7 +84,7 @@ def partitions(services: ResourceParam[Services]) -> MaterializeResult[None]:
     key=HOT_PARTITION,
     deps=[AUDIT_LOGS, CHECKPOINT],
     partitions_def=DAYS,
-    group_name=GROUP,
+    group_name=RETENTION_GROUP,
     owners=list(OWNERS),
     kinds={"postgres"},
     retry_policy=RETRIES,
@@ -99,32 +98,15 @@ def hot_partition(context: AssetExecutionContext, services: ResourceParam[Servic
     """
     day = day_of(context.partition_key)
     with domain_errors():
-        state, facts = day_summary(services, day)
-        with services.engine.connect() as connection:
-            segments = [segment for segment, _ in segments_of_day(connection, day)]
-    return MaterializeResult(
-        metadata={
-            "dagster/partition_row_count": facts.hot_entries,
-            "state": state.value,
-            "bytes": facts.hot_bytes,
-            "sealed entries": facts.sealed_entries,
-            "unsealed entries": facts.unsealed_entries,
-            "archived entries": facts.archived_entries,
-            "purged entries": facts.purged_entries,
-            "segments": facts.segments,
-            "latest segments": segment_table(segments),
-            "archive": MetadataValue.asset(COLD_ARCHIVE),
-        },
-        # A late entry changes it, and its archive is out of date; looking again or a purge does not.
-        data_version=DataVersion(part_root(segments).hex()),
-    )
+        metadata, version = hot_day(services, day)
+    return MaterializeResult(metadata=metadata, data_version=version)
 
 
 @asset(
     key=HOT_PURGE,
     deps=[COLD_ARCHIVE],
     partitions_def=DAYS,
-    group_name=GROUP,
+    group_name=RETENTION_GROUP,
     owners=list(OWNERS),
     kinds={"postgres"},
     retry_policy=RETRIES,
@@ -138,8 +120,12 @@ def hot_purge(context: AssetExecutionContext, services: ResourceParam[Services])
     that is not due, not verified, or of which something cannot be told is left as it is, and the run fails without a
     retry.
     """
+    day = day_of(context.partition_key)
     with domain_errors():
-        purged = purge_day(services, day_of(context.partition_key))
+        purged = purge_day(services, day)
+        now = hot_event(services, day)
+    # Without it the page of the hot partition would show the day as it was before, until somebody looks again.
+    context.log_event(now)
     return MaterializeResult(
         metadata={
             "dagster/partition_row_count": 0,
@@ -148,9 +134,10 @@ def hot_purge(context: AssetExecutionContext, services: ResourceParam[Services])
             "seconds": round(purged.seconds, 3),
             "parts": ", ".join(map(str, purged.parts)) or "none, all of them were purged before",
             "months dropped": purged.months_dropped,
+            PURGED_ENTRIES: now.metadata[PURGED_ENTRIES],
             "archive": MetadataValue.asset(COLD_ARCHIVE),
         }
     )
 
 
-ASSETS: Final = (audit_logs, partitions, hot_partition, hot_purge)
+ASSETS: Final = (audit_logs, audit_log_partitions, hot_partition, hot_purge)
