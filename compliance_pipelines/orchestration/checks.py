@@ -277,6 +277,9 @@ def _nothing_archived(facts: DayFacts) -> Verdict:
     return Verdict("the day is not archived yet", "", severity=AssetCheckSeverity.WARN)
 
 
+UNTOLD: Final = "cannot be told"
+
+
 def _answers(part: PartCheck) -> Mapping[Question, Sequence[str]]:
     """What is wrong with a part, question by question.
 
@@ -289,7 +292,7 @@ def _answers(part: PartCheck) -> Mapping[Question, Sequence[str]]:
     stopped = False
     for question, messages in answers.items():
         if stopped and not messages:
-            messages.append(f"cannot be told: part {part.part} could not be read that far")
+            messages.append(f"{UNTOLD}: part {part.part} could not be read that far")
         stopped = stopped or (question is not Question.MANIFEST and bool(messages))
     return answers
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from dagster import Definitions
 
 from compliance_pipelines.definitions import build_definitions, defs
+from compliance_pipelines.orchestration.partitions import FIRST_DAY
 from tests.orchestration.graph import SNAPSHOT, graph_of
 
 if TYPE_CHECKING:
@@ -69,3 +70,11 @@ def test_an_asset_that_dagster_makes_says_what_it_is_made_from() -> None:
     graph = defs.resolve_asset_graph()
     assert [key for key in graph.materializable_asset_keys if not graph.get(key).parent_keys] == []
     assert "partitions" not in {key.path[-1] for key in graph.get_all_asset_keys()}
+
+
+def test_each_asset_of_days_says_where_its_days_begin_and_what_missing_means() -> None:
+    partitioned = [spec for spec in defs.resolve_all_asset_specs() if spec.partitions_def is not None]
+    assert len(partitioned) == 5
+    for spec in partitioned:
+        assert f"Days begin with {FIRST_DAY}" in str(spec.description)
+        assert "*missing*" in str(spec.description)

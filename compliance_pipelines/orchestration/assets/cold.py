@@ -28,7 +28,7 @@ from compliance_pipelines.orchestration.keys import (
     RETENTION_GROUP,
 )
 from compliance_pipelines.orchestration.partition_bar import NO_DAY_WAS_CHOSEN, show_failed, show_repaired
-from compliance_pipelines.orchestration.partitions import DAYS, day_of
+from compliance_pipelines.orchestration.partitions import ABOUT_DAYS, DAYS, day_of
 from compliance_pipelines.orchestration.tables import ARCHIVE_COLUMNS, ARCHIVE_LINEAGE, Metadata
 from compliance_pipelines.services import Services
 
@@ -61,8 +61,8 @@ is read back from the store and recomputed before the day counts as verified. La
 was killed is finished by the next one.
 
 Materializing a day that is archived already reads all of its parts back, and changes nothing: so a day is looked at
-again, purged or not. While the last look found damage the day is red, and its checks say what is wrong.
-""",
+again, purged or not. While the last look found damage the day is red, and its checks say what is wrong."""
+            + ABOUT_DAYS,
         )
     ],
     check_specs=read_back_specs(),

@@ -35,6 +35,7 @@ GROUP: Final = "gdpr"
 REQUESTS: Final = AssetKey(["gdpr", "erasure_requests"])
 ERASURE: Final = AssetKey(["gdpr", "erasure"])
 
+REQUESTS_SHOWN: Final = "requests"
 _SCHEMA: Final = TableSchema(
     columns=[
         TableColumn("request", "int"),
@@ -72,9 +73,10 @@ def table_of(cases: Sequence[Case]) -> MetadataValue:
     return MetadataValue.table(records, _SCHEMA)
 
 
-def _metadata(done: Sequence[Case], still_open: Sequence[Case], now: datetime) -> Metadata:
+def erasure_metadata(done: Sequence[Case], still_open: Sequence[Case], now: datetime) -> Metadata:
+    """The figures of requests that were attempted, and of those that stay open."""
     metadata: Metadata = {
-        "requests": table_of(done),
+        REQUESTS_SHOWN: table_of(done),
         "closed": sum(case.state is State.CLOSED for case in done),
         "held": sum(case.state is State.HELD for case in done),
         "partial": sum(case.state is State.PARTIAL for case in done),
@@ -106,7 +108,7 @@ def erasure(services: ResourceParam[Services]) -> MaterializeResult[None]:
         done = run_due(services, lambda: configured_targets(services.settings))
         with services.engine.connect() as connection:
             still_open = open_cases(connection)
-    metadata = _metadata(done, still_open, services.clock())
+    metadata = erasure_metadata(done, still_open, services.clock())
     if failed := [case.request.id for case in done if case.state is State.PARTIAL]:
         named = ", ".join(map(str, failed))
         raise Failure(

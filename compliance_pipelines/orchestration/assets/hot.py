@@ -29,7 +29,7 @@ from compliance_pipelines.orchestration.keys import (
     OWNERS,
     RETENTION_GROUP,
 )
-from compliance_pipelines.orchestration.partitions import DAYS, day_of
+from compliance_pipelines.orchestration.partitions import ABOUT_DAYS, DAYS, day_of
 from compliance_pipelines.orchestration.tables import HOT_COLUMNS
 from compliance_pipelines.services import Services
 
@@ -89,13 +89,14 @@ def audit_log_partitions(services: ResourceParam[Services]) -> MaterializeResult
     kinds={"postgres"},
     retry_policy=RETRIES,
     pool=DATABASE_POOL,
+    description="""A day in PostgreSQL, as the ledger and the catalogue know it.
+
+This looks and changes nothing. Entries are counted from what is recorded; whether the rows are really there, and as
+they were sealed, is what the check `rows_match_ledger` reads them for."""
+    + ABOUT_DAYS,
 )
 def hot_partition(context: AssetExecutionContext, services: ResourceParam[Services]) -> MaterializeResult[None]:
-    """A day in PostgreSQL, as the ledger and the catalogue know it.
-
-    This looks and changes nothing. Entries are counted from what is recorded; whether the rows are really there, and as
-    they were sealed, is what the check `rows_match_ledger` reads them for.
-    """
+    """Look at a day, and change nothing."""
     day = day_of(context.partition_key)
     with domain_errors():
         metadata, version = hot_day(services, day)
@@ -111,15 +112,16 @@ def hot_partition(context: AssetExecutionContext, services: ResourceParam[Servic
     kinds={"postgres"},
     retry_policy=RETRIES,
     pool=DATABASE_POOL,
+    description="""A day removed from PostgreSQL, after the grace period.
+
+In one transaction the rows and every part in the cold store are recomputed and compared with the ledger, then the
+day's table is dropped, or its rows are deleted from a default partition. No check of another run is trusted. A day
+that is not due, not verified, or of which something cannot be told is left as it is, and the run fails without a
+retry."""
+    + ABOUT_DAYS,
 )
 def hot_purge(context: AssetExecutionContext, services: ResourceParam[Services]) -> MaterializeResult[None]:
-    """A day removed from PostgreSQL, after the grace period.
-
-    In one transaction the rows and every part in the cold store are recomputed and compared with the ledger, then the
-    day's table is dropped, or its rows are deleted from a default partition. No check of another run is trusted. A day
-    that is not due, not verified, or of which something cannot be told is left as it is, and the run fails without a
-    retry.
-    """
+    """Purge a day, and show on the page of the hot partition that it is gone."""
     day = day_of(context.partition_key)
     with domain_errors():
         purged = purge_day(services, day)
