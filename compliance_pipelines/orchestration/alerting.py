@@ -18,7 +18,7 @@ from dagster import DefaultSensorStatus, ResourceParam, SensorEvaluationContext,
 from compliance_pipelines.base.clock import system_clock
 from compliance_pipelines.orchestration.alerts import Alert, AlertSink
 from compliance_pipelines.orchestration.failed_checks import failed_checks
-from compliance_pipelines.orchestration.failed_runs import failed_runs, newest_before
+from compliance_pipelines.orchestration.failed_runs import Position, failed_runs
 from compliance_pipelines.orchestration.own import Own
 
 # A backlog of events is walked in steps; a message names some and counts the rest.
@@ -65,13 +65,14 @@ def _latest(now: datetime) -> float:
 def failed_runs_sensor(context: SensorEvaluationContext, alerts: ResourceParam[AlertSink]) -> SkipReason:
     """One message for all runs that failed since the last one."""
     instance = context.instance
+    now = system_clock()
     if context.cursor:
-        cursor = int(context.cursor)
+        position = Position.of_cursor(context.cursor)
     else:
-        cursor = newest_before(instance, context.last_sensor_start_time, EVENTS_PER_TICK)
-    found = failed_runs(instance, Own.of(context), cursor, latest=_latest(system_clock()), limit=EVENTS_PER_TICK)
+        position = Position.at_start(instance, context.last_sensor_start_time or now.timestamp(), EVENTS_PER_TICK)
+    found = failed_runs(instance, Own.of(context), position, latest=_latest(now), limit=EVENTS_PER_TICK)
     reported = _report(context, alerts, _counted(len(found.lines), "failed run"), found.lines)
-    context.update_cursor(str(found.cursor))
+    context.update_cursor(found.position.to_cursor())
     return reported
 
 

@@ -5,7 +5,8 @@ Here: walking the events of failed runs, and what makes a failure no news. Not h
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass, replace
 from itertools import takewhile
 from typing import TYPE_CHECKING, Final
 
@@ -38,10 +39,10 @@ _RUNS_BEFORE: Final = 20
 
 @dataclass(frozen=True)
 class FoundRuns:
-    """What a walk found: lines for the alert, and the event to go on after."""
+    """What a walk found: lines for the alert, and where to go on."""
 
     lines: tuple[str, ...]
-    cursor: int
+    position: Position
 
 
 def plain(text: str | None) -> str:
@@ -49,23 +50,39 @@ def plain(text: str | None) -> str:
     return " ".join((text or "").split())
 
 
-def newest_before(instance: DagsterInstance, started: float | None, limit: int) -> int:
-    """The last failure from before a sensor started, after which its walk begins; 0 where there is none.
+@dataclass(frozen=True)
+class Position:
+    """How far a sensor has come.
 
-    Args:
-        instance: Dagster's instance.
-        started: when it was started, in seconds since 1970; None where that is not known: now.
-        limit: how many failures since then are looked for at most.
+    Attributes:
+        since: when it was started, in seconds since 1970; what failed before is history, and told nobody anything.
+        after: the event to begin after.
     """
-    newest = instance.fetch_run_status_changes(DagsterEventType.RUN_FAILURE, limit=limit).records
-    before = [event.storage_id for event in newest if started is None or event.timestamp < started]
-    if before:
-        return max(before)
-    return min((event.storage_id for event in newest), default=1) - 1
+
+    since: float = 0.0
+    after: int = 0
+
+    @classmethod
+    def of_cursor(cls, cursor: str) -> Position:
+        """The position that a cursor keeps."""
+        kept = json.loads(cursor)
+        return cls(after=kept) if isinstance(kept, int) else cls(**kept)
+
+    @classmethod
+    def at_start(cls, instance: DagsterInstance, started: float, limit: int) -> Position:
+        """After the last failure from before a start, as far as it is among the latest `limit`."""
+        newest = instance.fetch_run_status_changes(DagsterEventType.RUN_FAILURE, limit=limit).records
+        before = [event.storage_id for event in newest if event.timestamp < started]
+        first = min((event.storage_id for event in newest), default=1)
+        return cls(started, max(before, default=first - 1))
+
+    def to_cursor(self) -> str:
+        """The cursor that keeps it."""
+        return json.dumps(asdict(self))
 
 
-def failed_runs(instance: DagsterInstance, own: Own, cursor: int, *, latest: float, limit: int) -> FoundRuns:
-    """Our runs that failed after `cursor`, each once.
+def failed_runs(instance: DagsterInstance, own: Own, position: Position, *, latest: float, limit: int) -> FoundRuns:
+    """Our runs that failed after `position`, each once.
 
     Left out are an attempt that is followed by another, a run that failed as the last one of the same kind and day did,
     and one whose checks failed with what stopped it, which is told of the checks.
@@ -73,7 +90,7 @@ def failed_runs(instance: DagsterInstance, own: Own, cursor: int, *, latest: flo
     Args:
         instance: Dagster's instance.
         own: which runs are ours.
-        cursor: the event to begin after.
+        position: where to begin.
         latest: events of a later time wait, in seconds since 1970.
         limit: how many events are looked at.
     """
@@ -81,7 +98,7 @@ def failed_runs(instance: DagsterInstance, own: Own, cursor: int, *, latest: flo
         takewhile(
             lambda event: event.timestamp <= latest,
             instance.fetch_run_status_changes(
-                RunStatusChangeRecordsFilter(event_type=DagsterEventType.RUN_FAILURE, after_storage_id=cursor),
+                RunStatusChangeRecordsFilter(event_type=DagsterEventType.RUN_FAILURE, after_storage_id=position.after),
                 limit=limit,
                 ascending=True,
             ).records,
@@ -89,15 +106,18 @@ def failed_runs(instance: DagsterInstance, own: Own, cursor: int, *, latest: flo
     )
     run_ids = [event.run_id for event in events]
     runs = {run.run_id: run for run in instance.get_runs(RunsFilter(run_ids=run_ids))} if run_ids else {}
-    lines = [line for event in events if (line := _line(instance, own, event, runs.get(event.run_id))) is not None]
-    return FoundRuns(tuple(lines), max([cursor, *(event.storage_id for event in events)]))
+    lines = [line for event in events if (line := _line(instance, own, event, runs.get(event.run_id), position.since))]
+    last = max([position.after, *(event.storage_id for event in events)])
+    return FoundRuns(tuple(lines), replace(position, after=last))
 
 
-def _line(instance: DagsterInstance, own: Own, event: EventLogRecord, run: DagsterRun | None) -> str | None:
+def _line(
+    instance: DagsterInstance, own: Own, event: EventLogRecord, run: DagsterRun | None, since: float
+) -> str | None:
     if run is None or not own.has(run) or run.tags.get(_WILL_RETRY_TAG) == "true":
         return None
     reasons = reasons_of_run(instance, run, event.event_log_entry.dagster_event)
-    if _told_of_checks(instance, own, run, reasons) or _failed_before(instance, own, run, reasons):
+    if _told_of_checks(instance, own, run, reasons) or _failed_before(instance, own, run, reasons, since):
         return None
     # A backfill runs a job without a name of its own: then the assets say what it was.
     assets = ", ".join(sorted(key.to_user_string() for key in run.asset_selection or ()))
@@ -151,7 +171,7 @@ def _known_of_day(instance: DagsterInstance, own: Own, partition: str | None) ->
             yield plain(record.evaluation.description)
 
 
-def _failed_before(instance: DagsterInstance, own: Own, run: DagsterRun, reasons: Sequence[str]) -> bool:
+def _failed_before(instance: DagsterInstance, own: Own, run: DagsterRun, reasons: Sequence[str], since: float) -> bool:
     """Whether the last of our runs that did the same, for the same day, failed for the same reasons."""
     [this] = instance.get_run_records(RunsFilter(run_ids=[run.run_id]))
     partition = run.tags.get(_PARTITION_TAG)
@@ -168,7 +188,8 @@ def _failed_before(instance: DagsterInstance, own: Own, run: DagsterRun, reasons
     for record in before:
         other = record.dagster_run
         if _kind(other) == kind and own.has(other) and other.tags.get(_WILL_RETRY_TAG) != "true":
-            return other.status is DagsterRunStatus.FAILURE and reasons_of_run(instance, other) == list(reasons)
+            failed = other.status is DagsterRunStatus.FAILURE and (record.end_time or 0.0) >= since
+            return failed and reasons_of_run(instance, other) == list(reasons)
     return False
 
 
