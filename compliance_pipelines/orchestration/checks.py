@@ -242,8 +242,10 @@ _QUESTIONS: Final = {
 }
 
 
-def cold_verdicts(services: Services, day: date) -> Mapping[AssetCheckKey, Verdict]:
-    """What reading back every part of the day says; a check whose question could not be reached fails too.
+def cold_verdicts(services: Services, day: date) -> Mapping[str, Verdict]:
+    """What reading back every part of the day says, by the names of the checks.
+
+    A check whose question could not be reached fails too.
 
     Raises:
         LedgerError: the store is not the database's.
@@ -255,14 +257,14 @@ def cold_verdicts(services: Services, day: date) -> Mapping[AssetCheckKey, Verdi
         parts = [part for part in parts_of_day(connection, day) if part.expired_at is None]
         segments = {part.part: segments_of_part(connection, part) for part in parts}
     if not facts.parts:
-        return dict.fromkeys(READ_BACK, _nothing_archived(facts))
+        return dict.fromkeys((key.name for key in READ_BACK), _nothing_archived(facts))
     archive = ColdArchive.of(services)
     read = [check_part(archive, part, segments[part.part]) for part in parts]
     entries = sum(part.entry_count for part in read)
     metadata: Metadata = {"parts": len(read), "entries": entries, "bytes": sum(part.object_bytes for part in read)}
     answers = [_answers(part) for part in read]
     return {
-        key: Verdict(
+        key.name: Verdict(
             problem="; ".join(message for part in answers for message in part[question]) or None,
             summary=f"{_count(len(read), 'part')} with {entries:,} entries read back.",
             metadata=metadata,

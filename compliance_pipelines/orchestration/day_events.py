@@ -7,7 +7,7 @@ here: that work, or when an event is recorded without a run (records.py).
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from dagster import AssetMaterialization, DataVersion, MetadataValue
 from dagster._core.definitions.data_version import DATA_VERSION_TAG
@@ -18,7 +18,7 @@ from compliance_pipelines.orchestration.keys import COLD_ARCHIVE, HOT_PARTITION,
 from compliance_pipelines.orchestration.tables import Metadata, part_table, segment_table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from datetime import date
 
     from dagster import AssetKey
@@ -26,10 +26,17 @@ if TYPE_CHECKING:
     from compliance_pipelines.archive.catalogue import ArchivedPart
     from compliance_pipelines.services import Services
 
-PURGED_ENTRIES = "purged entries"
+PURGED_ENTRIES: Final = "purged entries"
+
+Naming: TypeAlias = "Callable[[AssetKey], AssetKey]"
 
 
-def hot_day(services: Services, day: date) -> tuple[Metadata, DataVersion]:
+def as_it_is(key: AssetKey) -> AssetKey:
+    """Under its own name, as in a Dagster that has nothing but this project."""
+    return key
+
+
+def hot_day(services: Services, day: date, naming: Naming = as_it_is) -> tuple[Metadata, DataVersion]:
     """What is recorded of a day in PostgreSQL. A late entry changes the version; looking again or a purge does not."""
     state, facts = day_summary(services, day)
     with services.engine.connect() as connection:
@@ -45,14 +52,16 @@ def hot_day(services: Services, day: date) -> tuple[Metadata, DataVersion]:
         PURGED_ENTRIES: facts.purged_entries,
         "segments": facts.segments,
         "latest segments": segment_table(segments),
-        "archive": MetadataValue.asset(COLD_ARCHIVE),
+        "archive": MetadataValue.asset(naming(COLD_ARCHIVE)),
     }
     if purged_at is not None:
         metadata["purged at"] = MetadataValue.timestamp(purged_at)
     return metadata, DataVersion(part_root(segments).hex())
 
 
-def archived_day(services: Services, parts: Sequence[ArchivedPart]) -> tuple[Metadata, DataVersion]:
+def archived_day(
+    services: Services, parts: Sequence[ArchivedPart], naming: Naming = as_it_is
+) -> tuple[Metadata, DataVersion]:
     """What is recorded of a day's parts.
 
     The version is the same for the same parts: archiving a day again puts nothing that comes after it out of date.
@@ -72,27 +81,27 @@ def archived_day(services: Services, parts: Sequence[ArchivedPart]) -> tuple[Met
             "manifest": MetadataValue.url(services.store.locate(parts[-1].manifest_key)),
             "root": parts[-1].root.hex(),
         }
-    metadata |= {"parts": part_table(parts), "rows from": MetadataValue.asset(HOT_PARTITION)}
+    metadata |= {"parts": part_table(parts), "rows from": MetadataValue.asset(naming(HOT_PARTITION))}
     return metadata, DataVersion(hashlib.sha256(b"".join(part.root for part in parts)).hexdigest())
 
 
-def hot_event(services: Services, day: date) -> AssetMaterialization:
+def hot_event(services: Services, day: date, naming: Naming = as_it_is) -> AssetMaterialization:
     """The day in PostgreSQL as it is now."""
-    return _event(HOT_PARTITION, day, *hot_day(services, day))
+    return _event(naming(HOT_PARTITION), day, *hot_day(services, day, naming))
 
 
-def archive_event(services: Services, day: date) -> AssetMaterialization:
+def archive_event(services: Services, day: date, naming: Naming = as_it_is) -> AssetMaterialization:
     """The day in the cold store as the catalogue has it."""
     with services.engine.connect() as connection:
         parts = parts_of_day(connection, day)
-    return _event(COLD_ARCHIVE, day, *archived_day(services, parts))
+    return _event(naming(COLD_ARCHIVE), day, *archived_day(services, parts, naming))
 
 
-def purge_event(services: Services, day: date) -> AssetMaterialization:
+def purge_event(services: Services, day: date, naming: Naming = as_it_is) -> AssetMaterialization:
     """The removal of the day from PostgreSQL, as the catalogue has it."""
-    metadata, _ = hot_day(services, day)
+    metadata, _ = hot_day(services, day, naming)
     shown = ("dagster/partition_row_count", "state", PURGED_ENTRIES, "purged at", "archive")
-    return _event(HOT_PURGE, day, {name: metadata[name] for name in shown if name in metadata}, None)
+    return _event(naming(HOT_PURGE), day, {name: metadata[name] for name in shown if name in metadata}, None)
 
 
 def _event(asset: AssetKey, day: date, metadata: Metadata, version: DataVersion | None) -> AssetMaterialization:

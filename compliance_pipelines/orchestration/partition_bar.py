@@ -15,7 +15,7 @@ from dagster import AssetExecutionContext, AssetKey, DagsterEvent, DagsterEventT
 from dagster._core.events import AssetMaterializationPlannedData
 
 from compliance_pipelines.archive.catalogue import facts_of_day
-from compliance_pipelines.orchestration.day_events import archive_event
+from compliance_pipelines.orchestration.day_events import Naming, archive_event
 from compliance_pipelines.orchestration.keys import COLD_ARCHIVE
 from compliance_pipelines.services import Services
 
@@ -25,12 +25,12 @@ NO_DAY_WAS_CHOSEN: Final = (
 )
 
 
-def show_failed(context: AssetExecutionContext, asset: AssetKey) -> None:
+def show_failed(context: AssetExecutionContext) -> None:
     """Let the run, which its blocking check fails, count as an attempt at the partition."""
     planned = DagsterEvent.build_asset_materialization_planned_event(
         context.job_name,
         context.op_execution_context.get_step_execution_context().step.key,
-        AssetMaterializationPlannedData(asset, partition=context.partition_key),
+        AssetMaterializationPlannedData(_asset(context), partition=context.partition_key),
     )
     context.instance.report_dagster_event(planned, run_id=context.run.run_id)
 
@@ -42,12 +42,25 @@ def show_repaired(context: AssetExecutionContext, services: Services, day: date)
     """
     with services.engine.connect() as connection:
         facts = facts_of_day(connection, day)
-    if facts.parts and not facts.unarchived_segments and _failed_last(context, COLD_ARCHIVE):
-        context.log_event(archive_event(services, day))
+    if facts.parts and not facts.unarchived_segments and _failed_last(context):
+        context.log_event(archive_event(services, day, as_named_here(context)))
 
 
-def _failed_last(context: AssetExecutionContext, asset: AssetKey) -> bool:
-    partition = context.partition_key
+def as_named_here(context: AssetExecutionContext) -> Naming:
+    """How keys of the project are named where this step runs: whoever embeds it may put something before them."""
+    asset = _asset(context)
+    before = asset.path[: len(asset.path) - len(COLD_ARCHIVE.path)]
+    return lambda key: key.with_prefix(before) if before else key
+
+
+def _asset(context: AssetExecutionContext) -> AssetKey:
+    asset: AssetKey
+    [asset] = context.assets_def.keys
+    return asset
+
+
+def _failed_last(context: AssetExecutionContext) -> bool:
+    asset, partition = _asset(context), context.partition_key
     planned = context.instance.get_latest_planned_materialization_info(asset, partition=partition)
     done = context.instance.event_log_storage.get_latest_storage_id_by_partition(
         asset, DagsterEventType.ASSET_MATERIALIZATION, {partition}

@@ -23,8 +23,10 @@ from compliance_pipelines.erasure.record import cases_closed_since, open_cases
 from compliance_pipelines.orchestration.assets.erasure import ERASURE, REQUESTS_SHOWN, erasure_metadata
 from compliance_pipelines.orchestration.day_events import (
     PURGED_ENTRIES,
+    Naming,
     archive_event,
     archived_day,
+    as_it_is,
     hot_event,
     purge_event,
 )
@@ -55,13 +57,16 @@ class Unknown:
     after: str | None
 
 
-def unknown_days(services: Services, instance: DagsterInstance, after: str | None) -> Unknown:
+def unknown_days(
+    services: Services, instance: DagsterInstance, after: str | None, naming: Naming = as_it_is
+) -> Unknown:
     """What the catalogue says of the next days that have an archive, as far as their assets' last events do not say it.
 
     Args:
         services: the opened services.
         instance: Dagster's instance.
         after: the day (YYYY-MM-DD) after which to begin; None begins with the oldest.
+        naming: how keys of the project are named in this instance.
     """
     today = utc_day(services.clock())
     with snapshot(services) as connection:
@@ -69,8 +74,8 @@ def unknown_days(services: Services, instance: DagsterInstance, after: str | Non
     rest = [each for each in facts if after is None or each.day.isoformat() > after]
     chosen = rest[:DAYS_PER_TICK]
     keys = {each.day.isoformat() for each in chosen}
-    known = {asset: _last_events(instance, asset, keys) for asset in (HOT_PARTITION, COLD_ARCHIVE, HOT_PURGE)}
-    events = [event for each in chosen for event in _of_day(services, each, known)]
+    known = {asset: _last_events(instance, naming(asset), keys) for asset in (HOT_PARTITION, COLD_ARCHIVE, HOT_PURGE)}
+    events = [event for each in chosen for event in _of_day(services, each, known, naming)]
     return Unknown(tuple(events), chosen[-1].day.isoformat() if len(rest) > len(chosen) else None)
 
 
@@ -90,17 +95,17 @@ def _last_events(instance: DagsterInstance, asset: AssetKey, days: set[str]) -> 
 
 
 def _of_day(
-    services: Services, facts: DayFacts, known: Mapping[AssetKey, Mapping[str, AssetMaterialization]]
+    services: Services, facts: DayFacts, known: Mapping[AssetKey, Mapping[str, AssetMaterialization]], naming: Naming
 ) -> list[AssetMaterialization]:
     day = facts.day
     hot, cold, purge = (known[asset].get(day.isoformat()) for asset in (HOT_PARTITION, COLD_ARCHIVE, HOT_PURGE))
     events = []
     if hot is None or _purged(hot) != facts.purged_entries:
-        events.append(hot_event(services, day))
+        events.append(hot_event(services, day, naming))
     if facts.verified_parts == facts.parts and (cold is None or _version(cold) != _archive_version(services, day)):
-        events.append(archive_event(services, day))
+        events.append(archive_event(services, day, naming))
     if facts.purged_parts and (purge is None or _purged(purge) != facts.purged_entries):
-        events.append(purge_event(services, day))
+        events.append(purge_event(services, day, naming))
     return events
 
 
@@ -126,7 +131,9 @@ class UnknownErasures:
     until: datetime
 
 
-def unknown_erasures(services: Services, instance: DagsterInstance, since: datetime) -> UnknownErasures:
+def unknown_erasures(
+    services: Services, instance: DagsterInstance, since: datetime, naming: Naming = as_it_is
+) -> UnknownErasures:
     """The erasures that were carried out since a moment and that no event of their asset names."""
     with services.engine.connect() as connection:
         closed = cases_closed_since(connection, since)
@@ -134,17 +141,17 @@ def unknown_erasures(services: Services, instance: DagsterInstance, since: datet
     until = max((case.closure.closed_at - _OVERLAP for case in closed if case.closure is not None), default=since)
     if not closed:
         return UnknownErasures((), since)
-    named = _named_erasures(instance)
+    named = _named_erasures(instance, naming(ERASURE))
     unknown = [case for case in closed if case.request.id not in named]
     if not unknown:
         return UnknownErasures((), max(since, until))
-    event = AssetMaterialization(ERASURE, metadata=erasure_metadata(unknown, still_open, services.clock()))
+    event = AssetMaterialization(naming(ERASURE), metadata=erasure_metadata(unknown, still_open, services.clock()))
     return UnknownErasures((event,), max(since, until))
 
 
-def _named_erasures(instance: DagsterInstance) -> set[object]:
+def _named_erasures(instance: DagsterInstance, asset: AssetKey) -> set[object]:
     named: set[object] = set()
-    for record in instance.fetch_materializations(ERASURE, limit=_ERASURE_EVENTS).records:
+    for record in instance.fetch_materializations(asset, limit=_ERASURE_EVENTS).records:
         event = record.asset_materialization
         table = None if event is None else event.metadata.get(REQUESTS_SHOWN)
         if isinstance(table, TableMetadataValue):

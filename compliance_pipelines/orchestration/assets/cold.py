@@ -17,30 +17,34 @@ from dagster import (
 
 from compliance_pipelines.archive.export import ArchiveResult, archive_day
 from compliance_pipelines.orchestration.checks import cold_verdicts, read_back_specs
-from compliance_pipelines.orchestration.day_events import archived_day
+from compliance_pipelines.orchestration.day_events import Naming, archived_day
 from compliance_pipelines.orchestration.failures import RETRIES, domain_errors
 from compliance_pipelines.orchestration.keys import (
     COLD_ARCHIVE,
     DATABASE_POOL,
     HOT_PARTITION,
     OWNERS,
-    READ_BACK,
     RETENTION_GROUP,
 )
-from compliance_pipelines.orchestration.partition_bar import NO_DAY_WAS_CHOSEN, show_failed, show_repaired
+from compliance_pipelines.orchestration.partition_bar import (
+    NO_DAY_WAS_CHOSEN,
+    as_named_here,
+    show_failed,
+    show_repaired,
+)
 from compliance_pipelines.orchestration.partitions import ABOUT_DAYS, DAYS, day_of
 from compliance_pipelines.orchestration.tables import ARCHIVE_COLUMNS, ARCHIVE_LINEAGE, Metadata
 from compliance_pipelines.services import Services
 
 
-def _result(services: Services, archived: ArchiveResult) -> MaterializeResult[None]:
-    metadata, version = archived_day(services, archived.parts)
+def _result(services: Services, archived: ArchiveResult, naming: Naming) -> MaterializeResult[None]:
+    metadata, version = archived_day(services, archived.parts, naming)
     of_this_run: Metadata = {
         "seconds": round(archived.seconds, 3),
         "new parts": ", ".join(map(str, archived.new_parts)) or "none",
         "adopted from an earlier run": archived.adopted,
     }
-    return MaterializeResult(COLD_ARCHIVE, metadata={**metadata, **of_this_run}, data_version=version)
+    return MaterializeResult(naming(COLD_ARCHIVE), metadata={**metadata, **of_this_run}, data_version=version)
 
 
 @multi_asset(
@@ -78,19 +82,19 @@ def cold_archive(
         context.log.warning(NO_DAY_WAS_CHOSEN)
         return
     day = day_of(context.partition_key)
-    archiving = COLD_ARCHIVE in context.selected_asset_keys
+    archiving = bool(context.selected_asset_keys)
     with domain_errors():
         archived = archive_day(services, day) if archiving else None
         verdicts = cold_verdicts(services, day)
-    selected = [key for key in READ_BACK if key in context.selected_asset_check_keys]
-    for key in selected:
-        yield verdicts[key].result(key)
+    selected = {key: verdicts[key.name] for key in sorted(context.selected_asset_check_keys)}
+    for key, verdict in selected.items():
+        yield verdict.result(key)
     if archived is not None:
         if problems := dict.fromkeys(str(verdict.problem) for verdict in verdicts.values() if verdict.fails):
             raise Failure(description=f"the archive of {day} is damaged: {'; '.join(problems)}", allow_retries=False)
-        yield _result(services, archived)
-    elif any(verdicts[key].fails for key in selected):
-        show_failed(context, COLD_ARCHIVE)
+        yield _result(services, archived, as_named_here(context))
+    elif any(verdict.fails for verdict in selected.values()):
+        show_failed(context)
     elif all(verdict.problem is None for verdict in verdicts.values()):
         show_repaired(context, services, day)
 

@@ -29,6 +29,7 @@ from compliance_pipelines.orchestration.keys import (
     OWNERS,
     RETENTION_GROUP,
 )
+from compliance_pipelines.orchestration.partition_bar import as_named_here
 from compliance_pipelines.orchestration.partitions import ABOUT_DAYS, DAYS, day_of
 from compliance_pipelines.orchestration.tables import HOT_COLUMNS
 from compliance_pipelines.services import Services
@@ -99,7 +100,7 @@ def hot_partition(context: AssetExecutionContext, services: ResourceParam[Servic
     """Look at a day, and change nothing."""
     day = day_of(context.partition_key)
     with domain_errors():
-        metadata, version = hot_day(services, day)
+        metadata, version = hot_day(services, day, as_named_here(context))
     return MaterializeResult(metadata=metadata, data_version=version)
 
 
@@ -125,7 +126,7 @@ def hot_purge(context: AssetExecutionContext, services: ResourceParam[Services])
     day = day_of(context.partition_key)
     with domain_errors():
         purged = purge_day(services, day)
-        now = hot_event(services, day)
+        now = hot_event(services, day, as_named_here(context))
     # Without it the page of the hot partition would show the day as it was before, until somebody looks again.
     context.log_event(now)
     return MaterializeResult(
