@@ -54,8 +54,8 @@ def as_named_here(context: AssetExecutionContext) -> Naming:
 
 
 def _asset(context: AssetExecutionContext) -> AssetKey:
-    asset: AssetKey
-    [asset] = context.assets_def.keys
+    # A run of checks alone selects no asset.
+    [asset] = {*context.selected_asset_keys, *(key.asset_key for key in context.selected_asset_check_keys)}
     return asset
 
 
