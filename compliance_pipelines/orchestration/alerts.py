@@ -7,6 +7,7 @@ which the sensors decide.
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -38,9 +39,19 @@ class AlertSink(Protocol):
         """
 
 
+def _with_time_and_level() -> logging.Handler:
+    handler = logging.StreamHandler()
+    formatter = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%SZ")
+    formatter.converter = time.gmtime
+    handler.setFormatter(formatter)
+    return handler
+
+
 class LogAlertSink(ConfigurableResource[None]):
-    """Writes alerts to the log of the process that evaluates the sensors, as errors."""
+    """Writes alerts to the log of the process that evaluates the sensors, as errors, with their time in UTC."""
 
     def send(self, alert: Alert) -> None:
-        """Log the alert."""
+        """Log the alert. Where nobody has set up logging, it goes to the standard error, with time and level."""
+        if not _LOGGER.hasHandlers():
+            _LOGGER.addHandler(_with_time_and_level())
         _LOGGER.error("%s", alert.text())

@@ -67,6 +67,7 @@ from compliance_pipelines.orchestration.keys import (
     SEALING,
     SEALING_LAG,
 )
+from compliance_pipelines.orchestration.partition_bar import NO_DAY_WAS_CHOSEN
 from compliance_pipelines.orchestration.partitions import DAYS, FIRST_DAY, day_of
 from compliance_pipelines.orchestration.tables import Metadata
 from compliance_pipelines.postgres.holders import stuck_holders
@@ -92,6 +93,11 @@ class Verdict:
     summary: str
     metadata: Metadata = field(default_factory=dict)
     severity: AssetCheckSeverity = AssetCheckSeverity.ERROR
+
+    @property
+    def fails(self) -> bool:
+        """Whether something is wrong that is more than a warning."""
+        return self.problem is not None and self.severity is AssetCheckSeverity.ERROR
 
     def evaluation(self, key: AssetCheckKey) -> AssetCheckEvaluation:
         """The verdict as Dagster records it without a run."""
@@ -124,31 +130,41 @@ def _partitioned_checks() -> Iterator[None]:
         yield
 
 
-def _day(context: AssetCheckExecutionContext) -> date:
-    return day_of(context.op_execution_context.partition_key)
-
-
 # Checks of a day
+
+TO_LOOK_AGAIN: Final = (
+    "To look at a day again, materialize its partition on the page of the asset (with its checks), or launch the job "
+    "`day_checks` for the day: Dagster's own buttons for checks know no days."
+)
 
 with _partitioned_checks():
 
-    @asset_check(
-        asset=ROWS_MATCH_LEDGER.asset_key,
-        name=ROWS_MATCH_LEDGER.name,
-        partitions_def=DAYS,
-        blocking=True,
+    @multi_asset_check(
+        name="audit__hot_partition_rows_match_ledger",
+        specs=[
+            AssetCheckSpec(
+                ROWS_MATCH_LEDGER.name,
+                asset=ROWS_MATCH_LEDGER.asset_key,
+                description="Every sealed row of the day is in PostgreSQL as it was sealed, unless it was purged; none "
+                f"was slipped in. Reads all rows of the day. {TO_LOOK_AGAIN}",
+                blocking=True,
+                partitions_def=DAYS,
+            )
+        ],
+        can_subset=True,
         retry_policy=RETRIES,
         pool=DATABASE_POOL,
     )
     def rows_match_ledger(
         context: AssetCheckExecutionContext, compliance_services: ResourceParam[Services]
-    ) -> AssetCheckResult:
-        """Every sealed row of the day is in PostgreSQL as it was sealed, unless it was purged; none was slipped in.
-
-        Reads all rows of the day.
-        """
+    ) -> Iterator[AssetCheckResult]:
+        """A run without a day looks at nothing, and records no result."""
+        if not context.op_execution_context.has_partition_key:
+            context.log.warning(NO_DAY_WAS_CHOSEN)
+            return
         with domain_errors():
-            return _hot_verdict(compliance_services, _day(context)).result()
+            verdict = _hot_verdict(compliance_services, day_of(context.op_execution_context.partition_key))
+        yield verdict.result()
 
 
 @dataclass(frozen=True)
@@ -208,27 +224,20 @@ _READ_BACK: Final = {
     CONTENT: "Each segment's root, recomputed from the rows of the object, is the one in the ledger.",
 }
 
-with _partitioned_checks():
 
-    @multi_asset_check(
-        name="cold_archive_read_back",
-        specs=[
-            AssetCheckSpec(key.name, asset=key.asset_key, description=description, blocking=True, partitions_def=DAYS)
+def read_back_specs() -> list[AssetCheckSpec]:
+    """The checks of an archive, which its asset evaluates with one reading of the day's parts."""
+    with _partitioned_checks():
+        return [
+            AssetCheckSpec(
+                key.name,
+                asset=key.asset_key,
+                description=f"{description} {TO_LOOK_AGAIN}",
+                blocking=True,
+                partitions_def=DAYS,
+            )
             for key, description in _READ_BACK.items()
-        ],
-        description="Reads every part of the day back from the cold store, once for all these checks.",
-        can_subset=True,
-        retry_policy=RETRIES,
-        pool=DATABASE_POOL,
-    )
-    def cold_archive_read_back(
-        context: AssetCheckExecutionContext, compliance_services: ResourceParam[Services]
-    ) -> Iterator[AssetCheckResult]:
-        """One reading of the day's parts; a check whose question could not be reached fails too."""
-        with domain_errors():
-            verdicts = _cold_verdicts(compliance_services, _day(context))
-        for key in sorted(context.op_execution_context.selected_asset_check_keys):
-            yield verdicts[key.name].result(key.name)
+        ]
 
 
 _QUESTIONS: Final = {
@@ -240,8 +249,15 @@ _QUESTIONS: Final = {
 }
 
 
-def _cold_verdicts(services: Services, day: date) -> Mapping[str, Verdict]:
-    """What each check found, by its name."""
+def cold_verdicts(services: Services, day: date) -> Mapping[str, Verdict]:
+    """What reading back every part of the day says, by the names of the checks.
+
+    A check whose question could not be reached fails too.
+
+    Raises:
+        LedgerError: the store is not the database's.
+        ObjectStoreError: the store failed.
+    """
     with services.engine.connect() as connection:
         check_identity(services, connection)
         facts = facts_of_day(connection, day)
@@ -270,6 +286,9 @@ def _nothing_archived(facts: DayFacts) -> Verdict:
     return Verdict("the day is not archived yet", "", severity=AssetCheckSeverity.WARN)
 
 
+UNTOLD: Final = "cannot be told"
+
+
 def _answers(part: PartCheck) -> Mapping[Question, Sequence[str]]:
     """What is wrong with a part, question by question.
 
@@ -282,7 +301,7 @@ def _answers(part: PartCheck) -> Mapping[Question, Sequence[str]]:
     stopped = False
     for question, messages in answers.items():
         if stopped and not messages:
-            messages.append(f"cannot be told: part {part.part} could not be read that far")
+            messages.append(f"{UNTOLD}: part {part.part} could not be read that far")
         stopped = stopped or (question is not Question.MANIFEST and bool(messages))
     return answers
 
@@ -409,7 +428,6 @@ def sealing_lag_verdict(services: Services) -> Verdict:
 
 CHECKS: Final = (
     rows_match_ledger,
-    cold_archive_read_back,
     _health_check(
         NO_DAY_TO_ARCHIVE_OVERDUE, "No day waits to be archived for more than a day.", _overdue(Action.ARCHIVE)
     ),

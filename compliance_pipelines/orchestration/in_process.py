@@ -8,14 +8,22 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sys
 import uuid
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from dagster import AssetCheckSeverity, DagsterInstance, DagsterRunStatus, RunsFilter
+from dagster import AssetCheckSeverity, DagsterEventType, DagsterInstance, DagsterRunStatus, RunsFilter
+from dagster._core.code_pointer import ModuleCodePointer
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
+from dagster._core.execution.api import execute_run_iterator
 from dagster._core.instance.ref import InstanceRef
+from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin, get_python_environment_entry_point
+from dagster._core.remote_origin import ManagedGrpcPythonEnvCodeLocationOrigin, RemoteRepositoryOrigin
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
 from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.base.interruption import Stopped, check_stopped, reinstate_handlers
@@ -24,9 +32,9 @@ from compliance_pipelines.orchestration.failures import reasons_of_failure
 from compliance_pipelines.settings import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from dagster import Definitions, ExecuteInProcessResult, JobDefinition
+    from dagster import DagsterEvent, Definitions, JobDefinition
 
     from compliance_pipelines.orchestration.backlog import Action, Step
 
@@ -54,6 +62,16 @@ _DIED: Final = "The process of this run ended before the run did. Whatever it ha
 _OVERRIDES: Final = {
     "compute_logs": {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
 }
+# The code location as workspace.yaml names it: by it Dagster's pages know which job a run belongs to.
+_LOCATION: Final = "compliance_pipelines"
+_MODULE: Final = "compliance_pipelines.definitions"
+_REPOSITORY: Final = RemoteRepositoryOrigin(
+    ManagedGrpcPythonEnvCodeLocationOrigin(LoadableTargetOrigin(module_name=_MODULE), _LOCATION),
+    SINGLETON_REPOSITORY_NAME,
+)
+_CODE: Final = RepositoryPythonOrigin(
+    sys.executable, ModuleCodePointer(_MODULE, "defs"), entry_point=get_python_environment_entry_point(sys.executable)
+)
 _QUIET: Final = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -165,28 +183,32 @@ class InProcessRuns:
         run_id = str(uuid.uuid4())
         try:
             check_stopped()
-            result = self._recorded(job, run_id, partition_key, tags)
+            events = self._recorded(job, run_id, partition_key, tags)
             check_stopped()
         except Stopped as stopped:
             self._cancel(run_id, stopped)
             raise
-        problems = _failed_checks(result)
-        if not result.success:
-            problems += reasons_of_failure(result.all_events) or [f"run {result.run_id} failed"]
+        problems = _failed_checks(events)
+        if not any(event.event_type is DagsterEventType.RUN_SUCCESS for event in events):
+            problems += reasons_of_failure(events) or [f"run {run_id} failed"]
         return problems
 
     def _recorded(
         self, job: JobDefinition, run_id: str, partition_key: str | None, tags: dict[str, str]
-    ) -> ExecuteInProcessResult:
+    ) -> list[DagsterEvent]:
+        instance = self._runner.instance
+        here = job.as_ephemeral_job(resource_defs={}, input_values={})
+        of_day = {} if partition_key is None else here.get_tags_for_partition_key(partition_key, None)
+        run = instance.create_run_for_job(
+            here,
+            run_config=_QUIET,
+            run_id=run_id,
+            tags={**job.run_tags, RUNNER_TAG: self._runner.name, _MAX_RETRIES_TAG: "0", **of_day, **tags},
+            remote_job_origin=_REPOSITORY.get_job_origin(job.name),
+            job_code_origin=JobPythonOrigin(job.name, _CODE),
+        )
         try:
-            return job.execute_in_process(
-                run_config=_QUIET,
-                instance=self._runner.instance,
-                partition_key=partition_key,
-                tags={RUNNER_TAG: self._runner.name, _MAX_RETRIES_TAG: "0", **tags},
-                raise_on_error=False,
-                run_id=run_id,
-            )
+            return list(execute_run_iterator(InMemoryJob(here), run, instance))
         finally:
             # During a run Dagster has handlers of its own, and it leaves SIGTERM with the one of SIGINT.
             reinstate_handlers()
@@ -199,10 +221,15 @@ class InProcessRuns:
             instance.event_log_storage.free_concurrency_slots_for_run(run_id)
 
 
-def _failed_checks(result: ExecuteInProcessResult) -> list[str]:
+def _failed_checks(events: Sequence[DagsterEvent]) -> list[str]:
     """A check that fails without blocking leaves its run green."""
+    evaluations = [
+        event.asset_check_evaluation_data
+        for event in events
+        if event.event_type is DagsterEventType.ASSET_CHECK_EVALUATION
+    ]
     return [
         f"{evaluation.asset_key.to_user_string()}, check {evaluation.check_name}: {evaluation.description or 'failed'}"
-        for evaluation in result.get_asset_check_evaluations()
+        for evaluation in evaluations
         if not evaluation.passed and evaluation.severity is AssetCheckSeverity.ERROR
     ]

@@ -10,7 +10,7 @@ from typing import Final
 from dagster import AssetKey, AssetSelection, define_asset_job
 
 from compliance_pipelines.orchestration.backlog import ASSETS, CHECKS, RETENTION_JOB
-from compliance_pipelines.orchestration.keys import CHECKPOINT, HEALTH, PARTITIONS
+from compliance_pipelines.orchestration.keys import AUDIT_LOG_PARTITIONS, CHECKPOINT, HEALTH, HOT_PARTITION
 
 
 def _keys(*keys: AssetKey) -> AssetSelection:
@@ -25,9 +25,17 @@ daily_retention = define_asset_job(
     "The schedule selects the step that a day is due for; all three at once suit a day whose grace is over.",
 )
 
+day_checks = define_asset_job(
+    "day_checks",
+    # The asset, which only looks, is what tells Dagster that the job is about days: of checks alone it does not see it.
+    selection=_keys(HOT_PARTITION) | AssetSelection.checks(*(key for keys in CHECKS.values() for key in keys)),
+    description="A day looked at again, purged or not: the rows in PostgreSQL against the ledger, then every part read "
+    "back from the cold store. Changes nothing. Choose the day in the launchpad.",
+)
+
 partition_upkeep = define_asset_job(
     "partition_upkeep",
-    selection=_keys(PARTITIONS),
+    selection=_keys(AUDIT_LOG_PARTITIONS),
     description="Makes the partitions of the coming days, drops past ones that are empty.",
 )
 
@@ -44,4 +52,4 @@ health_checks = define_asset_job(
     description="The checks that concern no single day.",
 )
 
-JOBS: Final = (daily_retention, partition_upkeep, seal, health_checks)
+JOBS: Final = (daily_retention, day_checks, partition_upkeep, seal, health_checks)

@@ -10,7 +10,7 @@ from typing import Final
 from dagster import AssetCheckKey, AssetKey
 
 AUDIT_LOGS: Final = AssetKey(["audit", "audit_logs"])
-PARTITIONS: Final = AssetKey(["audit", "partitions"])
+AUDIT_LOG_PARTITIONS: Final = AssetKey(["audit", "audit_log_partitions"])
 HOT_PARTITION: Final = AssetKey(["audit", "hot_partition"])
 COLD_ARCHIVE: Final = AssetKey(["audit", "cold_archive"])
 HOT_PURGE: Final = AssetKey(["audit", "hot_purge"])
@@ -28,8 +28,8 @@ READ_BACK: Final = (MANIFEST_SIGNATURE, CHECKSUM, SCHEMA, ENTRY_COUNT, CONTENT)
 # None of these is about one day. They belong to assets without partitions: a run of a day would take them along.
 NO_DAY_TO_ARCHIVE_OVERDUE: Final = AssetCheckKey(AUDIT_LOGS, "no_day_to_archive_overdue")
 NO_DAY_TO_PURGE_OVERDUE: Final = AssetCheckKey(AUDIT_LOGS, "no_day_to_purge_overdue")
-NO_LARGE_DAY_IN_DEFAULT_PARTITIONS: Final = AssetCheckKey(PARTITIONS, "no_large_day_in_default_partitions")
-RUNWAY: Final = AssetCheckKey(PARTITIONS, "runway")
+NO_LARGE_DAY_IN_DEFAULT_PARTITIONS: Final = AssetCheckKey(AUDIT_LOG_PARTITIONS, "no_large_day_in_default_partitions")
+RUNWAY: Final = AssetCheckKey(AUDIT_LOG_PARTITIONS, "runway")
 SEALING: Final = AssetCheckKey(CHECKPOINT, "sealing")
 SEALING_LAG: Final = AssetCheckKey(CHECKPOINT, "sealing_lag")
 HEALTH: Final = (
@@ -40,6 +40,9 @@ HEALTH: Final = (
     SEALING,
     SEALING_LAG,
 )
+
+# The days' way out of PostgreSQL and into the cold store is one group: of two, each would come after the other.
+RETENTION_GROUP: Final = "audit_retention"
 
 DATABASE_POOL: Final = "audit_database"
 OWNERS: Final = ("team:compliance",)

@@ -44,3 +44,15 @@ def missed_days(last: date | None, today: date, *, most: int) -> list[date]:
 # first day hides earlier ones in Dagster; nothing that is recorded about them is lost.
 FIRST_DAY: Final = load_settings().audit_log_first_day
 DAYS: Final = daily_partitions(FIRST_DAY)
+
+# Which days have entries only the database knows, and definitions must load without one. So the pages say it in words.
+ABOUT_DAYS: Final = f"""
+
+Days begin with {FIRST_DAY} (the setting `AUDIT_LOG_FIRST_DAY`: set it to the day on which the system began). A day that
+these pages call *missing* is one with which nothing was done: it has no entries, or is not due yet. A day that is
+overdue fails a check of `audit/audit_logs`."""
+ABOUT_SETS: Final = f"""
+
+Days begin with {FIRST_DAY} (the setting `AUDIT_LOG_FIRST_DAY`: set it to the day on which the system began). A day that
+these pages call *missing* had no purge: nobody looked on it, or it lies before the first one. Nothing is waiting for
+it: each purge takes what the days before it left."""

@@ -1,12 +1,14 @@
 """Dagster concept: sensors. What is looked at every minute.
 
-Here: sealing, going on with a long backlog. The sensors that alert are in alerting.py. Not here: what sealing is.
+Here: sealing, going on with a long backlog, showing what was done without Dagster. The sensors that alert are in
+alerting.py. Not here: what sealing is.
 """
 
 # No postponed annotations: Dagster reads them to know the resources.
 
 import json
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from typing import Final
 
 from dagster import (
@@ -24,13 +26,22 @@ from dagster import (
 
 from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.ledger.sealing import SealResult, seal
+from compliance_pipelines.orchestration.assets.erasure import ERASURE
 from compliance_pipelines.orchestration.assets.ledger import checkpoint_materialization
 from compliance_pipelines.orchestration.backlog import has_asked_today, is_working, wanted_runs
 from compliance_pipelines.orchestration.checks import Verdict, sealing_lag_verdict
 from compliance_pipelines.orchestration.failures import is_passing
 from compliance_pipelines.orchestration.jobs import daily_retention
-from compliance_pipelines.orchestration.keys import CHECKPOINT, SEALING, SEALING_LAG
+from compliance_pipelines.orchestration.keys import (
+    CHECKPOINT,
+    COLD_ARCHIVE,
+    HOT_PARTITION,
+    HOT_PURGE,
+    SEALING,
+    SEALING_LAG,
+)
 from compliance_pipelines.orchestration.names import Names
+from compliance_pipelines.orchestration.records import unknown_days, unknown_erasures
 from compliance_pipelines.services import Services
 
 
@@ -146,4 +157,48 @@ def catch_up_sensor(
     )
 
 
-SENSORS: Final = (sealing_sensor, catch_up_sensor)
+@dataclass(frozen=True)
+class _Compared:
+    """How far the records were compared with Dagster's events, kept in the cursor.
+
+    Attributes:
+        day: the last day that was compared; None begins anew.
+        closed: up to which moment all erasures are known, ISO 8601.
+    """
+
+    day: str | None = None
+    closed: str = "1970-01-01T00:00:00+00:00"
+
+
+@sensor(
+    name="records",
+    asset_selection=AssetSelection.assets(HOT_PARTITION, COLD_ARCHIVE, HOT_PURGE, ERASURE).without_checks(),
+    minimum_interval_seconds=60,
+    default_status=DefaultSensorStatus.RUNNING,
+    description="Compares what is recorded of days and erasures with what these pages show, and reports what was "
+    "archived, purged or erased without Dagster, by `compliance archive`, `purge` or `erase run`. Goes around all "
+    "days, some at each tick.",
+)
+def records_sensor(
+    context: SensorEvaluationContext,
+    compliance_services: ResourceParam[Services],
+    compliance_names: ResourceParam[Names],
+) -> SensorResult | SkipReason:
+    """Wait while days are worked on by runs, which report for themselves when they are done."""
+    instance = context.instance
+    if is_working(instance, compliance_names):
+        return SkipReason("Runs of the retention job are under way.")
+    done = _Compared(**json.loads(context.cursor)) if context.cursor else _Compared()
+    days = unknown_days(compliance_services, instance, done.day, compliance_names.asset)
+    erasures = unknown_erasures(
+        compliance_services, instance, datetime.fromisoformat(done.closed), compliance_names.asset
+    )
+    events = [*days.events, *erasures.events]
+    return SensorResult(
+        skip_reason=f"{len(events)} events reported." if events else "Everything compared is known.",
+        asset_events=events,
+        cursor=json.dumps(asdict(_Compared(days.after, erasures.until.isoformat()))),
+    )
+
+
+SENSORS: Final = (sealing_sensor, catch_up_sensor, records_sensor)

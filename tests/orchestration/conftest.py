@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 from dagster import DagsterInstance
+from dagster._core.test_utils import create_test_daemon_workspace_context
+from dagster._core.workspace.load_target import WorkspaceFileTarget
 from sqlalchemy import text
 
 from compliance_pipelines.archive.catalogue import DayState, states_of_days
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from dagster import AssetCheckKey, AssetKey, Definitions, ExecuteInProcessResult, RunRequest
+    from dagster._core.workspace.context import WorkspaceProcessContext
 
     from compliance_pipelines.local_stack.postgres import EmbeddedPostgres
     from compliance_pipelines.orchestration.alerts import Alert
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
     from compliance_pipelines.settings import Settings
 
 _CHECKOUT: Final = Path(__file__).resolve().parents[2]
+_WORKSPACE: Final = _CHECKOUT / "workspace.yaml"
 _TEMPLATE: Final = "dagster_template"
 _DRIVER: Final = "postgresql+psycopg2"
 _SETTLING_SECONDS: Final = 900.0
@@ -224,3 +228,10 @@ def project(services: Services, instance: DagsterInstance, sink: RecordingSink) 
     definitions = build_standalone({SERVICES: services, ALERTS: sink})
     log = AuditLog(services.engine, first_day=services.settings.audit_log_first_day, archived_ids=ArchivedIds(services))
     return Project(definitions, services, instance, log)
+
+
+@pytest.fixture
+def workspace(project: Project, environment: pytest.MonkeyPatch) -> Iterator[WorkspaceProcessContext]:
+    """The project as webserver and daemon load it: from workspace.yaml, in a process of its own."""
+    with create_test_daemon_workspace_context(WorkspaceFileTarget([str(_WORKSPACE)]), project.instance) as opened:
+        yield opened

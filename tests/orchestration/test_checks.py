@@ -78,7 +78,7 @@ def test_a_short_runway_fails_until_the_upkeep_has_run(project: Project) -> None
     idle = project.append(days_ago=40, count=0)
     assert "partition_upkeep" in failing(health(project))[RUNWAY]
     upkeep = project.run("partition_upkeep")
-    [materialized] = upkeep.asset_materializations_for_node("audit__partitions")
+    [materialized] = upkeep.asset_materializations_for_node("audit__audit_log_partitions")
     assert materialized.metadata["days ahead"].value == 14
     assert materialized.metadata["empty days dropped"].value == 1
     with project.services.engine.connect() as connection:

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import logging
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import pytest
 from dagster import AssetKey, DagsterEvent, DagsterEventType, DagsterRunStatus, RunsFilter
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.execution.api import execute_run
-from dagster._core.test_utils import create_test_daemon_workspace_context
-from dagster._core.workspace.load_target import WorkspaceFileTarget
 from dagster._daemon.backfill import execute_backfill_iteration
 from dagster._scheduler.scheduler import launch_scheduled_runs
 from dagster_graphql.test.utils import execute_dagster_graphql
@@ -21,7 +17,6 @@ from compliance_pipelines.archive.catalogue import DayState
 from compliance_pipelines.orchestration.keys import COLD_ARCHIVE, HOT_PARTITION, HOT_PURGE, READ_BACK, ROWS_MATCH_LEDGER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from datetime import date
 
     from dagster import DagsterRun
@@ -30,7 +25,6 @@ if TYPE_CHECKING:
     from tests.conftest import MovableClock
     from tests.orchestration.conftest import Project
 
-WORKSPACE: Final = Path(__file__).resolve().parents[2] / "workspace.yaml"
 LAUNCH: Final = """
     mutation ($parameters: LaunchBackfillParams!) {
         launchPartitionBackfill(backfillParams: $parameters) {
@@ -41,13 +35,6 @@ LAUNCH: Final = """
     }
 """
 MOST_ITERATIONS: Final = 10
-
-
-@pytest.fixture
-def workspace(project: Project, environment: pytest.MonkeyPatch) -> Iterator[WorkspaceProcessContext]:
-    """The project as webserver and daemon load it: from workspace.yaml, in a process of its own."""
-    with create_test_daemon_workspace_context(WorkspaceFileTarget([str(WORKSPACE)]), project.instance) as opened:
-        yield opened
 
 
 class Backfills:

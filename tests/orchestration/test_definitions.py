@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING, Final
 
 from dagster import Definitions
 
 from compliance_pipelines.definitions import build_standalone, defs
+from compliance_pipelines.orchestration.partitions import FIRST_DAY
 from tests.orchestration.graph import SNAPSHOT, graph_of
 
 if TYPE_CHECKING:
@@ -48,3 +50,31 @@ def test_the_graph_is_the_one_that_was_reviewed() -> None:
 
 def test_every_definition_can_be_loaded() -> None:
     Definitions.validate_loadable(defs)
+
+
+def _groups() -> dict[str, set[str]]:
+    """The groups that each group comes after, as the page shows them when all are collapsed."""
+    specs = {spec.key: spec for spec in defs.resolve_all_asset_specs()}
+    upstream: dict[str, set[str]] = {str(spec.group_name): set() for spec in specs.values()}
+    for spec in specs.values():
+        upstream[str(spec.group_name)] |= {str(specs[dep.asset_key].group_name) for dep in spec.deps}
+    return {group: others - {group} for group, others in upstream.items()}
+
+
+def test_groups_that_are_collapsed_make_no_cycle() -> None:
+    assert list(TopologicalSorter(_groups()).static_order())
+
+
+def test_an_asset_that_dagster_makes_says_what_it_is_made_from() -> None:
+    """And each is named so that a reader who sees the last part of its key alone knows whose it is."""
+    graph = defs.resolve_asset_graph()
+    assert [key for key in graph.materializable_asset_keys if not graph.get(key).parent_keys] == []
+    assert "partitions" not in {key.path[-1] for key in graph.get_all_asset_keys()}
+
+
+def test_each_asset_of_days_says_where_its_days_begin_and_what_missing_means() -> None:
+    partitioned = [spec for spec in defs.resolve_all_asset_specs() if spec.partitions_def is not None]
+    assert len(partitioned) == 5
+    for spec in partitioned:
+        assert f"Days begin with {FIRST_DAY}" in str(spec.description)
+        assert "*missing*" in str(spec.description)

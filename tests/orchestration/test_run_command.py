@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 from click.testing import CliRunner
-from dagster import DagsterRunStatus
+from dagster import DagsterRunStatus, RunsFilter
+from dagster_graphql.test.utils import execute_dagster_graphql
 
 from compliance_pipelines.archive.catalogue import DayState
 from compliance_pipelines.audit_log.log import AuditLog
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     import sqlalchemy
     from click.testing import Result
     from dagster import DagsterInstance
+    from dagster._core.workspace.context import WorkspaceProcessContext
 
     from tests.conftest import MovableClock
     from tests.orchestration.conftest import Project
@@ -113,7 +115,7 @@ def test_a_check_that_fails_in_a_green_run_is_a_failure(project: Project, monkey
     project.settle()
     finished = command()
     assert finished.exit_code == 1
-    assert "failed health_checks: audit/partitions, check runway" in finished.stderr
+    assert "failed health_checks: audit/audit_log_partitions, check runway" in finished.stderr
     assert "AUDIT_LOG_FIRST_DAY" in finished.stderr
 
 
@@ -191,3 +193,32 @@ def test_a_process_that_was_killed_holds_nothing_up(
     [dead] = project.instance.get_runs(limit=1)
     assert dead.status is DagsterRunStatus.FAILURE
     assert project.instance.event_log_storage.get_concurrency_info(DATABASE_POOL).active_slot_count == 0
+
+
+RUNS_OF_JOB: Final = """
+    query ($selector: PipelineSelector!) {
+        pipelineOrError(params: $selector) {
+            ... on Pipeline { name runs { status repositoryOrigin { repositoryLocationName repositoryName } } }
+            ... on PythonError { message }
+        }
+    }
+"""
+
+
+def test_its_runs_belong_to_their_jobs(project: Project, workspace: WorkspaceProcessContext) -> None:
+    """As the pages ask: the runs of a job of this code location, each with a link to it."""
+    day = project.append(days_ago=100)
+    project.settle()
+    assert command().exit_code == 0
+    for job, count in (("daily_retention", 1), ("seal", 2), ("health_checks", 1), ("partition_upkeep", 1)):
+        selector = {
+            "pipelineName": job,
+            "repositoryName": "__repository__",
+            "repositoryLocationName": "compliance_pipelines",
+        }
+        answer = execute_dagster_graphql(workspace.create_request_context(), RUNS_OF_JOB, {"selector": selector})
+        origin = {"repositoryLocationName": "compliance_pipelines", "repositoryName": "__repository__"}
+        assert answer.data["pipelineOrError"]["runs"] == [{"status": "SUCCESS", "repositoryOrigin": origin}] * count
+    [retention] = project.instance.get_runs(RunsFilter(job_name="daily_retention"))
+    assert retention.tags["dagster/partition"] == day.isoformat()
+    assert retention.job_snapshot_id is not None

@@ -11,7 +11,7 @@ from dagster._core.remote_representation.code_location import GrpcServerCodeLoca
 
 from compliance_pipelines.archive.catalogue import DayState
 from compliance_pipelines.orchestration.keys import COLD_ARCHIVE, DATABASE_POOL
-from tests.orchestration.test_daemon import Backfills, workspace
+from tests.orchestration.test_daemon import Backfills
 from tests.support.stops import Sessions, command, locked, until
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from dagster._core.workspace.context import WorkspaceProcessContext
 
     from tests.orchestration.conftest import Project
-
-__all__ = ["workspace"]
 
 STATUS: Final = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGHUP: 129}
 READS_ROWS: Final = "COPY%ORDER BY id%"

@@ -1,89 +1,102 @@
-"""The cold store: archived days as Parquet objects with signed manifests."""
+"""The cold store: archived days as Parquet objects with signed manifests, and the checks that read them back."""
 
 # No postponed annotations: Dagster compares them with its classes.
 
-import hashlib
+from collections.abc import Iterator
 from typing import Final
 
 from dagster import (
+    AssetCheckResult,
     AssetExecutionContext,
-    DataVersion,
+    AssetSpec,
+    Failure,
     MaterializeResult,
-    MetadataValue,
     ResourceParam,
-    asset,
+    multi_asset,
 )
 
 from compliance_pipelines.archive.export import ArchiveResult, archive_day
+from compliance_pipelines.orchestration.checks import cold_verdicts, read_back_specs
+from compliance_pipelines.orchestration.day_events import Naming, archived_day
 from compliance_pipelines.orchestration.failures import RETRIES, domain_errors
 from compliance_pipelines.orchestration.keys import (
     COLD_ARCHIVE,
     DATABASE_POOL,
     HOT_PARTITION,
     OWNERS,
+    RETENTION_GROUP,
 )
 from compliance_pipelines.orchestration.names import Names
-from compliance_pipelines.orchestration.partitions import DAYS, day_of
-from compliance_pipelines.orchestration.tables import ARCHIVE_COLUMNS, ARCHIVE_LINEAGE, Metadata, part_table
+from compliance_pipelines.orchestration.partition_bar import (
+    NO_DAY_WAS_CHOSEN,
+    show_failed,
+    show_repaired,
+)
+from compliance_pipelines.orchestration.partitions import ABOUT_DAYS, DAYS, day_of
+from compliance_pipelines.orchestration.tables import ARCHIVE_COLUMNS, ARCHIVE_LINEAGE, Metadata
 from compliance_pipelines.services import Services
 
-GROUP: Final = "cold_store"
 
-
-def _metadata(services: Services, names: Names, archived: ArchiveResult) -> Metadata:
-    metadata: Metadata = {
-        "dagster/partition_row_count": archived.entry_count,
-        "bytes": archived.object_bytes,
-        "uncompressed bytes": archived.canonical_bytes,
-    }
-    if archived.object_bytes:
-        metadata["compression"] = round(archived.canonical_bytes / archived.object_bytes, 2)
-    metadata["seconds"] = round(archived.seconds, 3)
-    if archived.uri is not None and archived.root is not None:
-        metadata |= {
-            "uri": MetadataValue.url(archived.uri),
-            "manifest": MetadataValue.url(services.store.locate(archived.parts[-1].manifest_key)),
-            "root": archived.root.hex(),
-        }
-    return {
-        **metadata,
-        "parts": part_table(archived.parts),
+def _result(services: Services, archived: ArchiveResult, naming: Naming) -> MaterializeResult[None]:
+    metadata, version = archived_day(services, archived.parts, naming)
+    of_this_run: Metadata = {
+        "seconds": round(archived.seconds, 3),
         "new parts": ", ".join(map(str, archived.new_parts)) or "none",
         "adopted from an earlier run": archived.adopted,
-        "rows from": MetadataValue.asset(names.asset(HOT_PARTITION)),
     }
+    return MaterializeResult(naming(COLD_ARCHIVE), metadata={**metadata, **of_this_run}, data_version=version)
 
 
-def _version(archived: ArchiveResult) -> DataVersion:
-    """The same for the same parts, so that archiving a day again puts nothing that comes after it out of date."""
-    return DataVersion(hashlib.sha256(b"".join(part.root for part in archived.parts)).hexdigest())
+@multi_asset(
+    name="audit__cold_archive",
+    specs=[
+        AssetSpec(
+            COLD_ARCHIVE,
+            deps=[HOT_PARTITION],
+            partitions_def=DAYS,
+            group_name=RETENTION_GROUP,
+            owners=OWNERS,
+            kinds={"parquet"},
+            metadata={"dagster/column_schema": ARCHIVE_COLUMNS, "dagster/column_lineage": ARCHIVE_LINEAGE},
+            description="""A day in the cold store: Parquet objects, each committed by a signed manifest.
 
+The rows are compared with the ledger while they are exported, so that an altered row stops the archive; then the object
+is read back from the store and recomputed before the day counts as verified. Late entries make another part. A run that
+was killed is finished by the next one.
 
-@asset(
-    key=COLD_ARCHIVE,
-    deps=[HOT_PARTITION],
-    partitions_def=DAYS,
-    group_name=GROUP,
-    owners=list(OWNERS),
-    kinds={"parquet"},
+Materializing a day that is archived already reads all of its parts back, and changes nothing: so a day is looked at
+again, purged or not. While the last look found damage the day is red, and its checks say what is wrong."""
+            + ABOUT_DAYS,
+        )
+    ],
+    check_specs=read_back_specs(),
+    can_subset=True,
     retry_policy=RETRIES,
     pool=DATABASE_POOL,
-    metadata={"dagster/column_schema": ARCHIVE_COLUMNS, "dagster/column_lineage": ARCHIVE_LINEAGE},
 )
 def cold_archive(
     context: AssetExecutionContext, compliance_services: ResourceParam[Services], compliance_names: ResourceParam[Names]
-) -> MaterializeResult[None]:
-    """A day in the cold store: Parquet objects, each committed by a signed manifest.
-
-    The rows are compared with the ledger while they are exported, so that an altered row stops the archive; then the
-    object is read back from the store and recomputed before the day counts as verified. Late entries make another part.
-    A run that was killed is finished by the next one.
-    """
+) -> Iterator[MaterializeResult[None] | AssetCheckResult]:
+    """Archive what is to be archived, then read every part back, once for the asset and all of its checks."""
+    if not context.has_partition_key:
+        context.log.warning(NO_DAY_WAS_CHOSEN)
+        return
+    day = day_of(context.partition_key)
+    archiving = bool(context.selected_asset_keys)
     with domain_errors():
-        archived = archive_day(compliance_services, day_of(context.partition_key))
-    return MaterializeResult(
-        metadata=_metadata(compliance_services, compliance_names, archived), data_version=_version(archived)
-    )
+        archived = archive_day(compliance_services, day) if archiving else None
+        verdicts = cold_verdicts(compliance_services, day)
+    selected = {key: verdicts[key.name] for key in sorted(context.selected_asset_check_keys)}
+    for key, verdict in selected.items():
+        yield verdict.result(key.name)
+    if archived is not None:
+        if problems := dict.fromkeys(str(verdict.problem) for verdict in verdicts.values() if verdict.fails):
+            raise Failure(description=f"the archive of {day} is damaged: {'; '.join(problems)}", allow_retries=False)
+        yield _result(compliance_services, archived, compliance_names.asset)
+    elif any(verdict.fails for verdict in selected.values()):
+        show_failed(context)
+    elif all(verdict.problem is None for verdict in verdicts.values()):
+        show_repaired(context, compliance_services, day, compliance_names.asset)
 
 
 ASSETS: Final = (cold_archive,)

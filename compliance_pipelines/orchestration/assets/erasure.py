@@ -8,6 +8,7 @@ from typing import Final
 
 from dagster import (
     AssetKey,
+    AssetSpec,
     Failure,
     MaterializeResult,
     MetadataValue,
@@ -23,14 +24,18 @@ from compliance_pipelines.erasure.configured import configured_targets
 from compliance_pipelines.erasure.deadline import days_left
 from compliance_pipelines.erasure.record import open_cases
 from compliance_pipelines.erasure.runner import run_due
+from compliance_pipelines.orchestration.assets.conversations import CHECKPOINTS
+from compliance_pipelines.orchestration.assets.sessions import LIVE_KEYS
 from compliance_pipelines.orchestration.failures import domain_errors
 from compliance_pipelines.orchestration.keys import DATABASE_POOL, OWNERS
 from compliance_pipelines.orchestration.tables import Metadata
 from compliance_pipelines.services import Services
 
 GROUP: Final = "gdpr"
+REQUESTS: Final = AssetKey(["gdpr", "erasure_requests"])
 ERASURE: Final = AssetKey(["gdpr", "erasure"])
 
+REQUESTS_SHOWN: Final = "requests"
 _SCHEMA: Final = TableSchema(
     columns=[
         TableColumn("request", "int"),
@@ -39,6 +44,15 @@ _SCHEMA: Final = TableSchema(
         TableColumn("items deleted", "int"),
         TableColumn("deadline", "string"),
     ]
+)
+
+erasure_requests = AssetSpec(
+    REQUESTS,
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"postgres"},
+    description="Requests for erasure, which people record with `compliance erase request`, and what people decided "
+    "about them.",
 )
 
 
@@ -59,9 +73,10 @@ def table_of(cases: Sequence[Case]) -> MetadataValue:
     return MetadataValue.table(records, _SCHEMA)
 
 
-def _metadata(done: Sequence[Case], still_open: Sequence[Case], now: datetime) -> Metadata:
+def erasure_metadata(done: Sequence[Case], still_open: Sequence[Case], now: datetime) -> Metadata:
+    """The figures of requests that were attempted, and of those that stay open."""
     metadata: Metadata = {
-        "requests": table_of(done),
+        REQUESTS_SHOWN: table_of(done),
         "closed": sum(case.state is State.CLOSED for case in done),
         "held": sum(case.state is State.HELD for case in done),
         "partial": sum(case.state is State.PARTIAL for case in done),
@@ -74,7 +89,14 @@ def _metadata(done: Sequence[Case], still_open: Sequence[Case], now: datetime) -
 
 
 # No retry policy: a request that stays open is tried again by the sensor, after a pause of its own.
-@asset(key=ERASURE, group_name=GROUP, owners=list(OWNERS), kinds={"postgres", "redis"}, pool=DATABASE_POOL)
+@asset(
+    key=ERASURE,
+    deps=[REQUESTS, CHECKPOINTS, LIVE_KEYS],
+    group_name=GROUP,
+    owners=list(OWNERS),
+    kinds={"postgres", "redis"},
+    pool=DATABASE_POOL,
+)
 def erasure(compliance_services: ResourceParam[Services]) -> MaterializeResult[None]:
     """Requests under GDPR Article 17 that are due for an attempt, carried out.
 
@@ -86,7 +108,7 @@ def erasure(compliance_services: ResourceParam[Services]) -> MaterializeResult[N
         done = run_due(compliance_services, lambda: configured_targets(compliance_services.settings))
         with compliance_services.engine.connect() as connection:
             still_open = open_cases(connection)
-    metadata = _metadata(done, still_open, compliance_services.clock())
+    metadata = erasure_metadata(done, still_open, compliance_services.clock())
     if failed := [case.request.id for case in done if case.state is State.PARTIAL]:
         named = ", ".join(map(str, failed))
         raise Failure(
@@ -98,4 +120,4 @@ def erasure(compliance_services: ResourceParam[Services]) -> MaterializeResult[N
     return MaterializeResult(metadata=metadata)
 
 
-ASSETS: Final = (erasure,)
+ASSETS: Final = (erasure_requests, erasure)

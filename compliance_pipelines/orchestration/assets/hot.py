@@ -7,20 +7,19 @@ from typing import Final
 from dagster import (
     AssetExecutionContext,
     AssetSpec,
-    DataVersion,
     MaterializeResult,
     MetadataValue,
     ResourceParam,
     asset,
 )
 
-from compliance_pipelines.archive.catalogue import day_summary, segments_of_day
-from compliance_pipelines.archive.layout import part_root
 from compliance_pipelines.archive.purge import purge_day
 from compliance_pipelines.audit_log.partitions import create_ahead, drop_empty, lock_room, runway
 from compliance_pipelines.base.clock import utc_day
+from compliance_pipelines.orchestration.day_events import PURGED_ENTRIES, hot_day, hot_event
 from compliance_pipelines.orchestration.failures import RETRIES, domain_errors
 from compliance_pipelines.orchestration.keys import (
+    AUDIT_LOG_PARTITIONS,
     AUDIT_LOGS,
     CHECKPOINT,
     COLD_ARCHIVE,
@@ -28,14 +27,14 @@ from compliance_pipelines.orchestration.keys import (
     HOT_PARTITION,
     HOT_PURGE,
     OWNERS,
-    PARTITIONS,
+    RETENTION_GROUP,
 )
 from compliance_pipelines.orchestration.names import Names
-from compliance_pipelines.orchestration.partitions import DAYS, day_of
-from compliance_pipelines.orchestration.tables import HOT_COLUMNS, segment_table
+from compliance_pipelines.orchestration.partitions import ABOUT_DAYS, DAYS, day_of
+from compliance_pipelines.orchestration.tables import HOT_COLUMNS
 from compliance_pipelines.services import Services
 
-GROUP: Final = "hot_store"
+GROUP: Final = "audit_log"
 
 audit_logs = AssetSpec(
     AUDIT_LOGS,
@@ -49,7 +48,7 @@ audit_logs = AssetSpec(
 
 
 @asset(
-    key=PARTITIONS,
+    key=AUDIT_LOG_PARTITIONS,
     deps=[AUDIT_LOGS],
     group_name=GROUP,
     owners=list(OWNERS),
@@ -57,7 +56,7 @@ audit_logs = AssetSpec(
     retry_policy=RETRIES,
     pool=DATABASE_POOL,
 )
-def partitions(compliance_services: ResourceParam[Services]) -> MaterializeResult[None]:
+def audit_log_partitions(compliance_services: ResourceParam[Services]) -> MaterializeResult[None]:
     """The partitions of `audit_logs`: made ahead of time, and dropped when they are past and empty.
 
     Each is made or dropped in a small step of its own, while appends go on. An entry whose day has no table of its own
@@ -86,65 +85,54 @@ def partitions(compliance_services: ResourceParam[Services]) -> MaterializeResul
     key=HOT_PARTITION,
     deps=[AUDIT_LOGS, CHECKPOINT],
     partitions_def=DAYS,
-    group_name=GROUP,
+    group_name=RETENTION_GROUP,
     owners=list(OWNERS),
     kinds={"postgres"},
     retry_policy=RETRIES,
     pool=DATABASE_POOL,
+    description="""A day in PostgreSQL, as the ledger and the catalogue know it.
+
+This looks and changes nothing. Entries are counted from what is recorded; whether the rows are really there, and as
+they were sealed, is what the check `rows_match_ledger` reads them for."""
+    + ABOUT_DAYS,
 )
 def hot_partition(
     context: AssetExecutionContext, compliance_services: ResourceParam[Services], compliance_names: ResourceParam[Names]
 ) -> MaterializeResult[None]:
-    """A day in PostgreSQL, as the ledger and the catalogue know it.
-
-    This looks and changes nothing. Entries are counted from what is recorded; whether the rows are really there, and as
-    they were sealed, is what the check `rows_match_ledger` reads them for.
-    """
+    """Look at a day, and change nothing."""
     day = day_of(context.partition_key)
     with domain_errors():
-        state, facts = day_summary(compliance_services, day)
-        with compliance_services.engine.connect() as connection:
-            segments = [segment for segment, _ in segments_of_day(connection, day)]
-    return MaterializeResult(
-        metadata={
-            "dagster/partition_row_count": facts.hot_entries,
-            "state": state.value,
-            "bytes": facts.hot_bytes,
-            "sealed entries": facts.sealed_entries,
-            "unsealed entries": facts.unsealed_entries,
-            "archived entries": facts.archived_entries,
-            "purged entries": facts.purged_entries,
-            "segments": facts.segments,
-            "latest segments": segment_table(segments),
-            "archive": MetadataValue.asset(compliance_names.asset(COLD_ARCHIVE)),
-        },
-        # A late entry changes it, and its archive is out of date; looking again or a purge does not.
-        data_version=DataVersion(part_root(segments).hex()),
-    )
+        metadata, version = hot_day(compliance_services, day, compliance_names.asset)
+    return MaterializeResult(metadata=metadata, data_version=version)
 
 
 @asset(
     key=HOT_PURGE,
     deps=[COLD_ARCHIVE],
     partitions_def=DAYS,
-    group_name=GROUP,
+    group_name=RETENTION_GROUP,
     owners=list(OWNERS),
     kinds={"postgres"},
     retry_policy=RETRIES,
     pool=DATABASE_POOL,
+    description="""A day removed from PostgreSQL, after the grace period.
+
+In one transaction the rows and every part in the cold store are recomputed and compared with the ledger, then the
+day's table is dropped, or its rows are deleted from a default partition. No check of another run is trusted. A day
+that is not due, not verified, or of which something cannot be told is left as it is, and the run fails without a
+retry."""
+    + ABOUT_DAYS,
 )
 def hot_purge(
     context: AssetExecutionContext, compliance_services: ResourceParam[Services], compliance_names: ResourceParam[Names]
 ) -> MaterializeResult[None]:
-    """A day removed from PostgreSQL, after the grace period.
-
-    In one transaction the rows and every part in the cold store are recomputed and compared with the ledger, then the
-    day's table is dropped, or its rows are deleted from a default partition. No check of another run is trusted. A day
-    that is not due, not verified, or of which something cannot be told is left as it is, and the run fails without a
-    retry.
-    """
+    """Purge a day, and show on the page of the hot partition that it is gone."""
+    day = day_of(context.partition_key)
     with domain_errors():
-        purged = purge_day(compliance_services, day_of(context.partition_key))
+        purged = purge_day(compliance_services, day)
+        now = hot_event(compliance_services, day, compliance_names.asset)
+    # Without it the page of the hot partition would show the day as it was before, until somebody looks again.
+    context.log_event(now)
     return MaterializeResult(
         metadata={
             "dagster/partition_row_count": 0,
@@ -153,9 +141,10 @@ def hot_purge(
             "seconds": round(purged.seconds, 3),
             "parts": ", ".join(map(str, purged.parts)) or "none, all of them were purged before",
             "months dropped": purged.months_dropped,
+            PURGED_ENTRIES: now.metadata[PURGED_ENTRIES],
             "archive": MetadataValue.asset(compliance_names.asset(COLD_ARCHIVE)),
         }
     )
 
 
-ASSETS: Final = (audit_logs, partitions, hot_partition, hot_purge)
+ASSETS: Final = (audit_logs, audit_log_partitions, hot_partition, hot_purge)

@@ -24,7 +24,7 @@ from pydantic import Field
 
 from compliance_pipelines.orchestration.failures import RETRIES, domain_errors
 from compliance_pipelines.orchestration.keys import DATABASE_POOL, OWNERS
-from compliance_pipelines.orchestration.partitions import DAYS, day_of
+from compliance_pipelines.orchestration.partitions import ABOUT_SETS, DAYS, day_of
 from compliance_pipelines.orchestration.tables import Metadata
 from compliance_pipelines.services import Services
 from compliance_pipelines.sessions import record
@@ -136,16 +136,17 @@ def _purge(
     kinds={"redis", "postgres"},
     retry_policy=RETRIES,
     pool=DATABASE_POOL,
+    description="""What retention removed on a day: sessions and memories that were due when the day began.
+
+The plan is frozen, each key is compared with it in the step that removes it, so that what somebody uses stays, and
+the set is recorded with an audit entry. A plan that is larger than the settings allow removes nothing, and the run
+fails with its numbers until a person confirms them."""
+    + ABOUT_SETS,
 )
 def purged_keys(
     context: AssetExecutionContext, config: SessionPurgeConfig, compliance_services: ResourceParam[Services]
 ) -> MaterializeResult[None]:
-    """What retention removed on a day: sessions and memories that were due when the day began.
-
-    The plan is frozen, each key is compared with it in the step that removes it, so that what somebody uses stays, and
-    the set is recorded with an audit entry. A plan that is larger than the settings allow removes nothing, and the run
-    fails with its numbers until a person confirms them.
-    """
+    """Purge what was due when the day began; a plan that is too large fails with its numbers."""
     day = day_of(context.partition_key)
     try:
         with domain_errors():

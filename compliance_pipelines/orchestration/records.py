@@ -1,0 +1,159 @@
+"""Dagster concept: events without a run. What people did at the command line shows on Dagster's pages too.
+
+Here: comparing what is recorded of days and erasures with the last events of their assets, and what to
+report where they differ. Not here: these records; when it is compared (sensors.py).
+
+The command line needs no Dagster, and work that it does leaves no run. The records are the truth: whatever they say and
+Dagster does not know yet is reported, whoever did it and however long ago. What is reported is not reported again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from dagster import AssetMaterialization, AssetRecordsFilter, DagsterEventType, TableMetadataValue
+from dagster._core.definitions.data_version import DATA_VERSION_TAG
+
+from compliance_pipelines.archive.catalogue import facts_of_days, parts_of_day, snapshot
+from compliance_pipelines.base.clock import utc_day
+from compliance_pipelines.erasure.case import State
+from compliance_pipelines.erasure.record import cases_closed_since, open_cases
+from compliance_pipelines.orchestration.assets.erasure import ERASURE, REQUESTS_SHOWN, erasure_metadata
+from compliance_pipelines.orchestration.day_events import (
+    PURGED_ENTRIES,
+    Naming,
+    archive_event,
+    archived_day,
+    as_it_is,
+    hot_event,
+    purge_event,
+)
+from compliance_pipelines.orchestration.keys import COLD_ARCHIVE, HOT_PARTITION, HOT_PURGE
+from compliance_pipelines.orchestration.partitions import FIRST_DAY
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import date, datetime
+
+    from dagster import AssetKey, DagsterInstance
+
+    from compliance_pipelines.archive.catalogue import DayFacts
+    from compliance_pipelines.services import Services
+
+# Each day costs a look at its last three events.
+DAYS_PER_TICK: Final = 100
+_ERASURE_EVENTS: Final = 200
+# A transaction that was committed late has a moment that was looked at already.
+_OVERLAP: Final = timedelta(hours=1)
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """What Dagster does not know yet, and the day to go on after; None begins anew."""
+
+    events: tuple[AssetMaterialization, ...]
+    after: str | None
+
+
+def unknown_days(
+    services: Services, instance: DagsterInstance, after: str | None, naming: Naming = as_it_is
+) -> Unknown:
+    """What the catalogue says of the next days that have an archive, as far as their assets' last events do not say it.
+
+    Args:
+        services: the opened services.
+        instance: Dagster's instance.
+        after: the day (YYYY-MM-DD) after which to begin; None begins with the oldest.
+        naming: how keys of the project are named in this instance.
+    """
+    today = utc_day(services.clock())
+    with snapshot(services) as connection:
+        facts = [each for each in facts_of_days(connection).values() if each.parts and FIRST_DAY <= each.day <= today]
+    rest = [each for each in facts if after is None or each.day.isoformat() > after]
+    chosen = rest[:DAYS_PER_TICK]
+    keys = {each.day.isoformat() for each in chosen}
+    known = {asset: _last_events(instance, naming(asset), keys) for asset in (HOT_PARTITION, COLD_ARCHIVE, HOT_PURGE)}
+    events = [event for each in chosen for event in _of_day(services, each, known, naming)]
+    return Unknown(tuple(events), chosen[-1].day.isoformat() if len(rest) > len(chosen) else None)
+
+
+def _last_events(instance: DagsterInstance, asset: AssetKey, days: set[str]) -> Mapping[str, AssetMaterialization]:
+    if not days:
+        return {}
+    numbers = instance.event_log_storage.get_latest_storage_id_by_partition(
+        asset, DagsterEventType.ASSET_MATERIALIZATION, days
+    )
+    if not numbers:
+        return {}
+    found = instance.fetch_materializations(
+        AssetRecordsFilter(asset_key=asset, storage_ids=sorted(numbers.values())), limit=len(numbers)
+    )
+    events = [record.asset_materialization for record in found.records]
+    return {event.partition: event for event in events if event is not None and event.partition is not None}
+
+
+def _of_day(
+    services: Services, facts: DayFacts, known: Mapping[AssetKey, Mapping[str, AssetMaterialization]], naming: Naming
+) -> list[AssetMaterialization]:
+    day = facts.day
+    hot, cold, purge = (known[asset].get(day.isoformat()) for asset in (HOT_PARTITION, COLD_ARCHIVE, HOT_PURGE))
+    events = []
+    if hot is None or _purged(hot) != facts.purged_entries:
+        events.append(hot_event(services, day, naming))
+    if facts.verified_parts == facts.parts and (cold is None or _version(cold) != _archive_version(services, day)):
+        events.append(archive_event(services, day, naming))
+    if facts.purged_parts and (purge is None or _purged(purge) != facts.purged_entries):
+        events.append(purge_event(services, day, naming))
+    return events
+
+
+def _purged(event: AssetMaterialization) -> object:
+    shown = event.metadata.get(PURGED_ENTRIES)
+    return None if shown is None else shown.value
+
+
+def _version(event: AssetMaterialization) -> str | None:
+    return (event.tags or {}).get(DATA_VERSION_TAG)
+
+
+def _archive_version(services: Services, day: date) -> str:
+    with services.engine.connect() as connection:
+        return archived_day(services, parts_of_day(connection, day))[1].value
+
+
+@dataclass(frozen=True)
+class UnknownErasures:
+    """What Dagster does not know yet, and up to which moment (UTC) it knows everything."""
+
+    events: tuple[AssetMaterialization, ...]
+    until: datetime
+
+
+def unknown_erasures(
+    services: Services, instance: DagsterInstance, since: datetime, naming: Naming = as_it_is
+) -> UnknownErasures:
+    """The erasures that were carried out since a moment and that no event of their asset names."""
+    with services.engine.connect() as connection:
+        closed = cases_closed_since(connection, since)
+        still_open = open_cases(connection)
+    until = max((case.closure.closed_at - _OVERLAP for case in closed if case.closure is not None), default=since)
+    if not closed:
+        return UnknownErasures((), since)
+    named = _named_erasures(instance, naming(ERASURE))
+    unknown = [case for case in closed if case.request.id not in named]
+    if not unknown:
+        return UnknownErasures((), max(since, until))
+    event = AssetMaterialization(naming(ERASURE), metadata=erasure_metadata(unknown, still_open, services.clock()))
+    return UnknownErasures((event,), max(since, until))
+
+
+def _named_erasures(instance: DagsterInstance, asset: AssetKey) -> set[object]:
+    named: set[object] = set()
+    for record in instance.fetch_materializations(asset, limit=_ERASURE_EVENTS).records:
+        event = record.asset_materialization
+        table = None if event is None else event.metadata.get(REQUESTS_SHOWN)
+        if isinstance(table, TableMetadataValue):
+            named |= {row.data["request"] for row in table.records if row.data["state"] == State.CLOSED.value}
+    return named
