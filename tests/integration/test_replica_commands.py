@@ -352,3 +352,15 @@ def test_a_lag_is_said_where_nothing_is_found(on_replica: Command, pair: Pair, t
     assert status == 1
     assert "bytes are received and not replayed; replay is paused" in err
     assert "neither store holds it, as far as this replica has replayed" in err
+
+
+@pytest.mark.parametrize("path", ["prove", "verify", "status", "erase list", "hold list"])
+def test_what_an_auditor_reads_works_and_is_said_to_be_on_no_record(on_replica: Command, pair: Pair, path: str) -> None:
+    on_replica.monkeypatch.setenv("AUDIT_LOG_DATABASE_URL", login_url(pair.replica.url(pair.database), "test_reader"))
+    on_replica.monkeypatch.delenv("LEDGER_SIGNING_KEY")
+    on_replica.monkeypatch.setenv("LEDGER_PUBLIC_KEY", KEY.verifier_key().to_note_string())
+    pair.replica.catch_up()
+    entry = [_entry_of(pair, HOT), "-o", tmp_path / "proof.json"] if path == "prove" else []
+    status, _, err = on_replica.run(*path.split(), *entry)
+    assert status == 0, err
+    assert err.count("nothing could be recorded here") == 1
