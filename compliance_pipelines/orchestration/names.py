@@ -22,8 +22,9 @@ NAMES: Final = "compliance_names"
 
 # What keeps jobs, schedules, sensors and ops apart from those of a host that gives no prefix of its own.
 GUEST_PREFIX: Final = "compliance"
-# What Dagster takes as a name.
+# What Dagster takes as a name; parts of keys may be more.
 _NAME: Final = re.compile(r"[A-Za-z0-9_]+")
+_PART: Final = re.compile(r"[A-Za-z0-9_.-]+")
 
 
 @dataclass(frozen=True)
@@ -54,12 +55,12 @@ class Names:
             ConfigurationError: Dagster takes no such names.
         """
         path = (key_prefix,) if isinstance(key_prefix, str) and key_prefix else tuple(key_prefix)
-        if not all(_NAME.fullmatch(part) for part in path):
+        if not all(_PART.fullmatch(part) for part in path):
             raise ConfigurationError(
-                f"key_prefix {key_prefix!r} cannot be used: each of its parts must be letters, digits and underscores"
+                f"key_prefix {key_prefix!r} cannot be used: each of its parts must be letters, digits and _ . -"
             )
         if name_prefix is None:
-            name_prefix = "_".join(path) or group_prefix or GUEST_PREFIX
+            name_prefix = re.sub(r"[.-]", "_", "_".join(path)) or group_prefix or GUEST_PREFIX
         for name, prefix in (("group_prefix", group_prefix), ("name_prefix", name_prefix)):
             if prefix and not _NAME.fullmatch(prefix):
                 raise ConfigurationError(f"{name} {prefix!r} cannot be used: it must be letters, digits, underscores")

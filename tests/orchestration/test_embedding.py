@@ -122,11 +122,12 @@ def prefixed(resources: Mapping[str, object] | None = None) -> Definitions:
     [
         (prefixed(), True),
         (build_definitions(key_prefix="compliance"), True),
+        (build_definitions(key_prefix=["acme-eu", "audit.log"]), True),
         (build_definitions(key_prefix="compliance", name_prefix="x"), True),
         (build_definitions(group_prefix="legal"), False),
         (build_definitions(), False),
     ],
-    ids=["prefixes", "key", "key and name", "group", "none"],
+    ids=["prefixes", "key", "key with more", "key and name", "group", "none"],
 )
 def test_it_merges_with_a_host_that_uses_every_name_of_the_project(guest: Definitions, *, keys: bool) -> None:
     for merged in (Definitions.merge(host(keys=keys), guest), Definitions.merge(guest, host(keys=keys))):
@@ -215,7 +216,7 @@ def test_building_them_warns_of_nothing() -> None:
 
 
 @given(
-    st.lists(st.from_regex(r"[A-Za-z0-9_]{1,8}", fullmatch=True), max_size=3),
+    st.lists(st.from_regex(r"[A-Za-z0-9_.-]{1,8}", fullmatch=True), max_size=3),
     st.from_regex(r"[A-Za-z0-9_]{0,8}", fullmatch=True),
     st.none() | st.from_regex(r"[A-Za-z0-9_]{0,8}", fullmatch=True),
 )
