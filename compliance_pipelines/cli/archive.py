@@ -26,8 +26,6 @@ from compliance_pipelines.base.interruption import check_stopped, doing
 from compliance_pipelines.cli.needs import Need, needs, opened
 from compliance_pipelines.cli.summary import human_bytes, show_summary
 from compliance_pipelines.ledger.store_identity import check_identity
-from compliance_pipelines.services import open_services
-from compliance_pipelines.settings import load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -164,7 +162,7 @@ def restore(day: datetime, into: str | None, *, dry_run: bool) -> None:
 
 
 def _rehearse(day: date) -> None:
-    with doing(f"reading {day}"), open_services(load_settings(), signs=False) as services, _bars(day) as progress:
+    with doing(f"reading {day}"), opened(only_reads=True) as services, _bars(day) as progress:
         found = rehearse_restore(services, day, progress=progress)
     parts = "1 part" if len(found.parts) == 1 else f"{len(found.parts)} parts"
     click.echo(

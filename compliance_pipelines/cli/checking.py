@@ -113,7 +113,7 @@ def _is_auditors(engine: sqlalchemy.Engine) -> bool:
     try:
         with engine.connect() as connection:
             return is_auditor(connection)
-    except (SQLAlchemyError, ConfigurationError):
+    except (SQLAlchemyError, ComplianceError):
         return False  # the checks of the database say why
 
 

@@ -267,12 +267,15 @@ def _declared_by(context: click.Context) -> Needs:
 
 
 @contextmanager
-def opened(*, clock: Clock = system_clock, settings: Settings | None = None) -> Iterator[Services]:
+def opened(
+    *, clock: Clock = system_clock, settings: Settings | None = None, only_reads: bool = False
+) -> Iterator[Services]:
     """The services that the running command has declared to need.
 
     Args:
         clock: decides what is due.
         settings: None: those of the environment.
+        only_reads: a command that changes something else changes nothing as it is called now.
 
     Raises:
         ConfigurationError: one cannot be used.
@@ -289,7 +292,7 @@ def opened(*, clock: Clock = system_clock, settings: Settings | None = None) -> 
         signs=Need.SIGNING_KEY in wanted,
         stores=Need.COLD_STORE in wanted,
     ) as services:
-        if declared.changes:
+        if declared.changes and not only_reads:
             refuse_auditors(services.engine, _called(context))
         yield services
 

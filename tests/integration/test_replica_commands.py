@@ -281,7 +281,6 @@ def test_whatever_only_reads_works_on_a_replica(on_replica: Command, pair: Pair,
         "conversations plan": 0,
         "conversations status": 0,
         "check": 1,
-        "db check": 1,
         "erase list": 0,
         "erase records bob": 0,
         "erase show 1": 0,
@@ -355,7 +354,9 @@ def test_a_lag_is_said_where_nothing_is_found(on_replica: Command, pair: Pair, t
 
 
 @pytest.mark.parametrize("path", ["prove", "verify", "status", "erase list", "hold list"])
-def test_what_an_auditor_reads_works_and_is_said_to_be_on_no_record(on_replica: Command, pair: Pair, path: str) -> None:
+def test_what_an_auditor_reads_works_and_is_said_to_be_on_no_record(
+    on_replica: Command, pair: Pair, tmp_path: Path, path: str
+) -> None:
     on_replica.monkeypatch.setenv("AUDIT_LOG_DATABASE_URL", login_url(pair.replica.url(pair.database), "test_reader"))
     on_replica.monkeypatch.delenv("LEDGER_SIGNING_KEY")
     on_replica.monkeypatch.setenv("LEDGER_PUBLIC_KEY", KEY.verifier_key().to_note_string())

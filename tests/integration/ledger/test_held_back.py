@@ -143,9 +143,9 @@ def test_the_command_says_it_and_fails(
         assert (outcome.status, outcome.out) == (1, "nothing to seal\n")
         assert outcome.err.startswith("held back by the prepared transaction 'orphan' of postgres in the database else")
         assert "`ROLLBACK PREPARED 'orphan'` (or `COMMIT PREPARED 'orphan'`" in outcome.err
-        checked = command("db", "check")
+        checked = command("check")
         assert checked.status == 1
-        assert "FAIL  sealing lag: " in checked.out
+        assert "FAIL  database: sealing lag: " in checked.out
         assert "held back by the prepared transaction 'orphan'" in checked.out
         assert "remedy: ask the program that prepared it" in checked.out
     outcome = command("seal")

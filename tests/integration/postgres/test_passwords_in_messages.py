@@ -72,8 +72,6 @@ COMMANDS: Final = [
     ("check", "--json"),
     ("conversations", "plan", "--json"),
     ("conversations", "status"),
-    ("db", "check"),
-    ("db", "check", "--json"),
     ("db", "downgrade", "base"),
     ("db", "migrate"),
     ("db", "repair"),
