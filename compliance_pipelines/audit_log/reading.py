@@ -24,6 +24,7 @@ import pyarrow as pa
 from adbc_driver_manager import AdbcConnection, AdbcDatabase, AdbcStatement
 from adbc_driver_manager._reader import AdbcRecordBatchReader
 from psycopg import sql
+from sqlalchemy.exc import DBAPIError
 
 from compliance_pipelines.audit_log.entry import ENTRY_SCHEMA
 from compliance_pipelines.base.errors import ComplianceError, TransientError
@@ -170,8 +171,8 @@ def open_snapshot(engine: sqlalchemy.Engine) -> Iterator[SnapshotReader]:
         SessionSettingError: the session does not have the settings that the code relies on.
         SharedSessionError: a connection pooler gives it to others meanwhile.
     """
-    require_own_sessions(engine)
     with _as_reading_errors("the audit log"):
+        require_own_sessions(engine)
         connection = AdbcConnection(_database(engine))
     with connection, cancelled_by_signals(connection.cancel):
         with _as_reading_errors("the audit log"):
@@ -244,6 +245,9 @@ def _as_reading_errors(where: str) -> Iterator[None]:
         yield
     except adbc_driver_manager.Error as error:
         raise _reading_error(where, error, passing=is_passing(error)) from error
+    except DBAPIError as error:
+        cause = error.orig if isinstance(error.orig, Exception) else error
+        raise _reading_error(where, cause, passing=is_passing(error)) from error
     except (pa.ArrowException, OSError) as error:
         raise _reading_error(where, error, passing=isinstance(error, OSError)) from error
 

@@ -37,6 +37,7 @@ from compliance_pipelines.orchestration.alerts import Alert, LogAlertSink
 from compliance_pipelines.orchestration.backlog import Action
 from compliance_pipelines.orchestration.failed_checks import failed_checks
 from compliance_pipelines.orchestration.keys import CONTENT, HOT_PURGE, READ_BACK
+from compliance_pipelines.orchestration.names import NAMES, Names
 from compliance_pipelines.orchestration.own import Own
 from compliance_pipelines.orchestration.resources import ALERTS
 from tests.orchestration.conftest import RecordingSink
@@ -68,7 +69,7 @@ class Watching:
         context = build_sensor_context(
             instance=self._project.instance,
             repository_def=self._project.definitions.get_repository_def(),
-            resources={ALERTS: self._sink},
+            resources={ALERTS: self._sink, NAMES: Names()},
             cursor=self.cursor,
             last_sensor_start_time=self.started,
         )
@@ -234,7 +235,7 @@ def test_an_alert_is_on_the_page_of_its_tick(checks: Watching, project: Project)
         repository_def=project.definitions.get_repository_def(),
         repository_name="__repository__",
         sensor_name=failed_checks_sensor.name,
-        resources={"alerts": RecordingSink()},
+        resources={ALERTS: RecordingSink(), NAMES: Names()},
     )
     with context:
         data = failed_checks_sensor.evaluate_tick(context)

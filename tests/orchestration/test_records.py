@@ -16,6 +16,8 @@ from compliance_pipelines.orchestration import records
 from compliance_pipelines.orchestration.assets.erasure import ERASURE
 from compliance_pipelines.orchestration.backlog import Action
 from compliance_pipelines.orchestration.keys import COLD_ARCHIVE, HOT_PARTITION, HOT_PURGE
+from compliance_pipelines.orchestration.names import NAMES, Names
+from compliance_pipelines.orchestration.resources import SERVICES
 from compliance_pipelines.orchestration.sensors import records_sensor
 from tests.integration.erasure.flaky import Shelf
 
@@ -39,7 +41,7 @@ class Comparing:
         context = build_sensor_context(
             instance=self._project.instance,
             repository_def=self._project.definitions.get_repository_def(),
-            resources={"services": self._project.services},
+            resources={SERVICES: self._project.services, NAMES: Names()},
             cursor=self.cursor,
         )
         data = records_sensor.evaluate_tick(context)
