@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
+from playwright.sync_api import sync_playwright
 
 from tests.ui.pages import DagsterPages
 
@@ -111,11 +112,10 @@ def dagster_address(stack: dict[str, str]) -> Iterator[str]:
 @pytest.fixture
 def pages(dagster_address: str) -> Iterator[DagsterPages]:
     """A browser that Debian's packages brought; nothing is downloaded."""
-    sync_api = pytest.importorskip("playwright.sync_api")
     chromium = next(filter(None, map(shutil.which, _CHROMIUM)), None)
     if chromium is None:
         pytest.skip("no Chromium on this machine: apt-get install chromium")
-    with sync_api.sync_playwright() as playwright:
+    with sync_playwright() as playwright:
         # Chromium's own sandbox needs rights that root in a container has not.
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         try:

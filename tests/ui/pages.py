@@ -11,7 +11,10 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from playwright.sync_api import Error, TimeoutError  # noqa: A004 - a time-out of the browser is the only one here
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import date
 
     from playwright.sync_api import Locator, Page
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 _ASSET: Final = "audit/cold_archive"
 # The pages ask again for what they show only every few seconds; a run takes a few seconds to start.
 _MILLISECONDS: Final = 600_000
+_LOOKS: Final = 40
 
 
 class DagsterPages:
@@ -32,8 +36,6 @@ class DagsterPages:
         self._until_served()
 
     def _until_served(self) -> None:
-        from playwright.sync_api import Error  # noqa: PLC0415 - an optional part of the development environment
-
         for _ in range(_MILLISECONDS // 1000):
             try:
                 self._page.goto(self._address)
@@ -70,23 +72,38 @@ class DagsterPages:
         """Wait until the partitions' page counts so many in each status; `failed=1, materialized=9`.
 
         Raises:
-            TimeoutError: of Playwright, when it never does.
+            TimeoutError: it never does.
         """
-        self._open("partitions")
-        for status, count in counts.items():
-            self._page.get_by_text(f"{status.capitalize()} ({count})", exact=True).wait_for()
+        texts = [f"{status.capitalize()} ({count})" for status, count in counts.items()]
+        self._shows("partitions", lambda: [self._page.get_by_text(text, exact=True).first for text in texts])
 
-    def partition_is(self, day: date, status: str) -> None:
-        """Wait until the day's own part of the page has the status in words."""
-        self._open(f"partitions&partition={day}")
-        heading = self._page.get_by_text(str(day), exact=True).last
-        heading.locator("xpath=following::*").get_by_text(status, exact=True).first.wait_for()
+    def partition_says(self, day: date, text: str) -> None:
+        """Wait until the part of the page about one day has a text in it."""
+        self._shows(f"partitions&partition={day}", lambda: [self._page.get_by_text(text).first])
 
     def check_is(self, check: str, status: str) -> None:
         """Wait until the list of checks gives the check the status in words."""
-        self._open("checks")
-        row = self._page.locator("a,div", has_text=re.compile(rf"^{re.escape(check)}\s*{re.escape(status)}$"))
-        row.first.wait_for()
+        row = re.compile(rf"^{re.escape(check)}\s*{re.escape(status)}$")
+        self._shows("checks", lambda: [self._page.locator("a,div", has_text=row).first])
+
+    def _shows(self, view: str, wanted: Callable[[], list[Locator]]) -> None:
+        """Open a view until it shows what is wanted: not everything that changes does so on an open page."""
+        for _ in range(_LOOKS):
+            self._open(view)
+            try:
+                for locator in wanted():
+                    locator.wait_for(timeout=_MILLISECONDS / _LOOKS)
+            except TimeoutError:
+                continue
+            return
+        raise TimeoutError(f"{view} never showed it: {self._page.inner_text('body')}")
+
+    def graph_shows(self, *groups: str) -> None:
+        """Open the graph of all assets, and wait until it shows these groups and how their assets are."""
+        self._page.goto(f"{self._address}/asset-groups")
+        for group in groups:
+            self._page.get_by_text(group, exact=True).last.wait_for()
+        self._page.get_by_text("fetching statuses").first.wait_for(state="hidden")
 
     def picture(self, name: str) -> None:
         """Keep what is shown as `NAME.png` in the directory UI_PICTURES, if there is one."""
@@ -94,6 +111,5 @@ class DagsterPages:
         if directory:
             self._page.screenshot(path=Path(directory, f"{name}.png"))
 
-    def _open(self, view: str) -> Locator:
+    def _open(self, view: str) -> None:
         self._page.goto(f"{self._address}/assets/{_ASSET}?view={view}")
-        return self._page.get_by_role("button", name="Materialize").first

@@ -295,7 +295,7 @@ def test_only_what_signs_needs_the_signing_key(
     ("url", "message"),
     [
         ("postgresql://nobody:wrong@127.0.0.1:1/nowhere", "the database of AUDIT_LOG_DATABASE_URL did not answer"),
-        ("mysql://localhost/x", "the database URL is for mysql"),
+        ("mysql://localhost/x", "the connection string is for mysql"),
     ],
 )
 def test_a_database_that_cannot_be_used_is_one_line(

@@ -212,7 +212,8 @@ def test_a_full_disk_for_the_rejects_is_one_line(
 
 def test_a_database_that_is_not_there_is_one_line(command: Command, file: Path) -> None:
     command.set(AUDIT_LOG_DATABASE_URL="postgresql://nobody@127.0.0.1:1/nothing")
-    assert "was interrupted: connection failed" in one_line(command, "import", file)
+    said = one_line(command, "import", file)
+    assert "the database of AUDIT_LOG_DATABASE_URL did not answer: connection failed" in said
 
 
 def test_a_login_that_makes_no_partitions_is_told_what_it_lacks(

@@ -125,7 +125,8 @@ def test_an_older_tls_is_refused_unless_it_is_configured(old_front: Front, remot
     with configured.connect() as connection:
         assert connection.execute(text("SELECT 1")).scalar_one() == 1
     configured.dispose()
-    assert old_front.versions == ["refused", "TLSv1.2"]
+    # Behind a relay another connection finds out whether a session is shared.
+    assert (old_front.versions[0], set(old_front.versions[1:])) == ("refused", {"TLSv1.2"})
     assert old_front.plaintext == 0
 
 
@@ -196,4 +197,4 @@ def test_a_local_database_may_do_without_tls(plain_front: Front, pipeline_databa
     with engine.connect() as connection:
         assert connection.execute(text("SELECT 1")).scalar_one() == 1
     engine.dispose()
-    assert plain_front.plaintext == 1
+    assert plain_front.plaintext > 0
