@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from playwright.sync_api import sync_playwright
 
-from tests.ui.pages import DagsterPages
+from tests.ui.pages import HEIGHT, WIDTH, DagsterPages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -119,7 +119,7 @@ def pages(dagster_address: str) -> Iterator[DagsterPages]:
         # Chromium's own sandbox needs rights that root in a container has not.
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         try:
-            page = browser.new_page(viewport={"width": 1440, "height": 900})
+            page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
             yield DagsterPages(page, dagster_address)
         finally:
             browser.close()

@@ -23,6 +23,8 @@ _ASSET: Final = "audit/cold_archive"
 # The pages ask again for what they show only every few seconds; a run takes a few seconds to start.
 _MILLISECONDS: Final = 600_000
 _LOOKS: Final = 40
+WIDTH: Final = 1440
+HEIGHT: Final = 900
 
 
 class DagsterPages:
@@ -83,7 +85,7 @@ class DagsterPages:
 
     def check_is(self, check: str, status: str) -> None:
         """Wait until the list of checks gives the check the status in words."""
-        row = re.compile(rf"^{re.escape(check)}\s*{re.escape(status)}$")
+        row = re.compile(rf"^(?:{re.escape(check)}\s*)+{re.escape(status)}$")  # the name is there twice, once hidden
         self._shows("checks", lambda: [self._page.locator("a,div", has_text=row).first])
 
     def _shows(self, view: str, wanted: Callable[[], list[Locator]]) -> None:
@@ -105,11 +107,13 @@ class DagsterPages:
             self._page.get_by_text(group, exact=True).last.wait_for()
         self._page.get_by_text("fetching statuses").first.wait_for(state="hidden")
 
-    def picture(self, name: str) -> None:
-        """Keep what is shown as `NAME.png` in the directory UI_PICTURES, if there is one."""
+    def picture(self, name: str, *, height: int = HEIGHT) -> None:
+        """Keep the upper part of what is shown as `NAME.png` in the directory UI_PICTURES, if there is one."""
         directory = os.environ.get("UI_PICTURES")
         if directory:
-            self._page.screenshot(path=Path(directory, f"{name}.png"))
+            self._page.screenshot(
+                path=Path(directory, f"{name}.png"), clip={"x": 0, "y": 0, "width": WIDTH, "height": height}
+            )
 
     def _open(self, view: str) -> None:
         self._page.goto(f"{self._address}/assets/{_ASSET}?view={view}")
