@@ -21,8 +21,10 @@ NAMES: Final = "compliance_names"
 # What keeps jobs, schedules, sensors and ops apart from those of a host that gives no prefix of its own.
 GUEST_PREFIX: Final = "compliance"
 # What Dagster takes as a name; parts of keys may be more.
-_NAME: Final = re.compile(r"[A-Za-z0-9_]+")
+_NAME: Final = re.compile(r"[A-Za-z0-9_]*")
+_NAME_PREFIX: Final = re.compile(r"(?!__)[A-Za-z0-9_]*")
 _PART: Final = re.compile(r"[A-Za-z0-9_.-]+")
+_NO_WORD: Final = re.compile(r"[.-]")
 # How texts of the project name what a prefix renames: "the job `seal`". Checks keep their names, and so do commands.
 _NAMED: Final = re.compile(r"\b(job|schedule|sensor) `(\w+)`")
 _NAMED_ASSET: Final = re.compile(r"\basset `([\w/]+)`")
@@ -56,9 +58,18 @@ class Names:
             ConfigurationError: Dagster takes no such names.
         """
         path = _path(key_prefix)
+        group = group_prefix or ""
+        if not _matches(_NAME, group):
+            raise ConfigurationError(f"group_prefix {group!r} cannot be used: it must be letters, digits, underscores")
         if name_prefix is None:
-            name_prefix = re.sub(r"[.-]", "_", "_".join(path)) or group_prefix or GUEST_PREFIX
-        return cls(path, _prefix("group_prefix", group_prefix or ""), _prefix("name_prefix", name_prefix))
+            name_prefix = _NO_WORD.sub("_", "_".join(path)).lstrip("_") or group.lstrip("_") or GUEST_PREFIX
+        # Two underscores begin what Dagster itself names, as the job of all assets.
+        if not _matches(_NAME_PREFIX, name_prefix):
+            raise ConfigurationError(
+                f"name_prefix {name_prefix!r} cannot be used: it must be letters, digits, underscores, and not begin "
+                "with two of these"
+            )
+        return cls(path, group, name_prefix)
 
     def asset(self, key: AssetKey) -> AssetKey:
         """The key of an asset."""
@@ -87,24 +98,20 @@ class Names:
         return _NAMED_ASSET.sub(lambda found: f"asset `{'/'.join((*self.key_prefix, found[1]))}`", named)
 
 
+def _matches(pattern: re.Pattern[str], given: object) -> bool:
+    return isinstance(given, str) and pattern.fullmatch(given) is not None
+
+
 def _path(key_prefix: str | Sequence[str] | None) -> tuple[str, ...]:
     if not key_prefix:
         return ()
     # An AssetKey looks like a sequence, and is none.
     one = isinstance(key_prefix, str | AssetKey) or not isinstance(key_prefix, Sequence)
     path = [key_prefix] if one else list(key_prefix)
-    parts = tuple(part for part in path if isinstance(part, str) and _PART.fullmatch(part))
+    parts = tuple(part for part in path if isinstance(part, str) and _matches(_PART, part))
     if len(parts) < len(path):
         raise ConfigurationError(
             f"key_prefix {key_prefix!r} cannot be used: it must be one text or several, each of letters, digits and "
             "_ . -"
         )
     return parts
-
-
-def _prefix(argument: str, prefix: object) -> str:
-    if isinstance(prefix, str) and (not prefix or (_NAME.fullmatch(prefix) and not prefix.startswith("__"))):
-        return prefix
-    raise ConfigurationError(
-        f"{argument} {prefix!r} cannot be used: it must be letters, digits, underscores, and not begin with two of them"
-    )

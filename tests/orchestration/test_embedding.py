@@ -9,9 +9,21 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from dagster import (
     AssetCheckKey,
+    AssetCheckResult,
     AssetKey,
+    AssetSelection,
+    AssetSpec,
     DagsterInvariantViolationError,
+    DefaultScheduleStatus,
+    DefaultSensorStatus,
     Definitions,
+    ScheduleDefinition,
+    SkipReason,
+    asset,
+    asset_check,
+    define_asset_job,
+    mem_io_manager,
+    sensor,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,6 +35,7 @@ from compliance_pipelines.orchestration.keys import (
     SEALING,
 )
 from compliance_pipelines.orchestration.names import NAMES, Names
+from compliance_pipelines.orchestration.renaming import Parts, renamed
 from compliance_pipelines.orchestration.resources import ALERTS, SERVICES
 from compliance_pipelines.orchestration.values import ONCE, VALUES
 from compliance_pipelines.settings import ConfigurationError
@@ -87,7 +100,7 @@ def test_two_guests_do_not_merge_and_are_told_why(other: str) -> None:
         Definitions.merge(build_definitions(key_prefix="one"), build_definitions(key_prefix=other))
 
 
-def renamed(graph: dict[str, Any]) -> dict[str, Any]:
+def as_renamed(graph: dict[str, Any]) -> dict[str, Any]:
     """The project's graph as the prefixes should leave it, written down without the code under test."""
     key = "/".join(KEY)
     return {
@@ -125,7 +138,7 @@ def test_everything_follows_the_prefixes_and_nothing_else_changes() -> None:
         parts = {kind: {name: {**each, "description": None} for name, each in graph[kind].items()} for kind in KINDS}
         return {**graph, **parts}
 
-    assert told(json.loads(graph_of(prefixed()))) == told(renamed(json.loads(graph_of(build_standalone()))))
+    assert told(json.loads(graph_of(prefixed()))) == told(as_renamed(json.loads(graph_of(build_standalone()))))
 
 
 def test_ops_and_column_lineage_follow_too() -> None:
@@ -174,6 +187,64 @@ def test_a_text_without_prefix_stays_as_it_is(text: str, kind: str, name: str) -
     assert Names().text(written) == written
 
 
+def test_what_a_definition_says_of_itself_goes_with_it() -> None:
+    """Also what none of the project's definitions says yet."""
+
+    @asset(key=AssetKey(["one", "thing"]), group_name="ledger", description="See the asset `one/thing`.")
+    def thing() -> None: ...
+
+    @asset_check(asset=thing, name="look", description="See the job `work`.")
+    def look() -> AssetCheckResult:
+        return AssetCheckResult(passed=True)
+
+    work = define_asset_job(
+        "work", AssetSelection.assets(thing), description="See the schedule `hour`.", tags={"a": "b"}, metadata={"c": 1}
+    )
+    hour = ScheduleDefinition(
+        name="hour",
+        job=work,
+        cron_schedule="7 * * * *",
+        execution_timezone="Europe/Vienna",
+        default_status=DefaultScheduleStatus.RUNNING,
+        description="See the sensor `eye`.",
+        tags={"d": "e"},
+        metadata={"f": 2},
+    )
+
+    @sensor(
+        name="eye",
+        job=work,
+        minimum_interval_seconds=77,
+        default_status=DefaultSensorStatus.RUNNING,
+        description="See the job `work`.",
+        metadata={"g": 3},
+    )
+    def eye() -> SkipReason:
+        return SkipReason("nothing")
+
+    parts = Parts([thing, AssetSpec("after", deps=[thing], group_name="ledger")], [look], [work], [hour], [eye])
+    made = Definitions.merge(renamed(parts, Names.of("k", None, "n")), Definitions(resources={VALUES: mem_io_manager}))
+    assert made.resolve_asset_graph().get(AssetKey(["k", "after"])).parent_keys == {AssetKey(["k", "one", "thing"])}
+    assert made.resolve_asset_graph().get(AssetKey(["k", "one", "thing"])).description == "See the asset `k/one/thing`."
+    [check] = made.resolve_asset_graph().asset_check_keys
+    assert made.resolve_asset_graph().get(check).description == "See the job `n_work`."
+    job = made.resolve_job_def("n_work")
+    assert (job.description, job.tags["a"], job.metadata["c"].value) == ("See the schedule `n_hour`.", "b", 1)
+    clock = made.resolve_schedule_def("n_hour")
+    assert isinstance(clock, ScheduleDefinition)
+    assert (clock.description, clock.cron_schedule, clock.execution_timezone) == (
+        "See the sensor `n_eye`.",
+        "7 * * * *",
+        "Europe/Vienna",
+    )
+    assert clock.default_status is DefaultScheduleStatus.RUNNING
+    assert (clock.tags["d"], clock.metadata["f"].value) == ("e", 2)
+    ear = made.resolve_sensor_def("n_eye")
+    assert (ear.description, ear.minimum_interval_seconds) == ("See the job `n_work`.", 77)
+    assert ear.default_status is DefaultSensorStatus.RUNNING
+    assert ear.metadata["g"].value == 3
+
+
 def test_building_them_warns_of_nothing() -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -187,7 +258,7 @@ def test_building_them_warns_of_nothing() -> None:
 @given(
     st.lists(st.from_regex(r"[A-Za-z0-9_.-]{1,8}", fullmatch=True), max_size=3),
     st.from_regex(r"[A-Za-z0-9_]{0,8}", fullmatch=True),
-    st.none() | st.from_regex(r"[A-Za-z0-9_]{0,8}", fullmatch=True),
+    st.none() | st.from_regex(r"(?!__)[A-Za-z0-9_]{0,8}", fullmatch=True),
 )
 def test_different_names_stay_different(path: list[str], group: str, name: str | None) -> None:
     names = Names.of(path, group, name)
