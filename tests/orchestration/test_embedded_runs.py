@@ -141,6 +141,7 @@ def test_a_day_goes_its_way_under_the_guests_keys(guest: Definitions, project: P
     assert event.asset_materialization is not None
     link = event.asset_materialization.metadata["rows from"].value
     assert link == AssetKey([*KEY, *HOT_PARTITION.path])
+    assert materialized(project, HOT_PARTITION).metadata["archive"].value == archived
     evaluated = {(each.asset_key, each.check_name) for each in result.get_asset_check_evaluations()}
     assert evaluated == {(AssetKey([*KEY, *key.asset_key.path]), key.name) for key in CHECKS[Action.ARCHIVE]}
 
@@ -299,6 +300,7 @@ def test_what_the_sealing_sensor_says_names_the_guests_sensor(
         project.append(days_ago=1)
         clock.advance(seconds=400)
         [late] = tick(guest, project, "sealing").asset_events
+    assert (late.asset_key, late.check_name) == (AssetKey([*KEY, *CHECKPOINT.path]), "sealing_lag")
     assert f"see whether the sensor `{NAME}_sealing` is on" in late.description
 
 
