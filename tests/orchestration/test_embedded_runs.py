@@ -344,18 +344,27 @@ def test_failures_of_the_guest_are_told_and_the_hosts_are_not(
     monkeypatch.setattr(alerting, "SETTLING_TIME", timedelta())
     assert tick(guest, project, "failed_runs").skip_message == "Nothing to report."
     started = json.dumps({"since": 0.0, "after": 0})
-    for name in ("seal", f"{NAME}_seal"):
-        job = guest.resolve_job_def(name)
+    names = Names.of(KEY, GROUP, None)
+    every = guest.get_repository_def().get_implicit_global_asset_job_def()
+    # Of each kind the host's first, which has the name that ours would have without a prefix.
+    for failing in (
+        guest.resolve_job_def("seal"),
+        guest.resolve_job_def(f"{NAME}_seal"),
+        every.get_subset(asset_selection={CHECKPOINT}),
+        every.get_subset(asset_selection={names.asset(CHECKPOINT)}),
+    ):
         # Where it may be tried again, nobody is told.
         tags = {"dagster/max_retries": "0"}
-        run = project.instance.create_run_for_job(job, status=DagsterRunStatus.STARTED, tags=tags)
-        project.instance.report_run_failed(run, f"stopped: {name}")
+        run = project.instance.create_run_for_job(
+            failing, asset_selection=failing.asset_selection, status=DagsterRunStatus.STARTED, tags=tags
+        )
+        project.instance.report_run_failed(run, f"stopped: {failing.name}")
     tick(guest, project, "failed_runs", started)
     [alert] = sink.alerts
-    assert [line.split(" (run ")[0] for line in alert.lines] == [f"{NAME}_seal"]
+    assert [line.split(" (run ")[0] for line in alert.lines] == [f"{NAME}_seal", "acme/compliance/ledger/checkpoint"]
 
     # A check of the host's on an asset of its own, and one of ours.
-    for key in (AssetCheckKey(own_keys()[0], "runway"), Names.of(KEY, GROUP, None).check(SEALING)):
+    for key in (AssetCheckKey(own_keys()[0], "runway"), names.check(SEALING)):
         project.instance.report_runless_asset_event(
             AssetCheckEvaluation(asset_key=key.asset_key, check_name=key.name, passed=False, description="broken")
         )
