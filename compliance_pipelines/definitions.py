@@ -19,6 +19,7 @@ from compliance_pipelines.orchestration.assets import cold, conversations, erasu
 from compliance_pipelines.orchestration.names import NAMES, Names
 from compliance_pipelines.orchestration.renaming import Parts, renamed
 from compliance_pipelines.orchestration.resources import ALERTS, SERVICES, ServicesResource
+from compliance_pipelines.orchestration.values import NO_VALUES, ONCE, VALUES
 from compliance_pipelines.settings import ConfigurationError
 
 if TYPE_CHECKING:
@@ -41,8 +42,8 @@ _PARTS: Final = Parts(
 def build_definitions(
     resources: Mapping[str, object] | None = None,
     *,
-    key_prefix: str | Sequence[str] = (),
-    group_prefix: str = "",
+    key_prefix: str | Sequence[str] | None = (),
+    group_prefix: str | None = "",
     name_prefix: str | None = None,
 ) -> Definitions:
     """The definitions for `Definitions.merge` with those of a host: no executor, no logger, no name that is another's.
@@ -68,7 +69,9 @@ def build_definitions(
         raise ConfigurationError(
             f"there is no resource {', '.join(map(repr, unknown))} to replace; there are {', '.join(sorted(defaults))}"
         )
-    return Definitions.merge(renamed(_PARTS, names), Definitions(resources={NAMES: names, **defaults, **given}))
+    # First, so that the refusal to merge two guests says why.
+    own = {ONCE: object(), NAMES: names, VALUES: NO_VALUES}
+    return Definitions.merge(renamed(_PARTS, names), Definitions(resources={**own, **defaults, **given}))
 
 
 def build_standalone(resources: Mapping[str, object] | None = None) -> Definitions:

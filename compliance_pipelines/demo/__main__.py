@@ -14,6 +14,7 @@ from rich.console import Console
 
 from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.base.interruption import doing, stopping_on_signals
+from compliance_pipelines.local_stack.places import require_packages
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,6 +51,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _run(console: Console, options: argparse.Namespace) -> int:
     with doing("starting the servers"), console.status("starting PostgreSQL, migrating"):
+        require_packages()
         # Loading takes seconds, in which a signal must find its handler.
         from compliance_pipelines.demo import stack, steps, ui  # noqa: PLC0415
 

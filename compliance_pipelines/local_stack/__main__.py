@@ -1,6 +1,7 @@
 """`python -m compliance_pipelines.local_stack up|down|status|env`: the local stack from a shell.
 
-Here: arguments, and words for the terminal. Not here: anything that the stack does.
+Here: arguments, and words for the terminal. Not here: anything that the stack does. It is imported when the arguments
+are known, so that without its packages there is help, and a word about what is missing.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from typing import TYPE_CHECKING
 
 from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.base.interruption import doing, stopping_on_signals
-from compliance_pipelines.local_stack.stack import LocalStack, default_state_dir
+from compliance_pipelines.local_stack.places import default_state_dir, require_packages
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from compliance_pipelines.local_stack.stack import LocalStack
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,8 +32,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Stopped: a signal arrived; a server that was being started goes on, and the next command finds it.
     """
     options = _parser().parse_args(arguments)
-    stack = LocalStack(options.state)
     try:
+        require_packages()
+        from compliance_pipelines.local_stack.stack import LocalStack  # noqa: PLC0415
+
+        stack = LocalStack(options.state)
         with stopping_on_signals(cleanup_seconds=None), doing(f"running `local_stack {options.command}`"):
             return _run(options, stack)
     except ComplianceError as error:

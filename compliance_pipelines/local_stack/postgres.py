@@ -26,11 +26,11 @@ from psycopg.pq import PGconn, Ping
 
 from compliance_pipelines.local_stack.account import Account, account_for
 from compliance_pipelines.local_stack.errors import EmbeddedServerError
+from compliance_pipelines.local_stack.places import package_dir
 from compliance_pipelines.local_stack.server import (
     LOOPBACK,
     EmbeddedServer,
     await_end,
-    package_dir,
     server_environment,
     write_atomically,
 )

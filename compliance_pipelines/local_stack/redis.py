@@ -9,7 +9,8 @@ import signal
 import socket
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from compliance_pipelines.local_stack.server import LOOPBACK, EmbeddedServer, package_dir, write_atomically
+from compliance_pipelines.local_stack.places import package_dir
+from compliance_pipelines.local_stack.server import LOOPBACK, EmbeddedServer, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

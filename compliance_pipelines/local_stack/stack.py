@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from compliance_pipelines.base.shipped import shipped
 from compliance_pipelines.local_stack.errors import EmbeddedServerError
+from compliance_pipelines.local_stack.places import default_state_dir
 from compliance_pipelines.local_stack.postgres import EmbeddedPostgres
 from compliance_pipelines.local_stack.redis import EmbeddedRedis
 from compliance_pipelines.local_stack.server import link_atomically
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from compliance_pipelines.local_stack.server import EmbeddedServer
 
 COMPLIANCE_DATABASE: Final = "compliance"
 DAGSTER_DATABASE: Final = "dagster"
 PIPELINE_LOGIN: Final = "compliance_pipelines"
-_SOURCE_DIR: Final = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -37,17 +38,11 @@ class ServerStatus:
     log_file: Path
 
 
-def default_state_dir() -> Path:
-    """`.local` of the checkout; of the working directory when the package is installed elsewhere."""
-    checkout = _SOURCE_DIR if (_SOURCE_DIR / "pyproject.toml").is_file() else Path.cwd()
-    return checkout / ".local"
-
-
 class LocalStack:
     """PostgreSQL with the databases `compliance` and `dagster`, Redis if wanted, and directories for the rest.
 
     Args:
-        state_dir: directory for everything; default: :func:`default_state_dir`.
+        state_dir: directory for everything; default: that of places.py.
     """
 
     def __init__(self, state_dir: Path | None = None) -> None:

@@ -10,7 +10,7 @@ safeguard; what destroys data verifies in its own body.
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import Final
 
@@ -67,6 +67,7 @@ from compliance_pipelines.orchestration.keys import (
     SEALING,
     SEALING_LAG,
 )
+from compliance_pipelines.orchestration.names import Names
 from compliance_pipelines.orchestration.partition_bar import NO_DAY_WAS_CHOSEN
 from compliance_pipelines.orchestration.partitions import DAYS, FIRST_DAY, day_of
 from compliance_pipelines.orchestration.tables import Metadata
@@ -98,6 +99,11 @@ class Verdict:
     def fails(self) -> bool:
         """Whether something is wrong that is more than a warning."""
         return self.problem is not None and self.severity is AssetCheckSeverity.ERROR
+
+    def named(self, names: Names) -> "Verdict":
+        """The verdict in words that name jobs and sensors as they are called here."""
+        problem = None if self.problem is None else names.text(self.problem)
+        return replace(self, problem=problem, summary=names.text(self.summary))
 
     def evaluation(self, key: AssetCheckKey) -> AssetCheckEvaluation:
         """The verdict as Dagster records it without a run."""
@@ -156,11 +162,13 @@ with _partitioned_checks():
         pool=DATABASE_POOL,
     )
     def rows_match_ledger(
-        context: AssetCheckExecutionContext, compliance_services: ResourceParam[Services]
+        context: AssetCheckExecutionContext,
+        compliance_services: ResourceParam[Services],
+        compliance_names: ResourceParam[Names],
     ) -> Iterator[AssetCheckResult]:
         """A run without a day looks at nothing, and records no result."""
         if not context.op_execution_context.has_partition_key:
-            context.log.warning(NO_DAY_WAS_CHOSEN)
+            context.log.warning(compliance_names.text(NO_DAY_WAS_CHOSEN))
             return
         with domain_errors():
             verdict = _hot_verdict(compliance_services, day_of(context.op_execution_context.partition_key))
@@ -311,9 +319,11 @@ def _answers(part: PartCheck) -> Mapping[Question, Sequence[str]]:
 
 def _health_check(key: AssetCheckKey, description: str, judge: Callable[[Services], Verdict]) -> AssetChecksDefinition:
     @asset_check(asset=key.asset_key, name=key.name, description=description, retry_policy=RETRIES, pool=DATABASE_POOL)
-    def health_check(compliance_services: ResourceParam[Services]) -> AssetCheckResult:
+    def health_check(
+        compliance_services: ResourceParam[Services], compliance_names: ResourceParam[Names]
+    ) -> AssetCheckResult:
         with domain_errors():
-            return judge(compliance_services).result()
+            return judge(compliance_services).named(compliance_names).result()
 
     return health_check
 

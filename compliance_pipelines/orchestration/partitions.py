@@ -50,7 +50,7 @@ ABOUT_DAYS: Final = f"""
 
 Days begin with {FIRST_DAY} (the setting `AUDIT_LOG_FIRST_DAY`: set it to the day on which the system began). A day that
 these pages call *missing* is one with which nothing was done: it has no entries, or is not due yet. A day that is
-overdue fails a check of `audit/audit_logs`."""
+overdue fails a check of the asset `audit/audit_logs`."""
 ABOUT_SETS: Final = f"""
 
 Days begin with {FIRST_DAY} (the setting `AUDIT_LOG_FIRST_DAY`: set it to the day on which the system began). A day that

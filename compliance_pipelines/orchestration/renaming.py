@@ -1,8 +1,9 @@
 """The project's definitions under other names.
 
 Here: what Dagster's own `key_prefix` leaves out when it loads assets from modules: the ops of assets and checks, whose
-names must be unique in a code location; jobs, which select by key; schedules and sensors, which target jobs. Not here:
-the names (names.py), or anything that a definition does.
+names must be unique in a code location; jobs, which select by key; schedules and sensors, which target jobs; texts,
+which name all of these; the host's store of values, which ops would start. Not here: the names (names.py), or anything
+that a definition does.
 
 Dagster has no public way to give an existing definition another name. What is used instead is what its own functions
 for loading and merging use; a test renames every definition and runs some.
@@ -19,7 +20,9 @@ from dagster import (
     AssetSelection,
     AssetSpec,
     Definitions,
+    In,
     OpDefinition,
+    Out,
     ScheduleDefinition,
     SensorDefinition,
     TableColumnDep,
@@ -28,6 +31,8 @@ from dagster import (
 )
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 from dagster_shared.record import replace
+
+from compliance_pipelines.orchestration.values import VALUES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -96,7 +101,14 @@ class _Renaming:
         if isinstance(lineage := metadata.get(_LINEAGE), TableColumnLineage):
             metadata[_LINEAGE] = self._lineage(lineage)
         assert spec.group_name is not None  # noqa: S101 - every asset of the project has one
-        return spec.replace_attributes(group_name=self._names.group(spec.group_name), metadata=metadata)
+        return spec.replace_attributes(
+            group_name=self._names.group(spec.group_name),
+            metadata=metadata,
+            description=self._text(spec.description),
+        )
+
+    def _text(self, text: str | None) -> str | None:
+        return None if text is None else self._names.text(text)
 
     def _lineage(self, lineage: TableColumnLineage) -> TableColumnLineage:
         return TableColumnLineage(
@@ -111,7 +123,21 @@ class _Renaming:
         attributes = moved.get_attributes_dict()
         op = attributes["node_def"]
         assert isinstance(op, OpDefinition)  # noqa: S101 - the project has no graphs
-        attributes["node_def"] = op.with_replaced_properties(name=self._names.name(op.name))
+        # The host's store of values would be started for the inputs, too, though they only say what comes before.
+        ins = {each.name: replace(In.from_definition(each), input_manager_key=VALUES) for each in op.input_defs}
+        outs = {
+            each.name: Out.from_definition(each)._replace(
+                io_manager_key=VALUES, description=self._text(each.description)
+            )
+            for each in op.output_defs
+        }
+        attributes["node_def"] = op.with_replaced_properties(
+            name=self._names.name(op.name), ins=ins, outs=outs, description=self._text(op.description)
+        )
+        attributes["check_specs_by_output_name"] = {
+            output: check._replace(description=self._text(check.description))
+            for output, check in attributes["check_specs_by_output_name"].items()
+        }
         if isinstance(definition, AssetChecksDefinition):
             # Its class has no such constructor, and warns of what this argument is not needed for.
             del attributes["execution_type"]
@@ -122,6 +148,7 @@ class _Renaming:
         return replace(
             job,
             name=self._names.name(job.name),
+            description=self._text(job.description),
             selection=self._selection(job.selection),
             executor_def=in_process_executor,
         )
@@ -139,7 +166,7 @@ class _Renaming:
             execution_timezone=schedule.execution_timezone,
             execution_fn=schedule._execution_fn,  # noqa: SLF001 - see above
             default_status=schedule.default_status,
-            description=schedule.description,
+            description=self._text(schedule.description),
             tags=schedule.tags,
             metadata=schedule.metadata,
         )
@@ -153,6 +180,6 @@ class _Renaming:
             evaluation_fn=sensor._raw_fn,  # noqa: SLF001 - see above
             minimum_interval_seconds=sensor.minimum_interval_seconds,
             default_status=sensor.default_status,
-            description=sensor.description,
+            description=self._text(sensor.description),
             metadata=sensor.metadata,
         )

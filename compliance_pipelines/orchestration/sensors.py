@@ -119,7 +119,7 @@ def sealing_sensor(
     news; that the lag grows beyond LEDGER_SEAL_MAX_LAG_SECONDS is.
     """
     done = _seal_once(compliance_services)
-    lag = sealing_lag_verdict(compliance_services)
+    lag = sealing_lag_verdict(compliance_services).named(compliance_names)
     before = _Reported.of_cursor(context.cursor)
     now = _Reported(problem=done.problem, late=lag.problem is not None)
     events: list[AssetMaterialization | AssetCheckEvaluation] = []

@@ -9,23 +9,26 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
 import tarfile
 import venv
 import zipfile
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import psycopg
 import pytest
 
 from compliance_pipelines.audit_log.migrate import head_revision
 from tests.support.logins import login_url, make_logins
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 CHECKOUT: Final = Path(__file__).resolve().parents[2]
 DOCUMENT: Final = CHECKOUT / "docs" / "embedding.md"
@@ -65,6 +68,29 @@ with DagsterInstance.get() as instance:
 print(json.dumps(told))
 """
 
+_MADE: Final = """
+from dagster import DagsterInstance
+
+with DagsterInstance.get() as instance:
+    instance.get_runs(), instance.all_asset_keys(), instance.all_instigator_state()
+"""
+
+_AWAITED: Final = """
+import json, sys, time
+from dagster import DagsterInstance
+
+finished, checkpoint = {"SUCCESS", "FAILURE", "CANCELED"}, "acme/compliance/ledger/checkpoint"
+end = time.monotonic() + 240
+with DagsterInstance.get() as instance:
+    while time.monotonic() < end:
+        runs = {run.job_name: run.status.value for run in instance.get_runs()}
+        keys = sorted(key.to_user_string() for key in instance.all_asset_keys())
+        if set(sys.argv[1:]) <= {job for job, status in runs.items() if status in finished} and checkpoint in keys:
+            break
+        time.sleep(0.2)
+print(json.dumps({"runs": runs, "keys": keys}))
+"""
+
 
 def command(*arguments: str | Path, cwd: Path, env: Mapping[str, str] | None = None) -> str:
     """Run to the end; standard output, where it went well."""
@@ -100,15 +126,36 @@ class Bare:
     python: Path
     project: Path
 
-    def __call__(self, *arguments: str | Path, **variables: str) -> str:
-        environment = {
+    def environment(self, variables: Mapping[str, str]) -> dict[str, str]:
+        """What a process sees there, and nothing of this one's settings."""
+        return {
             "PATH": f"{self.python.parent}{os.pathsep}{os.environ['PATH']}",
             "HOME": str(self.project),
             "VIRTUAL_ENV": str(self.python.parents[1]),
             "DAGSTER_HOME": str(self.project / "dagster"),
             **variables,
         }
-        return command(*arguments, cwd=self.project, env=environment)
+
+    def __call__(self, *arguments: str | Path, **variables: str) -> str:
+        return command(*arguments, cwd=self.project, env=self.environment(variables))
+
+    @contextmanager
+    def running(self, *arguments: str | Path, **variables: str) -> Iterator[None]:
+        """A process that goes on meanwhile, and must still do so at the end."""
+        with (self.project / "process.log").open("wb") as log:
+            process = subprocess.Popen(
+                list(map(str, arguments)),
+                cwd=self.project,
+                env=self.environment(variables),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        try:
+            yield
+            assert process.poll() is None, (self.project / "process.log").read_text(encoding="utf-8")
+        finally:
+            process.terminate()
+            process.wait(timeout=300)
 
 
 @pytest.fixture(scope="module")
@@ -185,21 +232,25 @@ def test_dagsters_tools_list_the_merged_definitions(bare: Bare, tool: str) -> No
     assert {"seal", "health_checks", f"{PREFIX}_seal", f"{PREFIX}_health_checks"} <= jobs
 
 
-def test_the_schema_is_brought_up_and_both_projects_run(bare: Bare, empty_database_url: str, tmp_path: Path) -> None:
-    variables = {
+@pytest.fixture
+def variables(bare: Bare, empty_database_url: str, tmp_path: Path) -> dict[str, str]:
+    """The settings of an audit log that was set up from the wheel, as docs/embedding.md says."""
+    settings = {
         "AUDIT_LOG_MIGRATION_DATABASE_URL": empty_database_url,
         "AUDIT_LOG_DATABASE_URL": login_url(empty_database_url, "test_pipeline"),
         "AUDIT_COLD_STORAGE_PROVIDER": "local",
         "AUDIT_COLD_STORAGE_PATH": str(tmp_path / "cold"),
         "LEDGER_SIGNING_KEY_FILE": str(tmp_path / "ledger.key"),
     }
-    migrated = bare("compliance", "db", "migrate", **variables)
+    migrated = bare("compliance", "db", "migrate", **settings)
     assert f"it is at {head_revision()} now" in migrated
-    assert "as before" in bare("compliance", "db", "migrate", **variables)
     make_logins(empty_database_url)
-    bare("compliance", "ledger", "new-key", tmp_path / "ledger.key", **variables)
-    bare("compliance", "store", "init", **variables)
+    bare("compliance", "ledger", "new-key", tmp_path / "ledger.key", **settings)
+    bare("compliance", "store", "init", **settings)
+    return settings
 
+
+def test_both_projects_run(bare: Bare, variables: dict[str, str]) -> None:
     told = json.loads(bare(bare.python, "-c", _TICKS, f"{PREFIX}_seal", "seal", **variables).splitlines()[-1])
     assert Path(told["file"]).is_relative_to(bare.python.parents[1])
     assert told["storage"] == "SqliteRunStorage"
@@ -208,6 +259,42 @@ def test_the_schema_is_brought_up_and_both_projects_run(bare: Bare, empty_databa
     assert told["ticks"][f"{PREFIX}_daily_retention"] == "No day is due."
     assert told["ticks"][f"{PREFIX}_gdpr_erasure"] == "No erasure request is due."
     assert len(told["ticks"]) == 14
+
+    # With the partitions that a run has made, everything is in order.
+    assert "as before" in bare("compliance", "db", "migrate", **variables)
+    assert "FAIL" not in bare("compliance", "check", **variables)
+    assert "nothing is wrong" in bare(bare.python, "-m", "compliance_pipelines", "verify", **variables)
+
+
+def test_the_daemon_runs_what_sensors_and_people_ask_for(
+    bare: Bare, variables: dict[str, str], empty_database_url: str, tmp_path: Path
+) -> None:
+    with psycopg.connect(empty_database_url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE preferences AS SELECT 'user:7' AS user_id")
+        connection.execute("GRANT SELECT, DELETE ON preferences TO test_pipeline")
+    target = {
+        "name": "preferences",
+        "database_url": variables["AUDIT_LOG_DATABASE_URL"],
+        "table": "preferences",
+        "user_column": "user_id",
+        "action": "delete",
+    }
+    home = tmp_path / "home"
+    home.mkdir()
+    shutil.copy(bare.project / "dagster" / "dagster.yaml", home)
+    variables |= {"DAGSTER_HOME": str(home), "GDPR_SQL_TARGETS": json.dumps([target])}
+    # Two processes that make Dagster's tables in SQLite at a time are in each other's way.
+    bare(bare.python, "-c", _MADE, **variables)
+    bare("compliance", "erase", "request", "user:7", "--requested-by", "support", "--no-look", **variables)
+    jobs = [f"{PREFIX}_gdpr_erasure", f"{PREFIX}_health_checks", "health_checks"]
+    with bare.running(bare.python, "-m", "dagster._daemon", "run", "-m", "host_project", **variables):
+        for job in jobs[1:]:
+            bare(bare.python, "-m", "dagster", "job", "launch", "-m", "host_project", "-j", job, **variables)
+        told = json.loads(bare(bare.python, "-c", _AWAITED, *jobs, **variables).splitlines()[-1])
+    assert told["runs"] == dict.fromkeys(jobs, "SUCCESS")
+    # What ran, and what the sealing sensor reported without a run.
+    assert told["keys"] == ["acme/compliance/gdpr/erasure", "acme/compliance/ledger/checkpoint"]
+    assert "closed" in bare("compliance", "erase", "list", **variables)
 
 
 # Dagster's tools in the checkout

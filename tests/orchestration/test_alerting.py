@@ -41,6 +41,7 @@ from compliance_pipelines.orchestration.names import NAMES, Names
 from compliance_pipelines.orchestration.own import Own
 from compliance_pipelines.orchestration.resources import ALERTS
 from tests.orchestration.conftest import RecordingSink
+from tests.support.damage import flip
 
 if TYPE_CHECKING:
     from datetime import date
@@ -323,21 +324,13 @@ def test_a_run_that_failed_between_the_start_of_the_sensor_and_its_first_tick_is
 # One fault, one alert
 
 
-def flip(tmp_path: Path) -> None:
-    [path] = (tmp_path / "cold").rglob("*.parquet")
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.chmod(0o644)
-    path.write_bytes(content)
-
-
 @pytest.fixture
 def damaged(project: Project, clock: MovableClock, tmp_path: Path) -> date:
     """A day whose purge is due, with one flipped bit in its archive."""
     day = project.sealed(days_ago=100)
     assert project.step(Action.ARCHIVE, day).success
     clock.advance(days=8)
-    flip(tmp_path)
+    flip(tmp_path / "cold")
     return day
 
 
@@ -355,10 +348,10 @@ def test_one_flipped_byte_is_one_alert_whoever_finds_it_and_how_often(
     assert not project.step(Action.PURGE, damaged).success
     assert [*runs.tick(), *checks.tick()] == []
 
-    flip(tmp_path)
+    flip(tmp_path / "cold")
     assert project.run("daily_retention", damaged, checks=READ_BACK).success
     assert [*runs.tick(), *checks.tick()] == []
-    flip(tmp_path)
+    flip(tmp_path / "cold")
     assert not project.run("daily_retention", damaged, checks=READ_BACK).success
     assert len([*runs.tick(), *checks.tick()]) == 1
 

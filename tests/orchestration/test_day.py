@@ -19,6 +19,7 @@ from compliance_pipelines.orchestration.keys import (
     READ_BACK,
     ROWS_MATCH_LEDGER,
 )
+from tests.support.damage import flip
 
 if TYPE_CHECKING:
     from datetime import date
@@ -125,18 +126,10 @@ def test_a_purge_that_runs_alone_finds_the_damage_that_no_check_looked_for(
     """A blocking check gates its own run only: this run has none."""
     day = archived_day(project)
     clock.advance(days=8)
-    _damage_object(tmp_path)
+    flip(tmp_path / "cold")
     [reason] = failures(project.step(Action.PURGE, day))
     assert "altered" in reason
     assert project.state(day) is DayState.VERIFIED
-
-
-def _damage_object(tmp_path: Path) -> None:
-    [path] = (tmp_path / "cold").rglob("*.parquet")
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.chmod(0o644)
-    path.write_bytes(content)
 
 
 def test_a_damaged_object_fails_its_checks_and_stops_the_purge_in_the_same_run(
@@ -144,7 +137,7 @@ def test_a_damaged_object_fails_its_checks_and_stops_the_purge_in_the_same_run(
 ) -> None:
     day = archived_day(project)
     clock.advance(days=8)
-    _damage_object(tmp_path)
+    flip(tmp_path / "cold")
     result = project.run("daily_retention", day)
     assert outcomes(result) == {
         ROWS_MATCH_LEDGER: True,
@@ -188,7 +181,7 @@ def test_checks_that_run_alone_read_for_themselves(
     assert outcomes(run_checks(project, day, ROWS_MATCH_LEDGER)) == {ROWS_MATCH_LEDGER: True}
     assert outcomes(run_checks(project, day, CHECKSUM)) == {CHECKSUM: True}
     _alter_rows(superuser_engine, day)
-    _damage_object(tmp_path)
+    flip(tmp_path / "cold")
     assert outcomes(run_checks(project, day, ROWS_MATCH_LEDGER)) == {ROWS_MATCH_LEDGER: False}
     assert outcomes(run_checks(project, day, CHECKSUM)) == {CHECKSUM: False}
 

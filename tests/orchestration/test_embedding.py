@@ -1,4 +1,4 @@
-"""The definitions as guests: merged with a host that uses the same names, they keep theirs, and do the same."""
+"""The definitions as guests: merged with a host that uses the same names, they keep theirs, and texts name them so."""
 
 from __future__ import annotations
 
@@ -11,110 +11,53 @@ from dagster import (
     AssetCheckKey,
     AssetCheckResult,
     AssetKey,
-    AssetMaterialization,
-    DagsterInstance,
+    AssetSelection,
+    AssetSpec,
     DagsterInvariantViolationError,
-    DagsterRunStatus,
+    DefaultScheduleStatus,
+    DefaultSensorStatus,
     Definitions,
-    RunRequest,
     ScheduleDefinition,
     SkipReason,
     asset,
     asset_check,
-    build_schedule_context,
-    build_sensor_context,
-    job,
-    logger,
-    multiprocess_executor,
-    op,
+    define_asset_job,
+    mem_io_manager,
     sensor,
 )
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compliance_pipelines.definitions import build_definitions, build_standalone, defs
-from compliance_pipelines.erasure.record import NewRequest, record_request
-from compliance_pipelines.orchestration.backlog import ASSETS, CHECKS, Action
-from compliance_pipelines.orchestration.keys import CHECKPOINT, COLD_ARCHIVE, HOT_PARTITION, SEALING
+from compliance_pipelines.definitions import build_definitions, build_standalone
+from compliance_pipelines.orchestration.keys import (
+    CHECKPOINT,
+    COLD_ARCHIVE,
+    SEALING,
+)
 from compliance_pipelines.orchestration.names import NAMES, Names
+from compliance_pipelines.orchestration.renaming import Parts, renamed
 from compliance_pipelines.orchestration.resources import ALERTS, SERVICES
+from compliance_pipelines.orchestration.values import ONCE, VALUES
 from compliance_pipelines.settings import ConfigurationError
 from tests.orchestration.graph import graph_of
+from tests.orchestration.guests import (
+    GROUP,
+    JOBS,
+    KEY,
+    NAME,
+    SCHEDULES,
+    SENSORS,
+    host,
+    own_keys,
+    own_words,
+    prefixed,
+)
 
 if TYPE_CHECKING:
-    import logging
-    from collections.abc import Mapping
-    from datetime import date
-
-    from dagster import AssetsDefinition, ExecuteInProcessResult, InitLoggerContext, JobDefinition
-
-    from tests.orchestration.conftest import Project, RecordingSink
-
-KEY: Final = ("acme", "compliance")
-NAME: Final = "acme_compliance"
-GROUP: Final = "legal"
-# Everything that has one of the project's own names: jobs, schedules, sensors, and the ops of assets and checks.
-JOBS: Final = tuple(defs.get_repository_def().job_names)
-SENSORS: Final = tuple(each.name for each in defs.sensors or ())
-SCHEDULES: Final = tuple(each.name for each in defs.schedules or ())
+    from collections.abc import Iterator
 
 
-def job_named(name: str) -> JobDefinition:
-    @op(name=f"op_of_{name}")
-    def work() -> None: ...
-
-    @job(name=name)
-    def made() -> None:
-        work()
-
-    return made
-
-
-def asset_named(key: AssetKey, group: str = "ledger") -> AssetsDefinition:
-    @asset(key=key, group_name=group)
-    def made() -> int:
-        return 7
-
-    return made
-
-
-def own_keys() -> list[AssetKey]:
-    return sorted(key for key in defs.resolve_asset_graph().executable_asset_keys)
-
-
-def host(*, keys: bool = True) -> Definitions:
-    """A host that uses every name of the project's for something of its own."""
-
-    @sensor(name="sealing", job=job_named("host_job"))
-    def sealing() -> SkipReason:
-        return SkipReason("nothing")
-
-    @logger
-    def console(_context: InitLoggerContext) -> logging.Logger:
-        raise NotImplementedError
-
-    names = [name for name in JOBS if not name.startswith("__")]
-    jobs = [job_named(name) for name in names]
-    assets = [asset_named(key) for key in own_keys()] if keys else [asset_named(AssetKey("sales"))]
-
-    @asset_check(asset=assets[0], name="runway")
-    def runway() -> AssetCheckResult:
-        return AssetCheckResult(passed=True)
-
-    return Definitions(
-        assets=assets,
-        asset_checks=[runway],
-        jobs=jobs,
-        schedules=[ScheduleDefinition(name=name, job=jobs[0], cron_schedule="0 0 * * *") for name in SCHEDULES],
-        sensors=[sealing],
-        resources={"services": "the host's services", "alerts": "the host's alerts", "names": "the host's names"},
-        executor=multiprocess_executor,
-        loggers={"console": console},
-    )
-
-
-def prefixed(resources: Mapping[str, object] | None = None) -> Definitions:
-    return build_definitions(resources, key_prefix=KEY, group_prefix=GROUP)
+KINDS: Final = ("assets", "checks")
 
 
 @pytest.mark.parametrize(
@@ -144,19 +87,20 @@ def test_what_is_claimed_of_a_host_is_nothing_but_names_of_its_own() -> None:
     guest = build_definitions()
     assert guest.executor is None
     assert not guest.loggers
-    assert set(guest.resources or ()) == {SERVICES, ALERTS, NAMES}
+    assert set(guest.resources or ()) == {SERVICES, ALERTS, NAMES, VALUES, ONCE}
     assert all(name.startswith("compliance_") for name in guest.resources or ())
     things = [*(guest.jobs or ()), *(guest.schedules or ()), *(guest.sensors or ())]
     assert len(things) == len(JOBS) - 1 + len(SCHEDULES) + len(SENSORS)
     assert all(each.name.startswith("compliance_") for each in things)
 
 
-def test_two_guests_do_not_merge_by_accident() -> None:
-    with pytest.raises(DagsterInvariantViolationError, match=NAMES):
-        Definitions.merge(build_definitions(key_prefix="one"), build_definitions(key_prefix="two"))
+@pytest.mark.parametrize("other", ["two", "one"])
+def test_two_guests_do_not_merge_and_are_told_why(other: str) -> None:
+    with pytest.raises(DagsterInvariantViolationError, match="compliance_once_in_a_code_location"):
+        Definitions.merge(build_definitions(key_prefix="one"), build_definitions(key_prefix=other))
 
 
-def renamed(graph: dict[str, Any]) -> dict[str, Any]:
+def as_renamed(graph: dict[str, Any]) -> dict[str, Any]:
     """The project's graph as the prefixes should leave it, written down without the code under test."""
     key = "/".join(KEY)
     return {
@@ -189,7 +133,12 @@ def renamed(graph: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_everything_follows_the_prefixes_and_nothing_else_changes() -> None:
-    assert json.loads(graph_of(prefixed())) == renamed(json.loads(graph_of(build_standalone())))
+    def told(graph: dict[str, Any]) -> dict[str, Any]:
+        """Without the texts, which other tests look at."""
+        parts = {kind: {name: {**each, "description": None} for name, each in graph[kind].items()} for kind in KINDS}
+        return {**graph, **parts}
+
+    assert told(json.loads(graph_of(prefixed()))) == told(as_renamed(json.loads(graph_of(build_standalone()))))
 
 
 def test_ops_and_column_lineage_follow_too() -> None:
@@ -205,6 +154,97 @@ def test_ops_and_column_lineage_follow_too() -> None:
     assert watched.resolve(repository.asset_graph) == {AssetKey([*KEY, *CHECKPOINT.path])}
 
 
+def descriptions(guest: Definitions) -> Iterator[str | None]:
+    """Every text that Dagster's pages show of the definitions."""
+    repository = guest.get_repository_def()
+    for spec in guest.resolve_all_asset_specs():
+        yield spec.description
+    for key in repository.asset_graph.asset_check_keys:
+        yield repository.asset_graph.get(key).description
+    yield from (each.description for each in repository.get_all_jobs())
+    yield from (each.description for each in repository.schedule_defs)
+    yield from (each.description for each in repository.sensor_defs)
+    for each in repository.get_all_jobs():
+        for node in each.all_node_defs:
+            yield node.description
+            for out in node.output_defs:
+                yield out.description
+
+
+def test_no_description_names_a_job_a_sensor_or_an_asset_that_the_guest_does_not_have() -> None:
+    assert any(own_words(text) for text in descriptions(build_standalone()) if text)
+    assert [text for text in descriptions(prefixed()) if text and own_words(text)] == []
+    texts = "\n".join(text for text in descriptions(prefixed()) if text)
+    for name in (f"job `{NAME}_day_checks`", f"sensor `{NAME}_catch_up`", "asset `acme/compliance/audit/audit_logs`"):
+        assert name in texts
+    # Both are checks, which have no prefix.
+    assert "The checks `sealing` and `sealing_lag` fail" in texts
+
+
+@given(st.text(), st.sampled_from(["job", "jobs", "sensor", "schedule", "asset"]), st.from_regex(r"[a-z_/]{1,9}"))
+def test_a_text_without_prefix_stays_as_it_is(text: str, kind: str, name: str) -> None:
+    written = f"{text}{kind} `{name}`{text}"
+    assert Names().text(written) == written
+
+
+def test_what_a_definition_says_of_itself_goes_with_it() -> None:
+    """Also what none of the project's definitions says yet."""
+
+    @asset(key=AssetKey(["one", "thing"]), group_name="ledger", description="See the asset `one/thing`.")
+    def thing() -> None: ...
+
+    @asset_check(asset=thing, name="look", description="See the job `work`.")
+    def look() -> AssetCheckResult:
+        return AssetCheckResult(passed=True)
+
+    work = define_asset_job(
+        "work", AssetSelection.assets(thing), description="See the schedule `hour`.", tags={"a": "b"}, metadata={"c": 1}
+    )
+    hour = ScheduleDefinition(
+        name="hour",
+        job=work,
+        cron_schedule="7 * * * *",
+        execution_timezone="Europe/Vienna",
+        default_status=DefaultScheduleStatus.RUNNING,
+        description="See the sensor `eye`.",
+        tags={"d": "e"},
+        metadata={"f": 2},
+    )
+
+    @sensor(
+        name="eye",
+        job=work,
+        minimum_interval_seconds=77,
+        default_status=DefaultSensorStatus.RUNNING,
+        description="See the job `work`.",
+        metadata={"g": 3},
+    )
+    def eye() -> SkipReason:
+        return SkipReason("nothing")
+
+    parts = Parts([thing, AssetSpec("after", deps=[thing], group_name="ledger")], [look], [work], [hour], [eye])
+    made = Definitions.merge(renamed(parts, Names.of("k", None, "n")), Definitions(resources={VALUES: mem_io_manager}))
+    assert made.resolve_asset_graph().get(AssetKey(["k", "after"])).parent_keys == {AssetKey(["k", "one", "thing"])}
+    assert made.resolve_asset_graph().get(AssetKey(["k", "one", "thing"])).description == "See the asset `k/one/thing`."
+    [check] = made.resolve_asset_graph().asset_check_keys
+    assert made.resolve_asset_graph().get(check).description == "See the job `n_work`."
+    job = made.resolve_job_def("n_work")
+    assert (job.description, job.tags["a"], job.metadata["c"].value) == ("See the schedule `n_hour`.", "b", 1)
+    clock = made.resolve_schedule_def("n_hour")
+    assert isinstance(clock, ScheduleDefinition)
+    assert (clock.description, clock.cron_schedule, clock.execution_timezone) == (
+        "See the sensor `n_eye`.",
+        "7 * * * *",
+        "Europe/Vienna",
+    )
+    assert clock.default_status is DefaultScheduleStatus.RUNNING
+    assert (clock.tags["d"], clock.metadata["f"].value) == ("e", 2)
+    ear = made.resolve_sensor_def("n_eye")
+    assert (ear.description, ear.minimum_interval_seconds) == ("See the job `n_work`.", 77)
+    assert ear.default_status is DefaultSensorStatus.RUNNING
+    assert ear.metadata["g"].value == 3
+
+
 def test_building_them_warns_of_nothing() -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -218,7 +258,7 @@ def test_building_them_warns_of_nothing() -> None:
 @given(
     st.lists(st.from_regex(r"[A-Za-z0-9_.-]{1,8}", fullmatch=True), max_size=3),
     st.from_regex(r"[A-Za-z0-9_]{0,8}", fullmatch=True),
-    st.none() | st.from_regex(r"[A-Za-z0-9_]{0,8}", fullmatch=True),
+    st.none() | st.from_regex(r"(?!__)[A-Za-z0-9_]{0,8}", fullmatch=True),
 )
 def test_different_names_stay_different(path: list[str], group: str, name: str | None) -> None:
     names = Names.of(path, group, name)
@@ -230,145 +270,35 @@ def test_different_names_stay_different(path: list[str], group: str, name: str |
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"key_prefix": ["a", ""]}, {"key_prefix": "a/b"}, {"group_prefix": "a b"}, {"name_prefix": "a-b"}]
+    "wrong",
+    [
+        {"key_prefix": ["a", ""]},
+        {"key_prefix": "a/b"},
+        {"key_prefix": 3},
+        {"key_prefix": ["a", 3]},
+        {"key_prefix": AssetKey(["a", "b"])},
+        {"key_prefix": b"a"},
+        {"group_prefix": "a b"},
+        {"group_prefix": 3},
+        {"name_prefix": "a-b"},
+        {"name_prefix": 3},
+        {"name_prefix": "a\n"},
+        {"name_prefix": "__ASSET_JOB"},
+    ],
+    ids=lambda wrong: repr(*wrong.values()),
 )
 def test_a_prefix_that_dagster_does_not_take_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match=r"cannot be used: .* letters, digits"):
         build_definitions(**wrong)
 
 
+@pytest.mark.parametrize(
+    "none", [{"key_prefix": None}, {"group_prefix": None}, {"key_prefix": None, "name_prefix": None}]
+)
+def test_none_is_no_prefix(none: dict[str, Any]) -> None:
+    assert graph_of(build_definitions(**none)) == graph_of(build_definitions())
+
+
 def test_a_resource_that_nothing_uses_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="no resource 'alerts' to replace; there are compliance_alerts, comp"):
         build_definitions({"alerts": object()})
-
-
-# What runs
-
-
-@pytest.fixture
-def guest(project: Project, sink: RecordingSink) -> Definitions:
-    own = prefixed({SERVICES: project.services, ALERTS: sink})
-    return Definitions.merge(host(), own)
-
-
-def run(guest: Definitions, instance: DagsterInstance, request: RunRequest) -> ExecuteInProcessResult:
-    """Execute what the daily schedule requested, as the daemon would."""
-    definition = guest.resolve_job_def(f"{NAME}_daily_retention").get_subset(
-        asset_selection=frozenset(request.asset_selection or ()),
-        asset_check_selection=frozenset(request.asset_check_keys or ()),
-    )
-    return definition.execute_in_process(
-        instance=instance,
-        partition_key=request.partition_key,
-        tags=dict(request.tags),
-        # The console logger of this run is the host's, which cannot be used.
-        run_config={"loggers": {}},
-        raise_on_error=False,
-    )
-
-
-def resources(guest: Definitions) -> dict[str, Any]:
-    return dict(guest.get_repository_def().get_top_level_resources())
-
-
-def requests(guest: Definitions, project: Project) -> list[RunRequest]:
-    context = build_schedule_context(
-        instance=project.instance,
-        repository_def=guest.get_repository_def(),
-        resources=resources(guest),
-        scheduled_execution_time=project.services.clock(),
-    )
-    schedule = guest.get_repository_def().get_schedule_def(f"{NAME}_daily_retention")
-    return list(schedule.evaluate_tick(context).run_requests or [])
-
-
-def tick(guest: Definitions, project: Project, name: str, cursor: str | None = None) -> Any:  # noqa: ANN401 - what Dagster gives
-    context = build_sensor_context(
-        instance=project.instance,
-        repository_def=guest.get_repository_def(),
-        resources=resources(guest),
-        cursor=cursor,
-    )
-    return guest.get_repository_def().get_sensor_def(f"{NAME}_{name}").evaluate_tick(context)
-
-
-def sealed_and_requested(guest: Definitions, project: Project) -> tuple[date, RunRequest]:
-    day = project.sealed(days_ago=91)
-    [request] = requests(guest, project)
-    return day, request
-
-
-def test_the_schedule_requests_the_guests_own_assets_and_checks(guest: Definitions, project: Project) -> None:
-    day, request = sealed_and_requested(guest, project)
-    assert request.partition_key == day.isoformat()
-    assert request.asset_selection == [AssetKey([*KEY, *key.path]) for key in ASSETS[Action.ARCHIVE]]
-    assert {key.asset_key.path[: len(KEY)] == list(KEY) for key in request.asset_check_keys or ()} == {True}
-    assert [key.name for key in request.asset_check_keys or ()] == [key.name for key in CHECKS[Action.ARCHIVE]]
-
-
-def test_a_day_goes_its_way_under_the_guests_keys(guest: Definitions, project: Project) -> None:
-    day, request = sealed_and_requested(guest, project)
-    result = run(guest, project.instance, request)
-    assert result.success
-    assert project.state(day).value == "verified"
-
-    archived = AssetKey([*KEY, *COLD_ARCHIVE.path])
-    event = project.instance.get_latest_materialization_event(archived)
-    assert event is not None
-    assert event.asset_materialization is not None
-    link = event.asset_materialization.metadata["rows from"].value
-    assert link == AssetKey([*KEY, *HOT_PARTITION.path])
-    evaluated = {(each.asset_key, each.check_name) for each in result.get_asset_check_evaluations()}
-    assert evaluated == {(AssetKey([*KEY, *key.asset_key.path]), key.name) for key in CHECKS[Action.ARCHIVE]}
-
-
-def test_the_backlog_looks_at_the_guests_runs_and_not_at_the_hosts(guest: Definitions, project: Project) -> None:
-    _, request = sealed_and_requested(guest, project)
-    # A run of the host's job of the same name is none of ours.
-    project.instance.create_run_for_job(
-        guest.resolve_job_def("daily_retention"), tags=dict(request.tags), status=DagsterRunStatus.STARTED
-    )
-    assert requests(guest, project) == [request]
-    assert "has not requested any run today" in tick(guest, project, "catch_up").skip_message
-
-    run(guest, project.instance, request)
-    assert requests(guest, project) == []
-    assert tick(guest, project, "catch_up").skip_message == "Nothing is left for today."
-
-
-def test_the_sealing_sensor_reports_under_the_guests_keys(guest: Definitions, project: Project) -> None:
-    project.append(days_ago=1)
-    project.settle()
-    [event] = tick(guest, project, "sealing").asset_events
-    assert isinstance(event, AssetMaterialization)
-    assert event.asset_key == AssetKey([*KEY, *CHECKPOINT.path])
-
-    # The next pass cannot go on: the store has lost the checkpoint.
-    cold = project.services.settings.audit_cold_storage_path
-    assert cold is not None
-    for file in cold.rglob("audit-ledger/**/*"):
-        if file.is_file():
-            file.unlink()
-    project.append(days_ago=1)
-    project.settle()
-    [broken] = tick(guest, project, "sealing").asset_events
-    assert (broken.asset_key, broken.check_name, broken.passed) == (event.asset_key, "sealing", False)
-
-
-def test_the_erasure_sensor_waits_for_the_guests_runs_alone(guest: Definitions, project: Project) -> None:
-    now = project.services.clock()
-    record_request(project.services, NewRequest("user:1", "asked", "support", now))
-    project.instance.create_run_for_job(guest.resolve_job_def("gdpr_erasure"), status=DagsterRunStatus.STARTED)
-    assert len(tick(guest, project, "gdpr_erasure").run_requests) == 1
-
-    own = guest.resolve_job_def(f"{NAME}_gdpr_erasure")
-    project.instance.create_run_for_job(own, status=DagsterRunStatus.STARTED)
-    assert tick(guest, project, "gdpr_erasure").skip_message == "A run for erasures is under way."
-
-
-@pytest.mark.parametrize("name", ["partition_upkeep", "seal", "health_checks"])
-def test_jobs_run_under_the_guests_names(guest: Definitions, project: Project, name: str) -> None:
-    result = guest.resolve_job_def(f"{NAME}_{name}").execute_in_process(
-        instance=project.instance, run_config={"loggers": {}}, raise_on_error=False
-    )
-    assert result.success, result.all_events

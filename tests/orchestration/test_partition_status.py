@@ -17,6 +17,7 @@ from compliance_pipelines.orchestration.keys import (
     READ_BACK,
     ROWS_MATCH_LEDGER,
 )
+from tests.support.damage import flip
 
 if TYPE_CHECKING:
     from datetime import date
@@ -61,14 +62,6 @@ def page(workspace: WorkspaceProcessContext) -> Page:
     return Page(workspace)
 
 
-def flip(path: Path) -> None:
-    """Turn one bit in the middle of a file; done twice it is whole again."""
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.chmod(0o644)
-    path.write_bytes(content)
-
-
 @pytest.fixture
 def purged(project: Project, clock: MovableClock) -> date:
     """A day that only the cold store has."""
@@ -98,11 +91,11 @@ def test_a_damaged_archive_of_a_purged_day_is_red_when_it_is_materialized_and_gr
     project: Project, page: Page, purged: date, tmp_path: Path, with_checks: bool
 ) -> None:
     assert page.of(COLD_ARCHIVE) == green(purged)
-    flip(parquet(tmp_path))
+    flip(tmp_path / "cold")
     checks = READ_BACK if with_checks else ()
     assert not project.run("daily_retention", purged, [COLD_ARCHIVE], checks).success
     assert page.of(COLD_ARCHIVE) == red(purged)
-    flip(parquet(tmp_path))
+    flip(tmp_path / "cold")
     assert project.run("daily_retention", purged, [COLD_ARCHIVE], checks).success
     assert page.of(COLD_ARCHIVE) == green(purged)
 
@@ -111,11 +104,11 @@ def test_a_damaged_archive_of_a_purged_day_is_red_when_it_is_materialized_and_gr
 def test_a_damaged_archive_of_a_purged_day_is_red_when_only_its_checks_look(
     project: Project, page: Page, purged: date, tmp_path: Path, checks: tuple[Any, ...]
 ) -> None:
-    flip(parquet(tmp_path))
+    flip(tmp_path / "cold")
     for _ in range(2):
         assert not project.run("daily_retention", purged, checks=checks).success
         assert page.of(COLD_ARCHIVE) == red(purged)
-    flip(parquet(tmp_path))
+    flip(tmp_path / "cold")
     assert project.run("daily_retention", purged, checks=checks).success
     assert page.of(COLD_ARCHIVE) == green(purged)
 
@@ -134,7 +127,7 @@ def test_a_check_that_passes_beside_one_that_was_not_asked_leaves_the_day_as_it_
     project: Project, page: Page, purged: date, tmp_path: Path
 ) -> None:
     """The manifest is whole, the object is not: a run that asks for the manifest alone says nothing of the object."""
-    flip(parquet(tmp_path))
+    flip(tmp_path / "cold")
     assert not project.run("daily_retention", purged, checks=READ_BACK).success
     assert project.run("daily_retention", purged, checks=[MANIFEST_SIGNATURE]).success
     assert page.of(COLD_ARCHIVE) == red(purged)
@@ -170,10 +163,10 @@ def test_the_checks_of_a_day_can_be_run_again_by_their_job(
 ) -> None:
     job = project.definitions.resolve_job_def("day_checks")
     assert job.partitions_def is not None
-    flip(parquet(tmp_path))
+    flip(tmp_path / "cold")
     assert not project.run("day_checks", purged).success
     assert page.of(COLD_ARCHIVE) == red(purged)
-    flip(parquet(tmp_path))
+    flip(tmp_path / "cold")
     again = project.run("day_checks", purged)
     assert again.success
     assert {each.asset_check_key for each in again.get_asset_check_evaluations()} == {ROWS_MATCH_LEDGER, *READ_BACK}

@@ -18,8 +18,9 @@ import psycopg
 import pytest
 
 from compliance_pipelines.local_stack.errors import EmbeddedServerError
+from compliance_pipelines.local_stack.places import package_dir
 from compliance_pipelines.local_stack.postgres import SUPERUSER, THROWAWAY_SETTINGS, EmbeddedPostgres
-from compliance_pipelines.local_stack.server import LOOPBACK, package_dir, server_environment, write_atomically
+from compliance_pipelines.local_stack.server import LOOPBACK, server_environment, write_atomically
 from tests.support.servers import in_use, memory_directory
 
 if TYPE_CHECKING:

@@ -79,7 +79,7 @@ def cold_archive(
 ) -> Iterator[MaterializeResult[None] | AssetCheckResult]:
     """Archive what is to be archived, then read every part back, once for the asset and all of its checks."""
     if not context.has_partition_key:
-        context.log.warning(NO_DAY_WAS_CHOSEN)
+        context.log.warning(compliance_names.text(NO_DAY_WAS_CHOSEN))
         return
     day = day_of(context.partition_key)
     archiving = bool(context.selected_asset_keys)

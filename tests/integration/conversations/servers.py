@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 import redis.exceptions
 from redis import Redis
 
+from compliance_pipelines.local_stack.places import package_dir
 from compliance_pipelines.local_stack.redis import EmbeddedRedis
-from compliance_pipelines.local_stack.server import package_dir
 from tests.support.certificates import write_certificate
 from tests.support.redis_commands import execute
 from tests.support.stops import until

@@ -21,8 +21,9 @@ import sqlalchemy
 from compliance_pipelines.local_stack import postgres as postgres_module
 from compliance_pipelines.local_stack.account import Account, _capability_at_hand
 from compliance_pipelines.local_stack.errors import EmbeddedServerError
+from compliance_pipelines.local_stack.places import package_dir
 from compliance_pipelines.local_stack.postgres import THROWAWAY_SETTINGS, EmbeddedPostgres
-from compliance_pipelines.local_stack.server import await_end, package_dir
+from compliance_pipelines.local_stack.server import await_end
 from tests.support.servers import memory_directory
 from tests.unit.local_stack.helpers import CHECKOUT, stopped_at_the_end, stranger
 
