@@ -377,6 +377,12 @@ def sets_of_day(connection: sqlalchemy.Connection, day: date) -> list[PurgedSet]
     return [_set(row) for row in connection.execute(sql.SETS_OF_DAY, {"day": day})]
 
 
+def purges_of_days(connection: sqlalchemy.Connection, after: date, count: int) -> dict[date, set[int]]:
+    """Which purges have their sets on which day: of the next days after one, at most `count`, oldest first."""
+    rows = connection.execute(sql.PURGES_OF_DAYS, {"after": after, "count": count})
+    return {row.day: set(row.purges) for row in rows}
+
+
 def last_day_done(connection: sqlalchemy.Connection, layout: KeyLayout) -> date | None:
     """The last day whose whole policy was carried out for the keys of this layout."""
     prefixes = {"checkpoint_prefix": layout.checkpoint_prefix, "write_prefix": layout.write_prefix}

@@ -73,6 +73,10 @@ _SET: Final = f"""
 """
 SETS = text(f"SELECT {_SET} ORDER BY done.purge_id DESC LIMIT :count")
 SETS_OF_DAY = text(f"SELECT {_SET} WHERE done.day = :day ORDER BY done.purge_id")
+PURGES_OF_DAYS = text("""
+    SELECT day, array_agg(purge_id) AS purges FROM conversation_purged_sets WHERE day > :after
+    GROUP BY day ORDER BY day LIMIT :count
+""")
 # Days whose whole policy was carried out for these prefixes: a set of one user, with another period, or of a plan that
 # was given up, does not count.
 LAST_DAY_DONE = text("""

@@ -118,8 +118,8 @@ def _requested_on(day: date, names: Names) -> RunsFilter:
     return RunsFilter(job_name=names.name(RETENTION_JOB), tags={ASKED_ON_TAG: day.isoformat()})
 
 
-def _under_way(names: Names) -> RunsFilter:
-    return RunsFilter(job_name=names.name(RETENTION_JOB), statuses=_ACTIVE)
+def _under_way(names: Names, job: str = RETENTION_JOB) -> RunsFilter:
+    return RunsFilter(job_name=names.name(job), statuses=_ACTIVE)
 
 
 def has_asked_today(services: Services, instance: DagsterInstance, names: Names) -> bool:
@@ -127,9 +127,9 @@ def has_asked_today(services: Services, instance: DagsterInstance, names: Names)
     return bool(instance.get_run_ids(_requested_on(utc_day(services.clock()), names), limit=1))
 
 
-def is_working(instance: DagsterInstance, names: Names) -> bool:
-    """Whether a run of the retention job is queued or under way."""
-    return bool(instance.get_run_ids(_under_way(names), limit=1))
+def is_working(instance: DagsterInstance, names: Names, job: str = RETENTION_JOB) -> bool:
+    """Whether a run of a retention job is queued or under way."""
+    return bool(instance.get_run_ids(_under_way(names, job), limit=1))
 
 
 def wanted_runs(services: Services, instance: DagsterInstance, names: Names) -> list[RunRequest]:

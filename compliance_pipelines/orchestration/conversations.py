@@ -33,7 +33,7 @@ from compliance_pipelines.conversations.plan import Plan
 from compliance_pipelines.conversations.purge import Retention, layout_of
 from compliance_pipelines.conversations.store import open_store
 from compliance_pipelines.holds import active_holds
-from compliance_pipelines.orchestration.assets.conversations import PURGED_SET
+from compliance_pipelines.orchestration.assets.conversations import PURGED_SET, RETENTION_JOB
 from compliance_pipelines.orchestration.checks import Verdict
 from compliance_pipelines.orchestration.failures import RETRIES, domain_errors
 from compliance_pipelines.orchestration.keys import DATABASE_POOL
@@ -137,7 +137,7 @@ def _no_resurrected_threads(resurrected: list[str]) -> Verdict:
 
 
 conversation_retention = define_asset_job(
-    "conversation_retention",
+    RETENTION_JOB,
     selection=AssetSelection.assets(PURGED_SET).without_checks() | AssetSelection.checks(*_DESCRIPTIONS),
     description="Removes the conversations that were due when a day began, then looks at what is left.",
 )
@@ -160,7 +160,7 @@ def wanted_days(services: Services) -> list[date]:
 
 
 @schedule(
-    name="conversation_retention",
+    name=RETENTION_JOB,
     job=conversation_retention,
     cron_schedule="15 3 * * *",
     execution_timezone="UTC",

@@ -1,7 +1,8 @@
 """Dagster concept: events without a run. What people did at the command line shows on Dagster's pages too.
 
 Here: comparing what is recorded of days and erasures with the last events of their assets, and what to
-report where they differ. Not here: these records; when it is compared (sensors.py).
+report where they differ. Not here: these records; sets that retention removed (purged_sets.py); when it is compared
+(sensors.py).
 
 The command line needs no Dagster, and work that it does leaves no run. The records are the truth: whatever they say and
 Dagster does not know yet is reported, whoever did it and however long ago. What is reported is not reported again.
@@ -74,12 +75,13 @@ def unknown_days(
     rest = [each for each in facts if after is None or each.day.isoformat() > after]
     chosen = rest[:DAYS_PER_TICK]
     keys = {each.day.isoformat() for each in chosen}
-    known = {asset: _last_events(instance, naming(asset), keys) for asset in (HOT_PARTITION, COLD_ARCHIVE, HOT_PURGE)}
+    known = {asset: last_events(instance, naming(asset), keys) for asset in (HOT_PARTITION, COLD_ARCHIVE, HOT_PURGE)}
     events = [event for each in chosen for event in _of_day(services, each, known, naming)]
     return Unknown(tuple(events), chosen[-1].day.isoformat() if len(rest) > len(chosen) else None)
 
 
-def _last_events(instance: DagsterInstance, asset: AssetKey, days: set[str]) -> Mapping[str, AssetMaterialization]:
+def last_events(instance: DagsterInstance, asset: AssetKey, days: set[str]) -> Mapping[str, AssetMaterialization]:
+    """The newest materialization of each of these days (YYYY-MM-DD) that has one."""
     if not days:
         return {}
     numbers = instance.event_log_storage.get_latest_storage_id_by_partition(

@@ -41,6 +41,7 @@ from compliance_pipelines.orchestration.keys import (
     SEALING_LAG,
 )
 from compliance_pipelines.orchestration.names import Names
+from compliance_pipelines.orchestration.purged_sets import CONVERSATION_SETS, SESSION_SETS, unknown_sets
 from compliance_pipelines.orchestration.records import unknown_days, unknown_erasures
 from compliance_pipelines.services import Services
 
@@ -164,27 +165,34 @@ class _Compared:
     Attributes:
         day: the last day that was compared; None begins anew.
         closed: up to which moment all erasures are known, ISO 8601.
+        sets: the last day whose sets were compared, by the path of their asset; one that is missing begins anew.
     """
 
     day: str | None = None
     closed: str = "1970-01-01T00:00:00+00:00"
+    sets: dict[str, str] = field(default_factory=dict)
+
+
+_SETS: Final = (CONVERSATION_SETS, SESSION_SETS)
 
 
 @sensor(
     name="records",
-    asset_selection=AssetSelection.assets(HOT_PARTITION, COLD_ARCHIVE, HOT_PURGE, ERASURE).without_checks(),
+    asset_selection=AssetSelection.assets(
+        HOT_PARTITION, COLD_ARCHIVE, HOT_PURGE, ERASURE, *(kind.asset for kind in _SETS)
+    ).without_checks(),
     minimum_interval_seconds=60,
     default_status=DefaultSensorStatus.RUNNING,
-    description="Compares what is recorded of days and erasures with what these pages show, and reports what was "
-    "archived, purged or erased without Dagster, by `compliance archive`, `purge` or `erase run`. Goes around all "
-    "days, some at each tick.",
+    description="Compares what is recorded of days, erasures and purged sets with what these pages show, and reports "
+    "what was archived, purged or erased without Dagster, by `compliance archive`, `purge`, `erase run`, "
+    "`conversations purge` or `sessions purge`. Goes around all days, some at each tick.",
 )
 def records_sensor(
     context: SensorEvaluationContext,
     compliance_services: ResourceParam[Services],
     compliance_names: ResourceParam[Names],
 ) -> SensorResult | SkipReason:
-    """Wait while days are worked on by runs, which report for themselves when they are done."""
+    """Leave alone what runs are working on: they report for themselves when they are done."""
     instance = context.instance
     if is_working(instance, compliance_names):
         return SkipReason("Runs of the retention job are under way.")
@@ -194,10 +202,19 @@ def records_sensor(
         compliance_services, instance, datetime.fromisoformat(done.closed), compliance_names.asset
     )
     events = [*days.events, *erasures.events]
+    sets = dict(done.sets)
+    for kind in _SETS:
+        if is_working(instance, compliance_names, kind.job):
+            continue
+        place = kind.asset.to_user_string()
+        unknown = unknown_sets(kind, compliance_services, instance, sets.pop(place, None), compliance_names.asset)
+        events += unknown.events
+        if unknown.after is not None:
+            sets[place] = unknown.after
     return SensorResult(
         skip_reason=f"{len(events)} events reported." if events else "Everything compared is known.",
         asset_events=events,
-        cursor=json.dumps(asdict(_Compared(days.after, erasures.until.isoformat()))),
+        cursor=json.dumps(asdict(_Compared(days.after, erasures.until.isoformat(), sets))),
     )
 
 

@@ -24,7 +24,7 @@ from dagster import (
 )
 
 from compliance_pipelines.base.clock import utc_day
-from compliance_pipelines.orchestration.assets.sessions import PURGED_KEYS
+from compliance_pipelines.orchestration.assets.sessions import PURGED_KEYS, RETENTION_JOB
 from compliance_pipelines.orchestration.checks import Verdict
 from compliance_pipelines.orchestration.failures import RETRIES, domain_errors
 from compliance_pipelines.orchestration.keys import DATABASE_POOL
@@ -84,7 +84,7 @@ def _verdict(plan: SessionPlan) -> Verdict:
 
 
 session_retention = define_asset_job(
-    "session_retention",
+    RETENTION_JOB,
     selection=AssetSelection.assets(PURGED_KEYS).without_checks() | AssetSelection.checks(NOTHING_IDLE_LEFT),
     description="Removes the sessions and memories that were due when a day began, then looks at what is left.",
 )
@@ -107,7 +107,7 @@ def wanted_days(services: Services) -> list[date]:
 
 
 @schedule(
-    name="session_retention",
+    name=RETENTION_JOB,
     job=session_retention,
     cron_schedule="20 3 * * *",
     execution_timezone="UTC",

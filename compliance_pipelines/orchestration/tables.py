@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 # A busy day has a segment a minute, and every event carries its metadata.
 _ROWS_SHOWN: Final = 20
+# Where events of purged sets carry the table of a day's purges, and its column of their numbers.
+SETS_SHOWN: Final = "sets"
+PURGE_COLUMN: Final = "purge"
 # Enough to recognise a root in a table, which a whole one would make too wide to read.
 _ROOT_DIGITS: Final = 16
 

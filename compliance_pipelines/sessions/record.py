@@ -344,6 +344,12 @@ def sets_of_day(connection: sqlalchemy.Connection, day: date) -> list[PurgedSet]
     return [_set(row) for row in connection.execute(sql.SETS_OF_DAY, {"day": day})]
 
 
+def purges_of_days(connection: sqlalchemy.Connection, after: date, count: int) -> dict[date, set[int]]:
+    """Which purges have their sets on which day: of the next days after one, at most `count`, oldest first."""
+    rows = connection.execute(sql.PURGES_OF_DAYS, {"after": after, "count": count})
+    return {row.day: set(row.purges) for row in rows}
+
+
 def last_day_done(connection: sqlalchemy.Connection) -> date | None:
     """The last day for which the policy was carried out."""
     found: date | None = connection.execute(sql.LAST_DAY_DONE).scalar_one()

@@ -63,6 +63,10 @@ DELETE_ATTEMPTS = text("DELETE FROM session_purge_attempts WHERE purge_id = :pur
 _SET: Final = columns(tables.session_purged_sets)
 SETS = text(f"SELECT {_SET} FROM session_purged_sets ORDER BY purge_id DESC LIMIT :count")  # noqa: S608 - constants only
 SETS_OF_DAY = text(f"SELECT {_SET} FROM session_purged_sets WHERE day = :day ORDER BY purge_id")  # noqa: S608 - constants only
+PURGES_OF_DAYS = text("""
+    SELECT day, array_agg(purge_id) AS purges FROM session_purged_sets WHERE day > :after
+    GROUP BY day ORDER BY day LIMIT :count
+""")
 LAST_DAY_DONE = text("SELECT max(day) FROM session_purged_sets")
 SET_TOTALS = text("""
     SELECT count(*) AS sets, coalesce(sum(keys_deleted), 0)::bigint AS keys_deleted,

@@ -31,16 +31,17 @@ from compliance_pipelines.conversations.store import open_store
 from compliance_pipelines.orchestration.failures import RETRIES, domain_errors
 from compliance_pipelines.orchestration.keys import DATABASE_POOL, OWNERS
 from compliance_pipelines.orchestration.partitions import ABOUT_SETS, DAYS, day_of
-from compliance_pipelines.orchestration.tables import Metadata
+from compliance_pipelines.orchestration.tables import PURGE_COLUMN, SETS_SHOWN, Metadata
 from compliance_pipelines.services import Services
 
 GROUP: Final = "conversations"
 CHECKPOINTS: Final = AssetKey(["conversations", "checkpoints"])
 PURGED_SET: Final = AssetKey(["conversations", "purged_set"])
+RETENTION_JOB: Final = "conversation_retention"
 
 _SCHEMA: Final = TableSchema(
     columns=[
-        TableColumn("purge", "int"),
+        TableColumn(PURGE_COLUMN, "int"),
         TableColumn("cutoff", "string"),
         TableColumn("conversations", "int"),
         TableColumn("keys", "int"),
@@ -77,7 +78,7 @@ def _table(sets: Sequence[PurgedSet]) -> MetadataValue:
         [
             TableRecord(
                 {
-                    "purge": each.purge_id,
+                    PURGE_COLUMN: each.purge_id,
                     "cutoff": each.cutoff.isoformat(),
                     "conversations": each.threads_deleted,
                     "keys": each.keys_deleted,
@@ -93,8 +94,8 @@ def _table(sets: Sequence[PurgedSet]) -> MetadataValue:
     )
 
 
-def _metadata(plan: Plan, sets: Sequence[PurgedSet], totals: record.SetTotals) -> Metadata:
-    """The figures of the day's sets, which Dagster plots over the partitions, and of the plan."""
+def set_metadata(sets: Sequence[PurgedSet], totals: record.SetTotals) -> Metadata:
+    """The figures of a day's sets, which Dagster plots over the partitions."""
     metadata: Metadata = {
         "dagster/partition_row_count": sum(each.threads_deleted for each in sets),
         "conversations removed": sum(each.threads_deleted for each in sets),
@@ -103,18 +104,28 @@ def _metadata(plan: Plan, sets: Sequence[PurgedSet], totals: record.SetTotals) -
         "seconds": round(sum(each.seconds for each in sets), 3),
         "resumed and left alone": sum(each.threads_moved for each in sets),
         "resurrected": sum(each.threads_resurrected for each in sets),
+        "held": sum(each.threads_held for each in sets),
+        SETS_SHOWN: _table(sets),
+        "conversations removed in all": totals.threads_deleted,
+        "bytes freed in all": totals.bytes_freed,
+    }
+    if sets:
+        metadata["cutoff"] = sets[-1].cutoff.isoformat()
+    for label in sorted({kind for each in sets for kind in each.key_counts}):
+        metadata[f"keys removed: {label}"] = sum(each.key_counts.get(label, 0) for each in sets)
+    return metadata
+
+
+def _metadata(plan: Plan, sets: Sequence[PurgedSet], totals: record.SetTotals) -> Metadata:
+    """The figures of the day's sets, and of the plan."""
+    return {
+        **set_metadata(sets, totals),
         "held": len(plan.held) + sum(each.threads_held for each in sets),
         "exempt": len(plan.exempt),
         "undated": len(plan.undated),
         "conversations seen": len(plan.survey.threads),
         "cutoff": plan.cutoff.isoformat(),
-        "sets": _table(sets),
-        "conversations removed in all": totals.threads_deleted,
-        "bytes freed in all": totals.bytes_freed,
     }
-    for label in sorted({kind for each in sets for kind in each.key_counts}):
-        metadata[f"keys removed: {label}"] = sum(each.key_counts.get(label, 0) for each in sets)
-    return metadata
 
 
 def _purge(

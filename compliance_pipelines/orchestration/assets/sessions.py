@@ -25,7 +25,7 @@ from pydantic import Field
 from compliance_pipelines.orchestration.failures import RETRIES, domain_errors
 from compliance_pipelines.orchestration.keys import DATABASE_POOL, OWNERS
 from compliance_pipelines.orchestration.partitions import ABOUT_SETS, DAYS, day_of
-from compliance_pipelines.orchestration.tables import Metadata
+from compliance_pipelines.orchestration.tables import PURGE_COLUMN, SETS_SHOWN, Metadata
 from compliance_pipelines.services import Services
 from compliance_pipelines.sessions import record
 from compliance_pipelines.sessions.errors import SessionPlanTooLargeError
@@ -37,10 +37,11 @@ from compliance_pipelines.sessions.record import PurgedSet
 GROUP: Final = "sessions"
 LIVE_KEYS: Final = AssetKey(["sessions", "live_keys"])
 PURGED_KEYS: Final = AssetKey(["sessions", "purged_keys"])
+RETENTION_JOB: Final = "session_retention"
 
 _SCHEMA: Final = TableSchema(
     columns=[
-        TableColumn("purge", "int"),
+        TableColumn(PURGE_COLUMN, "int"),
         TableColumn("keys", "int"),
         TableColumn("bytes", "int"),
         TableColumn("moved", "int"),
@@ -75,7 +76,7 @@ def _table(sets: Sequence[PurgedSet]) -> MetadataValue:
         [
             TableRecord(
                 {
-                    "purge": each.purge_id,
+                    PURGE_COLUMN: each.purge_id,
                     "keys": each.keys_deleted,
                     "bytes": each.bytes_freed,
                     "moved": each.keys_moved,
@@ -89,8 +90,8 @@ def _table(sets: Sequence[PurgedSet]) -> MetadataValue:
     )
 
 
-def _metadata(plan: SessionPlan, sets: Sequence[PurgedSet], totals: record.SetTotals) -> Metadata:
-    """The figures of the day's sets, which Dagster plots over the partitions, and of the plan."""
+def set_metadata(sets: Sequence[PurgedSet], totals: record.SetTotals) -> Metadata:
+    """The figures of a day's sets, which Dagster plots over the partitions."""
     metadata: Metadata = {
         "dagster/partition_row_count": sum(each.keys_deleted for each in sets),
         "keys removed": sum(each.keys_deleted for each in sets),
@@ -98,22 +99,35 @@ def _metadata(plan: SessionPlan, sets: Sequence[PurgedSet], totals: record.SetTo
         "seconds": round(sum(each.seconds for each in sets), 3),
         "used and left alone": sum(each.keys_moved for each in sets),
         "came back": sum(each.keys_back for each in sets),
+        "held": sum(each.keys_held for each in sets),
+        SETS_SHOWN: _table(sets),
+        "keys removed in all": totals.keys_deleted,
+        "bytes freed in all": totals.bytes_freed,
+    }
+    if sets:
+        metadata |= _cutoffs(sets[-1])
+    for kind in sorted({kind for each in sets for kind in each.key_counts}):
+        metadata[f"keys removed: {kind}"] = sum(each.key_counts.get(kind, 0) for each in sets)
+    return metadata
+
+
+def _cutoffs(judged: SessionPlan | PurgedSet) -> Metadata:
+    cutoffs = (("session cutoff", judged.session_cutoff), ("memory cutoff", judged.memory_cutoff))
+    return {name: cutoff.isoformat() for name, cutoff in cutoffs if cutoff is not None}
+
+
+def _metadata(plan: SessionPlan, sets: Sequence[PurgedSet], totals: record.SetTotals) -> Metadata:
+    """The figures of the day's sets, and of the plan."""
+    return {
+        **set_metadata(sets, totals),
         "held": len(plan.held) + sum(each.keys_held for each in sets),
         "exempt": len(plan.exempt),
         "undated": len(plan.undated),
         "unreadable": plan.counts.unreadable,
         "sessions seen": plan.counts.sessions,
         "memories seen": plan.counts.memories,
-        "sets": _table(sets),
-        "keys removed in all": totals.keys_deleted,
-        "bytes freed in all": totals.bytes_freed,
+        **_cutoffs(plan),
     }
-    for name, cutoff in (("session cutoff", plan.session_cutoff), ("memory cutoff", plan.memory_cutoff)):
-        if cutoff is not None:
-            metadata[name] = cutoff.isoformat()
-    for kind in sorted({kind for each in sets for kind in each.key_counts}):
-        metadata[f"keys removed: {kind}"] = sum(each.key_counts.get(kind, 0) for each in sets)
-    return metadata
 
 
 def _purge(
