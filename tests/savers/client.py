@@ -95,6 +95,7 @@ class SaverProcess:
     def __init__(self, generation: Generation) -> None:
         self.generation = generation
         self._resumer: Resumer | None = None
+        self._owes_an_answer = False
         self._answers: queue.Queue[dict[str, Any] | None] = queue.Queue()
 
     def __enter__(self) -> Self:
@@ -135,6 +136,11 @@ class SaverProcess:
         self._process.stdout.close()
         self._log.close()
         self._home.cleanup()
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether it runs and everything that was asked of it is answered: then somebody else may have it."""
+        return self._process.poll() is None and not self._owes_an_answer
 
     # Requests
 
@@ -198,6 +204,7 @@ class SaverProcess:
     # The pipe
 
     def _send(self, request: dict[str, Any]) -> None:
+        self._owes_an_answer = True
         self._send_line(json.dumps(request))
 
     def _send_line(self, line: str) -> None:
@@ -212,6 +219,7 @@ class SaverProcess:
         return self._result(self._next())
 
     def _result(self, answer: dict[str, Any]) -> Any:
+        self._owes_an_answer = False
         if "error" in answer:
             raise SaverError(answer["error"])
         return answer["ok"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -65,11 +66,38 @@ def each_layout(wanted: Callable[[Layout], bool] = lambda _: True) -> pytest.Mar
     )
 
 
+class SaverProcesses:
+    """The processes of this worker, one for each generation that was asked for; each takes a second to start."""
+
+    def __init__(self) -> None:
+        self._running: dict[Generation, SaverProcess] = {}
+        self._stack = ExitStack()
+
+    def of(self, generation: Generation) -> SaverProcess:
+        """The one of a generation: the same as for the test before, unless that left it in the middle of something."""
+        process = self._running.get(generation)
+        if process is None or not process.at_rest:
+            process = self._running[generation] = self._stack.enter_context(SaverProcess(generation))
+        return process
+
+    def end(self) -> None:
+        """End them all."""
+        self._stack.close()
+
+
+# Not a fixture with parameters of the session: pytest ends these after each test.
 @pytest.fixture(scope="session")
-def saver_process(request: pytest.FixtureRequest) -> Iterator[SaverProcess]:
-    """The process of a generation; it stays from one test to the next of the same generation."""
-    with SaverProcess(request.param) as process:
-        yield process
+def saver_processes() -> Iterator[SaverProcesses]:
+    """The processes of this worker."""
+    processes = SaverProcesses()
+    yield processes
+    processes.end()
+
+
+@pytest.fixture
+def saver_process(request: pytest.FixtureRequest, saver_processes: SaverProcesses) -> SaverProcess:
+    """The process of a generation."""
+    return saver_processes.of(request.param)
 
 
 @pytest.fixture
