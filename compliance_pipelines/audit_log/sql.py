@@ -157,9 +157,6 @@ SESSION = text("""
 """)
 LOGIN_FACTS = text("""
     SELECT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS is_superuser,
-           EXISTS (SELECT FROM pg_roles WHERE rolname = 'audit_writer' AND pg_has_role(oid, 'USAGE')) AS may_write,
-           EXISTS (SELECT FROM pg_roles WHERE rolname = 'audit_archiver' AND pg_has_role(oid, 'USAGE')) AS may_archive,
-           EXISTS (SELECT FROM pg_roles WHERE rolname = 'audit_reader' AND pg_has_role(oid, 'USAGE')) AS may_read,
            EXISTS (SELECT FROM pg_roles WHERE rolname = 'audit_owner' AND pg_has_role(oid, 'MEMBER')) AS may_own,
            EXISTS (SELECT FROM pg_roles WHERE rolname = 'audit_owner' AND rolcanlogin) AS owner_may_log_in
 """)
@@ -190,10 +187,15 @@ RELATIONS_WITHOUT_TRIGGERS = text("""
     ORDER BY 1
 """)
 
-# Nobody is one in a database without our tables: it has other faults, which are told instead.
-IS_AUDITOR = text("""
-    SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = 'audit_reader' AND pg_has_role(oid, 'USAGE'))
-       AND NOT coalesce(has_any_column_privilege(to_regclass('public.audit_logs'), 'INSERT'), true)
+# In a database without our tables everybody may append, as far as this tells: its other faults are told instead.
+STANDING = text("""
+    SELECT quote_ident(current_user) AS login,
+           coalesce(has_any_column_privilege(to_regclass('public.audit_logs'), 'INSERT'), true) AS may_append,
+           coalesce(array_agg(rolname::text ORDER BY rolname) FILTER (WHERE pg_has_role(oid, 'USAGE')), '{}') AS roles,
+           coalesce(array_agg(rolname::text ORDER BY rolname) FILTER (WHERE NOT pg_has_role(oid, 'USAGE')), '{}')
+               AS idle_roles
+    FROM pg_roles
+    WHERE rolname IN ('audit_archiver', 'audit_reader', 'audit_writer') AND pg_has_role(oid, 'MEMBER')
 """)
 RECORD_READING = text("SELECT audit_record_reading(:reading, :subject, CAST(:particulars AS jsonb))")
 

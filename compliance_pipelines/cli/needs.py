@@ -20,6 +20,7 @@ import click
 from sqlalchemy.exc import SQLAlchemyError
 
 from compliance_pipelines.audit_log.readings import is_auditor
+from compliance_pipelines.audit_log.standing import refuse_idle_roles
 from compliance_pipelines.base.clock import system_clock
 from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.conversations.connection import check_url
@@ -279,6 +280,7 @@ def opened(
 
     Raises:
         ConfigurationError: one cannot be used.
+        RoleNotInheritedError: the login has a role of the audit log, and the rights of none.
         WritingByAuditorError: the command changes something, and the login is an auditor's.
     """
     context = click.get_current_context()
@@ -292,6 +294,9 @@ def opened(
         signs=Need.SIGNING_KEY in wanted,
         stores=Need.COLD_STORE in wanted,
     ) as services:
+        if Need.DATABASE in wanted:
+            with services.engine.connect() as connection:
+                refuse_idle_roles(connection)
         if declared.changes and not only_reads:
             refuse_auditors(services.engine, _called(context))
         yield services

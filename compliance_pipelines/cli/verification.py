@@ -118,10 +118,11 @@ def _settings_with(public_key: str | None) -> Settings:
 
 def _online(days: Sequence[date], public_key: str | None, found: _Found) -> Report:
     require_declared()
-    with opened(settings=_settings_with(public_key)) as services, _bars() as bars:
+    with opened(settings=_settings_with(public_key)) as services:
         with passing_errors_as_transient("the verification", services.engine):
             _put_on_record(services, days)
-        return verify_everything(services, days or None, progress=bars, on_finding=found.add)
+        with _bars() as bars:
+            return verify_everything(services, days or None, progress=bars, on_finding=found.add)
 
 
 def _put_on_record(services: Services, days: Sequence[date]) -> None:

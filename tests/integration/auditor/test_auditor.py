@@ -172,7 +172,7 @@ def test_nothing_is_read_that_cannot_be_put_on_record(
         connection.execute(text("REVOKE EXECUTE ON FUNCTION audit_record_reading FROM audit_reader"))
     done = auditor(*command)
     assert (done.status, done.out) == (1, "")
-    assert "what an auditor reads must be on record" in done.err
+    assert "what is read by a login that may not append must be on record" in done.err
     assert "audit_writer" not in done.err
     assert "audit_archiver" not in done.err
 
