@@ -203,20 +203,7 @@ ENVIRONMENT = text("SELECT environment_id FROM audit_environment")
 MAKE_ENVIRONMENT = text("INSERT INTO audit_environment (number) VALUES (1) ON CONFLICT (number) DO NOTHING")
 
 _BESIDE_THE_HOT_TABLE: Final = ", ".join(
-    f"'{table.name}'"
-    for table in (
-        tables.ledger_clusters,
-        tables.ledger_segments,
-        tables.ledger_checkpoints,
-        tables.ledger_publications,
-        tables.archived_audit_logs,
-        tables.archived_segments,
-        tables.audit_purges,
-        tables.audit_environment,
-        tables.audit_store,
-        tables.legal_holds,
-        tables.legal_hold_releases,
-    )
+    f"'{name}'" for name in sorted(tables.metadata.tables) if name != tables.audit_logs.name
 )
 # From the catalogue, without locks. Partitions are two levels deep.
 HIDING_RELATIONS = text(f"""
@@ -236,3 +223,11 @@ HIDING_RELATIONS = text(f"""
     WHERE relation.relrowsecurity OR NOT (relation.relkind = 'r' OR partitioned AND relation.relkind = 'p')
     ORDER BY 1
 """)  # noqa: S608 - constants only
+HIDING_TABLES = text("""
+    SELECT relation.oid::regclass::text AS relation,
+           CASE WHEN relation.relrowsecurity THEN 'has row security on' ELSE 'is no table' END AS reason
+    FROM unnest(CAST(:names AS text[])) AS name
+    JOIN pg_class AS relation ON relation.oid = to_regclass('public.' || name)
+    WHERE relation.relrowsecurity OR relation.relkind <> 'r'
+    ORDER BY 1
+""")

@@ -21,6 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from compliance_pipelines.audit_log.readings import is_auditor
 from compliance_pipelines.audit_log.standing import refuse_idle_roles
+from compliance_pipelines.audit_log.visibility import refuse_hidden_rows
 from compliance_pipelines.base.clock import system_clock
 from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.conversations.connection import check_url
@@ -269,7 +270,11 @@ def _declared_by(context: click.Context) -> Needs:
 
 @contextmanager
 def opened(
-    *, clock: Clock = system_clock, settings: Settings | None = None, only_reads: bool = False
+    *,
+    clock: Clock = system_clock,
+    settings: Settings | None = None,
+    only_reads: bool = False,
+    judges_rows: bool = False,
 ) -> Iterator[Services]:
     """The services that the running command has declared to need.
 
@@ -277,10 +282,12 @@ def opened(
         clock: decides what is due.
         settings: None: those of the environment.
         only_reads: a command that changes something else changes nothing as it is called now.
+        judges_rows: the command finds out by itself whether rows are missing.
 
     Raises:
         ConfigurationError: one cannot be used.
         RoleNotInheritedError: the login has a role of the audit log, and the rights of none.
+        RowsHiddenError: rows may be hidden from the login, so that what it would be told is perhaps not all.
         WritingByAuditorError: the command changes something, and the login is an auditor's.
     """
     context = click.get_current_context()
@@ -297,6 +304,8 @@ def opened(
         if Need.DATABASE in wanted:
             with services.engine.connect() as connection:
                 refuse_idle_roles(connection)
+                if not judges_rows:
+                    refuse_hidden_rows(connection)
         if declared.changes and not only_reads:
             refuse_auditors(services.engine, _called(context))
         yield services

@@ -118,7 +118,7 @@ def _settings_with(public_key: str | None) -> Settings:
 
 def _online(days: Sequence[date], public_key: str | None, found: _Found) -> Report:
     require_declared()
-    with opened(settings=_settings_with(public_key)) as services:
+    with opened(settings=_settings_with(public_key), judges_rows=True) as services:
         with passing_errors_as_transient("the verification", services.engine):
             _put_on_record(services, days)
         with _bars() as bars:
