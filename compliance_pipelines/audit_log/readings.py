@@ -74,7 +74,11 @@ def record_reading(engine: sqlalchemy.Engine, reading: Reading, subject: str = "
     row = {"reading": reading.value, "subject": subject, "particulars": json.dumps(particulars, ensure_ascii=False)}
     with engine.connect() as connection:
         reader = standing(connection)
-        if reader.may_append or in_recovery(connection):
+        if reader.may_append:
+            return False
+        if in_recovery(connection):
+            if not reader.is_auditor:  # as on the primary, so that it makes no difference where it asks
+                raise ReadingNotRecordedError(f"{_MUST}: {_what_to_grant(reader)}")
             return False
     try:
         with appending(f"the record of {reading}", engine), engine.begin() as connection:

@@ -12,8 +12,8 @@ import click
 
 from compliance_pipelines.audit_log.readings import Reading, record_reading
 from compliance_pipelines.base.errors import ComplianceError
-from compliance_pipelines.cli.groups import Group
-from compliance_pipelines.cli.needs import Need, needs, opened
+from compliance_pipelines.cli.needs import Need, needs
+from compliance_pipelines.cli.opening import opened
 from compliance_pipelines.holds.active import HoldScope
 from compliance_pipelines.holds.record import NewHold, RecordedHold, add_hold, all_holds, release_hold
 
@@ -23,12 +23,7 @@ if TYPE_CHECKING:
 _DATE: Final = click.DateTime(["%Y-%m-%d"])
 
 
-@click.group("hold", cls=Group)
-def hold() -> None:
-    """Legal holds: what they cover is neither purged, deleted nor erased."""
-
-
-@hold.command("add")
+@click.command("add")
 @click.option("--user", help="Hold all that belongs to this user id.")
 @click.option("--thread", help="Hold the conversation of this thread id.")
 @click.option("--days", nargs=2, type=_DATE, metavar="FIRST LAST", help="Hold what happened on these UTC days.")
@@ -73,7 +68,7 @@ def _new_hold(  # noqa: PLR0913 - the options, each by its name
     return NewHold(scope=scope, reason=reason, author=author, **what)
 
 
-@hold.command("release")
+@click.command("release")
 @click.argument("hold_id", type=int)
 @click.option("--reason", required=True, help="Why it is no longer needed.")
 @click.option("--author", required=True, help="Who orders the release.")
@@ -85,10 +80,10 @@ def release(hold_id: int, reason: str, author: str) -> None:
     click.echo(f"hold {hold_id} is released: {released.hold.covered}")
 
 
-@hold.command("list")
+@click.command("list")
 @click.option("--all", "every", is_flag=True, help="Also those that were released.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
-@needs(Need.DATABASE)
+@needs(Need.DATABASE, on_record=True)
 def list_holds(*, every: bool, as_json: bool) -> None:
     """List the holds in force.
 
@@ -132,4 +127,4 @@ def _to_json(each: RecordedHold) -> dict[str, Any]:
     }
 
 
-COMMANDS: Final[list[click.Command]] = [hold]
+COMMANDS: Final[list[click.Command]] = [add, release, list_holds]

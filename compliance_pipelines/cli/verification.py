@@ -18,7 +18,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from compliance_pipelines.audit_log.readings import Reading, record_reading
 from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.base.printable import printable
-from compliance_pipelines.cli.needs import Need, needs, opened, require_declared
+from compliance_pipelines.cli.needs import Need, needs
+from compliance_pipelines.cli.opening import opened, require_declared
 from compliance_pipelines.ledger.public_key import load_verifier_key, read_verifier_key
 from compliance_pipelines.postgres.errors import passing_errors_as_transient
 from compliance_pipelines.settings import load_settings
@@ -202,7 +203,7 @@ def _refuse_odd_usage(
     metavar="DAY",
     help="With --offline: everything up to this day must be archived; what is not is a finding.",
 )
-@needs(*_NEEDS, given_by={"offline": _NEEDS, "public_key": (Need.PUBLIC_KEY,)}, at_once=False)
+@needs(*_NEEDS, given_by={"offline": _NEEDS, "public_key": (Need.PUBLIC_KEY,)}, on_record=True, at_once=False)
 def verify(  # noqa: PLR0913 - one parameter an option
     days: Sequence[datetime],
     offline: Path | None,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tests.support.command import Command
 
 ALICE = "alice@example.com"
-LISTING = {
+LISTING: dict[str, list[tuple[object, ...]]] = {
     "legal_holds": [("hold", "list"), ("status",)],
     "legal_hold_releases": [("hold", "list")],
     "erasure_requests": [("erase", "list"), ("erase", "show", 1)],

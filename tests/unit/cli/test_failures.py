@@ -130,7 +130,7 @@ def test_every_other_error_is(
     def fail(_needs: object) -> None:
         raise error
 
-    monkeypatch.setattr("compliance_pipelines.cli.needs.require", fail)
+    monkeypatch.setattr("compliance_pipelines.cli.opening.require", fail)
     plain, asked = run("status"), run("status", "--json")
     assert assert_told(asked, status) == said
     assert (plain.status, plain.out, plain.err) == (status, "", asked.err)
@@ -142,7 +142,7 @@ def test_a_fault_of_the_program_is_told_and_keeps_its_traceback(
     def fail(_needs: object) -> None:
         raise ZeroDivisionError("by zero")
 
-    monkeypatch.setattr("compliance_pipelines.cli.needs.require", fail)
+    monkeypatch.setattr("compliance_pipelines.cli.opening.require", fail)
     monkeypatch.setattr(sys, "argv", ["compliance", "status", "--json"])
     with pytest.raises(ZeroDivisionError):
         cli.main()
