@@ -15,6 +15,8 @@ import click
 from compliance_pipelines.audit_log.deletion import DEFAULT_REASON
 from compliance_pipelines.audit_log.readings import Reading, record_reading
 from compliance_pipelines.base.errors import ComplianceError
+from compliance_pipelines.base.likeness import suspicions
+from compliance_pipelines.base.unseen import shown_text
 from compliance_pipelines.cli.checking import in_words
 from compliance_pipelines.cli.erasure_overviews import show_overview, show_overviews
 from compliance_pipelines.cli.erasure_words import case_to_json, event_line, line_of, preview_lines, report
@@ -27,14 +29,12 @@ from compliance_pipelines.erasure.deletion_records import DeletionRecord, deleti
 from compliance_pipelines.erasure.errors import ErasureError, RequestEndedError, SuspiciousIdError
 from compliance_pipelines.erasure.health import check_places
 from compliance_pipelines.erasure.identifying import with_aliases_of_tables
-from compliance_pipelines.erasure.likeness import suspicions
 from compliance_pipelines.erasure.near_matches import near_matches_in_settings, note_near_matches, with_numbers
 from compliance_pipelines.erasure.overview import may_see_people, overview, overviews
 from compliance_pipelines.erasure.preview import preview
 from compliance_pipelines.erasure.record import GIVEN, NewRequest, all_cases, load, record_request
 from compliance_pipelines.erasure.replay import plan_replay, request_replays
 from compliance_pipelines.erasure.runner import run_due, run_request
-from compliance_pipelines.erasure.unseen import shown_text
 from compliance_pipelines.pseudonyms import subjects_from_settings
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ import click
 
 from compliance_pipelines.audit_log.readings import Reading, record_reading
 from compliance_pipelines.base.errors import ComplianceError
+from compliance_pipelines.base.printable import printable
 from compliance_pipelines.cli.needs import Need, needs
 from compliance_pipelines.cli.opening import opened
 from compliance_pipelines.holds.active import HoldScope
@@ -30,13 +31,14 @@ _DATE: Final = click.DateTime(["%Y-%m-%d"])
 @click.option("--everything", is_flag=True, help="Hold everything.")
 @click.option("--reason", required=True, help="Why, such as a case number.")
 @click.option("--author", required=True, help="Who orders it.")
+@click.option("--as-it-is", is_flag=True, help="The id is meant as it is, suspicious though it looks.")
 @needs(Need.DATABASE, Need.SUBJECT_NAMES, changes=True, at_once=False)
-def add(reason: str, author: str, **what: Any) -> None:  # noqa: ANN401 - the four options, of which one is given
+def add(reason: str, author: str, **what: Any) -> None:  # noqa: ANN401 - options, of which one names what is held
     """Add a hold on a user, a thread, a range of days, or everything."""
     new = _new_hold(reason, author, **what)
     with opened() as services:
         added = add_hold(services, new)
-    click.echo(f"hold {added.hold.id} is in force: {added.hold.covered}")
+    click.echo(printable(f"hold {added.hold.id} is in force: {added.hold.covered}"))
     if not added.settled:
         raise ComplianceError(
             f"hold {added.hold.id} is in force, but a deletion that began before it has not ended within a minute and "
@@ -52,6 +54,7 @@ def _new_hold(  # noqa: PLR0913 - the options, each by its name
     thread: str | None,
     days: tuple[datetime, datetime] | None,
     everything: bool,
+    as_it_is: bool,
 ) -> NewHold:
     given: dict[HoldScope, dict[str, Any]] = {}
     if user is not None:
@@ -65,7 +68,7 @@ def _new_hold(  # noqa: PLR0913 - the options, each by its name
     if len(given) != 1:
         raise click.UsageError("give exactly one of --user, --thread, --days and --everything")
     ((scope, what),) = given.items()
-    return NewHold(scope=scope, reason=reason, author=author, **what)
+    return NewHold(scope=scope, reason=reason, author=author, as_it_is=as_it_is, **what)
 
 
 @click.command("release")
@@ -77,7 +80,7 @@ def release(hold_id: int, reason: str, author: str) -> None:
     """Release a hold. Hold and release both stay on record."""
     with opened() as services:
         released = release_hold(services, hold_id, reason=reason, author=author)
-    click.echo(f"hold {hold_id} is released: {released.hold.covered}")
+    click.echo(printable(f"hold {hold_id} is released: {released.hold.covered}"))
 
 
 @click.command("list")
@@ -101,7 +104,7 @@ def list_holds(*, every: bool, as_json: bool) -> None:
         line += f", by {each.hold.author}: {each.hold.reason}"
         if each.released_at is not None:
             line += f"; released {each.released_at:%Y-%m-%d %H:%M} UTC by {each.released_by}: {each.release_reason}"
-        click.echo(line)
+        click.echo(printable(line))
     if not holds:
         click.echo("no holds")
     if hidden := sum(each.subject_is_hidden for each in holds):
