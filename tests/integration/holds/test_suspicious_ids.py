@@ -1,4 +1,4 @@
-"""A hold on an id that is not the one that was meant protects nobody: it is refused unless somebody says it is meant."""
+"""A hold on an id that is not the one that was meant keeps nothing: it is refused unless somebody says it is meant."""
 
 from __future__ import annotations
 
