@@ -18,7 +18,13 @@ from compliance_pipelines.audit_log.migrate import current_revision, head_revisi
 from compliance_pipelines.audit_log.partitions import LEAST_RUNWAY_DAYS, began_without_table, lock_room, runway
 from compliance_pipelines.audit_log.quarantine import quarantine_total
 from compliance_pipelines.audit_log.sequence import sequence_went_back
-from compliance_pipelines.audit_log.standing import READER, RoleNotInheritedError, refuse_idle_roles, standing
+from compliance_pipelines.audit_log.standing import (
+    PIPELINES,
+    READER,
+    RoleNotInheritedError,
+    refuse_idle_roles,
+    standing,
+)
 from compliance_pipelines.audit_log.visibility import hiding_relations
 from compliance_pipelines.base.clock import utc_day
 from compliance_pipelines.base.errors import ComplianceError
@@ -39,7 +45,6 @@ if TYPE_CHECKING:
     import sqlalchemy
 
 _NAMED: Final = 5
-_ROLES_OF_PIPELINES: Final = ("audit_writer", "audit_archiver")
 _MAY_WORK: Final = "may append and archive"
 _REMEDY_OF_REFUSAL: Final = "do as it says, and run it again"
 _RULES: Final = (
@@ -188,7 +193,7 @@ def _lacking(connection: sqlalchemy.Connection) -> list[tuple[str, str]]:
         ]
     return [
         login.idle(role) if role in login.idle_roles else (f"the login is no member of {role}", f"GRANT {role} to it")
-        for role in _ROLES_OF_PIPELINES
+        for role in PIPELINES
         if role not in login.roles
     ]
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import sqlalchemy
 
 READER: Final = "audit_reader"
+PIPELINES: Final = ("audit_writer", "audit_archiver")
 
 
 class RoleNotInheritedError(ComplianceError):

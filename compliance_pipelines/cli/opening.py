@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import click
 from sqlalchemy.exc import SQLAlchemyError
 
-from compliance_pipelines.audit_log.standing import refuse_idle_roles, standing
+from compliance_pipelines.audit_log.standing import PIPELINES, refuse_idle_roles, standing
 from compliance_pipelines.audit_log.visibility import refuse_hidden_rows
 from compliance_pipelines.base.clock import system_clock
 from compliance_pipelines.base.errors import ComplianceError
@@ -34,8 +34,7 @@ from compliance_pipelines.settings import ConfigurationError, NeededSettingsErro
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    import sqlalchemy
-
+    from compliance_pipelines.audit_log.standing import Standing
     from compliance_pipelines.base.clock import Clock
     from compliance_pipelines.services import Services
     from compliance_pipelines.settings import Settings
@@ -45,8 +44,8 @@ class UnrecordedReadingError(ComplianceError):
     """A command that names people was called with a login whose reading of it is not recorded; it read nothing."""
 
 
-class WritingByAuditorError(ComplianceError):
-    """A command that changes something was called with an auditor's login; it did nothing."""
+class WritingByReaderError(ComplianceError):
+    """A command that changes something was called with a login that may not append; it did nothing."""
 
 
 def _database(settings: Settings) -> object:
@@ -127,7 +126,8 @@ def require(declared: Needs) -> None:
 
     Raises:
         NeededSettingsError: some are not. All of them are named, and values of the wrong form.
-        WritingByAuditorError: some are not, and an auditor has no use for them, because the command changes something.
+        WritingByReaderError: some are not, and the login has no use for them, because it may not append, and the
+            command changes something.
         UnrecordedReadingError: likewise, because it names people.
     """
     context = click.get_current_context()
@@ -146,10 +146,8 @@ def _refuse_known_readers(settings: Settings, declared: Needs, command: str) -> 
     """Do not ask a login for settings, such as a signing key, that the command is not for."""
     engine = engine_from_settings(settings)
     try:
-        if declared.changes:
-            refuse_auditors(engine, command)
-        if declared.names_people:
-            refuse_unrecorded(engine, command)
+        with engine.connect() as connection:
+            _refuse_readers(standing(connection), declared, command)
     except SQLAlchemyError:
         return  # whether it is one cannot be told
     finally:
@@ -191,7 +189,7 @@ def opened(
         ConfigurationError: one cannot be used.
         RoleNotInheritedError: the login has a role of the audit log, and the rights of none.
         RowsHiddenError: rows may be hidden from the login, so that what it would be told is perhaps not all.
-        WritingByAuditorError: the command changes something, and the login is an auditor's.
+        WritingByReaderError: the command changes something, and the login may not append.
         UnrecordedReadingError: the command names people, and the login may not append.
     """
     context = click.get_current_context()
@@ -210,37 +208,33 @@ def opened(
                 refuse_idle_roles(connection)
                 if not judges_rows:
                     refuse_hidden_rows(connection)
-        if declared.changes and not only_reads:
-            refuse_auditors(services.engine, called(context))
-        if declared.names_people:
-            refuse_unrecorded(services.engine, called(context))
+                if not only_reads:
+                    _refuse_readers(standing(connection), declared, called(context))
         yield services
 
 
-def refuse_unrecorded(engine: sqlalchemy.Engine, command: str) -> None:
-    """Refuse a command that names people to a login that may not append, by whatever right it reads.
+def _refuse_readers(reader: Standing, declared: Needs, command: str) -> None:
+    """Refuse what is for those who may append to a login that may not.
 
     Raises:
-        UnrecordedReadingError: the login is one.
+        WritingByReaderError: the command changes something.
+        UnrecordedReadingError: it names people.
     """
-    with engine.connect() as connection:
-        if not standing(connection).may_append:
-            raise UnrecordedReadingError(
-                f"`{command}` names people or what is theirs, and the login of AUDIT_LOG_DATABASE_URL only reads, so "
-                "that no entry would say who has seen it: nothing was read. Whoever operates the pipelines runs this "
-                "with their login, and hands over what it says"
-            )
-
-
-def refuse_auditors(engine: sqlalchemy.Engine, command: str) -> None:
-    """Refuse a command that changes something to an auditor's login.
-
-    Raises:
-        WritingByAuditorError: the login is one.
-    """
-    with engine.connect() as connection:
-        if standing(connection).is_auditor:
-            raise WritingByAuditorError(
-                f"`{command}` changes data, and the login of AUDIT_LOG_DATABASE_URL is an auditor's, who only reads: "
-                "nothing was done. Whoever operates the pipelines runs this with their login"
-            )
+    if reader.may_append:
+        return
+    if declared.changes and reader.is_auditor:
+        raise WritingByReaderError(
+            f"`{command}` changes data, and the login of AUDIT_LOG_DATABASE_URL is an auditor's, who only reads: "
+            "nothing was done. Whoever operates the pipelines runs this with their login"
+        )
+    if declared.changes:
+        raise WritingByReaderError(
+            f"`{command}` changes data, and the login of AUDIT_LOG_DATABASE_URL may not append to the audit log, where "
+            f"that is recorded: nothing was done. The pipelines' login is a member of {' and '.join(PIPELINES)}"
+        )
+    if declared.names_people:
+        raise UnrecordedReadingError(
+            f"`{command}` names people or what is theirs, and the login of AUDIT_LOG_DATABASE_URL only reads, so that "
+            "no entry would say who has seen it: nothing was read. Whoever operates the pipelines runs this with their "
+            "login, and hands over what it says"
+        )

@@ -19,11 +19,14 @@ from tests.support.logins import PASSWORD, changed_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import date
+    from pathlib import Path
 
     import sqlalchemy
 
     from compliance_pipelines.services import Services
     from compliance_pipelines.settings import Settings
+    from tests.integration.archive.days import Days
     from tests.support.command import Command
 
 
@@ -161,3 +164,40 @@ def test_roles_of_the_pipelines_that_are_not_inherited_are_told_apart_from_those
     (found,) = (each for each in checks if each.name == "privileges")
     assert f"{login} is a member of audit_writer and does not inherit its rights" in found.message
     assert f"GRANT audit_writer TO {login} WITH INHERIT TRUE" in (found.remedy or "")
+
+
+@pytest.mark.parametrize("grant", READS_OTHERWISE.values(), ids=READS_OTHERWISE)
+def test_no_proof_is_handed_out_that_is_not_on_record(
+    auditor: Command, days: Days, day: date, tmp_path: Path, make_login: MakeLogin, *, grant: str
+) -> None:
+    entry, *_ = days.append(day, 3)
+    login = make_login(grant)
+    use(auditor, days.services.settings, login)
+    done = auditor("prove", entry.log_entry_id, "-o", tmp_path / "proof.json")
+    assert (done.status, done.out, len(done.err.splitlines())) == (1, "", 1), done
+    assert f"GRANT audit_reader TO {login}" in done.err
+    assert not (tmp_path / "proof.json").exists()
+
+
+CHANGING: list[tuple[object, ...]] = [
+    ("archive", "2026-01-01"),
+    ("purge", "2026-01-01"),
+    ("hold", "add", "--everything", "--reason", "r", "--author", "a"),
+    ("erase", "run"),
+    ("erase", "request", "alice@example.com", "--requested-by", "me"),
+    ("db", "repair"),
+    ("seal",),
+]
+
+
+@pytest.mark.parametrize("grant", READS_OTHERWISE.values(), ids=READS_OTHERWISE)
+@pytest.mark.parametrize("command", CHANGING, ids=lambda command: " ".join(map(str, command[:2])))
+def test_a_command_that_changes_data_is_refused_to_who_may_not_append(
+    auditor: Command, services: Services, make_login: MakeLogin, grant: str, command: tuple[object, ...]
+) -> None:
+    use(auditor, services.settings, make_login(grant))
+    done = auditor(*command)
+    assert (done.status, done.out, len(done.err.splitlines())) == (1, "", 1), done
+    assert "changes data, and the login of AUDIT_LOG_DATABASE_URL may not append to the audit log" in done.err
+    assert "nothing was done" in done.err
+    assert "SIGNING_KEY" not in done.err
