@@ -137,7 +137,7 @@ def require(declared: Needs) -> None:
     settings, problems = readable_settings()
     problems += [problem for need in wanted if (problem := problem_of(need, settings)) is not None]
     if problems:
-        if problem_of(Need.DATABASE, settings) is None:
+        if not context.params.get("dry_run") and problem_of(Need.DATABASE, settings) is None:
             _refuse_known_readers(settings, declared, called(context))
         raise NeededSettingsError(called(context), list(dict.fromkeys(problems)))
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from sqlalchemy.exc import DBAPIError
 
 from compliance_pipelines.audit_log.readings import Reading, record_reading
 from compliance_pipelines.base.errors import ComplianceError
@@ -231,7 +232,7 @@ def verify(  # noqa: PLR0913 - one parameter an option
     except (Exception, KeyboardInterrupt) as error:
         if not as_json:
             found.print()
-        if isinstance(error, (ComplianceError, KeyboardInterrupt)):
+        if isinstance(error, (ComplianceError, DBAPIError, KeyboardInterrupt)):
             raise
         raise VerificationError(_why_stopped(error)) from error
     if as_json:

@@ -291,6 +291,14 @@ def test_what_names_nobody_works_or_says_whose_task_it_is(auditor: Command, days
     assert "permission denied" not in done.out + done.err, done
 
 
+def test_a_rehearsal_is_no_change_where_a_setting_is_missing(auditor: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LEDGER_PUBLIC_KEY")
+    done = auditor("restore", "2026-01-01", "--dry-run")
+    assert done.status == 1
+    assert "LEDGER_PUBLIC_KEY" in done.err
+    assert "changes data" not in done.err
+
+
 # The function: nobody forges an entry through it.
 
 
