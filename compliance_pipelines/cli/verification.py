@@ -22,7 +22,7 @@ from compliance_pipelines.base.printable import printable
 from compliance_pipelines.cli.needs import Need, needs
 from compliance_pipelines.cli.opening import opened, require_declared
 from compliance_pipelines.ledger.public_key import load_verifier_key, read_verifier_key
-from compliance_pipelines.postgres.errors import passing_errors_as_transient
+from compliance_pipelines.postgres.errors import passing_errors_as_transient, reason_of
 from compliance_pipelines.settings import load_settings
 from compliance_pipelines.verification.errors import VerificationError
 from compliance_pipelines.verification.offline import identity_of_copy, verify_copy
@@ -157,6 +157,8 @@ def _why_stopped(error: BaseException) -> str:
         return printable(str(error))
     if isinstance(error, KeyboardInterrupt):
         return "it was interrupted before it came to its end"
+    if isinstance(error, DBAPIError):
+        return f"the verification had to stop: {printable(reason_of(error))}; run it again"
     return f"the verification had to stop, by a fault of this program: {type(error).__name__}: {printable(str(error))}"
 
 
@@ -232,7 +234,7 @@ def verify(  # noqa: PLR0913 - one parameter an option
     except (Exception, KeyboardInterrupt) as error:
         if not as_json:
             found.print()
-        if isinstance(error, (ComplianceError, DBAPIError, KeyboardInterrupt)):
+        if isinstance(error, (ComplianceError, KeyboardInterrupt)):
             raise
         raise VerificationError(_why_stopped(error)) from error
     if as_json:
