@@ -15,6 +15,7 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, Validation
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from compliance_pipelines.base.errors import ComplianceError
+from compliance_pipelines.base.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -40,6 +41,10 @@ class NeededSettingsError(ConfigurationError):
         else:
             lines = "".join(f"\n  - {problem}" for problem in self.problems)
             super().__init__(f"`{command}` needs what is missing or cannot be used:{lines}")
+
+    def told(self) -> str:
+        """The message, with a line for each problem where there are several."""
+        return "\n".join(map(printable, str(self).split("\n")))
 
 
 class Settings(BaseSettings):

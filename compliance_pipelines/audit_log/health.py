@@ -17,8 +17,14 @@ from compliance_pipelines.audit_log import sql
 from compliance_pipelines.audit_log.migrate import current_revision, head_revision, knows_revision
 from compliance_pipelines.audit_log.partitions import LEAST_RUNWAY_DAYS, began_without_table, lock_room, runway
 from compliance_pipelines.audit_log.quarantine import quarantine_total
-from compliance_pipelines.audit_log.readings import is_auditor
 from compliance_pipelines.audit_log.sequence import sequence_went_back
+from compliance_pipelines.audit_log.standing import (
+    PIPELINES,
+    READER,
+    RoleNotInheritedError,
+    refuse_idle_roles,
+    standing,
+)
 from compliance_pipelines.audit_log.visibility import hiding_relations
 from compliance_pipelines.base.clock import utc_day
 from compliance_pipelines.base.errors import ComplianceError
@@ -117,10 +123,22 @@ def _ask(engine: sqlalchemy.Engine, name: str, question: Callable[[sqlalchemy.Co
     except DBAPIError as error:
         reason = " ".join(str(error.orig).split())
         # Nothing that is asked here needs a right to write.
-        remedy = "run `compliance db migrate`, and grant the login audit_reader"
+        remedy = _idle_role(engine) or "run `compliance db migrate`, and grant the login audit_reader"
         if error.connection_invalidated or getattr(error.orig, "sqlstate", None) is None:
             remedy = "start the database, or correct AUDIT_LOG_DATABASE_URL"
         return HealthCheck(name, f"it cannot be told: {reason}", remedy)
+
+
+def _idle_role(engine: sqlalchemy.Engine) -> str | None:
+    """Why the login has none of the rights of its role, with the remedy."""
+    try:
+        with engine.connect() as connection:
+            refuse_idle_roles(connection)
+    except RoleNotInheritedError as error:
+        return str(error)
+    except (DBAPIError, ComplianceError):
+        return None
+    return None
 
 
 def _connectivity(connection: sqlalchemy.Connection) -> HealthCheck:
@@ -152,7 +170,8 @@ def _migrations(connection: sqlalchemy.Connection) -> HealthCheck:
 def _privileges(connection: sqlalchemy.Connection) -> HealthCheck:
     findings = [*_lacking(connection), *_excessive(connection), *_hidden(connection)]
     if not findings:
-        may = "is an auditor's: it reads, and what it reads is on record" if is_auditor(connection) else _MAY_WORK
+        is_auditor = standing(connection).is_auditor
+        may = "is an auditor's: it reads, and what it reads is on record" if is_auditor else _MAY_WORK
         return HealthCheck("privileges", f"the login {may}; nobody may change or remove entries, triggers included")
     messages, remedies = zip(*findings, strict=True)
     return HealthCheck("privileges", "; ".join(messages), "; ".join(dict.fromkeys(remedies)))
@@ -160,19 +179,23 @@ def _privileges(connection: sqlalchemy.Connection) -> HealthCheck:
 
 def _lacking(connection: sqlalchemy.Connection) -> list[tuple[str, str]]:
     """What the login cannot do, each with its remedy. An auditor's lacks nothing: it is not meant to write."""
-    login = connection.execute(sql.LOGIN_FACTS).one()
-    if is_auditor(connection) and not login.may_archive:
+    login = standing(connection)
+    if login.is_auditor:
         return []
-    if not (login.may_write or login.may_archive):
+    if not login.roles and login.idle_roles in {(), (READER,)}:
+        if login.idle_roles:
+            return [login.idle(READER)]
         return [
             (
                 "the login is a member of no role of the audit log",
                 "GRANT audit_reader to it; where the pipelines use it, audit_writer and audit_archiver, too",
             )
         ]
-    needed = {"audit_writer": login.may_write, "audit_archiver": login.may_archive}
-    lacking = [role for role, has_it in needed.items() if not has_it]
-    return [(f"the login is no member of {role}", f"GRANT {role} to it") for role in lacking]
+    return [
+        login.idle(role) if role in login.idle_roles else (f"the login is no member of {role}", f"GRANT {role} to it")
+        for role in PIPELINES
+        if role not in login.roles
+    ]
 
 
 def _excessive(connection: sqlalchemy.Connection) -> list[tuple[str, str]]:

@@ -157,9 +157,6 @@ SESSION = text("""
 """)
 LOGIN_FACTS = text("""
     SELECT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS is_superuser,
-           EXISTS (SELECT FROM pg_roles WHERE rolname = 'audit_writer' AND pg_has_role(oid, 'USAGE')) AS may_write,
-           EXISTS (SELECT FROM pg_roles WHERE rolname = 'audit_archiver' AND pg_has_role(oid, 'USAGE')) AS may_archive,
-           EXISTS (SELECT FROM pg_roles WHERE rolname = 'audit_reader' AND pg_has_role(oid, 'USAGE')) AS may_read,
            EXISTS (SELECT FROM pg_roles WHERE rolname = 'audit_owner' AND pg_has_role(oid, 'MEMBER')) AS may_own,
            EXISTS (SELECT FROM pg_roles WHERE rolname = 'audit_owner' AND rolcanlogin) AS owner_may_log_in
 """)
@@ -190,10 +187,15 @@ RELATIONS_WITHOUT_TRIGGERS = text("""
     ORDER BY 1
 """)
 
-# Nobody is one in a database without our tables: it has other faults, which are told instead.
-IS_AUDITOR = text("""
-    SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = 'audit_reader' AND pg_has_role(oid, 'USAGE'))
-       AND NOT coalesce(has_any_column_privilege(to_regclass('public.audit_logs'), 'INSERT'), true)
+# In a database without our tables everybody may append, as far as this tells: its other faults are told instead.
+STANDING = text("""
+    SELECT quote_ident(current_user) AS login,
+           coalesce(has_any_column_privilege(to_regclass('public.audit_logs'), 'INSERT'), true) AS may_append,
+           coalesce(array_agg(rolname::text ORDER BY rolname) FILTER (WHERE pg_has_role(oid, 'USAGE')), '{}') AS roles,
+           coalesce(array_agg(rolname::text ORDER BY rolname) FILTER (WHERE NOT pg_has_role(oid, 'USAGE')), '{}')
+               AS idle_roles
+    FROM pg_roles
+    WHERE rolname IN ('audit_archiver', 'audit_reader', 'audit_writer') AND pg_has_role(oid, 'MEMBER')
 """)
 RECORD_READING = text("SELECT audit_record_reading(:reading, :subject, CAST(:particulars AS jsonb))")
 
@@ -201,20 +203,7 @@ ENVIRONMENT = text("SELECT environment_id FROM audit_environment")
 MAKE_ENVIRONMENT = text("INSERT INTO audit_environment (number) VALUES (1) ON CONFLICT (number) DO NOTHING")
 
 _BESIDE_THE_HOT_TABLE: Final = ", ".join(
-    f"'{table.name}'"
-    for table in (
-        tables.ledger_clusters,
-        tables.ledger_segments,
-        tables.ledger_checkpoints,
-        tables.ledger_publications,
-        tables.archived_audit_logs,
-        tables.archived_segments,
-        tables.audit_purges,
-        tables.audit_environment,
-        tables.audit_store,
-        tables.legal_holds,
-        tables.legal_hold_releases,
-    )
+    f"'{name}'" for name in sorted(tables.metadata.tables) if name != tables.audit_logs.name
 )
 # From the catalogue, without locks. Partitions are two levels deep.
 HIDING_RELATIONS = text(f"""
@@ -234,3 +223,11 @@ HIDING_RELATIONS = text(f"""
     WHERE relation.relrowsecurity OR NOT (relation.relkind = 'r' OR partitioned AND relation.relkind = 'p')
     ORDER BY 1
 """)  # noqa: S608 - constants only
+HIDING_TABLES = text("""
+    SELECT relation.oid::regclass::text AS relation,
+           CASE WHEN relation.relrowsecurity THEN 'has row security on' ELSE 'is no table' END AS reason
+    FROM unnest(CAST(:names AS text[])) AS name
+    JOIN pg_class AS relation ON relation.oid = to_regclass('public.' || name)
+    WHERE relation.relrowsecurity OR relation.relkind <> 'r'
+    ORDER BY 1
+""")

@@ -23,7 +23,8 @@ from compliance_pipelines.archive.sql import RESTORED_SCHEMA
 from compliance_pipelines.audit_log.readings import Reading, record_reading
 from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.base.interruption import check_stopped, doing
-from compliance_pipelines.cli.needs import Need, needs, opened
+from compliance_pipelines.cli.needs import Need, needs
+from compliance_pipelines.cli.opening import opened
 from compliance_pipelines.cli.summary import human_bytes, show_summary
 from compliance_pipelines.ledger.store_identity import check_identity
 
@@ -193,7 +194,7 @@ def drop(table: str | None) -> None:
 
 @click.command("status")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")
-@needs(Need.DATABASE)
+@needs(Need.DATABASE, on_record=True)
 def status(*, as_json: bool) -> None:
     """Print days per state, entries and bytes in both stores, the ledger's head, and what is held or falls due next."""
     with opened() as services:

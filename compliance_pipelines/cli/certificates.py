@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from compliance_pipelines.base.errors import ComplianceError
-from compliance_pipelines.cli.needs import Need, needs, opened
+from compliance_pipelines.cli.needs import Need, needs
+from compliance_pipelines.cli.opening import opened
 from compliance_pipelines.erasure.auditor_record import record_of
 from compliance_pipelines.erasure.certificate import LanguageCode, certificate_of, require_sender, sender_of
 from compliance_pipelines.settings import load_settings
@@ -49,7 +50,7 @@ _output = click.option(
     "--language", type=click.Choice(["en", "de", "fr"]), help="Of the letter. Default: the setting GDPR_LANGUAGE."
 )
 @click.option("--addressee", multiple=True, help="A line of the name and address that it is sent to; repeatable.")
-@needs(Need.DATABASE, Need.COLD_STORE, Need.PUBLIC_KEY, at_once=False)
+@needs(Need.DATABASE, Need.COLD_STORE, Need.PUBLIC_KEY, at_once=False, names_people=True)
 def certificate(request_id: int, output: Path, language: LanguageCode | None, addressee: tuple[str, ...]) -> None:
     """Write the certificate of a closed request: the letter that the person gets.
 
@@ -75,7 +76,7 @@ def certificate(request_id: int, output: Path, language: LanguageCode | None, ad
 @click.command("record")
 @click.argument("request_id", type=int)
 @_output
-@needs(Need.DATABASE, Need.COLD_STORE, Need.PUBLIC_KEY, at_once=False)
+@needs(Need.DATABASE, Need.COLD_STORE, Need.PUBLIC_KEY, at_once=False, names_people=True)
 def record(request_id: int, output: Path) -> None:
     """Write the internal record of a closed request: every detail, for an auditor.
 
@@ -110,3 +111,6 @@ def _rendered(suffix: str, document: dict[str, Any], pages: Callable[[], Documen
 
         return to_pdf(pages())
     return (json.dumps(document, ensure_ascii=False, indent=2) + "\n").encode()
+
+
+COMMANDS: Final[list[click.Command]] = [certificate, record]

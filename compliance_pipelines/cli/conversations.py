@@ -13,8 +13,8 @@ import click
 
 from compliance_pipelines.audit_log.readings import Reading, record_reading
 from compliance_pipelines.cli.checking import in_words, to_json
-from compliance_pipelines.cli.groups import Group
-from compliance_pipelines.cli.needs import Need, needs, opened
+from compliance_pipelines.cli.needs import Need, needs
+from compliance_pipelines.cli.opening import opened
 from compliance_pipelines.conversations import record
 from compliance_pipelines.conversations.documents import moment_of
 from compliance_pipelines.conversations.plan import Selection
@@ -60,14 +60,9 @@ def _open() -> Iterator[Retention]:
         yield Retention(services, store)
 
 
-@click.group("conversations", cls=Group)
-def conversations() -> None:
-    """Retention of LangGraph conversations in Redis."""
-
-
-@conversations.command("plan")
+@click.command("plan")
 @_options
-@needs(*_READING)
+@needs(*_READING, names_people=True)
 def plan(*, user: str | None, older_than: int | None, as_json: bool) -> None:
     """Show what a purge would remove now, and what would stay although it is due. Nothing is changed."""
     with _open() as retention:
@@ -78,7 +73,7 @@ def plan(*, user: str | None, older_than: int | None, as_json: bool) -> None:
         _print_plan(planned)
 
 
-@conversations.command("purge")
+@click.command("purge")
 @_options
 @click.option(
     "--confirm",
@@ -115,9 +110,9 @@ def purge(*, user: str | None, older_than: int | None, as_json: bool, confirm: i
     _print_kept(report.plan)
 
 
-@conversations.command("status")
+@click.command("status")
 @_options
-@needs(*_READING)
+@needs(*_READING, on_record=True)
 def status(*, user: str | None, older_than: int | None, as_json: bool) -> None:
     """Show what there is, what is due, and what was removed so far.
 
@@ -199,7 +194,7 @@ def _print_unfinished(unfinished: Sequence[OpenPurge], place: Place) -> None:
             click.echo(f"{begun}; it is about another Redis or other prefixes, and is not finished here")
 
 
-@conversations.command("abandon")
+@click.command("abandon")
 @click.argument("number", type=click.IntRange(min=1))
 @click.option("--reason", required=True, help="Why, for the record and the audit log.")
 @click.option(
@@ -222,7 +217,7 @@ def _print_found(checks: Sequence[HealthCheck]) -> None:
             click.echo(in_words(each))
 
 
-@conversations.command("bind")
+@click.command("bind")
 @needs(Need.DATABASE, Need.ANY_REDIS, changes=True)
 def bind() -> None:
     """Bind every Redis of the settings to this database's environment.
@@ -304,4 +299,4 @@ def _set_line(purged: PurgedSet) -> str:
     return line
 
 
-COMMANDS: Final[list[click.Command]] = [conversations]
+COMMANDS: Final[list[click.Command]] = [plan, purge, status, abandon, bind]

@@ -19,8 +19,8 @@ from compliance_pipelines.audit_log.partitions import (
     lock_room,
 )
 from compliance_pipelines.base.clock import system_clock, utc_day
-from compliance_pipelines.cli.groups import Group
-from compliance_pipelines.cli.needs import Need, needs, opened
+from compliance_pipelines.cli.needs import Need, needs
+from compliance_pipelines.cli.opening import opened
 from compliance_pipelines.postgres.engine import migration_engine_from_settings
 from compliance_pipelines.postgres.errors import passing_errors_as_transient
 from compliance_pipelines.settings import load_settings
@@ -35,12 +35,7 @@ if TYPE_CHECKING:
 _TOLD_EVERY: Final = 100
 
 
-@click.group("db", cls=Group)
-def db() -> None:
-    """The audit log's database: its schema and its partitions."""
-
-
-@db.command("repair")
+@click.command("repair")
 @needs(Need.DATABASE, changes=True)
 def repair() -> None:
     """Drop past partitions that are empty, until the server's lock table has room again.
@@ -83,7 +78,7 @@ def _database_errors(engine: sqlalchemy.Engine) -> Iterator[None]:
         ) from error
 
 
-@db.command("migrate")
+@click.command("migrate")
 @click.argument("revision", default="head")
 @needs(Need.MIGRATION_DATABASE)
 def migrate(revision: str) -> None:
@@ -96,7 +91,7 @@ def migrate(revision: str) -> None:
     _tell(before, _revision(settings))
 
 
-@db.command("downgrade")
+@click.command("downgrade")
 @click.argument("revision")
 @click.option(
     "--destroy-audit-trail", is_flag=True, help="Also where signed checkpoints, holds or requests would be lost."
@@ -134,4 +129,4 @@ def _tell(before: str | None, after: str | None) -> None:
         click.echo(f"the schema was at revision {before or 'none'}, it is at {after or 'none'} now")
 
 
-COMMANDS: Final[list[click.Command]] = [db]
+COMMANDS: Final[list[click.Command]] = [repair, migrate, downgrade]

@@ -15,13 +15,13 @@ import click
 from compliance_pipelines.audit_log.deletion import DEFAULT_REASON
 from compliance_pipelines.audit_log.readings import Reading, record_reading
 from compliance_pipelines.base.errors import ComplianceError
-from compliance_pipelines.cli.certificates import certificate, record
+from compliance_pipelines.base.likeness import suspicions
+from compliance_pipelines.base.unseen import shown_text
 from compliance_pipelines.cli.checking import in_words
-from compliance_pipelines.cli.erasure_decisions import DECISIONS
 from compliance_pipelines.cli.erasure_overviews import show_overview, show_overviews
 from compliance_pipelines.cli.erasure_words import case_to_json, event_line, line_of, preview_lines, report
-from compliance_pipelines.cli.groups import Group
-from compliance_pipelines.cli.needs import Need, needs, opened
+from compliance_pipelines.cli.needs import Need, needs
+from compliance_pipelines.cli.opening import opened
 from compliance_pipelines.erasure.alias_tables import alias_tables
 from compliance_pipelines.erasure.case import NOT_CARRIED_OUT, Identifiers, State
 from compliance_pipelines.erasure.configured import configured_targets
@@ -29,14 +29,12 @@ from compliance_pipelines.erasure.deletion_records import DeletionRecord, deleti
 from compliance_pipelines.erasure.errors import ErasureError, RequestEndedError, SuspiciousIdError
 from compliance_pipelines.erasure.health import check_places
 from compliance_pipelines.erasure.identifying import with_aliases_of_tables
-from compliance_pipelines.erasure.likeness import suspicions
 from compliance_pipelines.erasure.near_matches import near_matches_in_settings, note_near_matches, with_numbers
 from compliance_pipelines.erasure.overview import may_see_people, overview, overviews
 from compliance_pipelines.erasure.preview import preview
 from compliance_pipelines.erasure.record import GIVEN, NewRequest, all_cases, load, record_request
 from compliance_pipelines.erasure.replay import plan_replay, request_replays
 from compliance_pipelines.erasure.runner import run_due, run_request
-from compliance_pipelines.erasure.unseen import shown_text
 from compliance_pipelines.pseudonyms import subjects_from_settings
 
 if TYPE_CHECKING:
@@ -65,18 +63,7 @@ class _Moment(click.ParamType[datetime]):
 _MOMENT: Final = _Moment()
 
 
-@click.group("erase", cls=Group)
-def erase() -> None:
-    """Erase a person's data on request (GDPR Article 17)."""
-
-
-for _each in DECISIONS:
-    erase.add_command(_each)
-erase.add_command(certificate)
-erase.add_command(record)
-
-
-@erase.command("request")
+@click.command("request")
 @click.argument("user_id")
 @click.option("--reason", default=DEFAULT_REASON, show_default=True, help="Why; it stands in the deletion record.")
 @click.option("--requested-by", required=True, help="Who asked, or who enters the request.")
@@ -130,11 +117,11 @@ def request(  # noqa: PLR0913 - one per option
         click.echo(line)
 
 
-@erase.command("list")
+@click.command("list")
 @click.option("--user", help="Only requests that name a person by this id, or once did.")
 @click.option("--open", "only_open", is_flag=True, help="Only those that have not ended.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
-@needs(Need.DATABASE)
+@needs(Need.DATABASE, on_record=True)
 def list_requests(user: str | None, *, only_open: bool, as_json: bool) -> None:
     """List the requests.
 
@@ -163,10 +150,10 @@ def list_requests(user: str | None, *, only_open: bool, as_json: bool) -> None:
         click.echo("no requests")
 
 
-@erase.command("show")
+@click.command("show")
 @click.argument("request_id", type=int)
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
-@needs(Need.DATABASE)
+@needs(Need.DATABASE, on_record=True)
 def show(request_id: int, *, as_json: bool) -> None:
     """Show a request and everything that happened to it.
 
@@ -192,12 +179,12 @@ def show(request_id: int, *, as_json: bool) -> None:
         click.echo(f"  {entry} {case.closure.log_entry_id}: {case.closure.result}")
 
 
-@erase.command("plan")
+@click.command("plan")
 @click.argument("request_id", type=int, required=False)
 @click.option("--subject", metavar="ID", help="Instead of a request: the person.")
 @click.option("--also", multiple=True, metavar="ID", help="A further id of the same person; may be repeated.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
-@needs(Need.DATABASE, Need.ERASURE_TARGETS, at_once=False)
+@needs(Need.DATABASE, Need.ERASURE_TARGETS, at_once=False, names_people=True)
 def plan(request_id: int | None, subject: str | None, also: tuple[str, ...], *, as_json: bool) -> None:
     """Show what an erasure would delete now, what it would leave, and which holds there are. Nothing is changed.
 
@@ -228,7 +215,7 @@ def plan(request_id: int | None, subject: str | None, also: tuple[str, ...], *, 
         raise SystemExit(1)
 
 
-@erase.command("run")
+@click.command("run")
 @click.argument("request_id", type=int, required=False)
 @click.option(
     "--confirm",
@@ -261,7 +248,7 @@ def _carried_out(services: Services, settings: Settings, request_id: int, confir
     return case
 
 
-@erase.command("replay")
+@click.command("replay")
 @click.option("--since", type=_MOMENT, required=True, help="When the backup was made that was restored.")
 @click.option("--requested-by", default="restore", show_default=True, help="Who asks for it.")
 @click.option(
@@ -307,11 +294,11 @@ def _lines(path: Path | None) -> list[str]:
         raise ComplianceError(f"the user ids cannot be read from {path}: {error}") from error
 
 
-@erase.command("records")
+@click.command("records")
 @click.argument("user_id")
 @click.option("--since", type=_MOMENT, default=_EPOCH, help="Only from this time on.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
-@needs(Need.DATABASE, Need.COLD_STORE, Need.PUBLIC_KEY)
+@needs(Need.DATABASE, Need.COLD_STORE, Need.PUBLIC_KEY, names_people=True)
 def records(user_id: str, since: datetime, *, as_json: bool) -> None:
     """Find a person's deletion records, by user id and by pseudonym, in the audit log and its archives."""
     with opened() as services:
@@ -333,7 +320,7 @@ def records(user_id: str, since: datetime, *, as_json: bool) -> None:
         click.echo(f"no deletion record of {' or '.join(names)}")
 
 
-@erase.command("targets")
+@click.command("targets")
 @needs(Need.DATABASE, Need.ERASURE_TARGETS)
 def targets() -> None:
     """List what an erasure covers, in the order in which it is erased, and what it could not look at or clear.
@@ -367,4 +354,4 @@ def _record_to_json(record: DeletionRecord) -> dict[str, Any]:
     }
 
 
-COMMANDS: Final[list[click.Command]] = [erase]
+COMMANDS: Final[list[click.Command]] = [request, list_requests, show, plan, run, replay, records, targets]

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from compliance_pipelines.base.unseen import shown_text
 from compliance_pipelines.cli.erasure_words import case_to_json
-from compliance_pipelines.cli.needs import Need, needs, opened
+from compliance_pipelines.cli.needs import Need, needs
+from compliance_pipelines.cli.opening import opened
 from compliance_pipelines.erasure import decisions
 from compliance_pipelines.erasure.case import EventKind
 from compliance_pipelines.erasure.near_matches import near_matches_in_settings, note_near_matches
-from compliance_pipelines.erasure.unseen import shown_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -158,4 +159,4 @@ def _counts(counted: dict[str, int]) -> str:
     return ", ".join(f"{count} {data_type}" for data_type, count in sorted(counted.items()))
 
 
-DECISIONS: Final[list[click.Command]] = [extend, correct, withdraw, refuse]
+COMMANDS: Final[list[click.Command]] = [extend, correct, withdraw, refuse]

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from compliance_pipelines.base.errors import ComplianceError
+from compliance_pipelines.base.unseen import shown_text
 from compliance_pipelines.erasure.case import EventKind, State
 from compliance_pipelines.erasure.deadline import days_left
-from compliance_pipelines.erasure.unseen import shown_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -12,13 +12,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
-import psycopg.errors
-import sqlalchemy.exc
 
 from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.base.interruption import Stopped
 from compliance_pipelines.base.printable import printable
-from compliance_pipelines.settings import NeededSettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -61,27 +58,23 @@ def failures_told(*, as_json: bool, further: Mapping[str, Any]) -> Iterator[None
         # Its line is on standard error already.
         say(printable(str(error)))
         raise
-    except (ComplianceError, sqlalchemy.exc.DBAPIError) as error:
+    except Exception as error:
         reason = _in_words(error)
+        if reason is None:
+            say(f"a fault of this program: {type(error).__name__}: {printable(str(error))}")
+            raise
         say(reason)
         click.echo(f"compliance: {reason}", err=True)
         sys.exit(1)
-    except Exception as error:
-        say(f"a fault of this program: {type(error).__name__}: {printable(str(error))}")
-        raise
 
 
-def _in_words(error: ComplianceError | sqlalchemy.exc.DBAPIError) -> str:
-    """The message on one line, or, where several settings are at fault, with a line for each."""
-    if isinstance(error, NeededSettingsError):
-        return "\n".join(map(printable, str(error).split("\n")))
+def _in_words(error: Exception) -> str | None:
+    """The message of an error of the domain or the database; None for any other."""
     if isinstance(error, ComplianceError):
-        return printable(str(error))
-    reason = " ".join(str(error.orig).split())
-    if isinstance(error, sqlalchemy.exc.OperationalError):
-        return f"the database of AUDIT_LOG_DATABASE_URL did not answer: {reason}"
-    if isinstance(error.orig, psycopg.errors.ReadOnlySqlTransaction):
-        return f"the database refused: {reason}; it is read-only, as a replica is: connect to the primary"
-    if isinstance(error.orig, psycopg.errors.InsufficientPrivilege):
-        return f"the database refused: {reason}; docs/audit.md says who may"
-    return f"the database refused: {reason}; `compliance check` says what is missing"
+        return error.told()
+    # Where nothing has loaded the driver, nothing of it was raised.
+    if "sqlalchemy.exc" not in sys.modules:
+        return None
+    from compliance_pipelines.cli.database_errors import in_words  # noqa: PLC0415 - loads the driver
+
+    return in_words(error)

@@ -12,8 +12,9 @@ import click
 
 from compliance_pipelines.audit_log.readings import Reading, record_reading
 from compliance_pipelines.base.errors import ComplianceError
-from compliance_pipelines.cli.groups import Group
-from compliance_pipelines.cli.needs import Need, needs, opened
+from compliance_pipelines.base.printable import printable
+from compliance_pipelines.cli.needs import Need, needs
+from compliance_pipelines.cli.opening import opened
 from compliance_pipelines.holds.active import HoldScope
 from compliance_pipelines.holds.record import NewHold, RecordedHold, add_hold, all_holds, release_hold
 
@@ -23,25 +24,21 @@ if TYPE_CHECKING:
 _DATE: Final = click.DateTime(["%Y-%m-%d"])
 
 
-@click.group("hold", cls=Group)
-def hold() -> None:
-    """Legal holds: what they cover is neither purged, deleted nor erased."""
-
-
-@hold.command("add")
+@click.command("add")
 @click.option("--user", help="Hold all that belongs to this user id.")
 @click.option("--thread", help="Hold the conversation of this thread id.")
 @click.option("--days", nargs=2, type=_DATE, metavar="FIRST LAST", help="Hold what happened on these UTC days.")
 @click.option("--everything", is_flag=True, help="Hold everything.")
 @click.option("--reason", required=True, help="Why, such as a case number.")
 @click.option("--author", required=True, help="Who orders it.")
+@click.option("--as-it-is", is_flag=True, help="The id is meant as it is, suspicious though it looks.")
 @needs(Need.DATABASE, Need.SUBJECT_NAMES, changes=True, at_once=False)
-def add(reason: str, author: str, **what: Any) -> None:  # noqa: ANN401 - the four options, of which one is given
+def add(reason: str, author: str, **what: Any) -> None:  # noqa: ANN401 - options, of which one names what is held
     """Add a hold on a user, a thread, a range of days, or everything."""
     new = _new_hold(reason, author, **what)
     with opened() as services:
         added = add_hold(services, new)
-    click.echo(f"hold {added.hold.id} is in force: {added.hold.covered}")
+    click.echo(printable(f"hold {added.hold.id} is in force: {added.hold.covered}"))
     if not added.settled:
         raise ComplianceError(
             f"hold {added.hold.id} is in force, but a deletion that began before it has not ended within a minute and "
@@ -57,6 +54,7 @@ def _new_hold(  # noqa: PLR0913 - the options, each by its name
     thread: str | None,
     days: tuple[datetime, datetime] | None,
     everything: bool,
+    as_it_is: bool,
 ) -> NewHold:
     given: dict[HoldScope, dict[str, Any]] = {}
     if user is not None:
@@ -70,10 +68,10 @@ def _new_hold(  # noqa: PLR0913 - the options, each by its name
     if len(given) != 1:
         raise click.UsageError("give exactly one of --user, --thread, --days and --everything")
     ((scope, what),) = given.items()
-    return NewHold(scope=scope, reason=reason, author=author, **what)
+    return NewHold(scope=scope, reason=reason, author=author, as_it_is=as_it_is, **what)
 
 
-@hold.command("release")
+@click.command("release")
 @click.argument("hold_id", type=int)
 @click.option("--reason", required=True, help="Why it is no longer needed.")
 @click.option("--author", required=True, help="Who orders the release.")
@@ -82,13 +80,13 @@ def release(hold_id: int, reason: str, author: str) -> None:
     """Release a hold. Hold and release both stay on record."""
     with opened() as services:
         released = release_hold(services, hold_id, reason=reason, author=author)
-    click.echo(f"hold {hold_id} is released: {released.hold.covered}")
+    click.echo(printable(f"hold {hold_id} is released: {released.hold.covered}"))
 
 
-@hold.command("list")
+@click.command("list")
 @click.option("--all", "every", is_flag=True, help="Also those that were released.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
-@needs(Need.DATABASE)
+@needs(Need.DATABASE, on_record=True)
 def list_holds(*, every: bool, as_json: bool) -> None:
     """List the holds in force.
 
@@ -106,7 +104,7 @@ def list_holds(*, every: bool, as_json: bool) -> None:
         line += f", by {each.hold.author}: {each.hold.reason}"
         if each.released_at is not None:
             line += f"; released {each.released_at:%Y-%m-%d %H:%M} UTC by {each.released_by}: {each.release_reason}"
-        click.echo(line)
+        click.echo(printable(line))
     if not holds:
         click.echo("no holds")
     if hidden := sum(each.subject_is_hidden for each in holds):
@@ -132,4 +130,4 @@ def _to_json(each: RecordedHold) -> dict[str, Any]:
     }
 
 
-COMMANDS: Final[list[click.Command]] = [hold]
+COMMANDS: Final[list[click.Command]] = [add, release, list_holds]

@@ -18,7 +18,8 @@ from compliance_pipelines.audit_log.import_progress import ImportPhase
 from compliance_pipelines.audit_log.importing import import_file
 from compliance_pipelines.audit_log.rejects import reasons_path
 from compliance_pipelines.base.interruption import doing
-from compliance_pipelines.cli.needs import Need, needs, opened
+from compliance_pipelines.cli.needs import Need, needs
+from compliance_pipelines.cli.opening import opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,6 +1,6 @@
-"""`compliance seal`, `prove`, `verify-proof` and `ledger`: sealing, proofs, keys.
+"""`compliance seal`, `prove` and `ledger`: sealing, proofs, keys.
 
-Here: arguments and words. Not here: anything that the ledger does.
+Here: arguments and words. Not here: anything that the ledger does, and checking a proof (proofs.py).
 """
 
 from __future__ import annotations
@@ -12,13 +12,10 @@ import click
 
 from compliance_pipelines.archive.lookup import ArchiveEntryFinder
 from compliance_pipelines.base.errors import ComplianceError
-from compliance_pipelines.cli.groups import Group
-from compliance_pipelines.cli.needs import Need, needs, opened
-from compliance_pipelines.erasure.auditor_record import is_record, verify_record
-from compliance_pipelines.erasure.certificate import is_certificate, verify_certificate
+from compliance_pipelines.cli.needs import Need, needs
+from compliance_pipelines.cli.opening import opened
 from compliance_pipelines.ledger import clusters, proof_document, proofs, sealing, store
 from compliance_pipelines.ledger.keys import load_signing_key, write_new_key
-from compliance_pipelines.ledger.public_key import read_verifier_key
 from compliance_pipelines.postgres.engine import migration_engine_from_settings
 from compliance_pipelines.postgres.open_transactions import PreparedTransaction, in_words, remedies
 from compliance_pipelines.settings import load_settings
@@ -66,7 +63,7 @@ def _in_words(result: sealing.SealResult) -> str:
 @click.argument("log_entry_id")
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="File to write.")
 @click.option("--day", type=click.DateTime(["%Y-%m-%d"]), help="UTC day of the entry, where its id stands on several.")
-@needs(Need.DATABASE, Need.COLD_STORE, Need.PUBLIC_KEY)
+@needs(Need.DATABASE, Need.COLD_STORE, Need.PUBLIC_KEY, on_record=True)
 def prove(log_entry_id: str, output: Path, day: datetime | None) -> None:
     """Write the proof that an entry is in the ledger; `compliance verify-proof` checks it anywhere.
 
@@ -83,60 +80,14 @@ def prove(log_entry_id: str, output: Path, day: datetime | None) -> None:
     click.echo(f"{output}: entry {log_entry_id}, segment {document['segment']['seq']}")
 
 
-@click.command("verify-proof")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--public-key", required=True, help="The ledger's public key, or a file that holds it.")
-@needs()
-def verify_proof(file: Path, public_key: str) -> None:
-    """Check a proof, or the certificate or record of an erasure, with nothing but itself and the public key.
-
-    No database, no network, no settings.
-    """
-    key = read_verifier_key(public_key)
-    try:
-        with file.open("rb") as opened:
-            data = opened.read(proof_document.MOST_BYTES + 1)
-    except OSError as error:
-        raise ComplianceError(f"{file} cannot be read: {error.strerror}") from error
-    document = proof_document.proof_from_bytes(data)
-    if is_certificate(document):
-        certificate = verify_certificate(document, key)
-        request = certificate.statement["request"]
-        click.echo(
-            f"valid: the statement of a certificate of erasure request {request['id']} of "
-            f"{', '.join(map(repr, request['user_ids']))}; date, addresses and wording of the letter are not proven"
-        )
-        document = certificate.proof
-    elif is_record(document):
-        erasure = verify_record(document, key)
-        request = erasure.statement["request"]
-        click.echo(
-            f"valid: record of erasure request {request['id']} of {request['user_id']!r}, and its deletion record:"
-        )
-        document = erasure.proof
-    proven = proof_document.verify_proof(document, key)
-    entry, checkpoint = proven.entry, proven.checkpoint
-    # Quoted, because nothing is known of the characters in it.
-    click.echo(
-        f"valid: entry {entry['log_entry_id']!r} of {entry['timestamp'].isoformat()} ({entry['user_id']!r}, "
-        f"{entry['action']!r}, {entry['result']!r}) is in segment {proven.segment.seq} of ledger {checkpoint.origin}, "
-        f"signed at {checkpoint.size} segments with root {checkpoint.root.hex()}"
-    )
-
-
-@click.group("ledger", cls=Group)
-def ledger() -> None:
-    """The ledger's keys, its head, and the cluster it counts in."""
-
-
-@ledger.command("key")
+@click.command("key")
 @needs(Need.SIGNING_KEY)
 def key() -> None:
     """Print the public key, which checks every signature."""
     click.echo(load_signing_key(load_settings()).verifier_key().to_note_string())
 
 
-@ledger.command("new-key")
+@click.command("new-key")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option(
     "--name", default="compliance-pipelines/audit", show_default=True, help="Name of the ledger, in every signature."
@@ -147,7 +98,7 @@ def new_key(file: Path, name: str) -> None:
     click.echo(write_new_key(file, name).verifier_key().to_note_string())
 
 
-@ledger.command("checkpoint")
+@click.command("checkpoint")
 @needs(Need.DATABASE)
 def checkpoint() -> None:
     """Print the last checkpoint in the cold store; keep copies of it where this system has no access."""
@@ -158,7 +109,7 @@ def checkpoint() -> None:
     click.echo(last.note, nl=False)
 
 
-@ledger.command("adopt-cluster")
+@click.command("adopt-cluster")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @needs(Need.MIGRATION_DATABASE)
 def adopt_cluster(*, yes: bool) -> None:
@@ -180,4 +131,4 @@ def adopt_cluster(*, yes: bool) -> None:
         )
 
 
-COMMANDS: Final[list[click.Command]] = [seal, prove, verify_proof, ledger]
+COMMANDS: Final[list[click.Command]] = [seal, prove, key, new_key, checkpoint, adopt_cluster]

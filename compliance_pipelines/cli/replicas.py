@@ -1,7 +1,7 @@
 """What each command may do where the database is a read-only replica, asked before it does anything.
 
-Here: which commands only read, and the question in front of all. Not here: how a replica is recognised
-(postgres/replica.py), what a reading command says about it.
+Here: which commands only read, and the question in front of all. Not here: asking the database (replica_state.py), how
+a replica is recognised (postgres/replica.py), what a reading command says about it.
 
 Commands that write are those that are not named here, so that a new one is refused until somebody has thought about it.
 A command that writes is not left to the server's refusal: it comes late, after objects were put or keys were deleted.
@@ -10,25 +10,17 @@ A command that writes is not left to the server's refusal: it comes late, after 
 from __future__ import annotations
 
 import functools
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
 
 import click
-from sqlalchemy.exc import DBAPIError
 
-from compliance_pipelines.audit_log.readings import is_auditor
-from compliance_pipelines.base.errors import ComplianceError, TransientError
-from compliance_pipelines.postgres.engine import conninfo_of, create_engine
-from compliance_pipelines.postgres.errors import is_recovery_conflict
-from compliance_pipelines.postgres.replica import RECOVERY_CONFLICT_REMEDY, refusal, replica_state
-from compliance_pipelines.settings import load_settings
+from compliance_pipelines.base.errors import TransientError
+from compliance_pipelines.cli.needs import declared_needs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    import sqlalchemy
-
-    from compliance_pipelines.postgres.replica import ReplicaState
 
 _ONLY_READ: Final = frozenset(
     {
@@ -52,8 +44,8 @@ _ONLY_READ: Final = frozenset(
 _READ_AND_RECORD: Final = frozenset({"erase certificate", "erase record", "prove"})
 _TELLS_ITSELF: Final = frozenset({"status", "verify"})
 _WITHOUT_DATABASE: Final = frozenset({"ledger key", "ledger new-key", "settings", "verify-proof"})
-_AS_OWNER: Final = frozenset({"db downgrade", "db migrate", "ledger adopt-cluster"})
 _DRY_RUN: Final = "dry_run"
+_ASKING: Final = "compliance_pipelines.cli.replica_state"
 
 _GUARDED: Final[WeakSet[click.Command]] = WeakSet()
 
@@ -69,26 +61,32 @@ def guarded(command: click.Command, path: str) -> click.Command:
         for name, below in command.commands.items():
             guarded(below, f"{path} {name}")
     elif command not in _GUARDED and command.callback is not None and path not in _WITHOUT_DATABASE:
-        command.callback = _guarded(command.callback, path)
+        command.callback = _guarded(command.callback, path, on_record=_is_on_record(command))
         _GUARDED.add(command)
     return command
 
 
-def _guarded(work: Callable[..., Any], path: str) -> Callable[..., Any]:
+def _is_on_record(command: click.Command) -> bool:
+    declared = declared_needs(command)
+    return declared is not None and declared.on_record
+
+
+def _guarded(work: Callable[..., Any], path: str, *, on_record: bool) -> Callable[..., Any]:
     @functools.wraps(work)
     def ask_first(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - those of the command
-        replica, by_auditor = _state(path)
+        asking = import_module(_ASKING)
+        replica, may_append = asking.state(path)
         records = path in _READ_AND_RECORD
         if replica is not None:
             if not (records or path in _ONLY_READ or kwargs.get(_DRY_RUN)):
-                raise refusal(f"`compliance {path}`")
+                raise asking.refusal(f"`compliance {path}`")
             if path not in _TELLS_ITSELF:
                 click.echo(f"the database is a read-only replica: {replica.in_words()}", err=True)
         try:
             done = work(*args, **kwargs)
         except TransientError as error:
-            raise _explained(error, path) from error
-        if replica is not None and (records or by_auditor):
+            raise asking.explained(error, path) from error
+        if replica is not None and (records or (on_record and not may_append)):
             click.echo(
                 "nothing could be recorded here: the database is a read-only replica, so that the audit log does not "
                 "say that this was done",
@@ -97,43 +95,3 @@ def _guarded(work: Callable[..., Any], path: str) -> Callable[..., Any]:
         return done
 
     return ask_first
-
-
-def _state(path: str) -> tuple[ReplicaState | None, bool]:
-    """How far behind the command's database is, and whether the login is an auditor's, whose readings go on record.
-
-    None and False where it is no replica, or cannot be asked: whoever goes on is told by the command itself that the
-    database does not answer.
-    """
-    engine = _engine(path)
-    if engine is None:
-        return None, False
-    try:
-        with engine.connect() as connection:
-            state = replica_state(connection)
-            return state, state is not None and is_auditor(connection)
-    except (DBAPIError, ComplianceError):
-        return None, False
-    finally:
-        engine.dispose()
-
-
-def _engine(path: str) -> sqlalchemy.Engine | None:
-    """For the database that a command works with; None where the settings name none, which it says by itself."""
-    try:
-        settings = load_settings()
-        as_owner = path in _AS_OWNER
-        url = settings.require_migration_database_url() if as_owner else settings.require_database_url()
-        return create_engine(url, pool_size=1, tls_min_version=settings.audit_log_tls_min_version)
-    except ComplianceError:
-        return None
-
-
-def _explained(error: TransientError, path: str) -> TransientError:
-    """The error, with what can be done about it where a replica ended the reading."""
-    if RECOVERY_CONFLICT_REMEDY in str(error):
-        return error
-    engine = _engine(path)
-    if engine is None or not is_recovery_conflict(error, conninfo_of(engine)):
-        return error
-    return TransientError(f"{error}: {RECOVERY_CONFLICT_REMEDY}")

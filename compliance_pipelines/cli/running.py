@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from compliance_pipelines.base.interruption import doing
-from compliance_pipelines.cli.needs import Need, needs, opened
+from compliance_pipelines.cli.needs import Need, needs
+from compliance_pipelines.cli.opening import opened
 from compliance_pipelines.definitions import build_standalone
 from compliance_pipelines.erasure.record import due_cases
 from compliance_pipelines.ledger.store_identity import check_identity

@@ -13,8 +13,8 @@ import click
 
 from compliance_pipelines.base.printable import printable
 from compliance_pipelines.cli.checking import in_words, to_json
-from compliance_pipelines.cli.groups import Group
-from compliance_pipelines.cli.needs import Need, needs, opened
+from compliance_pipelines.cli.needs import Need, needs
+from compliance_pipelines.cli.opening import opened
 from compliance_pipelines.sessions import record
 from compliance_pipelines.sessions.health import check_session_retention
 from compliance_pipelines.sessions.places import open_places
@@ -41,14 +41,9 @@ def _open() -> Iterator[SessionRetention]:
         yield SessionRetention(services, places)
 
 
-@click.group("sessions", cls=Group)
-def sessions() -> None:
-    """Retention of idle sessions, and of memories past their time, in Redis."""
-
-
-@sessions.command("plan")
+@click.command("plan")
 @_json
-@needs(*_READING)
+@needs(*_READING, names_people=True)
 def plan(*, as_json: bool) -> None:
     """Show what a purge would remove now, and what would stay although it is due. Nothing is changed."""
     with _open() as retention:
@@ -59,7 +54,7 @@ def plan(*, as_json: bool) -> None:
         _print_plan(planned)
 
 
-@sessions.command("purge")
+@click.command("purge")
 @_json
 @click.option(
     "--confirm",
@@ -95,9 +90,9 @@ def purge(*, as_json: bool, confirm: int | None) -> None:
     _print_kept(report.plan)
 
 
-@sessions.command("status")
+@click.command("status")
 @_json
-@needs(*_READING)
+@needs(*_READING, names_people=True)
 def status(*, as_json: bool) -> None:
     """Show what there is, what is due, and what was removed so far."""
     with _open() as retention:
@@ -205,4 +200,4 @@ def _set_line(purged: PurgedSet) -> str:
     return line
 
 
-COMMANDS: Final[list[click.Command]] = [sessions]
+COMMANDS: Final[list[click.Command]] = [plan, purge, status]

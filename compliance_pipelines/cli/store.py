@@ -10,17 +10,12 @@ from typing import Final
 import click
 
 from compliance_pipelines.archive.store_init import init_store
-from compliance_pipelines.cli.groups import Group
-from compliance_pipelines.cli.needs import Need, needs, opened
+from compliance_pipelines.cli.needs import Need, needs
+from compliance_pipelines.cli.opening import opened
 from compliance_pipelines.ledger.store_identity import check_identity
 
 
-@click.group("store", cls=Group)
-def store() -> None:
-    """The cold store: making it, and which one it is."""
-
-
-@store.command("init")
+@click.command("init")
 @click.option(
     "--adopt-existing",
     is_flag=True,
@@ -40,7 +35,7 @@ def init(*, adopt_existing: bool) -> None:
     click.echo(f"{where}: {made.identity} {how}{', with what it holds' if made.adopted else ''}")
 
 
-@store.command("show")
+@click.command("show")
 @needs(Need.DATABASE, Need.COLD_STORE, Need.PUBLIC_KEY)
 def show() -> None:
     """Say which store the settings lead to; exit status 1 where it is not the one of this database and key."""
@@ -49,4 +44,4 @@ def show() -> None:
         click.echo(f"{services.store.uri}: {identity}, made at {identity.created_at:%Y-%m-%d %H:%M:%S} UTC")
 
 
-COMMANDS: Final[list[click.Command]] = [store]
+COMMANDS: Final[list[click.Command]] = [init, show]

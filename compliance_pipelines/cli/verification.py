@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from sqlalchemy.exc import DBAPIError
 
 from compliance_pipelines.audit_log.readings import Reading, record_reading
 from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.base.printable import printable
-from compliance_pipelines.cli.needs import Need, needs, opened, require_declared
+from compliance_pipelines.cli.needs import Need, needs
+from compliance_pipelines.cli.opening import opened, require_declared
 from compliance_pipelines.ledger.public_key import load_verifier_key, read_verifier_key
-from compliance_pipelines.postgres.errors import passing_errors_as_transient
+from compliance_pipelines.postgres.errors import passing_errors_as_transient, reason_of
 from compliance_pipelines.settings import load_settings
 from compliance_pipelines.verification.errors import VerificationError
 from compliance_pipelines.verification.offline import identity_of_copy, verify_copy
@@ -118,10 +120,11 @@ def _settings_with(public_key: str | None) -> Settings:
 
 def _online(days: Sequence[date], public_key: str | None, found: _Found) -> Report:
     require_declared()
-    with opened(settings=_settings_with(public_key)) as services, _bars() as bars:
+    with opened(settings=_settings_with(public_key), judges_rows=True) as services:
         with passing_errors_as_transient("the verification", services.engine):
             _put_on_record(services, days)
-        return verify_everything(services, days or None, progress=bars, on_finding=found.add)
+        with _bars() as bars:
+            return verify_everything(services, days or None, progress=bars, on_finding=found.add)
 
 
 def _put_on_record(services: Services, days: Sequence[date]) -> None:
@@ -154,6 +157,8 @@ def _why_stopped(error: BaseException) -> str:
         return printable(str(error))
     if isinstance(error, KeyboardInterrupt):
         return "it was interrupted before it came to its end"
+    if isinstance(error, DBAPIError):
+        return f"the verification had to stop: {printable(reason_of(error))}; run it again"
     return f"the verification had to stop, by a fault of this program: {type(error).__name__}: {printable(str(error))}"
 
 
@@ -201,7 +206,7 @@ def _refuse_odd_usage(
     metavar="DAY",
     help="With --offline: everything up to this day must be archived; what is not is a finding.",
 )
-@needs(*_NEEDS, given_by={"offline": _NEEDS, "public_key": (Need.PUBLIC_KEY,)}, at_once=False)
+@needs(*_NEEDS, given_by={"offline": _NEEDS, "public_key": (Need.PUBLIC_KEY,)}, on_record=True, at_once=False)
 def verify(  # noqa: PLR0913 - one parameter an option
     days: Sequence[datetime],
     offline: Path | None,

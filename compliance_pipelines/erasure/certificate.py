@@ -1,7 +1,7 @@
 """The certificate of an erasure, for the person: a letter, with the ledger's proof of what it says.
 
-Here: making one, and checking one with nothing but the ledger's public key. Not here: its words (letter.py), what it
-says (person_statement.py), and the internal record (auditor_record.py).
+Here: making one. Not here: checking one (document_checks.py), its words (letter.py), what it says
+(person_statement.py), and the internal record (auditor_record.py).
 
     { "format":          "compliance-pipelines/erasure-certificate/v2",
       "language":        "en" | "de" | "fr",
@@ -20,39 +20,23 @@ proof is null, and which says so.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from compliance_pipelines.base.clock import utc_day
-from compliance_pipelines.erasure.auditor_record import binds, closure_of, metadata_of, proof_of
-from compliance_pipelines.erasure.certificate_entry import ACTION, MEMBER
-from compliance_pipelines.erasure.errors import InvalidCertificateError
+from compliance_pipelines.erasure.auditor_record import closure_of, proof_of
+from compliance_pipelines.erasure.certificate_entry import MEMBER
+from compliance_pipelines.erasure.document_checks import CERTIFICATE_FORMAT
 from compliance_pipelines.erasure.kinds import Kinds
 from compliance_pipelines.erasure.person_statement import statement_for_person
-from compliance_pipelines.ledger.proof_document import ProvenEntry, verify_proof
 from compliance_pipelines.settings import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from compliance_pipelines.ledger.checkpoint import VerifierKey
     from compliance_pipelines.services import Services
     from compliance_pipelines.settings import Settings
 
-FORMAT: Final = "compliance-pipelines/erasure-certificate/v2"
 LanguageCode = Literal["en", "de", "fr"]
-_FIELDS: Final = frozenset(
-    {"format", "language", "issued_on", "sender", "addressee", "statement", "deletion_record", "proof"}
-)
-
-
-@dataclass(frozen=True)
-class ProvenCertificate:
-    """What a valid certificate says: the statement, the entry that binds it, and that entry's proof."""
-
-    statement: dict[str, Any]
-    entry: ProvenEntry
-    proof: dict[str, Any]
 
 
 def sender_of(settings: Settings) -> dict[str, str | None]:
@@ -105,7 +89,7 @@ def certificate_of(
     # What is told is told of a record that stands in the ledger, also where the proof is not the person's to have.
     proof = proof_of(services, closure, closure.log_entry_id if bound is None else bound["log_entry_id"])
     return {
-        "format": FORMAT,
+        "format": CERTIFICATE_FORMAT,
         "language": language or settings.gdpr_language,
         "issued_on": utc_day(services.clock()).isoformat(),
         "sender": sender_of(settings),
@@ -125,49 +109,3 @@ def _told_later(internal: Mapping[str, Any], settings: Settings) -> dict[str, An
         salt="",
         counts_rows=False,
     )
-
-
-def is_certificate(document: object) -> bool:
-    """Whether a JSON document calls itself a certificate of this format."""
-    return isinstance(document, dict) and document.get("format") == FORMAT
-
-
-def verify_certificate(document: object, key: VerifierKey) -> ProvenCertificate:
-    """Check a certificate: its proof, and that its statement is the one that the proven entry binds.
-
-    Args:
-        document: the parsed JSON.
-        key: whose signature counts.
-
-    Raises:
-        InvalidProofError: the proof in it does not hold.
-        InvalidCertificateError: it says something else than the entry, or it has no proof.
-    """
-    if not isinstance(document, dict) or not is_certificate(document) or set(document) != _FIELDS:
-        raise InvalidCertificateError(f"this is no certificate of the format {FORMAT}")
-    if document["proof"] is None:
-        raise InvalidCertificateError(
-            "this certificate has no proof: the request was closed before certificates were bound by an entry of "
-            f"their own; the internal record has the proof of the deletion record {document['deletion_record']!r}"
-        )
-    proven = verify_proof(document["proof"], key)
-    entry, statement = proven.entry, document["statement"]
-    # Quoted, because nothing is known of the characters in it.
-    named = f"the entry {entry['log_entry_id']!r}"
-    metadata = metadata_of(entry["metadata"])
-    if entry["action"] != ACTION or metadata.get("deletion_record") != document["deletion_record"]:
-        raise InvalidCertificateError(f"{named} that is proven binds no certificate of this deletion record")
-    if not isinstance(statement, dict) or not binds(metadata.get("certificate_sha256"), statement):
-        raise InvalidCertificateError(f"the statement is not the one that {named} binds: something in it was changed")
-    if not _names(statement, metadata.get("request_id")):
-        raise InvalidCertificateError(f"{named} and its statement do not name the same request")
-    return ProvenCertificate(statement, proven, document["proof"])
-
-
-def _names(statement: Mapping[str, Any], request_id: object) -> bool:
-    """Whether a statement is of this request, and of somebody; any application may have appended what binds it."""
-    request = statement.get("request")
-    if not isinstance(request, dict) or request.get("id") != request_id:
-        return False
-    user_ids = request.get("user_ids")
-    return isinstance(user_ids, list) and bool(user_ids) and all(isinstance(each, str) for each in user_ids)

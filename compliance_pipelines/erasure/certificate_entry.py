@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any, Final
 from compliance_pipelines.audit_log.entry import AuditEntry
 from compliance_pipelines.erasure.kinds import Kinds
 from compliance_pipelines.erasure.person_statement import statement_for_person
+from compliance_pipelines.erasure.statements import CERTIFICATE_ACTION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from compliance_pipelines.settings import Settings
 
-ACTION: Final = "erasure.certificate"
 RESOURCE_TYPE: Final = "erasure_request"
 MEMBER: Final = "certificate"
 _SALT_BYTES: Final = 16
@@ -61,7 +61,7 @@ def certificate_entry(statement: Mapping[str, Any], record: AuditEntry, *, sha25
         log_entry_id=statement[MEMBER]["log_entry_id"],
         timestamp=record.timestamp,
         user_id=request["subject"],
-        action=ACTION,
+        action=CERTIFICATE_ACTION,
         result="success",
         resource_type=RESOURCE_TYPE,
         resource_id=str(request["id"]),

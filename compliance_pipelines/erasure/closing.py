@@ -11,7 +11,6 @@ closes a request the SHA-256 of the statement. The entry is in the ledger, so th
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -23,6 +22,7 @@ from compliance_pipelines.erasure import sql
 from compliance_pipelines.erasure.case import CONFIRMATION, IDENTIFIERS, NOT_CARRIED_OUT, Case, Event, EventKind
 from compliance_pipelines.erasure.certificate_entry import MEMBER, certificate_entry, with_certificate
 from compliance_pipelines.erasure.record import append_entry
+from compliance_pipelines.erasure.statements import SUCCESS, canonical_json, statement_hash
 from compliance_pipelines.pseudonyms import subjects_from_settings
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from compliance_pipelines.audit_log.entry import AuditEntry, JsonValue, UndatedEntry
     from compliance_pipelines.services import Services
 
-SUCCESS: Final = "success"
 PARTIAL: Final = "partial"
 
 _DECISIONS: Final = frozenset(
@@ -65,16 +64,6 @@ _ALWAYS_KEPT: Final = (
         "exception": "GDPR Article 17(3)(b) with Articles 5(2) and 12(3), and 17(3)(e)",
     },
 )
-
-
-def canonical_json(value: object) -> str:
-    """The one text of a JSON value: sorted keys, no spaces, UTF-8 as it is. Whole numbers and texts only."""
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-
-
-def statement_hash(statement: str) -> str:
-    """SHA-256 of the statement's UTF-8 bytes, in hexadecimal."""
-    return hashlib.sha256(statement.encode()).hexdigest()
 
 
 def statement_of(case: Case, *, subject: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 Here: which characters they show, which of several fonts shows a text as its readers expect, and the parts of fonts that
 a text needs. Not here: pages (pages_pdf.py, pages_html.py), and what is done with a character that no font has
-(unseen.py).
+(base/unseen.py).
 
 The fonts are files of packages from PyPI. Fonts of the machine are not used: a document is the same wherever it is
 made. Noto Sans Arabic draws the dots of a letter as signs of their own, so that Arabic copied out of a PDF comes in

@@ -11,13 +11,13 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from compliance_pipelines.erasure.certificate import require_sender
-from compliance_pipelines.erasure.closing import canonical_json, statement_hash
 from compliance_pipelines.erasure.kinds import DESCRIBED, OTHER
 from compliance_pipelines.erasure.letter_de import GERMAN
 from compliance_pipelines.erasure.letter_en import ENGLISH
 from compliance_pipelines.erasure.letter_fr import FRENCH
 from compliance_pipelines.erasure.pages import Document, Item, Lines, Paragraph, Section, Table, Values
 from compliance_pipelines.erasure.person_statement import NOT_CARRIED_OUT, REASONS
+from compliance_pipelines.erasure.statements import canonical_json, statement_hash
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -1,7 +1,7 @@
 """Ids that look like a person's and are not: what the targets hold of them.
 
-Here: looking for them. Not here: what looks alike (likeness.py). Whatever is found is told and never deleted: it may be
-the person's under an id that was written otherwise, or somebody else's.
+Here: looking for them. Not here: what looks alike (base/likeness.py). Whatever is found is told and never deleted: it
+may be the person's under an id that was written otherwise, or somebody else's.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from compliance_pipelines.base.errors import ComplianceError
+from compliance_pipelines.base.likeness import Likeness, variants
+from compliance_pipelines.base.unseen import shown_text
 from compliance_pipelines.erasure.asking import AskedTarget, facts_of
 from compliance_pipelines.erasure.case import EventKind
 from compliance_pipelines.erasure.configured import configured_targets
 from compliance_pipelines.erasure.findings import described
-from compliance_pipelines.erasure.likeness import Likeness, variants
 from compliance_pipelines.erasure.locks import lock_requests
 from compliance_pipelines.erasure.record import add_event, load
 from compliance_pipelines.erasure.targets import ListsIds
-from compliance_pipelines.erasure.unseen import shown_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -12,9 +12,9 @@ import base64
 from html import escape
 from typing import TYPE_CHECKING, Final
 
+from compliance_pipelines.base.unseen import shown_text
 from compliance_pipelines.erasure.fonts import DEFAULT_REGION, SIZES, families, has_glyph, parts_for, region_of
 from compliance_pipelines.erasure.pages import Item, Lines, Paragraph, Table, Values
-from compliance_pipelines.erasure.unseen import shown_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import typst
 
+from compliance_pipelines.base.unseen import shown_text
 from compliance_pipelines.erasure.fonts import (
     ARABIC,
     REGIONS,
@@ -27,7 +28,6 @@ from compliance_pipelines.erasure.fonts import (
     region_of,
 )
 from compliance_pipelines.erasure.pages import Item, Lines, Paragraph, Table, Values
-from compliance_pipelines.erasure.unseen import shown_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Any, Final
 from compliance_pipelines.audit_log.entry import MAX_INDEXED_BYTES
 from compliance_pipelines.audit_log.log import AuditLog
 from compliance_pipelines.audit_log.system_entries import system_entry
+from compliance_pipelines.base.likeness import objection
 from compliance_pipelines.erasure import sql
 from compliance_pipelines.erasure.case import Case, Closure, Event, EventKind, Identifiers, Request, State
 from compliance_pipelines.erasure.deadline import last_day_in_time
 from compliance_pipelines.erasure.errors import ErasureError, RequestNotFoundError, SuspiciousIdError
-from compliance_pipelines.erasure.likeness import is_blank, suspicions
 from compliance_pipelines.erasure.locks import lock_requests
-from compliance_pipelines.erasure.unseen import shown_text
 from compliance_pipelines.pseudonyms import subjects_from_settings
 
 if TYPE_CHECKING:
@@ -91,13 +90,8 @@ def require_clear_id(user_id: str, *, as_it_is: bool) -> None:
     Raises:
         SuspiciousIdError: it does not; or there is nothing to see in it, which nobody can mean.
     """
-    if is_blank(user_id):
-        raise SuspiciousIdError(f"there is nothing to see in the user id {shown_text(user_id)!r}: nobody is called so")
-    if not as_it_is and (why := suspicions(user_id)):
-        raise SuspiciousIdError(
-            f"the user id {shown_text(user_id)!r} may not be the one that is meant: {'; '.join(why)}; if the person is "
-            "called so: --as-it-is"
-        )
+    if (why := objection("the user id", user_id, as_it_is=as_it_is)) is not None:
+        raise SuspiciousIdError(why)
 
 
 def _require_storable(what: str, text: str) -> None:

@@ -9,8 +9,8 @@ import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from compliance_pipelines.erasure.closing import SUCCESS, canonical_json, statement_hash
 from compliance_pipelines.erasure.pages import Document, Item, Paragraph, Section, Table, Values
+from compliance_pipelines.erasure.statements import SUCCESS, canonical_json, statement_hash
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

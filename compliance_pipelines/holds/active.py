@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from compliance_pipelines.audit_log.visibility import refuse_hidden_rows_of
 from compliance_pipelines.holds import sql
+from compliance_pipelines.postgres import tables
 from compliance_pipelines.postgres.locks import process_lock, transaction_lock
 
 if TYPE_CHECKING:
@@ -162,7 +164,12 @@ def may_see_holds(connection: sqlalchemy.Connection) -> bool:
 
 
 def active_holds(connection: sqlalchemy.Connection) -> HoldSet:
-    """The holds that were added and not released, as of now. For planning; see :func:`lock_holds` for deleting."""
+    """The holds that were added and not released, as of now. For planning; see :func:`lock_holds` for deleting.
+
+    Raises:
+        RowsHiddenError: a hold or a release may be hidden from the login.
+    """
+    refuse_hidden_rows_of(connection, tables.legal_holds.name, tables.legal_hold_releases.name)
     return HoldSet(tuple(Hold.from_row(row) for row in connection.execute(sql.ACTIVE_HOLDS)))
 
 
@@ -174,6 +181,7 @@ def lock_holds(connection: sqlalchemy.Connection) -> HoldSet:
 
     Raises:
         LockBusyError: a new hold waits for other deletions.
+        RowsHiddenError: a hold or a release may be hidden from the login.
     """
     transaction_lock(connection, LOCK_NAME, doing=_DELETING, shared=True)
     return active_holds(connection)
@@ -190,6 +198,7 @@ def holds_locked(connection: sqlalchemy.Connection) -> Iterator[HoldSet]:
 
     Raises:
         LockBusyError: a new hold waits for other deletions.
+        RowsHiddenError: a hold or a release may be hidden from the login.
     """
     with process_lock(connection, LOCK_NAME, doing=_DELETING, shared=True):
         with connection.begin():

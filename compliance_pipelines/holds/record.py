@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from compliance_pipelines.audit_log.log import AuditLog
 from compliance_pipelines.audit_log.system_entries import system_entry
+from compliance_pipelines.base.likeness import objection
 from compliance_pipelines.holds import sql
 from compliance_pipelines.holds.active import LOCK_NAME, Hold, HoldScope, may_see_holds
 from compliance_pipelines.holds.errors import HoldNotFoundError, InvalidHoldError
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from compliance_pipelines.services import Services
 
 _RESOURCE_TYPE: Final = "legal_hold"
+_CALLED: Final = {HoldScope.USER: "the user id", HoldScope.THREAD: "the thread id"}
 _WAIT: Final = timedelta(seconds=60)
 
 
@@ -45,9 +47,10 @@ class NewHold:
         subject: user id or thread id, with these scopes and no other.
         first_day: with the scope days and no other.
         last_day: with the scope days and no other; not before the first.
+        as_it_is: whether somebody looked at a suspicious subject, and it is meant.
 
     Raises:
-        InvalidHoldError: these do not fit together.
+        InvalidHoldError: these do not fit together, or the subject may not be the one that was meant.
     """
 
     scope: HoldScope
@@ -56,12 +59,15 @@ class NewHold:
     subject: str | None = None
     first_day: date | None = None
     last_day: date | None = None
+    as_it_is: bool = False
 
     def __post_init__(self) -> None:
         if not self.reason.strip() or not self.author.strip():
             raise InvalidHoldError("a hold needs a reason and an author: they are what it is later judged by")
         if (self.scope in {HoldScope.USER, HoldScope.THREAD}) != bool(self.subject):
             raise InvalidHoldError(f"a hold on {self.scope.value} and the subject {self.subject!r} do not fit")
+        if self.subject and (why := objection(_CALLED[self.scope], self.subject, as_it_is=self.as_it_is)) is not None:
+            raise InvalidHoldError(why)
         has_days = self.first_day is not None and self.last_day is not None
         if (self.scope is HoldScope.DAYS) != has_days:
             raise InvalidHoldError("a hold on days needs the first and the last of them, and no other hold has days")

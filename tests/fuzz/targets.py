@@ -19,11 +19,14 @@ from compliance_pipelines.audit_log.deletion import ACTION
 from compliance_pipelines.audit_log.entry import InvalidEntryError
 from compliance_pipelines.audit_log.import_source import ImportFileError, open_source
 from compliance_pipelines.audit_log.json_lines import MAX_LINE_BYTES, InvalidLineError, entry_from_line
-from compliance_pipelines.erasure import auditor_record, certificate_entry
-from compliance_pipelines.erasure.auditor_record import verify_record
-from compliance_pipelines.erasure.certificate import FORMAT, verify_certificate
-from compliance_pipelines.erasure.closing import canonical_json, statement_hash
+from compliance_pipelines.erasure.document_checks import (
+    CERTIFICATE_FORMAT,
+    RECORD_FORMAT,
+    verify_certificate,
+    verify_record,
+)
 from compliance_pipelines.erasure.errors import InvalidCertificateError
+from compliance_pipelines.erasure.statements import CERTIFICATE_ACTION, canonical_json, statement_hash
 from compliance_pipelines.ledger.checkpoint import Checkpoint, NoteError, SigningKey, open_checkpoint, sign_checkpoint
 from compliance_pipelines.ledger.head import LedgerHead
 from compliance_pipelines.ledger.merkle import inclusion_path, merkle_root
@@ -146,7 +149,7 @@ def _record() -> bytes:
     timestamp = entry["timestamp"]
     assert isinstance(timestamp, datetime)
     document = {
-        "format": auditor_record.FORMAT,
+        "format": RECORD_FORMAT,
         "statement": statement,
         "closed_at": _NOW.isoformat(),
         "deletion_record": {"log_entry_id": entry["log_entry_id"], "timestamp": timestamp.isoformat()},
@@ -164,14 +167,14 @@ def _certificate() -> bytes:
         "deletion_record": "gdpr_deletion_1",
     }
     document = {
-        "format": FORMAT,
+        "format": CERTIFICATE_FORMAT,
         "language": "fr",
         "issued_on": "2026-10-01",
         "sender": {},
         "addressee": ["ann\u00e9"],
         "statement": statement,
         "deletion_record": "gdpr_deletion_1",
-        "proof": _proof(row(1, action=certificate_entry.ACTION, metadata=json.dumps(said))),
+        "proof": _proof(row(1, action=CERTIFICATE_ACTION, metadata=json.dumps(said))),
     }
     verify_certificate(json.loads(json.dumps(document)), _VERIFIER)
     return json.dumps(document).encode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -11,12 +12,15 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import pytest
 from dagster import build_init_resource_context
+from sqlalchemy.exc import DBAPIError
 
 from compliance_pipelines.archive.export import archive_day
 from compliance_pipelines.archive.purge import purge_day
 from compliance_pipelines.archive.restore import restore_day
 from compliance_pipelines.cli import compliance, main
+from compliance_pipelines.cli.needs import declared_needs
 from compliance_pipelines.cli.replicas import _ONLY_READ, _READ_AND_RECORD, _WITHOUT_DATABASE
+from compliance_pipelines.erasure.record import NewRequest, record_request
 from compliance_pipelines.ledger.publication import PREFIX
 from compliance_pipelines.ledger.sealing import seal
 from compliance_pipelines.orchestration.resources import ServicesResource
@@ -24,7 +28,7 @@ from compliance_pipelines.postgres.engine import create_engine
 from compliance_pipelines.postgres.replica import ReadOnlyReplicaError
 from tests.integration.verification.replicated import filled, pair
 from tests.integration.verification.world import ARCHIVED, HOT, KEY, PURGED
-from tests.support.logins import login_url
+from tests.support.logins import PASSWORD, login_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -353,15 +357,58 @@ def test_a_lag_is_said_where_nothing_is_found(on_replica: Command, pair: Pair, t
     assert "neither store holds it, as far as this replica has replayed" in err
 
 
-@pytest.mark.parametrize("path", ["prove", "verify", "status", "erase list", "hold list"])
+ON_RECORD: Final = sorted(
+    path for path, command in LEAVES.items() if (declared := declared_needs(command)) is not None and declared.on_record
+)
+"""Every command whose reading is put on record on a primary, where the login may not append by itself."""
+READS_OTHERWISE: Final = "test_reads_otherwise"
+
+
+def _logins_of_readers(pair: Pair) -> dict[str, str]:
+    """An auditor's, and one that reads by another right, too."""
+    with suppress(DBAPIError):  # there since the test before
+        pair.primary.execute(f"CREATE ROLE {READS_OTHERWISE} LOGIN PASSWORD '{PASSWORD}'")
+    pair.primary.execute(f"GRANT pg_read_all_data, audit_reader TO {READS_OTHERWISE}")
+    url = pair.replica.url(pair.database)
+    return {name: login_url(url, name) for name in ("test_reader", READS_OTHERWISE)}
+
+
+@pytest.mark.parametrize("login", ["test_reader", READS_OTHERWISE])
+@pytest.mark.parametrize("path", ON_RECORD)
 def test_what_an_auditor_reads_works_and_is_said_to_be_on_no_record(
-    on_replica: Command, pair: Pair, tmp_path: Path, path: str
+    on_replica: Command, pair: Pair, redis_server: EmbeddedRedis, tmp_path: Path, *, path: str, login: str
 ) -> None:
-    on_replica.monkeypatch.setenv("AUDIT_LOG_DATABASE_URL", login_url(pair.replica.url(pair.database), "test_reader"))
+    case, _ = record_request(pair.primary.services, NewRequest("bob", "asked", "support"))
+    on_replica.monkeypatch.setenv("AUDIT_LOG_DATABASE_URL", _logins_of_readers(pair)[login])
     on_replica.monkeypatch.delenv("LEDGER_SIGNING_KEY")
     on_replica.monkeypatch.setenv("LEDGER_PUBLIC_KEY", KEY.verifier_key().to_note_string())
+    on_replica.monkeypatch.setenv("CHECKPOINT_REDIS_URL", redis_server.url(0))
     pair.replica.catch_up()
-    entry = [_entry_of(pair, HOT), "-o", tmp_path / "proof.json"] if path == "prove" else []
-    status, _, err = on_replica.run(*path.split(), *entry)
+    given: dict[str, list[object]] = {
+        "prove": [_entry_of(pair, HOT), "-o", tmp_path / "proof.json"],
+        "erase show": [case.request.id],
+    }
+    # The request is an entry that is not sealed yet, and no finding.
+    status, _, err = on_replica.run(*path.split(), *given.get(path, []))
     assert status == 0, err
     assert err.count("nothing could be recorded here") == 1
+
+
+@pytest.mark.parametrize("command", [["check"], ["ledger", "checkpoint"], ["store", "show"]], ids=" ".join)
+def test_what_is_on_no_record_anywhere_does_not_say_so_here(
+    on_replica: Command, pair: Pair, command: list[str]
+) -> None:
+    on_replica.monkeypatch.setenv("AUDIT_LOG_DATABASE_URL", login_url(pair.replica.url(pair.database), "test_reader"))
+    pair.replica.catch_up()
+    assert "nothing could be recorded here" not in on_replica.run(*command)[2]
+
+
+def test_who_reads_by_another_right_alone_is_told_what_to_grant_as_on_the_primary(
+    on_replica: Command, pair: Pair
+) -> None:
+    on_replica.monkeypatch.setenv("AUDIT_LOG_DATABASE_URL", _logins_of_readers(pair)[READS_OTHERWISE])
+    pair.primary.execute(f"REVOKE audit_reader FROM {READS_OTHERWISE}")
+    pair.replica.catch_up()
+    status, out, err = on_replica.run("hold", "list")
+    assert (status, out) == (1, "")
+    assert f"GRANT audit_reader TO {READS_OTHERWISE}" in err

@@ -12,6 +12,9 @@ from sqlalchemy.exc import DBAPIError
 from compliance_pipelines.archive.export import archive_day
 from compliance_pipelines.archive.purge import purge_day
 from compliance_pipelines.audit_log.readings import Reading, ReadingNotRecordedError, record_reading
+from compliance_pipelines.cli import compliance
+from compliance_pipelines.cli.needs import declared_needs
+from compliance_pipelines.cli.settings import all_commands
 from compliance_pipelines.erasure import decisions
 from compliance_pipelines.erasure.record import NewRequest, load, record_request
 from compliance_pipelines.holds.active import HoldScope
@@ -172,7 +175,7 @@ def test_nothing_is_read_that_cannot_be_put_on_record(
         connection.execute(text("REVOKE EXECUTE ON FUNCTION audit_record_reading FROM audit_reader"))
     done = auditor(*command)
     assert (done.status, done.out) == (1, "")
-    assert "what an auditor reads must be on record" in done.err
+    assert "what is read by a login that may not append must be on record" in done.err
     assert "audit_writer" not in done.err
     assert "audit_archiver" not in done.err
 
@@ -216,6 +219,84 @@ def test_a_command_that_changes_data_says_that_it_is_not_meant_for_an_auditor(
     assert "changes data, and the login of AUDIT_LOG_DATABASE_URL is an auditor's" in done.err
     for wanted in ("GRANT", "audit_writer", "audit_archiver", "SIGNING_KEY"):
         assert wanted not in done.err
+
+
+NAMES_PEOPLE: list[tuple[object, ...]] = [
+    ("conversations", "plan"),
+    ("erase", "certificate", 1, "-o", "letter.json"),
+    ("erase", "plan", 1),
+    ("erase", "plan", "--subject", ALICE),
+    ("erase", "record", 1, "-o", "record.json"),
+    ("erase", "records", ALICE),
+    ("sessions", "plan"),
+    ("sessions", "status"),
+]
+
+
+@pytest.mark.parametrize("configured", [True, False])
+@pytest.mark.parametrize("command", NAMES_PEOPLE, ids=lambda command: " ".join(map(str, command[:2])))
+def test_a_command_that_names_people_is_refused_at_once_to_who_leaves_no_entry(
+    auditor: Command, services: Services, tmp_path: Path, command: tuple[object, ...], *, configured: bool
+) -> None:
+    record_request(services, NewRequest(ALICE, "asked", "support"))
+    if configured:  # nothing answers there, and nothing is asked
+        auditor.set(
+            CHECKPOINT_REDIS_URL="redis://127.0.0.1:1/0",
+            GDPR_SESSION_REDIS_URL="redis://127.0.0.1:1/0",
+            GDPR_PSEUDONYM_KEY="k" * 32,
+        )
+    before = files(tmp_path)
+    done = auditor(*command)
+    assert (done.status, done.out, len(done.err.splitlines())) == (1, "", 1), done
+    assert f"`compliance {command[0]} {command[1]}` names people or what is theirs" in done.err
+    assert "Whoever operates the pipelines runs this" in done.err
+    assert "permission denied" not in done.err
+    assert "_URL" not in done.err.replace("AUDIT_LOG_DATABASE_URL", "")
+    assert files(tmp_path) == before
+
+
+# Neither names anybody, nor lists what is about people.
+HARMLESS = {"check", "erase targets", "ledger checkpoint", "ledger key", "ledger new-key", "settings", "store show"}
+HARMLESS |= {"verify-proof"}  # a document that somebody has been given
+OF_THE_OWNER = {"db downgrade", "db migrate", "ledger adopt-cluster"}
+
+
+def test_what_may_be_read_is_on_record_or_names_nobody() -> None:
+    kinds = {}
+    for name, command in all_commands(compliance):
+        declared = declared_needs(command)
+        assert declared is not None
+        kinds[name] = (declared.changes, declared.on_record, declared.names_people)
+    assert {name for name, kind in kinds.items() if sum(kind) != 1} == HARMLESS | OF_THE_OWNER
+    assert {name for name, kind in kinds.items() if kind[1]} == {
+        "conversations status",
+        "erase list",
+        "erase show",
+        "hold list",
+        "prove",
+        "status",
+        "verify",
+    }
+
+
+def test_what_names_nobody_works_or_says_whose_task_it_is(auditor: Command, days: Days, day: date) -> None:
+    services = days.services
+    days.append(day, 3)
+    archive_day(services, day)
+    auditor.set(GDPR_SESSION_REDIS_URL="redis://127.0.0.1:1/0")
+    done = auditor("restore", f"{day}", "--dry-run")
+    assert done.status == 0, done
+    assert readings(services) == []
+    done = auditor("erase", "targets")
+    assert "permission denied" not in done.out + done.err, done
+
+
+def test_a_rehearsal_is_no_change_where_a_setting_is_missing(auditor: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LEDGER_PUBLIC_KEY")
+    done = auditor("restore", "2026-01-01", "--dry-run")
+    assert done.status == 1
+    assert "LEDGER_PUBLIC_KEY" in done.err
+    assert "changes data" not in done.err
 
 
 # The function: nobody forges an entry through it.

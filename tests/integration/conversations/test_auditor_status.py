@@ -61,9 +61,9 @@ def test_a_purge_is_not_for_an_auditor(auditor: Command, world: World) -> None:
         assert "changes data" in done.err
 
 
-def test_a_plan_that_goes_by_holds_says_who_may(auditor: Command) -> None:
+def test_a_plan_that_names_conversations_says_whose_task_it_is(auditor: Command) -> None:
     done = auditor("conversations", "plan")
     assert (done.status, done.out) == (1, "")
-    assert "docs/audit.md says who may" in done.err
+    assert "Whoever operates the pipelines runs this" in done.err
     assert "audit_writer" not in done.err
     assert "audit_archiver" not in done.err

@@ -21,15 +21,17 @@ from compliance_pipelines.audit_log.entry import UndatedEntry
 from compliance_pipelines.audit_log.log import AuditLog
 from compliance_pipelines.audit_log.partitions import ensure_days
 from compliance_pipelines.cli import compliance
-from compliance_pipelines.erasure import certificate_entry, closing, sql
-from compliance_pipelines.erasure.auditor_record import record_of, verify_record
-from compliance_pipelines.erasure.certificate import certificate_of, verify_certificate
-from compliance_pipelines.erasure.closing import canonical_json, result_of, statement_hash, statement_of
+from compliance_pipelines.erasure import closing, sql
+from compliance_pipelines.erasure.auditor_record import record_of
+from compliance_pipelines.erasure.certificate import certificate_of
+from compliance_pipelines.erasure.closing import result_of, statement_of
+from compliance_pipelines.erasure.document_checks import verify_certificate, verify_record
 from compliance_pipelines.erasure.errors import ErasureError, InvalidCertificateError
 from compliance_pipelines.erasure.letter import letter_of
 from compliance_pipelines.erasure.pages_html import to_html
 from compliance_pipelines.erasure.record import NewRequest, record_request
 from compliance_pipelines.erasure.runner import run_request
+from compliance_pipelines.erasure.statements import CERTIFICATE_ACTION, canonical_json, statement_hash
 from compliance_pipelines.erasure.targets import Item, Reported
 from compliance_pipelines.holds import HoldScope
 from compliance_pipelines.holds.record import NewHold, add_hold, release_hold
@@ -212,7 +214,7 @@ def test_an_entry_that_binds_nothing_proves_no_statement_that_has_no_hash(servic
     number = closed(services)
     values: JsonValue = {"request_id": number, "deletion_record": "x"}
     entry = UndatedEntry(
-        log_entry_id="forged", user_id=ALICE, action=certificate_entry.ACTION, result="success", metadata=values
+        log_entry_id="forged", user_id=ALICE, action=CERTIFICATE_ACTION, result="success", metadata=values
     )
     AuditLog(services.engine).append(entry)
     seal_all(services)
@@ -235,7 +237,7 @@ def test_a_statement_that_somebody_else_bound_must_be_of_a_person(services: Serv
         "certificate_sha256": statement_hash(canonical_json(statement)),
     }
     entry = UndatedEntry(
-        log_entry_id="forged", user_id=ALICE, action=certificate_entry.ACTION, result="success", metadata=values
+        log_entry_id="forged", user_id=ALICE, action=CERTIFICATE_ACTION, result="success", metadata=values
     )
     AuditLog(services.engine).append(entry)
     seal_all(services)

@@ -13,15 +13,16 @@ from sqlalchemy.exc import IntegrityError
 from compliance_pipelines.audit_log.log import AuditLog
 from compliance_pipelines.erasure.auditor_record import record_of
 from compliance_pipelines.erasure.case import Case, EventKind, State
-from compliance_pipelines.erasure.certificate import certificate_of, verify_certificate
-from compliance_pipelines.erasure.closing import statement_hash
+from compliance_pipelines.erasure.certificate import certificate_of
 from compliance_pipelines.erasure.decisions import Correction, correct, extend, refuse, withdraw
+from compliance_pipelines.erasure.document_checks import verify_certificate
 from compliance_pipelines.erasure.errors import ErasureError, RequestBusyError, RequestEndedError, RequestNotFoundError
 from compliance_pipelines.erasure.letter import letter_of
 from compliance_pipelines.erasure.pages_html import to_html
 from compliance_pipelines.erasure.record import NewRequest, add_event, load, open_cases, record_request
 from compliance_pipelines.erasure.replay import plan_replay
 from compliance_pipelines.erasure.runner import RunStep, run_due, run_request
+from compliance_pipelines.erasure.statements import statement_hash
 from compliance_pipelines.holds import HoldScope
 from compliance_pipelines.holds.record import NewHold, add_hold
 from compliance_pipelines.postgres.locks import transaction_lock

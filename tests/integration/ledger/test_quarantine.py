@@ -22,7 +22,7 @@ from compliance_pipelines.audit_log.log import AuditLog
 from compliance_pipelines.audit_log.migrate import downgrade, upgrade
 from compliance_pipelines.audit_log.reading import UnreadableRowsError, read_rows
 from compliance_pipelines.base.errors import TransientError
-from compliance_pipelines.cli import ledger, needs
+from compliance_pipelines.cli import ledger, opening
 from compliance_pipelines.ledger import sealing
 from compliance_pipelines.ledger.lag import sealing_lag
 from compliance_pipelines.ledger.sealing import SealStep
@@ -286,7 +286,7 @@ def test_the_command_says_what_it_does_not_seal(
     intruder.insert(day, log_entry_id="")
     result = seal_all(services)
     monkeypatch.setattr(sealing, "seal", lambda _services: result)
-    monkeypatch.setattr(needs, "require", lambda _declared: None)
+    monkeypatch.setattr(opening, "require", lambda _declared: None)
     monkeypatch.setattr(ledger, "opened", lambda: nullcontext(services))
     assert (
         f"not sealed, because it breaks a rule: {day}: 1 quarantined entry (id 1): log_entry_id is empty"

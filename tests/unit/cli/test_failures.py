@@ -15,6 +15,7 @@ import sqlalchemy.exc
 from compliance_pipelines import cli
 from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.base.interruption import Stopped
+from compliance_pipelines.ledger.checkpoint import SigningKey
 from tests.support.command import Outcome, run_command
 from tests.unit.cli.tree import EVERY, PRINTS_JSON, least
 
@@ -130,10 +131,25 @@ def test_every_other_error_is(
     def fail(_needs: object) -> None:
         raise error
 
-    monkeypatch.setattr("compliance_pipelines.cli.needs.require", fail)
+    monkeypatch.setattr("compliance_pipelines.cli.opening.require", fail)
     plain, asked = run("status"), run("status", "--json")
     assert assert_told(asked, status) == said
     assert (plain.status, plain.out, plain.err) == (status, "", asked.err)
+
+
+@pytest.mark.parametrize("command", [("verify",), ("status",), ("hold", "list"), ("prove", "x", "-o", "proof.json")])
+def test_a_database_that_does_not_answer_is_no_fault_of_the_program(
+    run: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("AUDIT_LOG_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/nowhere")
+    monkeypatch.setenv("AUDIT_COLD_STORAGE_PATH", str(tmp_path))
+    monkeypatch.setenv("LEDGER_PUBLIC_KEY", SigningKey("example.org/audit", bytes(32)).verifier_key().to_note_string())
+    ended = run(*command)
+    assert (ended.status, ended.out, len(ended.err.splitlines())) == (1, "", 1)
+    said = "the verification had to stop: connection failed"
+    if command != ("verify",):
+        said = "the database of AUDIT_LOG_DATABASE_URL did not answer: connection failed"
+    assert ended.err.startswith(f"compliance: {said}")
 
 
 def test_a_fault_of_the_program_is_told_and_keeps_its_traceback(
@@ -142,7 +158,7 @@ def test_a_fault_of_the_program_is_told_and_keeps_its_traceback(
     def fail(_needs: object) -> None:
         raise ZeroDivisionError("by zero")
 
-    monkeypatch.setattr("compliance_pipelines.cli.needs.require", fail)
+    monkeypatch.setattr("compliance_pipelines.cli.opening.require", fail)
     monkeypatch.setattr(sys, "argv", ["compliance", "status", "--json"])
     with pytest.raises(ZeroDivisionError):
         cli.main()

@@ -10,7 +10,8 @@ import click
 import pytest
 
 from compliance_pipelines.cli import compliance, main, needs
-from compliance_pipelines.cli.needs import Need, declared_needs, require
+from compliance_pipelines.cli.needs import Need, declared_needs
+from compliance_pipelines.cli.opening import problem_of, require
 from compliance_pipelines.cli.settings import all_commands, needs_table
 from compliance_pipelines.ledger.checkpoint import SigningKey
 from compliance_pipelines.settings import NeededSettingsError, Settings, readable_settings
@@ -152,7 +153,7 @@ def test_the_default_provider_of_the_cold_store_is_one_that_exists(
     values: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AUDIT_COLD_STORAGE_PATH", values["AUDIT_COLD_STORAGE_PATH"])
-    assert Need.COLD_STORE.problem(Settings(_env_file=None)) is None
+    assert problem_of(Need.COLD_STORE, Settings(_env_file=None)) is None
 
 
 def test_settings_are_read_past_those_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,4 +176,4 @@ def test_the_configuration_document_holds_the_table_of_what_commands_need() -> N
 
 def test_one_module_alone_opens_services_for_commands() -> None:
     modules = Path(needs.__file__).parent.glob("*.py")
-    assert [each.name for each in modules if "open_services(" in each.read_text(encoding="utf-8")] == ["needs.py"]
+    assert [each.name for each in modules if "open_services(" in each.read_text(encoding="utf-8")] == ["opening.py"]

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from compliance_pipelines.base.unseen import shown_text
 from compliance_pipelines.erasure.fonts import has_glyph, is_right_to_left, region_of
 from compliance_pipelines.erasure.letter import letter_of
 from compliance_pipelines.erasure.pages_html import to_html
 from compliance_pipelines.erasure.pages_pdf import to_pdf
 from compliance_pipelines.erasure.record_pages import record_document
-from compliance_pipelines.erasure.unseen import shown_text
 from tests.unit.erasure.documents import ALWAYS, certificate, deleted, internal, kept, record, words_of
 
 if TYPE_CHECKING:

@@ -1,6 +1,7 @@
 """Showing every character of a text to a reader, whatever it is.
 
-Here: characters that nobody would see, or that would make others look like something else. Not here: fonts (fonts.py).
+Here: characters that nobody would see, or that would make others look like something else. Not here: fonts
+(erasure/fonts.py).
 
 A character that is shown by its number stands as `[U+202E]`. So that this cannot be taken for text that was written
 that way, a `[U+` in the text itself is shown as `[U+005B]U+`: the text can be told from what is shown.

@@ -1,10 +1,11 @@
 """Ids that a person could take for other ids.
 
-Here: what is suspicious about an id, and whether two ids look alike. Not here: which ids there are (near_matches.py).
+Here: what is suspicious about an id, and whether two ids look alike. Not here: which ids there are
+(erasure/near_matches.py).
 
-An erasure compares ids byte for byte, so that an id which was copied with a blank, or typed with a letter of another
-alphabet, finds nothing, and the person is told that nothing was there. Look-alikes are those of Unicode Technical
-Standard 39 (confusables.txt), as the package confusable-homoglyphs has them.
+Erasures and holds compare ids byte for byte, so that an id which was copied with a blank, or typed with a letter of
+another alphabet, finds nothing: the person is told that nothing was there, or what was to be kept is deleted.
+Look-alikes are those of Unicode Technical Standard 39 (confusables.txt), as the package confusable-homoglyphs has them.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import unicodedata
 from typing import TYPE_CHECKING, Final
 
 from confusable_homoglyphs.confusables import confusables_data, is_dangerous
+
+from compliance_pipelines.base.unseen import shown_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -70,6 +73,21 @@ def suspicions(user_id: str) -> list[str]:
         if foreign:
             why.append(f"it has characters that look like others: {', '.join(foreign)}")
     return why
+
+
+def objection(what: str, given: str, *, as_it_is: bool) -> str | None:
+    """Why an id is not taken, in words; None where it looks like what it is, or somebody says that it is meant.
+
+    Args:
+        what: is called so, as in "the user id".
+        given: the id.
+        as_it_is: whether somebody looked at it, and it is meant. One in which there is nothing to see nobody can mean.
+    """
+    if is_blank(given):
+        return f"there is nothing to see in {what} {shown_text(given)!r}: nobody is called so"
+    if not as_it_is and (why := suspicions(given)):
+        return f"{what} {shown_text(given)!r} may not be the one that is meant: {'; '.join(why)}; if it is: --as-it-is"
+    return None
 
 
 def _named(character: str) -> str:

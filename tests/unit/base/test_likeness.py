@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compliance_pipelines.erasure.likeness import Likeness, is_blank, suspicions, variants
+from compliance_pipelines.base.likeness import Likeness, is_blank, suspicions, variants
 
 PLAIN = st.text(string.ascii_letters + string.digits + ":@._-+|", min_size=1)
 UNSEEN = ["\u200b", "\u200d", "\ufeff", "\u00ad", "\u202e", "\u2060", "\x07", "\x7f", "\u3164", "\ufe0f", "\U000e0001"]

@@ -1,0 +1,61 @@
+"""`compliance verify-proof`: checking a proof anywhere.
+
+Here: arguments and words. Not here: what is checked. Nothing is imported that connects to anything.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import click
+
+from compliance_pipelines.base.errors import ComplianceError
+from compliance_pipelines.cli.needs import needs
+from compliance_pipelines.erasure.document_checks import is_certificate, is_record, verify_certificate, verify_record
+from compliance_pipelines.ledger import proof_document
+from compliance_pipelines.ledger.public_key import read_verifier_key
+
+
+@click.command("verify-proof")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--public-key", required=True, help="The ledger's public key, or a file that holds it.")
+@needs()
+def verify_proof(file: Path, public_key: str) -> None:
+    """Check a proof, or the certificate or record of an erasure, with nothing but itself and the public key.
+
+    No database, no network, no settings.
+    """
+    key = read_verifier_key(public_key)
+    try:
+        with file.open("rb") as opened:
+            data = opened.read(proof_document.MOST_BYTES + 1)
+    except OSError as error:
+        raise ComplianceError(f"{file} cannot be read: {error.strerror}") from error
+    document = proof_document.proof_from_bytes(data)
+    if is_certificate(document):
+        certificate = verify_certificate(document, key)
+        request = certificate.statement["request"]
+        click.echo(
+            f"valid: the statement of a certificate of erasure request {request['id']} of "
+            f"{', '.join(map(repr, request['user_ids']))}; date, addresses and wording of the letter are not proven"
+        )
+        document = certificate.proof
+    elif is_record(document):
+        erasure = verify_record(document, key)
+        request = erasure.statement["request"]
+        click.echo(
+            f"valid: record of erasure request {request['id']} of {request['user_id']!r}, and its deletion record:"
+        )
+        document = erasure.proof
+    proven = proof_document.verify_proof(document, key)
+    entry, checkpoint = proven.entry, proven.checkpoint
+    # Quoted, because nothing is known of the characters in it.
+    click.echo(
+        f"valid: entry {entry['log_entry_id']!r} of {entry['timestamp'].isoformat()} ({entry['user_id']!r}, "
+        f"{entry['action']!r}, {entry['result']!r}) is in segment {proven.segment.seq} of ledger {checkpoint.origin}, "
+        f"signed at {checkpoint.size} segments with root {checkpoint.root.hex()}"
+    )
+
+
+COMMANDS: Final[list[click.Command]] = [verify_proof]

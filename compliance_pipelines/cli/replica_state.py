@@ -1,0 +1,66 @@
+"""Asking a command's database whether it is a read-only replica, before and after the command.
+
+Here: the questions, and what an error means on a replica. Not here: which commands only read (replicas.py).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy.exc import DBAPIError
+
+from compliance_pipelines.audit_log.standing import standing
+from compliance_pipelines.base.errors import ComplianceError, TransientError
+from compliance_pipelines.postgres.engine import conninfo_of, create_engine
+from compliance_pipelines.postgres.errors import is_recovery_conflict
+from compliance_pipelines.postgres.replica import RECOVERY_CONFLICT_REMEDY, refusal, replica_state
+from compliance_pipelines.settings import load_settings
+
+if TYPE_CHECKING:
+    import sqlalchemy
+
+    from compliance_pipelines.postgres.replica import ReplicaState
+
+__all__ = ["explained", "refusal", "state"]
+
+_AS_OWNER: Final = frozenset({"db downgrade", "db migrate", "ledger adopt-cluster"})
+
+
+def state(path: str) -> tuple[ReplicaState | None, bool]:
+    """How far behind the command's database is, and whether the login may append.
+
+    None and True where it is no replica, or cannot be asked: whoever goes on is told by the command itself that the
+    database does not answer.
+    """
+    engine = _engine(path)
+    if engine is None:
+        return None, True
+    try:
+        with engine.connect() as connection:
+            replica = replica_state(connection)
+            return replica, replica is None or standing(connection).may_append
+    except (DBAPIError, ComplianceError):
+        return None, True
+    finally:
+        engine.dispose()
+
+
+def _engine(path: str) -> sqlalchemy.Engine | None:
+    """For the database that a command works with; None where the settings name none, which it says by itself."""
+    try:
+        settings = load_settings()
+        as_owner = path in _AS_OWNER
+        url = settings.require_migration_database_url() if as_owner else settings.require_database_url()
+        return create_engine(url, pool_size=1, tls_min_version=settings.audit_log_tls_min_version)
+    except ComplianceError:
+        return None
+
+
+def explained(error: TransientError, path: str) -> TransientError:
+    """The error, with what can be done about it where a replica ended the reading."""
+    if RECOVERY_CONFLICT_REMEDY in str(error):
+        return error
+    engine = _engine(path)
+    if engine is None or not is_recovery_conflict(error, conninfo_of(engine)):
+        return error
+    return TransientError(f"{error}: {RECOVERY_CONFLICT_REMEDY}")
