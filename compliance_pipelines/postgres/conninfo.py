@@ -12,7 +12,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
@@ -32,6 +32,15 @@ _URI: Final = re.compile(r"postgres(?:ql)?(?:\+\w+)?(?=://)")
 _SCHEME: Final = re.compile(r"\w+(?:[+:]\w+)*://")
 # A scheme is said only where it is one of these: a text that begins with anything else may begin with a secret.
 _OTHER_KINDS: Final = ("mysql", "mariadb", "sqlite", "oracle", "mssql", "redis", "rediss", "http", "https", "jdbc")
+# Where a URL's parameters begin: a ? before the @ of a login belongs to the login, one in [] to an address.
+_URI_PARTS: Final = re.compile(
+    r"(postgresql://(?:[^@/]*@)?(?:(?:\[[^]]*\][^/?,]*|[^/?,]*),?)*(?:/[^?]*)?)\??(.*)", re.DOTALL
+)
+# libpq's blanks are those of C, and a backslash takes the next character as it is, between quotes and without.
+_KEYWORD_AND_VALUE: Final = re.compile(
+    r"""[^=\ \t\n\v\f\r]+[ \t\n\v\f\r]*=[ \t\n\v\f\r]*(?:'(?:[^'\\]|\\.)*'|(?:[^ \t\n\v\f\r\\]|\\.)*)""",
+    re.DOTALL,
+)
 _SHOWN: Final = ("host", "hostaddr", "port", "dbname", "user", "sslmode")
 _WHOLE_NUMBERS: Final = (
     "connect_timeout",
@@ -71,12 +80,20 @@ class Conninfo:
 
     Attributes:
         parameters: with secrets among them.
+        repeated: of each keyword that a string gives more than once, all of its values in their order; the last one is
+            among the parameters.
     """
 
     parameters: Mapping[str, str]
+    repeated: Mapping[str, tuple[str, ...]] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "parameters", MappingProxyType(dict(self.parameters)))
+
+    def values_of(self, name: str) -> tuple[str, ...]:
+        """Every value that a keyword is given."""
+        last = self.parameters.get(name)
+        return self.repeated.get(name, () if last is None else (last,))
 
     def __repr__(self) -> str:
         shown = [f"{name}={self.parameters[name]!r}" for name in _SHOWN if name in self.parameters]
@@ -117,7 +134,7 @@ def parse(text: str) -> Conninfo:
 
     Args:
         text: a URL (`postgresql://`, `postgres://`, with the name of a SQLAlchemy driver or without) or libpq's
-            `keyword=value ...`. Of a keyword that is given twice libpq takes the last.
+            `keyword=value ...`. Of a keyword that is given twice libpq takes the last; the others are kept beside it.
 
     Raises:
         ConfigurationError: libpq cannot parse it, or it cannot be meant so; the message has nothing of the string in it
@@ -137,7 +154,32 @@ def parse(text: str) -> Conninfo:
         _refuse_credentials_in_the_path(text)
     values = _parsed(text)
     _refuse_what_leads_nowhere(values)
-    return Conninfo(values)
+    return Conninfo(values, _repeated(text, values))
+
+
+def _repeated(text: str, values: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """The values of each keyword that is given more than once, of which libpq shows the last alone.
+
+    The string is cut where libpq cuts it, and libpq parses each piece: what a piece says under another name
+    (`ssl=true`, `requiressl=1`) is told as libpq means it.
+
+    Raises:
+        ConfigurationError: the pieces do not say together what the whole says.
+    """
+    found: dict[str, list[str]] = {}
+    for piece in _pieces(text):
+        for name, value in _parsed(piece).items():
+            found.setdefault(name, []).append(value)
+    if {name: each[-1] for name, each in found.items()} != values:
+        raise _unusable("it can be taken apart in more than one way")
+    return {name: tuple(each) for name, each in found.items() if len(each) > 1}
+
+
+def _pieces(text: str) -> list[str]:
+    uri = _URI_PARTS.fullmatch(text)
+    if uri is None:
+        return _KEYWORD_AND_VALUE.findall(text)
+    return [uri[1], *(f"postgresql:///?{each}" for each in uri[2].split("&") if each)]
 
 
 def _parsed(text: str) -> dict[str, str]:

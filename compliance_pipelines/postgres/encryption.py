@@ -42,7 +42,7 @@ def with_encryption(given: Conninfo, tls_min_version: str = DEFAULT_TLS_MIN_VERS
     """What libpq would connect with, with TLS demanded unless every host that it may lead to is local.
 
     The strictest mode of those that connection string, service file and environment give holds, whichever of them libpq
-    would follow; so does the newest of the oldest versions that may be spoken.
+    would follow, and of several in one string; so does the newest of the oldest versions that may be spoken.
 
     Args:
         given: what the connection string says.
@@ -57,7 +57,8 @@ def with_encryption(given: Conninfo, tls_min_version: str = DEFAULT_TLS_MIN_VERS
     remote = [target for target in resolved.targets if not is_local(target)]
     if not remote:
         return resolved.changed(sslmode=mode) if modes else resolved
-    if (asked := given.parameters.get("sslmode")) in _UNENCRYPTED_MODES:
+    asked = _strictest("sslmode", given.values_of("sslmode") or [_DEMANDED], _MODES)
+    if asked in _UNENCRYPTED_MODES:
         raise ConfigurationError(
             f"sslmode={asked} would let data travel unencrypted to {remote[0]}: use sslmode=verify-full (or require)"
         )
@@ -72,7 +73,7 @@ def with_encryption(given: Conninfo, tls_min_version: str = DEFAULT_TLS_MIN_VERS
 
 def _given_modes(given: Conninfo, resolved: Conninfo) -> list[str]:
     """Each mode that somebody gave; libpq's own default is none."""
-    modes = [resolved.parameters.get("sslmode"), os.environ.get("PGSSLMODE")]
+    modes = [resolved.parameters.get("sslmode"), os.environ.get("PGSSLMODE"), *given.values_of("sslmode")]
     if "sslmode" in given.parameters:
         # What the string hides: the service's mode, or the one that a choice of authorities implies.
         others = {name: value for name, value in given.parameters.items() if name != "sslmode"}

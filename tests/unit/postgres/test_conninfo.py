@@ -86,6 +86,22 @@ def test_libpq_decides_what_a_notation_means(text: str, expected: dict[str, str]
     assert parsed(text) == expected == conninfo_to_dict(text)
 
 
+_WORDS = ["/", "@", "?", "&", "=", "[", "]", ",", ":", "'", "\\", " ", "\t", "%26", "h", "\u00a0", "host=h", "ssl=true"]
+
+
+@example("postgresql://", ["@", "h", "?", "ssl=true", "@"])
+@example("postgresql://", ["[", "?", "]", "?", "ssl=true"])
+@given(st.sampled_from(["postgresql://", "host=h ", ""]), st.lists(st.sampled_from([*_WORDS, "sslmode=x", "user"])))
+def test_pieces_of_a_string_say_together_what_the_whole_says(start: str, words: list[str]) -> None:
+    text = start + "".join(words)
+    said = ""
+    try:
+        parse(text)
+    except ConfigurationError as error:
+        said = str(error)
+    assert "more than one way" not in said
+
+
 @given(
     st.dictionaries(
         st.sampled_from(["user", "password", "dbname", "passfile", "options", "sslpassword", "service"]),

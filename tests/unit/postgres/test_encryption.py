@@ -170,6 +170,45 @@ def test_the_strictest_mode_wins_wherever_it_is_given(
         assert found == expected or {found, expected} <= set(MODES[:3])
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "postgresql://{host}/d?sslmode=verify-full&sslmode=require",
+        "postgresql://{host}/d?sslmode=require&sslmode=verify-full",
+        "postgresql://{host}/d?sslmode=verify-full&ssl=true",
+        "postgresql://{host}/d?sslmode=verify-full&requiressl=0",
+        "postgresql://{host}/d?sslm%6Fde=verify-full&port=1&sslmode=allow",
+        "postgresql+psycopg://u:p%26sslmode=a?b&c@{host}:1/d?sslmode=verify-full&sslmode=require",
+        "postgresql://u:p?sslmode=x&sslmode=y@{host}/d?sslmode=verify-full&sslmode=require&",
+        "host={host} sslmode=verify-full requiressl=1",
+        "host={host} sslmode=verify-full requiressl=0",
+        "host={host} sslmode = verify-full sslmode=require",
+        r"host={host} sslmode='verify-full'sslmode=\require password='a b\' sslmode=disable'",
+        "host={host}\tsslmode=\nverify-full\vsslmode= disable\f",
+    ],
+)
+@pytest.mark.parametrize("host", ["db.example", "localhost"])
+def test_the_strictest_mode_wins_within_one_string(host: str, text: str) -> None:
+    assert encrypted(text.format(host=host))["sslmode"] == "verify-full"
+
+
+@given(modes=st.lists(st.sampled_from(MODES), min_size=1, max_size=5), is_url=st.booleans())
+def test_the_strictest_of_however_many(modes: list[str], *, is_url: bool) -> None:
+    words = [f"sslmode={mode}" for mode in modes]
+    text = f"postgresql://db.example/d?{'&'.join(words)}" if is_url else f"host=db.example {' '.join(words)}"
+    strictest = max(modes, key=MODES.index)
+    if strictest in MODES[:3]:
+        with pytest.raises(ConfigurationError, match=f"sslmode={strictest} .* unencrypted"):
+            encrypted(text)
+    else:
+        assert encrypted(text)["sslmode"] == strictest
+
+
+def test_an_unknown_mode_is_refused_wherever_it_stands() -> None:
+    with pytest.raises(ConfigurationError, match="sslmode must be one of"):
+        encrypted(f"{REMOTE}?sslmode=verify&sslmode=verify-full")
+
+
 def test_what_a_service_says_besides_the_mode_stays(service_file: ServiceFile) -> None:
     service_file(
         "host=db.example\nsslmode=verify-full\nsslrootcert=/a b/ca.pem\nsslnegotiation=direct\nchannel_binding=require"
