@@ -212,6 +212,11 @@ def keywords() -> list[str]:
     return [option.keyword.decode() for option in Parser.get_defaults()]
 
 
+def environment_variables() -> dict[str, str]:
+    """By keyword, the variable that libpq reads where neither a string nor a service says it."""
+    return {option.keyword.decode(): option.envvar.decode() for option in Parser.get_defaults() if option.envvar}
+
+
 def _refuse_credentials_in_the_path(uri: str) -> None:
     """A / in a password ends what libpq takes for the host, and the rest of the password would be a database's name.
 
