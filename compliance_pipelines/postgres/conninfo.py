@@ -12,9 +12,9 @@ from __future__ import annotations
 import difflib
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import quote
 
 import psycopg
@@ -25,7 +25,9 @@ from psycopg.pq import ConnStatus, PGconn
 from compliance_pipelines.settings import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator
+
+T = TypeVar("T")
 
 _FORM: Final = "postgresql://user:password@host:5432/database"
 _URI: Final = re.compile(r"postgres(?:ql)?(?:\+\w+)?(?=://)")
@@ -74,12 +76,33 @@ _TOO_MANY_PORTS: Final[Mapping[str, str]] = {"port": ",".join(["1"] * 1000)}
 _TOO_MANY_HOSTS: Final[Mapping[str, str]] = {"host": "a,b", "hostaddr": "127.0.0.1"}
 
 
+class _Unshown(Mapping[str, T]):
+    """A mapping that says its keys and no value, and neither do its views: values may be secrets."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: Mapping[str, T]) -> None:
+        self._values = dict(values)
+
+    def __getitem__(self, key: str) -> T:
+        return self._values[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"<values of {', '.join(self._values) or 'nothing'}>"
+
+
 @dataclass(frozen=True, repr=False)
 class Conninfo:
     """libpq's keywords and their values.
 
     Attributes:
-        parameters: with secrets among them.
+        parameters: with secrets among them, which the mapping's `repr` does not show.
         repeated: of each keyword that a string gives more than once, all of its values in their order; the last one is
             among the parameters.
     """
@@ -88,7 +111,8 @@ class Conninfo:
     repeated: Mapping[str, tuple[str, ...]] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "parameters", MappingProxyType(dict(self.parameters)))
+        object.__setattr__(self, "parameters", _Unshown(self.parameters))
+        object.__setattr__(self, "repeated", _Unshown(self.repeated))
 
     def values_of(self, name: str) -> tuple[str, ...]:
         """Every value that a keyword is given."""

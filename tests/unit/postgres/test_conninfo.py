@@ -197,9 +197,19 @@ def test_no_message_shows_a_piece_of_a_password(before: str, inside: str, after:
 @given(st.text(), st.sampled_from(["password", "sslpassword", "oauth_client_secret", "scram_client_key", "options"]))
 def test_a_secret_is_not_shown_when_the_value_is(secret: str, keyword: str) -> None:
     conninfo = Conninfo({"host": "h", "user": "u", keyword: f"{SECRET}{secret}"})
-    for shown in (repr(conninfo), str(conninfo), f"{conninfo}", conninfo.place):
+    held = conninfo.parameters
+    pieces = [conninfo, held, held.items(), held.values(), vars(conninfo), [conninfo], {"of": held}]
+    for shown in (*map(repr, pieces), *map(str, pieces), f"{conninfo}", f"{held}", conninfo.place):
         assert SECRET not in shown
     assert "host='h'" in repr(conninfo)
+    assert held[keyword] == f"{SECRET}{secret}"
+
+
+def test_a_secret_that_is_given_twice_is_not_shown_either() -> None:
+    conninfo = parse(f"host=h password={SECRET}1 password={SECRET}2")
+    assert conninfo.values_of("password") == (f"{SECRET}1", f"{SECRET}2")
+    for shown in (repr(conninfo), repr(vars(conninfo)), repr(conninfo.repeated), repr(conninfo.repeated.items())):
+        assert SECRET not in shown
 
 
 @pytest.mark.parametrize(
