@@ -5,6 +5,7 @@ Here: which commands only read, and the question in front of all. Not here: how 
 
 Commands that write are those that are not named here, so that a new one is refused until somebody has thought about it.
 A command that writes is not left to the server's refusal: it comes late, after objects were put or keys were deleted.
+Where the question gets no answer, such a command ends with the error, and one that reads says so when it is done.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from sqlalchemy.exc import DBAPIError
 
 from compliance_pipelines.audit_log.readings import is_auditor
 from compliance_pipelines.base.errors import ComplianceError, TransientError
+from compliance_pipelines.base.printable import printable
 from compliance_pipelines.postgres.engine import conninfo_of, create_engine
-from compliance_pipelines.postgres.errors import is_recovery_conflict
+from compliance_pipelines.postgres.errors import is_recovery_conflict, reason_of
 from compliance_pipelines.postgres.replica import RECOVERY_CONFLICT_REMEDY, refusal, replica_state
 from compliance_pipelines.settings import load_settings
 
@@ -77,10 +79,17 @@ def guarded(command: click.Command, path: str) -> click.Command:
 def _guarded(work: Callable[..., Any], path: str) -> Callable[..., Any]:
     @functools.wraps(work)
     def ask_first(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - those of the command
-        replica, by_auditor = _state(path)
         records = path in _READ_AND_RECORD
+        writes = not (records or path in _ONLY_READ or kwargs.get(_DRY_RUN))
+        unknown, replica, by_auditor = None, None, False
+        try:
+            replica, by_auditor = _state(path)
+        except (DBAPIError, ComplianceError) as error:
+            if writes:
+                raise
+            unknown = error
         if replica is not None:
-            if not (records or path in _ONLY_READ or kwargs.get(_DRY_RUN)):
+            if writes:
                 raise refusal(f"`compliance {path}`")
             if path not in _TELLS_ITSELF:
                 click.echo(f"the database is a read-only replica: {replica.in_words()}", err=True)
@@ -88,6 +97,12 @@ def _guarded(work: Callable[..., Any], path: str) -> Callable[..., Any]:
             done = work(*args, **kwargs)
         except TransientError as error:
             raise _explained(error, path) from error
+        if unknown is not None and path not in _TELLS_ITSELF:
+            click.echo(
+                "whether the database is a read-only replica, which may be behind, could not be asked: "
+                f"{printable(reason_of(unknown))}",
+                err=True,
+            )
         if replica is not None and (records or by_auditor):
             click.echo(
                 "nothing could be recorded here: the database is a read-only replica, so that the audit log does not "
@@ -102,8 +117,11 @@ def _guarded(work: Callable[..., Any], path: str) -> Callable[..., Any]:
 def _state(path: str) -> tuple[ReplicaState | None, bool]:
     """How far behind the command's database is, and whether the login is an auditor's, whose readings go on record.
 
-    None and False where it is no replica, or cannot be asked: whoever goes on is told by the command itself that the
-    database does not answer.
+    None and False where it is no replica, or the settings name no database.
+
+    Raises:
+        DBAPIError: it could not be asked.
+        ComplianceError: likewise.
     """
     engine = _engine(path)
     if engine is None:
@@ -112,8 +130,6 @@ def _state(path: str) -> tuple[ReplicaState | None, bool]:
         with engine.connect() as connection:
             state = replica_state(connection)
             return state, state is not None and is_auditor(connection)
-    except (DBAPIError, ComplianceError):
-        return None, False
     finally:
         engine.dispose()
 
