@@ -375,6 +375,15 @@ def test_dagster_opens_no_replica() -> None:
         pytest.fail("the services of a replica were opened")
 
 
+@pytest.mark.usefixtures("on_replica")
+def test_dagster_works_on_no_replica_that_it_could_not_ask_at_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("compliance_pipelines.orchestration.resources._find_out", lambda _engine: None)
+    with build_init_resource_context() as context, ServicesResource().yield_for_execution(context) as services:
+        for _ in range(2):
+            with pytest.raises(ReadOnlyReplicaError, match="connect to the primary"):
+                services.engine.connect()
+
+
 def test_a_lag_is_said_where_nothing_is_found(on_replica: Command, pair: Pair, tmp_path: Path) -> None:
     pair.replica.pause()
     entry = pair.primary.days.append(HOT, 1)[0]
