@@ -31,6 +31,7 @@ from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.base.health import HealthCheck
 from compliance_pipelines.postgres.holders import stuck_holders
 from compliance_pipelines.postgres.locks import SEALING_LOCK, SEALING_STUCK_AFTER
+from compliance_pipelines.postgres.names import shown
 from compliance_pipelines.postgres.open_transactions import (
     in_words,
     open_transactions,
@@ -210,7 +211,10 @@ def _excessive(connection: sqlalchemy.Connection) -> list[tuple[str, str]]:
         findings.append(("audit_owner may log in", "ALTER ROLE audit_owner NOLOGIN"))
     grants = connection.execute(sql.GRANTS_TO_CHANGE).all()
     findings += [
-        (f"{grant.grantee} has {grant.privilege} on {grant.relation}", "revoke that, and find out who granted it")
+        (
+            f"{shown(grant.grantee)} has {grant.privilege} on {grant.relation}",
+            "revoke that, and find out who granted it",
+        )
         for grant in grants[:_NAMED]
     ]
     unguarded = connection.execute(sql.RELATIONS_WITHOUT_TRIGGERS).scalars().all()

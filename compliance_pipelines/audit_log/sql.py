@@ -170,11 +170,11 @@ GRANTS_TO_CHANGE = text("""
         UNION ALL
         SELECT relname, relowner, (aclexplode(attacl)).* FROM relations JOIN pg_attribute ON attrelid = relations.oid
     )
-    SELECT relname AS relation, coalesce(rolname, 'PUBLIC') AS grantee, privilege_type AS privilege
+    SELECT relname AS relation, namesend(coalesce(rolname, 'PUBLIC')) AS grantee, privilege_type AS privilege
     FROM granted LEFT JOIN pg_roles ON pg_roles.oid = grantee
     WHERE grantee <> relowner AND privilege_type IN ('UPDATE', 'DELETE', 'TRUNCATE', 'TRIGGER')
     UNION ALL
-    SELECT relname, rolname, 'OWNER' FROM relations JOIN pg_roles ON pg_roles.oid = relowner
+    SELECT relname, namesend(rolname), 'OWNER' FROM relations JOIN pg_roles ON pg_roles.oid = relowner
     WHERE rolname <> 'audit_owner'
     ORDER BY 1, 2, 3
 """)

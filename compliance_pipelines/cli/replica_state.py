@@ -5,14 +5,16 @@ Here: the questions, and what an error means on a replica. Not here: which comma
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy.exc import DBAPIError
 
 from compliance_pipelines.audit_log.standing import standing
 from compliance_pipelines.base.errors import ComplianceError, TransientError
+from compliance_pipelines.base.printable import printable
 from compliance_pipelines.postgres.engine import conninfo_of, create_engine
-from compliance_pipelines.postgres.errors import is_recovery_conflict
+from compliance_pipelines.postgres.errors import is_recovery_conflict, reason_of
 from compliance_pipelines.postgres.replica import RECOVERY_CONFLICT_REMEDY, refusal, replica_state
 from compliance_pipelines.settings import load_settings
 
@@ -21,28 +23,44 @@ if TYPE_CHECKING:
 
     from compliance_pipelines.postgres.replica import ReplicaState
 
-__all__ = ["explained", "refusal", "state"]
+__all__ = ["ask", "explained", "in_words", "refusal"]
 
 _AS_OWNER: Final = frozenset({"db downgrade", "db migrate", "ledger adopt-cluster"})
 
 
-def state(path: str) -> tuple[ReplicaState | None, bool]:
-    """How far behind the command's database is, and whether the login may append.
+@dataclass(frozen=True)
+class Answer:
+    """What a command's database says of itself.
 
-    None and True where it is no replica, or cannot be asked: whoever goes on is told by the command itself that the
-    database does not answer.
+    Attributes:
+        replica: how far behind it is; None where it is no replica, or the settings name no database.
+        may_append: whether the login may append; True where nobody was asked.
+        problem: why it could not be asked.
     """
+
+    replica: ReplicaState | None = None
+    may_append: bool = True
+    problem: DBAPIError | ComplianceError | None = None
+
+
+def ask(path: str) -> Answer:
+    """Ask the database of a command."""
     engine = _engine(path)
     if engine is None:
-        return None, True
+        return Answer()
     try:
         with engine.connect() as connection:
             replica = replica_state(connection)
-            return replica, replica is None or standing(connection).may_append
-    except (DBAPIError, ComplianceError):
-        return None, True
+            return Answer(replica, replica is None or standing(connection).may_append)
+    except (DBAPIError, ComplianceError) as error:
+        return Answer(problem=error)
     finally:
         engine.dispose()
+
+
+def in_words(problem: DBAPIError | ComplianceError) -> str:
+    """Why it could not be asked, on one line."""
+    return printable(reason_of(problem))
 
 
 def _engine(path: str) -> sqlalchemy.Engine | None:

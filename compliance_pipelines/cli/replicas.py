@@ -5,6 +5,7 @@ a replica is recognised (postgres/replica.py), what a reading command says about
 
 Commands that write are those that are not named here, so that a new one is refused until somebody has thought about it.
 A command that writes is not left to the server's refusal: it comes late, after objects were put or keys were deleted.
+Where the question gets no answer, such a command ends with the error, and one that reads says so when it is done.
 """
 
 from __future__ import annotations
@@ -75,18 +76,27 @@ def _guarded(work: Callable[..., Any], path: str, *, on_record: bool) -> Callabl
     @functools.wraps(work)
     def ask_first(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - those of the command
         asking = import_module(_ASKING)
-        replica, may_append = asking.state(path)
+        answer = asking.ask(path)
         records = path in _READ_AND_RECORD
-        if replica is not None:
-            if not (records or path in _ONLY_READ or kwargs.get(_DRY_RUN)):
+        writes = not (records or path in _ONLY_READ or kwargs.get(_DRY_RUN))
+        if writes and answer.problem is not None:
+            raise answer.problem
+        if answer.replica is not None:
+            if writes:
                 raise asking.refusal(f"`compliance {path}`")
             if path not in _TELLS_ITSELF:
-                click.echo(f"the database is a read-only replica: {replica.in_words()}", err=True)
+                click.echo(f"the database is a read-only replica: {answer.replica.in_words()}", err=True)
         try:
             done = work(*args, **kwargs)
         except TransientError as error:
             raise asking.explained(error, path) from error
-        if replica is not None and (records or (on_record and not may_append)):
+        if answer.problem is not None and path not in _TELLS_ITSELF:
+            click.echo(
+                "whether the database is a read-only replica, which may be behind, could not be asked: "
+                f"{asking.in_words(answer.problem)}",
+                err=True,
+            )
+        if answer.replica is not None and (records or (on_record and not answer.may_append)):
             click.echo(
                 "nothing could be recorded here: the database is a read-only replica, so that the audit log does not "
                 "say that this was done",

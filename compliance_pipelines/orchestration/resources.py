@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING, Final
 
 from dagster import ConfigurableResource, InitResourceContext
 from pydantic import Field
+from sqlalchemy.exc import SQLAlchemyError
 
 from compliance_pipelines.base.clock import Clock, clock_at, system_clock
-from compliance_pipelines.postgres.engine import conninfo_of
-from compliance_pipelines.postgres.replica import is_replica, refusal
+from compliance_pipelines.base.errors import ComplianceError
+from compliance_pipelines.postgres.replica import ReadOnlyReplicaError, refuse_replicas
 from compliance_pipelines.services import Services, open_services
 from compliance_pipelines.settings import ConfigurationError, Settings, load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+
+    import sqlalchemy
 
 SERVICES: Final = "compliance_services"
 ALERTS: Final = "compliance_alerts"
@@ -42,10 +45,25 @@ def clock_as_of(settings: Settings, as_of: date | None) -> Clock:
     return clock_at(datetime.combine(as_of, system_clock().timetz()))
 
 
+def _find_out(engine: sqlalchemy.Engine) -> None:
+    """Make the first connection, by which a replica is refused before anything is done.
+
+    Raises:
+        ReadOnlyReplicaError: the database is one.
+    """
+    try:
+        with engine.connect():
+            pass
+    except ReadOnlyReplicaError:
+        raise
+    except (SQLAlchemyError, ComplianceError):
+        return  # the step that needs the database is told, and tried again where that helps
+
+
 class ServicesResource(ConfigurableResource[Services]):
     """Database, cold store and signing key, opened from the settings when a run or a tick begins, closed when it ends.
 
-    Connections are made when they are first used and shared by the steps of the run.
+    Connections are made when they are first used and shared by the steps of the run. None is made to a replica.
     """
 
     as_of: str | None = Field(
@@ -67,6 +85,6 @@ class ServicesResource(ConfigurableResource[Services]):
         except ValueError as error:
             raise ConfigurationError(f"as_of is no date (YYYY-MM-DD): {error}") from error
         with open_services(settings, clock=clock_as_of(settings, as_of)) as services:
-            if is_replica(conninfo_of(services.engine)):
-                raise refusal("every run")
+            refuse_replicas(services.engine, "every run")
+            _find_out(services.engine)
             yield services

@@ -12,9 +12,9 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from dataclasses import dataclass
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import quote
 
 import psycopg
@@ -25,13 +25,24 @@ from psycopg.pq import ConnStatus, PGconn
 from compliance_pipelines.settings import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator
+
+T = TypeVar("T")
 
 _FORM: Final = "postgresql://user:password@host:5432/database"
 _URI: Final = re.compile(r"postgres(?:ql)?(?:\+\w+)?(?=://)")
 _SCHEME: Final = re.compile(r"\w+(?:[+:]\w+)*://")
 # A scheme is said only where it is one of these: a text that begins with anything else may begin with a secret.
 _OTHER_KINDS: Final = ("mysql", "mariadb", "sqlite", "oracle", "mssql", "redis", "rediss", "http", "https", "jdbc")
+# Where a URL's parameters begin: a ? before the @ of a login belongs to the login, one in [] to an address.
+_URI_PARTS: Final = re.compile(
+    r"(postgresql://(?:[^@/]*@)?(?:(?:\[[^]]*\][^/?,]*|[^/?,]*),?)*(?:/[^?]*)?)\??(.*)", re.DOTALL
+)
+# libpq's blanks are those of C, and a backslash takes the next character as it is, between quotes and without.
+_KEYWORD_AND_VALUE: Final = re.compile(
+    r"""[^=\ \t\n\v\f\r]+[ \t\n\v\f\r]*=[ \t\n\v\f\r]*(?:'(?:[^'\\]|\\.)*'|(?:[^ \t\n\v\f\r\\]|\\.)*)""",
+    re.DOTALL,
+)
 _SHOWN: Final = ("host", "hostaddr", "port", "dbname", "user", "sslmode")
 _WHOLE_NUMBERS: Final = (
     "connect_timeout",
@@ -65,18 +76,48 @@ _TOO_MANY_PORTS: Final[Mapping[str, str]] = {"port": ",".join(["1"] * 1000)}
 _TOO_MANY_HOSTS: Final[Mapping[str, str]] = {"host": "a,b", "hostaddr": "127.0.0.1"}
 
 
+class _Unshown(Mapping[str, T]):
+    """A mapping that says its keys and no value, and neither do its views: values may be secrets."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: Mapping[str, T]) -> None:
+        self._values = dict(values)
+
+    def __getitem__(self, key: str) -> T:
+        return self._values[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"<values of {', '.join(self._values) or 'nothing'}>"
+
+
 @dataclass(frozen=True, repr=False)
 class Conninfo:
     """libpq's keywords and their values.
 
     Attributes:
-        parameters: with secrets among them.
+        parameters: with secrets among them, which the mapping's `repr` does not show.
+        repeated: of each keyword that a string gives more than once, all of its values in their order; the last one is
+            among the parameters.
     """
 
     parameters: Mapping[str, str]
+    repeated: Mapping[str, tuple[str, ...]] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "parameters", MappingProxyType(dict(self.parameters)))
+        object.__setattr__(self, "parameters", _Unshown(self.parameters))
+        object.__setattr__(self, "repeated", _Unshown(self.repeated))
+
+    def values_of(self, name: str) -> tuple[str, ...]:
+        """Every value that a keyword is given."""
+        last = self.parameters.get(name)
+        return self.repeated.get(name, () if last is None else (last,))
 
     def __repr__(self) -> str:
         shown = [f"{name}={self.parameters[name]!r}" for name in _SHOWN if name in self.parameters]
@@ -117,7 +158,7 @@ def parse(text: str) -> Conninfo:
 
     Args:
         text: a URL (`postgresql://`, `postgres://`, with the name of a SQLAlchemy driver or without) or libpq's
-            `keyword=value ...`. Of a keyword that is given twice libpq takes the last.
+            `keyword=value ...`. Of a keyword that is given twice libpq takes the last; the others are kept beside it.
 
     Raises:
         ConfigurationError: libpq cannot parse it, or it cannot be meant so; the message has nothing of the string in it
@@ -137,7 +178,32 @@ def parse(text: str) -> Conninfo:
         _refuse_credentials_in_the_path(text)
     values = _parsed(text)
     _refuse_what_leads_nowhere(values)
-    return Conninfo(values)
+    return Conninfo(values, _repeated(text, values))
+
+
+def _repeated(text: str, values: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """The values of each keyword that is given more than once, of which libpq shows the last alone.
+
+    The string is cut where libpq cuts it, and libpq parses each piece: what a piece says under another name
+    (`ssl=true`, `requiressl=1`) is told as libpq means it.
+
+    Raises:
+        ConfigurationError: the pieces do not say together what the whole says.
+    """
+    found: dict[str, list[str]] = {}
+    for piece in _pieces(text):
+        for name, value in _parsed(piece).items():
+            found.setdefault(name, []).append(value)
+    if {name: each[-1] for name, each in found.items()} != values:
+        raise _unusable("it can be taken apart in more than one way")
+    return {name: tuple(each) for name, each in found.items() if len(each) > 1}
+
+
+def _pieces(text: str) -> list[str]:
+    uri = _URI_PARTS.fullmatch(text)
+    if uri is None:
+        return _KEYWORD_AND_VALUE.findall(text)
+    return [uri[1], *(f"postgresql:///?{each}" for each in uri[2].split("&") if each)]
 
 
 def _parsed(text: str) -> dict[str, str]:
@@ -168,6 +234,11 @@ def _reason(said: str) -> str:
 def keywords() -> list[str]:
     """Every keyword that libpq knows."""
     return [option.keyword.decode() for option in Parser.get_defaults()]
+
+
+def environment_variables() -> dict[str, str]:
+    """By keyword, the variable that libpq reads where neither a string nor a service says it."""
+    return {option.keyword.decode(): option.envvar.decode() for option in Parser.get_defaults() if option.envvar}
 
 
 def _refuse_credentials_in_the_path(uri: str) -> None:

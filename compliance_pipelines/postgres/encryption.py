@@ -1,7 +1,7 @@
 """TLS to PostgreSQL: where it is demanded, and how much of it.
 
-Here: which hosts are this machine, and which of several modes holds. Not here: where modes come from besides the
-connection string itself (conninfo.py).
+Here: which hosts are this machine, and which of several demands holds. Not here: what a connection string, a service
+file and the environment say (conninfo.py).
 
 https://www.postgresql.org/docs/current/libpq-ssl.html#LIBPQ-SSL-PROTECTION
 """
@@ -12,17 +12,21 @@ import ipaddress
 import os
 from typing import TYPE_CHECKING, Final
 
-from compliance_pipelines.postgres.conninfo import Conninfo, resolve
+from compliance_pipelines.postgres.conninfo import Conninfo, environment_variables, resolve
 from compliance_pipelines.settings import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 DEFAULT_TLS_MIN_VERSION: Final = "TLSv1.3"
-_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+_DEMANDS: Final[Mapping[str, Sequence[str]]] = {
+    "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
+    "ssl_min_protocol_version": ("", "TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"),
+    "channel_binding": ("disable", "prefer", "require"),
+}
+"""Keywords by which somebody may demand more than somebody else does, with their values from the weakest on."""
 _DEMANDED: Final = "require"
-_UNENCRYPTED_MODES: Final = _MODES[: _MODES.index(_DEMANDED)]
-_VERSIONS: Final = ("", "TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
+_UNENCRYPTED_MODES: Final = ("disable", "allow", "prefer")
 
 
 def is_local(host: str | None) -> bool:
@@ -42,7 +46,8 @@ def with_encryption(given: Conninfo, tls_min_version: str = DEFAULT_TLS_MIN_VERS
     """What libpq would connect with, with TLS demanded unless every host that it may lead to is local.
 
     The strictest mode of those that connection string, service file and environment give holds, whichever of them libpq
-    would follow; so does the newest of the oldest versions that may be spoken.
+    would follow, and of several in one string. So does the newest of the oldest versions that may be spoken, and the
+    strictest channel binding.
 
     Args:
         given: what the connection string says.
@@ -52,38 +57,39 @@ def with_encryption(given: Conninfo, tls_min_version: str = DEFAULT_TLS_MIN_VERS
         ConfigurationError: the string asks a remote host for an unencrypted connection, or a mode is unknown.
     """
     resolved = resolve(given)
-    modes = _given_modes(given, resolved)
-    mode = _strictest("sslmode", modes, _MODES)
+    demands = {name: _strictest(name, values) for name, values in _given_demands(given, resolved).items() if values}
     remote = [target for target in resolved.targets if not is_local(target)]
-    if not remote:
-        return resolved.changed(sslmode=mode) if modes else resolved
-    if (asked := given.parameters.get("sslmode")) in _UNENCRYPTED_MODES:
-        raise ConfigurationError(
-            f"sslmode={asked} would let data travel unencrypted to {remote[0]}: use sslmode=verify-full (or require)"
-        )
-    versions = [resolved.parameters.get("ssl_min_protocol_version", ""), tls_min_version]
-    return resolved.changed(
-        sslmode=_strictest("sslmode", [mode, _DEMANDED], _MODES),
-        ssl_min_protocol_version=_strictest("ssl_min_protocol_version", versions, _VERSIONS),
+    if remote:
+        asked = _strictest("sslmode", given.values_of("sslmode") or [_DEMANDED])
+        if asked in _UNENCRYPTED_MODES:
+            raise ConfigurationError(
+                f"sslmode={asked} would let data travel unencrypted to {remote[0]}: use sslmode=verify-full (or "
+                "require)"
+            )
+        least = {"sslmode": _DEMANDED, "ssl_min_protocol_version": tls_min_version}
+        demands |= {name: _strictest(name, [demands.get(name, value), value]) for name, value in least.items()}
         # Another kind of encryption, which libpq may prefer, would go without the TLS that is demanded here.
-        gssencmode="disable",
-    )
+        demands["gssencmode"] = "disable"
+    return resolved.changed(**demands)
 
 
-def _given_modes(given: Conninfo, resolved: Conninfo) -> list[str]:
-    """Each mode that somebody gave; libpq's own default is none."""
-    modes = [resolved.parameters.get("sslmode"), os.environ.get("PGSSLMODE")]
-    if "sslmode" in given.parameters:
-        # What the string hides: the service's mode, or the one that a choice of authorities implies.
-        others = {name: value for name, value in given.parameters.items() if name != "sslmode"}
-        modes.append(resolve(Conninfo(others)).parameters.get("sslmode"))
+def _given_demands(given: Conninfo, resolved: Conninfo) -> dict[str, list[str]]:
+    """What each place demands; libpq's own default is none."""
+    # What the string hides: the service's demands, or the mode that a choice of authorities implies.
+    others = {name: value for name, value in given.parameters.items() if name not in _DEMANDS}
+    hidden = resolve(Conninfo(others))
+    found = {name: [*given.values_of(name), *resolved.values_of(name), *hidden.values_of(name)] for name in _DEMANDS}
+    for name, variable in environment_variables().items():
+        if name in found and variable in os.environ:
+            found[name].append(os.environ[variable])
     if os.environ.get("PGREQUIRESSL", "").startswith("1"):
-        modes.append(_DEMANDED)
-    return [mode for mode in modes if mode is not None]
+        found["sslmode"].append(_DEMANDED)
+    return found
 
 
-def _strictest(keyword: str, values: Sequence[str], order: Sequence[str]) -> str:
+def _strictest(keyword: str, values: Sequence[str]) -> str:
+    order = _DEMANDS[keyword]
     for value in values:
         if value not in order:
             raise ConfigurationError(f"{keyword} must be one of {', '.join(filter(None, order))}")
-    return max(values, key=order.index, default=order[0])
+    return max(values, key=order.index)

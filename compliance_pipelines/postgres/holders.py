@@ -12,12 +12,12 @@ session's last statement ended, or since the transaction was prepared.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
-from psycopg.rows import class_row
+from psycopg.rows import kwargs_row
 
-from compliance_pipelines.base.printable import printable
+from compliance_pipelines.postgres.names import shown_if_known
 from compliance_pipelines.postgres.open_transactions import PreparedTransaction
 
 if TYPE_CHECKING:
@@ -30,12 +30,14 @@ if TYPE_CHECKING:
 _NAMED: Final = 3
 _ASKING_SECONDS: Final = 2
 _HOLDER: Final = """
-    lock.pid, coalesce(session.usename, prepared.owner) AS login, session.application_name AS application,
-    host(session.client_addr) AS client, session.state,
+    lock.pid, namesend(coalesce(session.usename, prepared.owner)) AS login,
+    textsend(session.application_name) AS application, host(session.client_addr) AS client, session.state,
     coalesce(prepared.prepared, session.state_change) AT TIME ZONE 'UTC' AS quiet_since,
     CASE WHEN session.state IS DISTINCT FROM 'active'
          THEN clock_timestamp() - coalesce(prepared.prepared, session.state_change) END AS quiet,
-    session.xact_start AT TIME ZONE 'UTC' AS since, lock.mode, prepared.gid, prepared.database
+    session.xact_start AT TIME ZONE 'UTC' AS since, lock.mode,
+    textsend(prepared.gid) AS gid, namesend(prepared.database) AS database,
+    (SELECT pg_encoding_to_char(encoding)::text FROM pg_database WHERE datname = prepared.database) AS encoding
 """
 # A prepared transaction has no process; its locks are found by its own number.
 _GRANTED: Final = """
@@ -87,8 +89,7 @@ class Holder:
         quiet: how long it has done nothing; None where it is at work, or the login may not see it.
         since: when its transaction began; in UTC, without a zone.
         mode: of the lock.
-        gid: the prepared transaction's name.
-        database: where that was prepared.
+        prepared: the prepared transaction that it is.
     """
 
     relation: str | None
@@ -101,13 +102,32 @@ class Holder:
     quiet: timedelta | None
     since: datetime | None
     mode: str
-    gid: str | None
-    database: str | None
+    prepared: PreparedTransaction | None
+
+    @classmethod
+    def from_row(
+        cls,
+        *,
+        login: bytes | None,
+        application: bytes | None,
+        gid: bytes | None,
+        database: bytes | None,
+        encoding: str | None,
+        **others: Any,  # noqa: ANN401 - the attributes of these names
+    ) -> Holder:
+        """From what the server says, names as bytes."""
+        prepared = None
+        if gid is not None and database is not None:
+            since = others["quiet_since"]
+            prepared = PreparedTransaction.from_row(
+                gid=gid, database=database, owner=login or b"", since=since, encoding=encoding
+            )
+        return cls(login=shown_if_known(login), application=shown_if_known(application), prepared=prepared, **others)
 
     @property
     def is_unknown(self) -> bool:
         """Whether it cannot be told what it does."""
-        return self.gid is None and self.state is None
+        return self.prepared is None and self.state is None
 
     def is_quiet_for(self, bound: timedelta) -> bool:
         """Whether it has done nothing for longer than a bound."""
@@ -116,24 +136,17 @@ class Holder:
     @property
     def remedy(self) -> str:
         """How to end it."""
-        prepared = self._prepared()
-        if prepared is not None:
-            return prepared.remedy
+        if self.prepared is not None:
+            return self.prepared.remedy
         return (
             f"see whether its program still runs, and if it does not, end it: `SELECT pg_terminate_backend({self.pid})`"
         )
 
-    def _prepared(self) -> PreparedTransaction | None:
-        if self.gid is None or self.database is None or self.quiet_since is None:
-            return None
-        return PreparedTransaction(self.gid, self.database, self.login or "", self.quiet_since)
-
     def __str__(self) -> str:
         on = "" if self.relation is None else f", has {self.mode} on {self.relation}"
-        prepared = self._prepared()
-        if prepared is not None:
-            return f"{prepared}{on}"
-        program = f", {printable(self.application)}" if self.application else ""
+        if self.prepared is not None:
+            return f"{self.prepared}{on}"
+        program = f", {self.application}" if self.application else ""
         client = "" if self.client is None else f" at {self.client}"
         begun = "" if self.since is None else f", in a transaction since {self.since:%Y-%m-%d %H:%M:%S} UTC"
         quiet = "" if self.quiet is None else f", {self.state} since {self.quiet_since:%Y-%m-%d %H:%M:%S} UTC"
@@ -168,7 +181,7 @@ def advisory_lock_holders(conninfo: Conninfo, name: str, key: str = "") -> Holde
 def stuck_holders(connection: sqlalchemy.Connection, name: str, bound: timedelta) -> list[Holder]:
     """Those who hold one of the project's advisory locks and have done nothing for longer than a bound."""
     rows = connection.exec_driver_sql(_OF_ADVISORY_LOCK, {"name": name, "key": ""}).mappings()
-    return [holder for holder in (Holder(**row) for row in rows) if holder.is_quiet_for(bound)]
+    return [holder for holder in (Holder.from_row(**row) for row in rows) if holder.is_quiet_for(bound)]
 
 
 def table_locks_held(conninfo: Conninfo) -> str:
@@ -181,7 +194,7 @@ def _holders(conninfo: Conninfo, question: str, parameters: dict[str, str]) -> H
     try:
         with (
             psycopg.connect(asking.for_libpq()) as connection,
-            connection.cursor(row_factory=class_row(Holder)) as cursor,
+            connection.cursor(row_factory=kwargs_row(Holder.from_row)) as cursor,
         ):
             cursor.execute(_BOUND_ASKING)
             return Holders(tuple(cursor.execute(question.encode(), parameters).fetchall()))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from sqlalchemy import text
 
-from compliance_pipelines.base.printable import printable
+from compliance_pipelines.postgres.names import literal_in, shown, shown_if_known
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
     import sqlalchemy
 
 _NAMED: Final = 5
-_ASCII: Final = 0x7F
-_FOUR_DIGITS: Final = 0xFFFF
 
 _PREPARED: Final = text("""
-    SELECT gid, database, owner, prepared AT TIME ZONE 'UTC' AS since FROM pg_prepared_xacts
+    SELECT textsend(gid) AS gid, namesend(database) AS database, namesend(owner) AS owner,
+           prepared AT TIME ZONE 'UTC' AS since, pg_encoding_to_char(encoding)::text AS encoding
+    FROM pg_prepared_xacts LEFT JOIN pg_database ON datname = database
     WHERE prepared < clock_timestamp() - CAST(:bound AS interval)
-    ORDER BY prepared, gid
+    ORDER BY prepared, pg_prepared_xacts.gid
 """)
 # Who has a number for what it writes. pg_locks tells it of every session, pg_stat_activity only of those that the login
 # may see; of the others it is not known since when.
 _SESSIONS: Final = text("""
-    SELECT session.pid, session.datname AS database, session.usename AS login,
-           session.application_name AS application, host(session.client_addr) AS client,
+    SELECT session.pid, namesend(session.datname) AS database, namesend(session.usename) AS login,
+           textsend(session.application_name) AS application, host(session.client_addr) AS client,
            session.xact_start AT TIME ZONE 'UTC' AS since
     FROM pg_stat_activity AS session
     JOIN (SELECT pid, max(age(transactionid)) AS age FROM pg_locks
@@ -60,31 +60,37 @@ class PreparedTransaction:
     """A transaction that was prepared and neither committed nor rolled back.
 
     Attributes:
-        gid: its name, which may contain anything.
-        database: in which it was prepared; it can be ended there alone.
-        owner: the role that prepared it.
+        name: as a literal for the database where it was prepared.
+        database: that database, for a message; it can be ended there alone.
+        owner: the role that prepared it, for a message.
         since: when it was prepared; in UTC, without a zone.
     """
 
-    gid: str
+    name: str
     database: str
     owner: str
     since: datetime
 
+    @classmethod
+    def from_row(
+        cls, *, gid: bytes, database: bytes, owner: bytes, since: datetime, encoding: str | None
+    ) -> PreparedTransaction:
+        """From what the server keeps: bytes, and the encoding of the database."""
+        return cls(literal_in(encoding, gid), shown(database), shown(owner), since)
+
     @property
     def remedy(self) -> str:
         """What to do, with the commands that end it."""
-        name = sql_literal(self.gid)
         return (
-            f"ask the program that prepared it; if it does not know of it any more, run `ROLLBACK PREPARED {name}` (or "
-            f"`COMMIT PREPARED {name}`, where it was decided to commit) in the database {printable(self.database)}, as "
-            f"{printable(self.owner)} or a superuser"
+            "ask the program that prepared it; if it does not know of it any more, run "
+            f"`ROLLBACK PREPARED {self.name}` (or `COMMIT PREPARED {self.name}`, where it was decided to commit) "
+            f"in the database {self.database}, as {self.owner} or a superuser"
         )
 
     def __str__(self) -> str:
         return (
-            f"the prepared transaction {sql_literal(self.gid)} of {printable(self.owner)} in the database "
-            f"{printable(self.database)}, since {self.since:%Y-%m-%d %H:%M:%S} UTC"
+            f"the prepared transaction {self.name} of {self.owner} in the database {self.database}, since "
+            f"{self.since:%Y-%m-%d %H:%M:%S} UTC"
         )
 
 
@@ -94,9 +100,9 @@ class SessionsTransaction:
 
     Attributes:
         pid: of the session.
-        database: to which it is connected.
-        login: whose it is.
-        application: what it calls itself.
+        database: to which it is connected, for a message.
+        login: whose it is, for a message.
+        application: what it calls itself, for a message.
         client: its address; None for a Unix socket.
         since: when the transaction began, in UTC, without a zone; None where the login may not see it.
     """
@@ -114,12 +120,12 @@ class SessionsTransaction:
         return f"let its program end it, or end it: `SELECT pg_terminate_backend({self.pid})`"
 
     def __str__(self) -> str:
-        program = f", {printable(self.application)}" if self.application else ""
+        program = f", {self.application}" if self.application else ""
         client = "" if self.client is None else f" at {self.client}"
         since = "" if self.since is None else f", since {self.since:%Y-%m-%d %H:%M:%S} UTC"
         return (
-            f"the transaction of session {self.pid} of {printable(self.login or 'an unknown login')}{program}{client} "
-            f"in the database {printable(self.database or '(none)')}{since}"
+            f"the transaction of session {self.pid} of {self.login or 'an unknown login'}{program}{client} in the "
+            f"database {self.database or '(none)'}{since}"
         )
 
 
@@ -130,14 +136,23 @@ def prepared_transactions(connection: sqlalchemy.Connection, *, longer_than: tim
         connection: of any login.
         longer_than: shorter ones are on their way.
     """
-    rows = connection.execute(_PREPARED, {"bound": longer_than})
-    return [PreparedTransaction(row.gid, row.database, row.owner, row.since) for row in rows]
+    rows = connection.execute(_PREPARED, {"bound": longer_than}).mappings()
+    return [PreparedTransaction.from_row(**row) for row in rows]
 
 
 def sessions_transactions(connection: sqlalchemy.Connection, *, longer_than: timedelta) -> list[SessionsTransaction]:
     """Those that sessions have had open for longer, or for a time that the login may not see, the oldest first."""
-    rows = connection.execute(_SESSIONS, {"bound": longer_than})
-    return [SessionsTransaction(**row._mapping) for row in rows]  # noqa: SLF001 - SQLAlchemy's way to a row's names
+    return [
+        SessionsTransaction(
+            pid=row.pid,
+            database=shown_if_known(row.database),
+            login=shown_if_known(row.login),
+            application=shown_if_known(row.application),
+            client=row.client,
+            since=row.since,
+        )
+        for row in connection.execute(_SESSIONS, {"bound": longer_than})
+    ]
 
 
 def open_transactions(connection: sqlalchemy.Connection, *, longer_than: timedelta) -> list[OpenTransaction]:
@@ -157,21 +172,3 @@ def in_words(found: Sequence[OpenTransaction]) -> str:
 def remedies(found: Sequence[OpenTransaction]) -> str:
     """What to do about them."""
     return "; ".join(each.remedy for each in found[:_NAMED])
-
-
-def sql_literal(value: str) -> str:
-    """A text as a literal that means the same in every session, and does nothing to a terminal."""
-    if value.isprintable() and "\\" not in value:
-        return "'" + value.replace("'", "''") + "'"
-    return "E'" + "".join(map(_escaped, value)) + "'"
-
-
-def _escaped(character: str) -> str:
-    if character in "\\'":
-        return character * 2
-    if character.isprintable():
-        return character
-    number = ord(character)
-    if number <= _ASCII:
-        return f"\\x{number:02x}"
-    return f"\\u{number:04x}" if number <= _FOUR_DIGITS else f"\\U{number:08x}"

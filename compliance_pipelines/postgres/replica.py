@@ -15,13 +15,15 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
-from sqlalchemy import text
+from sqlalchemy import event, text
 from sqlalchemy.exc import DBAPIError
 
 from compliance_pipelines.base.errors import ComplianceError
 
 if TYPE_CHECKING:
     import sqlalchemy
+    from sqlalchemy.engine.interfaces import DBAPIConnection
+    from sqlalchemy.pool import ConnectionPoolEntry
 
     from compliance_pipelines.postgres.conninfo import Conninfo
 
@@ -146,6 +148,32 @@ def is_replica(conninfo: Conninfo) -> bool:
             return connection.execute("SELECT pg_is_in_recovery()").fetchone() == (True,)
     except psycopg.Error:
         return False
+
+
+def refuse_replicas(engine: sqlalchemy.Engine, doing: str) -> None:
+    """Let an engine, of :mod:`compliance_pipelines.postgres.engine`, have no session on a replica.
+
+    Asked in each session when it is made, so that no question can fail and the work go on.
+
+    Args:
+        engine: its sessions from now on.
+        doing: what writes, as the message begins: "every run".
+    """
+
+    def refuse(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
+        connection.autocommit, before = True, connection.autocommit
+        cursor = connection.cursor()
+        try:
+            cursor.execute(_IN_RECOVERY.text)
+            (answer,) = cursor.fetchone() or (None,)
+        finally:
+            cursor.close()
+        connection.autocommit = before
+        if answer is not False:
+            connection.close()
+            raise refusal(doing)
+
+    event.listen(engine, "connect", refuse)
 
 
 def replica_state(connection: sqlalchemy.Connection) -> ReplicaState | None:

@@ -10,9 +10,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+import psycopg
 import pytest
 from dagster import build_init_resource_context
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from compliance_pipelines.archive.export import archive_day
 from compliance_pipelines.archive.purge import purge_day
@@ -191,6 +192,36 @@ def test_what_writes_is_refused_in_one_line_before_anything_is_done(
     assert any(key.startswith(PREFIX) for key in before)
 
 
+class _Unanswered:
+    """The question of the guard alone gets no answer, as when its connection breaks; what comes after it does."""
+
+    def __call__(self, _connection: object) -> object:
+        raise OperationalError("SELECT", None, psycopg.OperationalError("the connection broke"))
+
+
+@pytest.mark.parametrize("path", sorted(WRITING))
+def test_what_writes_is_refused_too_where_nobody_can_say_whether_it_is_a_replica(
+    on_replica: Command, pair: Pair, tmp_path: Path, path: str
+) -> None:
+    pair.replica.pause()
+    on_replica.monkeypatch.setattr("compliance_pipelines.cli.replica_state.replica_state", _Unanswered())
+    before = sorted(each.key for each in pair.primary.services.store.list(""))
+    status, out, err = on_replica.run(*path.split(), *_arguments(path, tmp_path))
+    assert (status, out) == (1, "")
+    assert err == "compliance: the database of AUDIT_LOG_DATABASE_URL did not answer: the connection broke\n"
+    assert sorted(each.key for each in pair.primary.services.store.list("")) == before
+
+
+def test_what_reads_says_that_it_is_not_known(on_replica: Command, pair: Pair) -> None:
+    pair.replica.catch_up()
+    on_replica.monkeypatch.setattr("compliance_pipelines.cli.replica_state.replica_state", _Unanswered())
+    status, out, err = on_replica.run("hold", "list")
+    assert (status, bool(out)) == (0, True)
+    assert err == (
+        "whether the database is a read-only replica, which may be behind, could not be asked: the connection broke\n"
+    )
+
+
 def test_status_says_that_it_is_a_replica_and_how_far_behind(on_replica: Command, pair: Pair) -> None:
     status, out, _ = on_replica.run("status")
     assert status == 0
@@ -345,6 +376,15 @@ def test_dagster_opens_no_replica() -> None:
         ServicesResource().yield_for_execution(context),
     ):
         pytest.fail("the services of a replica were opened")
+
+
+@pytest.mark.usefixtures("on_replica")
+def test_dagster_works_on_no_replica_that_it_could_not_ask_at_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("compliance_pipelines.orchestration.resources._find_out", lambda _engine: None)
+    with build_init_resource_context() as context, ServicesResource().yield_for_execution(context) as services:
+        for _ in range(2):
+            with pytest.raises(ReadOnlyReplicaError, match="connect to the primary"):
+                services.engine.connect()
 
 
 def test_a_lag_is_said_where_nothing_is_found(on_replica: Command, pair: Pair, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ from compliance_pipelines.cli.running import run
 from compliance_pipelines.orchestration import checks
 from compliance_pipelines.orchestration.in_process import RunnerBusyError, open_runner
 from compliance_pipelines.orchestration.keys import DATABASE_POOL, HOT_PURGE
+from compliance_pipelines.postgres.locks import SEALING_LOCK, process_lock
 from compliance_pipelines.settings import ConfigurationError
 from tests.integration.archive.days import entry
 
@@ -117,6 +119,26 @@ def test_a_check_that_fails_in_a_green_run_is_a_failure(project: Project, monkey
     assert finished.exit_code == 1
     assert "failed health_checks: audit/audit_log_partitions, check runway" in finished.stderr
     assert "AUDIT_LOG_FIRST_DAY" in finished.stderr
+
+
+def test_a_lock_of_sealing_that_stayed_behind_is_a_failure_that_names_its_holder(
+    project: Project, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("LEDGER_SEAL_MAX_BUSY_SECONDS", "1")
+    project.append(days_ago=92)
+    project.settle()
+    with (
+        project.services.engine.connect() as connection,
+        process_lock(connection, SEALING_LOCK, doing="sealing"),
+    ):
+        pid = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+        connection.rollback()
+        finished = command()
+        assert finished.exit_code == 1
+        named = rf"session {pid} of test_pipeline.*pg_terminate_backend\({pid}\)"
+        assert re.search(f"failed seal: .*{named}", finished.stderr)
+        assert re.search(f"failed health_checks: .*check sealing.*{named}", finished.stderr)
+    assert command().exit_code == 0
 
 
 def test_without_dagster_home_it_says_what_is_missing(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -23,7 +23,8 @@ from compliance_pipelines.object_store.local import LocalObjectStore
 from compliance_pipelines.orchestration.checks import sealing_lag_verdict, sealing_verdict
 from compliance_pipelines.postgres.engine import conninfo_of, create_engine
 from compliance_pipelines.postgres.holders import advisory_lock_holders, table_locks_held
-from compliance_pipelines.postgres.open_transactions import PreparedTransaction, sql_literal
+from compliance_pipelines.postgres.names import sql_literal
+from compliance_pipelines.postgres.open_transactions import PreparedTransaction
 from compliance_pipelines.settings import Settings
 from tests.integration.audit_log.entries import entry
 from tests.support.command import Command
@@ -117,7 +118,7 @@ def test_an_orphan_in_any_database_is_named_and_the_command_that_is_said_ends_it
         assert result.entries == 0
         (orphan,) = result.held_back
         assert isinstance(orphan, PreparedTransaction)
-        assert (orphan.gid, orphan.database, orphan.owner) == (_HOSTILE, _ELSEWHERE, "postgres")
+        assert (orphan.name, orphan.database, orphan.owner) == (sql_literal(_HOSTILE), _ELSEWHERE, "postgres")
         assert str(orphan).isprintable()
         found = _FIND_COMMAND.search(orphan.remedy)
         assert found is not None

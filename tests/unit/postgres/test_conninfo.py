@@ -86,6 +86,22 @@ def test_libpq_decides_what_a_notation_means(text: str, expected: dict[str, str]
     assert parsed(text) == expected == conninfo_to_dict(text)
 
 
+_WORDS = ["/", "@", "?", "&", "=", "[", "]", ",", ":", "'", "\\", " ", "\t", "%26", "h", "\u00a0", "host=h", "ssl=true"]
+
+
+@example("postgresql://", ["@", "h", "?", "ssl=true", "@"])
+@example("postgresql://", ["[", "?", "]", "?", "ssl=true"])
+@given(st.sampled_from(["postgresql://", "host=h ", ""]), st.lists(st.sampled_from([*_WORDS, "sslmode=x", "user"])))
+def test_pieces_of_a_string_say_together_what_the_whole_says(start: str, words: list[str]) -> None:
+    text = start + "".join(words)
+    said = ""
+    try:
+        parse(text)
+    except ConfigurationError as error:
+        said = str(error)
+    assert "more than one way" not in said
+
+
 @given(
     st.dictionaries(
         st.sampled_from(["user", "password", "dbname", "passfile", "options", "sslpassword", "service"]),
@@ -181,9 +197,19 @@ def test_no_message_shows_a_piece_of_a_password(before: str, inside: str, after:
 @given(st.text(), st.sampled_from(["password", "sslpassword", "oauth_client_secret", "scram_client_key", "options"]))
 def test_a_secret_is_not_shown_when_the_value_is(secret: str, keyword: str) -> None:
     conninfo = Conninfo({"host": "h", "user": "u", keyword: f"{SECRET}{secret}"})
-    for shown in (repr(conninfo), str(conninfo), f"{conninfo}", conninfo.place):
+    held = conninfo.parameters
+    pieces = [conninfo, held, held.items(), held.values(), vars(conninfo), [conninfo], {"of": held}]
+    for shown in (*map(repr, pieces), *map(str, pieces), f"{conninfo}", f"{held}", conninfo.place):
         assert SECRET not in shown
     assert "host='h'" in repr(conninfo)
+    assert held[keyword] == f"{SECRET}{secret}"
+
+
+def test_a_secret_that_is_given_twice_is_not_shown_either() -> None:
+    conninfo = parse(f"host=h password={SECRET}1 password={SECRET}2")
+    assert conninfo.values_of("password") == (f"{SECRET}1", f"{SECRET}2")
+    for shown in (repr(conninfo), repr(vars(conninfo)), repr(conninfo.repeated), repr(conninfo.repeated.items())):
+        assert SECRET not in shown
 
 
 @pytest.mark.parametrize(

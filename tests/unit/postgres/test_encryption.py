@@ -170,6 +170,86 @@ def test_the_strictest_mode_wins_wherever_it_is_given(
         assert found == expected or {found, expected} <= set(MODES[:3])
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "postgresql://{host}/d?sslmode=verify-full&sslmode=require",
+        "postgresql://{host}/d?sslmode=require&sslmode=verify-full",
+        "postgresql://{host}/d?sslmode=verify-full&ssl=true",
+        "postgresql://{host}/d?sslmode=verify-full&requiressl=0",
+        "postgresql://{host}/d?sslm%6Fde=verify-full&port=1&sslmode=allow",
+        "postgresql+psycopg://u:p%26sslmode=a?b&c@{host}:1/d?sslmode=verify-full&sslmode=require",
+        "postgresql://u:p?sslmode=x&sslmode=y@{host}/d?sslmode=verify-full&sslmode=require&",
+        "host={host} sslmode=verify-full requiressl=1",
+        "host={host} sslmode=verify-full requiressl=0",
+        "host={host} sslmode = verify-full sslmode=require",
+        r"host={host} sslmode='verify-full'sslmode=\require password='a b\' sslmode=disable'",
+        "host={host}\tsslmode=\nverify-full\vsslmode= disable\f",
+    ],
+)
+@pytest.mark.parametrize("host", ["db.example", "localhost"])
+def test_the_strictest_mode_wins_within_one_string(host: str, text: str) -> None:
+    assert encrypted(text.format(host=host))["sslmode"] == "verify-full"
+
+
+@given(modes=st.lists(st.sampled_from(MODES), min_size=1, max_size=5), is_url=st.booleans())
+def test_the_strictest_of_however_many(modes: list[str], *, is_url: bool) -> None:
+    words = [f"sslmode={mode}" for mode in modes]
+    text = f"postgresql://db.example/d?{'&'.join(words)}" if is_url else f"host=db.example {' '.join(words)}"
+    strictest = max(modes, key=MODES.index)
+    if strictest in MODES[:3]:
+        with pytest.raises(ConfigurationError, match=f"sslmode={strictest} .* unencrypted"):
+            encrypted(text)
+    else:
+        assert encrypted(text)["sslmode"] == strictest
+
+
+def test_an_unknown_mode_is_refused_wherever_it_stands() -> None:
+    with pytest.raises(ConfigurationError, match="sslmode must be one of"):
+        encrypted(f"{REMOTE}?sslmode=verify&sslmode=verify-full")
+
+
+STRICTNESS = {
+    "ssl_min_protocol_version": ["TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"],
+    "channel_binding": ["disable", "prefer", "require"],
+}
+DEFAULTS = {"ssl_min_protocol_version": "TLSv1.2", "channel_binding": "prefer"}
+VARIABLES = {"ssl_min_protocol_version": "PGSSLMINPROTOCOLVERSION", "channel_binding": "PGCHANNELBINDING"}
+
+
+@pytest.mark.parametrize("host", ["db.example", "localhost"])
+@pytest.mark.parametrize("keyword", STRICTNESS)
+@given(data=st.data())
+def test_the_strictest_of_every_other_demand_on_tls_wins_wherever_it_is_given(
+    tmp_path_factory: pytest.TempPathFactory, host: str, keyword: str, data: st.DataObject
+) -> None:
+    order = STRICTNESS[keyword]
+    of_url = data.draw(st.lists(st.sampled_from(order), max_size=2), "string")
+    of_service = data.draw(st.lists(st.sampled_from(order), max_size=1), "service")
+    of_environment = data.draw(st.lists(st.sampled_from(order), max_size=1), "environment")
+    file = tmp_path_factory.getbasetemp() / "services.conf"
+    file.write_text("[audit]\nuser=sam\n" + "".join(f"{keyword}={value}\n" for value in of_service))
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PGSERVICEFILE", str(file))
+        for value in of_environment:
+            environment.setenv(VARIABLES[keyword], value)
+        url = f"postgresql://{host}/audit?service=audit" + "".join(f"&{keyword}={value}" for value in of_url)
+        found = encrypted(url, "TLSv1.2").get(keyword, DEFAULTS[keyword])
+    least = "TLSv1.2" if keyword == "ssl_min_protocol_version" and host != "localhost" else order[0]
+    expected = max([*of_url, *of_service, *of_environment, least], key=order.index)
+    # A service's word that is also libpq's default asks for nothing.
+    assert found == expected or {found, expected} <= set(order[: order.index(DEFAULTS[keyword]) + 1])
+
+
+@pytest.mark.parametrize("value", ["", "Require", "secret"])
+def test_an_unknown_channel_binding_is_refused(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigurationError, match=r"channel_binding must be one of disable, prefer, require$"):
+        encrypted(f"{REMOTE}?channel_binding={value}")
+    monkeypatch.setenv("PGCHANNELBINDING", value)
+    with pytest.raises(ConfigurationError, match="channel_binding must be one of"):
+        encrypted(REMOTE)
+
+
 def test_what_a_service_says_besides_the_mode_stays(service_file: ServiceFile) -> None:
     service_file(
         "host=db.example\nsslmode=verify-full\nsslrootcert=/a b/ca.pem\nsslnegotiation=direct\nchannel_binding=require"
