@@ -13,6 +13,7 @@ from compliance_pipelines.archive.store_init import init_store
 from compliance_pipelines.ledger.checkpoint import SigningKey
 from compliance_pipelines.ledger.keyring import Keyring
 from compliance_pipelines.object_store.local import LocalObjectStore
+from compliance_pipelines.postgres import locks
 from compliance_pipelines.postgres.engine import create_engine
 from compliance_pipelines.services import Services
 from compliance_pipelines.settings import Settings
@@ -49,6 +50,12 @@ class MovableClock:
 def clock() -> MovableClock:
     """The real time at the start of the test; it moves only by hand."""
     return MovableClock(datetime.now(UTC))
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests in which a lock is held all the time: waiting longer for it tells nothing more."""
+    monkeypatch.setattr(locks, "_PATIENCE", timedelta(milliseconds=50))
 
 
 @pytest.fixture

@@ -68,7 +68,7 @@ def process_lock(  # noqa: PLR0913 - which lock, how, and how long
     *,
     doing: str,
     shared: bool = False,
-    patience: timedelta = _PATIENCE,
+    patience: timedelta | None = None,
     stuck_after: timedelta = STUCK_AFTER,
 ) -> Iterator[None]:
     """Hold a lock of the session, which ends with the process at the latest, and needs no open transaction.
@@ -80,7 +80,7 @@ def process_lock(  # noqa: PLR0913 - which lock, how, and how long
         key: which one of its kind.
         doing: what is not done without it, as the message begins: "sealing".
         shared: whether others may share it.
-        patience: how long to wait for another process to give it up.
+        patience: how long to wait for another process to give it up; None: five seconds.
         stuck_after: how long a holder's session may do nothing before that is an error.
 
     Raises:
@@ -91,7 +91,7 @@ def process_lock(  # noqa: PLR0913 - which lock, how, and how long
     keys = {"name": name, "key": key}
     try:
         with connection.begin():
-            bound_waits(connection, patience)
+            bound_waits(connection, _PATIENCE if patience is None else patience)
             connection.execute(_LOCK_SESSION_SHARED if shared else _LOCK_SESSION, keys)
     except DBAPIError as error:
         raise _busy(connection, doing, (name, key), stuck_after, error) from error
@@ -130,7 +130,7 @@ def transaction_lock(  # noqa: PLR0913 - which lock, how, and how long
     *,
     doing: str,
     shared: bool = False,
-    patience: timedelta = _PATIENCE,
+    patience: timedelta | None = None,
 ) -> None:
     """Take a lock that is held until the transaction ends; the transaction's later waits are bounded as this one is.
 
@@ -140,7 +140,7 @@ def transaction_lock(  # noqa: PLR0913 - which lock, how, and how long
         LockBusyError: another process kept it for the whole time.
         LockStuckError: and its session has done nothing for hours.
     """
-    bound_waits(connection, patience)
+    bound_waits(connection, _PATIENCE if patience is None else patience)
     try:
         connection.execute(_LOCK_TRANSACTION_SHARED if shared else _LOCK_TRANSACTION, {"name": name, "key": key})
     except DBAPIError as error:

@@ -276,6 +276,7 @@ def test_a_purge_as_of_the_future_is_refused(world: World) -> None:
         world.retention().purge(now=world.now + timedelta(days=1))
 
 
+@pytest.mark.usefixtures("impatient")
 def test_only_one_purge_works_at_a_time(world: World) -> None:
     world.writer().say("thread", at=world.ago(100))
 

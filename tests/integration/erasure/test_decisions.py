@@ -184,6 +184,7 @@ def test_what_a_dead_attempt_deleted_gets_its_deletion_record_with_the_decision(
     assert entry["deletion_records"] == [partial["log_entry_id"]]
 
 
+@pytest.mark.usefixtures("impatient")
 def test_nothing_is_decided_while_an_attempt_is_under_way_and_no_attempt_begins_meanwhile(services: Services) -> None:
     case, shelf = ask(services), Shelf().put("a")
     tried: list[str] = []
@@ -199,6 +200,7 @@ def test_nothing_is_decided_while_an_attempt_is_under_way_and_no_attempt_begins_
     assert tried == ["extend", "withdraw", "refuse"]
 
 
+@pytest.mark.usefixtures("impatient")
 def test_no_attempt_begins_while_something_is_decided(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
     case, shelf = ask(services), Shelf().put("a")
     append, tried = AuditLog.append_within, []

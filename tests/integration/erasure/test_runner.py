@@ -163,6 +163,7 @@ def test_what_went_in_a_deletion_that_failed_is_told_apart_from_what_is_known_to
     assert (gone["target"], gone["data_type"], gone["count"]) == ("shelf", "things", 2)
 
 
+@pytest.mark.usefixtures("impatient")
 def test_what_expires_between_two_attempts_is_not_counted_as_deleted(services: Services) -> None:
     shelf = Shelf().put("a", "b", "c")
     case = ask(services)
@@ -286,6 +287,7 @@ def test_two_targets_of_one_name_are_refused(services: Services) -> None:
         erase(services, ask(services), Shelf(), Shelf())
 
 
+@pytest.mark.usefixtures("impatient")
 def test_only_one_process_carries_out_a_request(services: Services) -> None:
     case, shelf = ask(services), Shelf().put("a")
     caught: list[BaseException] = []

@@ -226,6 +226,7 @@ def test_sealers_that_run_at_once_seal_each_entry_once(services: Services, inspe
     inspector.assert_each_is_sealed_once(ids(entries))
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_sealer_that_finds_another_at_work_does_nothing(services: Services, days: Days, day: date) -> None:
     days.append(day, 2, sealed=False)
     results: list[SealResult] = []

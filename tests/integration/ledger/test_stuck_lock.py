@@ -50,6 +50,7 @@ def left_behind(engine: sqlalchemy.Engine) -> Iterator[int]:
         yield pid
 
 
+@pytest.mark.usefixtures("impatient")
 def test_who_came_later_is_told_who_is_at_it(services: Services, days: Days, day: date) -> None:
     days.append(day, 2, sealed=False)
     results: list[SealResult] = []
@@ -119,6 +120,7 @@ def test_so_say_the_checks(services: Services, engine: sqlalchemy.Engine) -> Non
     assert lag_check(1)[1] is None
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_holder_at_work_is_never_an_error(services: Services, database_url: str) -> None:
     with (
         psycopg.connect(url_of(services.engine), autocommit=True) as holder,

@@ -123,6 +123,7 @@ def test_a_database_of_an_earlier_version_is_migrated_as_far_as_the_repair_needs
     assert count_all(small_superuser) == 0
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_repair_that_is_interrupted_goes_on_where_it_stopped(small_services: Services, filled: list[date]) -> None:
     class Interrupted(Exception):  # noqa: N818 - the end of a process
         pass

@@ -253,6 +253,7 @@ def test_a_redis_of_another_environment_is_left_alone(world: World) -> None:
     assert left(world) == (6, 4, 4)
 
 
+@pytest.mark.usefixtures("impatient")
 def test_two_purges_do_not_work_at_once(world: World) -> None:
     fill(world)
     with (
