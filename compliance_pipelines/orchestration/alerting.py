@@ -10,7 +10,7 @@ and one that was accepted right before a crash may come twice. Twice is better t
 # No postponed annotations: Dagster reads them to know the resources.
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
 from dagster import DefaultSensorStatus, ResourceParam, SensorEvaluationContext, SkipReason, sensor
@@ -52,16 +52,20 @@ def _counted(count: int, what: str) -> str:
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
-def _latest(now: datetime) -> float:
-    return (now - SETTLING_TIME).timestamp()
+def _latest() -> float:
+    return (system_clock() - SETTLING_TIME).timestamp()
+
+
+def _started(context: SensorEvaluationContext) -> float:
+    return context.last_sensor_start_time or system_clock().timestamp()
 
 
 @sensor(
     name="failed_runs",
     minimum_interval_seconds=60,
     default_status=DefaultSensorStatus.RUNNING,
-    description="Alerts about runs of this project that failed and are not retried, from the sensor's start on. What "
-    "failed checks say is not said again.",
+    description="Alerts about runs of this project that failed and are not retried, from the sensor's first start on; "
+    "what failed while it was off is told when it is on again. What failed checks say is not said again.",
 )
 def failed_runs_sensor(
     context: SensorEvaluationContext,
@@ -70,14 +74,11 @@ def failed_runs_sensor(
 ) -> SkipReason:
     """One message for all runs that failed since the last one."""
     instance = context.instance
-    now = system_clock()
     if context.cursor:
         position = Position.of_cursor(context.cursor)
     else:
-        position = Position.at_start(instance, context.last_sensor_start_time or now.timestamp(), EVENTS_PER_TICK)
-    found = failed_runs(
-        instance, Own.of(context, compliance_names), position, latest=_latest(now), limit=EVENTS_PER_TICK
-    )
+        position = Position.at_start(instance, _started(context), EVENTS_PER_TICK)
+    found = failed_runs(instance, Own.of(context, compliance_names), position, latest=_latest(), limit=EVENTS_PER_TICK)
     reported = _report(context, compliance_alerts, _counted(len(found.lines), "failed run"), found.lines)
     context.update_cursor(found.position.to_cursor())
     return reported
@@ -88,7 +89,8 @@ def failed_runs_sensor(
     minimum_interval_seconds=60,
     default_status=DefaultSensorStatus.RUNNING,
     description="Alerts about asset checks of this project that failed, once for each finding until the check has "
-    "passed. One that does not block leaves its run green.",
+    "passed, from the sensor's first start on; what failed while it was off is told when it is on again. One that does "
+    "not block leaves its run green.",
 )
 def failed_checks_sensor(
     context: SensorEvaluationContext,
@@ -100,7 +102,8 @@ def failed_checks_sensor(
         context.instance,
         Own.of(context, compliance_names),
         context.cursor,
-        latest=_latest(system_clock()),
+        started=_started(context),
+        latest=_latest(),
         limit=EVENTS_PER_TICK,
     )
     reported = _report(context, compliance_alerts, _counted(found.count, "failed check"), found.lines)

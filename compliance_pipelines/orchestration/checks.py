@@ -24,6 +24,7 @@ from dagster import (
     AssetCheckSpec,
     PreviewWarning,
     ResourceParam,
+    TextMetadataValue,
     asset_check,
     multi_asset_check,
 )
@@ -84,6 +85,7 @@ from compliance_pipelines.services import Services
 _DAYS_NAMED: Final = 10
 # Two days in which somebody can find out why the daily upkeep does not make more.
 _RUNWAY_DAYS: Final = 2
+_PROBLEM: Final = "problem"
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,14 @@ class Verdict:
     summary: str
     metadata: Metadata = field(default_factory=dict)
     severity: AssetCheckSeverity = AssetCheckSeverity.ERROR
+    remedy: str | None = None
+
+    @property
+    def description(self) -> str:
+        """What a person reads: what is wrong and what to do, or that all is well."""
+        if self.problem is None:
+            return self.summary
+        return self.problem if self.remedy is None else f"{self.problem}; {self.remedy}"
 
     @property
     def fails(self) -> bool:
@@ -111,8 +121,8 @@ class Verdict:
             asset_key=key.asset_key,
             check_name=key.name,
             passed=self.problem is None,
-            description=self.problem or self.summary,
-            metadata=dict(self.metadata),
+            description=self.description,
+            metadata=self._metadata(),
             severity=self.severity,
         )
 
@@ -121,10 +131,19 @@ class Verdict:
         return AssetCheckResult(
             check_name=check_name,
             passed=self.problem is None,
-            description=self.problem or self.summary,
-            metadata=dict(self.metadata),
+            description=self.description,
+            metadata=self._metadata(),
             severity=self.severity,
         )
+
+    def _metadata(self) -> Metadata:
+        return dict(self.metadata) if self.remedy is None else {**self.metadata, _PROBLEM: self.problem or ""}
+
+
+def problem_of(evaluation: AssetCheckEvaluation) -> str | None:
+    """What a check that failed found, without what it advises."""
+    problem = evaluation.metadata.get(_PROBLEM)
+    return problem.value if isinstance(problem, TextMetadataValue) else evaluation.description
 
 
 @contextmanager
@@ -214,7 +233,8 @@ def _hot_verdict(services: Services, day: date) -> Verdict:
         differences = rows.differences()
     found = "; ".join(difference.message for difference in differences)
     return Verdict(
-        problem=f"{found}; run `compliance verify {day}` and find out who did it" if found else None,
+        problem=found or None,
+        remedy=f"run `compliance verify {day}` and find out who did it" if found else None,
         summary=f"{_count(rows.rows, 'row')} in {_count(len(hot.segments), 'segment')}, as sealed.",
         metadata={"rows": rows.rows, "segments": len(hot.segments), "bytes hashed": rows.canonical_bytes},
     )

@@ -21,7 +21,10 @@ from dagster import (
 from dagster._core.definitions.assets.job.asset_job import is_reserved_asset_job_name
 from dagster._core.event_api import PartitionKeyFilter
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+from pydantic import TypeAdapter
 
+from compliance_pipelines.orchestration.checks import problem_of
+from compliance_pipelines.orchestration.cursors import read_cursor
 from compliance_pipelines.orchestration.failures import reasons_of_failure
 
 if TYPE_CHECKING:
@@ -33,8 +36,8 @@ if TYPE_CHECKING:
 
 _WILL_RETRY_TAG: Final = "dagster/will_retry"
 _PARTITION_TAG: Final = "dagster/partition"
-# How many finished runs of the same day are looked at for one that did the same.
-_RUNS_BEFORE: Final = 20
+# How many finished runs, of the same day where there is one, are looked at for one that did the same.
+_RUNS_BEFORE: Final = 100
 
 
 @dataclass(frozen=True)
@@ -64,9 +67,14 @@ class Position:
 
     @classmethod
     def of_cursor(cls, cursor: str) -> Position:
-        """The position that a cursor keeps."""
-        kept = json.loads(cursor)
-        return cls(after=kept) if isinstance(kept, int) else cls(**kept)
+        """The position that a cursor keeps.
+
+        Raises:
+            CursorError: it keeps none.
+        """
+        # Earlier versions kept the event alone.
+        kept = read_cursor(_CURSORS, cursor)
+        return cls(after=kept) if isinstance(kept, int) else kept
 
     @classmethod
     def at_start(cls, instance: DagsterInstance, started: float, limit: int) -> Position:
@@ -79,6 +87,9 @@ class Position:
     def to_cursor(self) -> str:
         """The cursor that keeps it."""
         return json.dumps(asdict(self))
+
+
+_CURSORS: Final[TypeAdapter[Position | int]] = TypeAdapter(Position | int)
 
 
 def failed_runs(instance: DagsterInstance, own: Own, position: Position, *, latest: float, limit: int) -> FoundRuns:
@@ -116,8 +127,12 @@ def _line(
 ) -> str | None:
     if run is None or not own.has(run) or run.tags.get(_WILL_RETRY_TAG) == "true":
         return None
-    reasons = reasons_of_run(instance, run, event.event_log_entry.dagster_event)
-    if _told_of_checks(instance, own, run, reasons) or _failed_before(instance, own, run, reasons, since):
+    failed = _failed_steps(instance, run)
+    steps = _own(instance, own, run, failed)
+    if failed and not steps:
+        return None
+    reasons = reasons_of_failure(steps) or [_reason_of_run(event.event_log_entry.dagster_event)]
+    if _told_of_checks(instance, own, run, steps, reasons) or _failed_before(instance, own, run, steps, reasons, since):
         return None
     # A backfill runs a job without a name of its own: then the assets say what it was.
     assets = ", ".join(sorted(key.to_user_string() for key in run.asset_selection or ()))
@@ -127,14 +142,15 @@ def _line(
     return f"{name} (run {run.run_id}): {'; '.join(reasons)}"
 
 
-def reasons_of_run(instance: DagsterInstance, run: DagsterRun, failure: DagsterEvent | None = None) -> list[str]:
-    """Why a run failed, a line for each step; one that failed in none was marked by somebody, in whose words."""
-    reasons = reasons_of_failure(_events(instance, run, DagsterEventType.STEP_FAILURE))
-    if reasons:
-        return reasons
-    if failure is None:
-        failure = next(iter(_events(instance, run, DagsterEventType.RUN_FAILURE)), None)
-    return [plain(failure.message) if failure is not None and failure.message else "failed"]
+def reasons_of_run(instance: DagsterInstance, own: Own, run: DagsterRun) -> list[str]:
+    """Why a run failed, a line for each of our steps; one that failed in no step was marked, in its marker's words."""
+    if failed := _failed_steps(instance, run):
+        return reasons_of_failure(_own(instance, own, run, failed))
+    return [_reason_of_run(next(iter(_events(instance, run, DagsterEventType.RUN_FAILURE)), None))]
+
+
+def _reason_of_run(failure: DagsterEvent | None) -> str:
+    return plain(failure.message) if failure is not None and failure.message else "failed"
 
 
 def _events(instance: DagsterInstance, run: DagsterRun, kind: DagsterEventType) -> list[DagsterEvent]:
@@ -142,8 +158,25 @@ def _events(instance: DagsterInstance, run: DagsterRun, kind: DagsterEventType) 
     return [event for record in records if (event := record.event_log_entry.dagster_event) is not None]
 
 
-def _told_of_checks(instance: DagsterInstance, own: Own, run: DagsterRun, reasons: Sequence[str]) -> bool:
-    steps = {event.step_key for event in _events(instance, run, DagsterEventType.STEP_FAILURE)}
+def _failed_steps(instance: DagsterInstance, run: DagsterRun) -> list[DagsterEvent]:
+    return _events(instance, run, DagsterEventType.STEP_FAILURE)
+
+
+def _own(instance: DagsterInstance, own: Own, run: DagsterRun, failed: list[DagsterEvent]) -> list[DagsterEvent]:
+    """The failures of our steps: a run of Dagster's own job may have steps of anybody's assets."""
+    if not failed or not is_reserved_asset_job_name(run.job_name):
+        return failed
+    assets = _events(instance, run, DagsterEventType.ASSET_MATERIALIZATION_PLANNED)
+    checks = _events(instance, run, DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED)
+    ours = {event.step_key for event in assets if event.asset_key is not None and own.has_asset(event.asset_key)}
+    ours |= {event.step_key for event in checks if own.has_asset(event.asset_check_planned_data.asset_key)}
+    return [event for event in failed if event.step_key in ours]
+
+
+def _told_of_checks(
+    instance: DagsterInstance, own: Own, run: DagsterRun, failed: Sequence[DagsterEvent], reasons: Sequence[str]
+) -> bool:
+    steps = {event.step_key for event in failed}
     found = {
         event.step_key
         for event in _events(instance, run, DagsterEventType.ASSET_CHECK_EVALUATION)
@@ -167,32 +200,53 @@ def _known_of_day(instance: DagsterInstance, own: Own, partition: str | None) ->
         own.checks, partition_filter=PartitionKeyFilter(key=partition)
     )
     for record in latest.values():
-        if record.status is AssetCheckExecutionRecordStatus.FAILED and record.evaluation is not None:
-            yield plain(record.evaluation.description)
+        evaluation = record.evaluation
+        if record.status is not AssetCheckExecutionRecordStatus.FAILED or evaluation is None:
+            continue
+        # A check without words says nothing; an empty text would be found in every reason.
+        if problem := plain(problem_of(evaluation)):
+            yield problem
 
 
-def _failed_before(instance: DagsterInstance, own: Own, run: DagsterRun, reasons: Sequence[str], since: float) -> bool:
-    """Whether the last of our runs that did the same, for the same day, failed for the same reasons."""
-    [this] = instance.get_run_records(RunsFilter(run_ids=[run.run_id]))
+def _failed_before(  # noqa: PLR0913, PLR0917 - which run, and what is known of it
+    instance: DagsterInstance,
+    own: Own,
+    run: DagsterRun,
+    failed: Sequence[DagsterEvent],
+    reasons: Sequence[str],
+    since: float,
+) -> bool:
+    """Whether the last of our runs that did the same, by whatever job, failed for the same reasons."""
+    this = next(iter(instance.get_run_records(RunsFilter(run_ids=[run.run_id]))), None)
+    if this is None:
+        return False
+    steps = {event.step_key for event in failed}
     partition = run.tags.get(_PARTITION_TAG)
     before = instance.get_run_records(
         RunsFilter(
-            job_name=run.job_name,
             statuses=[DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE],
             tags={} if partition is None else {_PARTITION_TAG: partition},
             created_before=this.create_timestamp,
         ),
         limit=_RUNS_BEFORE,
     )
-    kind = _kind(run)
     for record in before:
         other = record.dagster_run
-        if _kind(other) == kind and own.has(other) and other.tags.get(_WILL_RETRY_TAG) != "true":
-            failed = other.status is DagsterRunStatus.FAILURE and (record.end_time or 0.0) >= since
-            return failed and reasons_of_run(instance, other) == list(reasons)
+        if (
+            own.has(other)
+            and other.tags.get(_PARTITION_TAG) == partition
+            and other.tags.get(_WILL_RETRY_TAG) != "true"
+            and (steps & _started_steps(instance, other) if steps else _selection(other) == _selection(run))
+        ):
+            ended_badly = other.status is DagsterRunStatus.FAILURE and (record.end_time or 0.0) >= since
+            return ended_badly and set(reasons) <= set(reasons_of_run(instance, own, other))
     return False
 
 
-def _kind(run: DagsterRun) -> tuple[object, ...]:
+def _started_steps(instance: DagsterInstance, run: DagsterRun) -> set[str | None]:
+    return {event.step_key for event in _events(instance, run, DagsterEventType.STEP_START)}
+
+
+def _selection(run: DagsterRun) -> tuple[object, ...]:
     """What a run was to do. One that the daemon did not start names no assets; its snapshot says what it executes."""
-    return run.tags.get(_PARTITION_TAG), run.asset_selection or run.job_snapshot_id
+    return run.job_name, run.asset_selection or run.job_snapshot_id

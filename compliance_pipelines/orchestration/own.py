@@ -18,7 +18,7 @@ from compliance_pipelines.orchestration.keys import AUDIT_LOG_PARTITIONS, CHECKP
 from compliance_pipelines.orchestration.names import Names
 
 if TYPE_CHECKING:
-    from dagster import AssetCheckKey, DagsterRun, SensorEvaluationContext
+    from dagster import AssetCheckKey, AssetKey, DagsterRun, SensorEvaluationContext
 
 JOBS: Final = frozenset(job.name for job in (*jobs.JOBS, *conversations.JOBS, *sessions.JOBS, *erasures.JOBS))
 CHECKS: Final = frozenset(
@@ -64,4 +64,8 @@ class Own:
         if not is_reserved_asset_job_name(run.job_name):
             return run.job_name in map(self.names.name, JOBS)
         chosen = {*(run.asset_selection or ()), *(key.asset_key for key in run.asset_check_selection or ())}
-        return not chosen.isdisjoint(map(self.names.asset, _ASSETS))
+        return any(map(self.has_asset, chosen))
+
+    def has_asset(self, key: AssetKey) -> bool:
+        """Whether an asset is ours."""
+        return key in set(map(self.names.asset, _ASSETS))

@@ -14,22 +14,15 @@ from typing import TYPE_CHECKING
 import pytest
 from dagster import (
     AssetCheckEvaluation,
-    AssetKey,
     DagsterEvent,
     DagsterEventType,
     DagsterInstance,
     DagsterRunStatus,
     DefaultSensorStatus,
     build_sensor_context,
-    job,
-    op,
 )
-from dagster._core.code_pointer import ModuleCodePointer
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationPlanned
 from dagster._core.definitions.instigation_logger import get_instigation_log_records
-from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
-from dagster._core.remote_origin import ManagedGrpcPythonEnvCodeLocationOrigin, RemoteRepositoryOrigin
-from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
 from compliance_pipelines.orchestration import alerting
 from compliance_pipelines.orchestration.alerting import ALERT_SENSORS, failed_checks_sensor, failed_runs_sensor
@@ -40,68 +33,15 @@ from compliance_pipelines.orchestration.keys import CONTENT, HOT_PURGE, READ_BAC
 from compliance_pipelines.orchestration.names import NAMES, Names
 from compliance_pipelines.orchestration.own import Own
 from compliance_pipelines.orchestration.resources import ALERTS
+from tests.orchestration.alerting.conftest import Watching, evaluate
 from tests.orchestration.conftest import RecordingSink
-from tests.support.damage import flip
 
 if TYPE_CHECKING:
-    from datetime import date
     from pathlib import Path
 
-    from dagster import JobDefinition, SensorDefinition
-    from dagster._core.remote_origin import RemoteJobOrigin
+    import sqlalchemy
 
-    from tests.conftest import MovableClock
     from tests.orchestration.conftest import Project
-
-
-class Watching:
-    """One alert sensor, tick by tick, with the cursor carried on as the daemon does."""
-
-    def __init__(self, sensor: SensorDefinition, project: Project, sink: RecordingSink) -> None:
-        self._sensor = sensor
-        self._project = project
-        self._sink = sink
-        self.cursor: str | None = None
-        self.started: float | None = None
-
-    def tick(self) -> list[Alert]:
-        """The alerts that this tick sent."""
-        self._sink.alerts.clear()
-        context = build_sensor_context(
-            instance=self._project.instance,
-            repository_def=self._project.definitions.get_repository_def(),
-            resources={ALERTS: self._sink, NAMES: Names()},
-            cursor=self.cursor,
-            last_sensor_start_time=self.started,
-        )
-        self.cursor = self._sensor.evaluate_tick(context).cursor
-        return list(self._sink.alerts)
-
-
-@pytest.fixture
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the moment in which events settle."""
-    monkeypatch.setattr(alerting, "SETTLING_TIME", timedelta())
-
-
-@pytest.fixture
-def runs(project: Project, sink: RecordingSink, at_once: None) -> Watching:
-    watching = Watching(failed_runs_sensor, project, sink)
-    assert watching.tick() == []
-    return watching
-
-
-@pytest.fixture
-def checks(project: Project, sink: RecordingSink, at_once: None) -> Watching:
-    return Watching(failed_checks_sensor, project, sink)
-
-
-def evaluate(project: Project, description: str, *, passed: bool = False) -> None:
-    project.instance.report_runless_asset_event(
-        AssetCheckEvaluation(
-            asset_key=CONTENT.asset_key, check_name=CONTENT.name, passed=passed, description=description
-        )
-    )
 
 
 def test_they_are_on_without_anybody_turning_them_on() -> None:
@@ -184,8 +124,8 @@ def test_what_the_sink_did_not_take_is_sent_again(
 def test_what_was_just_written_waits_until_nothing_can_appear_before_it(
     project: Project, sink: RecordingSink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    evaluate(project, "it stopped")
     watching = Watching(failed_checks_sensor, project, sink)
+    evaluate(project, "it stopped")
     monkeypatch.setattr(alerting, "SETTLING_TIME", timedelta(hours=1))
     assert watching.tick() == []
     monkeypatch.setattr(alerting, "SETTLING_TIME", timedelta())
@@ -236,6 +176,7 @@ def test_an_alert_is_on_the_page_of_its_tick(checks: Watching, project: Project)
         repository_def=project.definitions.get_repository_def(),
         repository_name="__repository__",
         sensor_name=failed_checks_sensor.name,
+        last_sensor_start_time=checks.started,
         resources={ALERTS: RecordingSink(), NAMES: Names()},
     )
     with context:
@@ -245,161 +186,6 @@ def test_an_alert_is_on_the_page_of_its_tick(checks: Watching, project: Project)
     assert record["levelname"] == "ERROR"
     assert "it stopped" in record["msg"]
     assert record["created"] == pytest.approx(datetime.now(UTC).timestamp(), abs=600)
-
-
-# Ours, and from the start of the sensor
-
-
-def theirs(location: str) -> RemoteRepositoryOrigin:
-    target = LoadableTargetOrigin(module_name="theirs")
-    return RemoteRepositoryOrigin(ManagedGrpcPythonEnvCodeLocationOrigin(target, location), "__repository__")
-
-
-def fail(
-    project: Project,
-    failing: JobDefinition,
-    origin: RemoteJobOrigin | None = None,
-    code: JobPythonOrigin | None = None,
-) -> None:
-    run = project.instance.create_run_for_job(
-        failing, tags={"dagster/max_retries": "0"}, remote_job_origin=origin, job_code_origin=code
-    )
-    project.instance.report_run_failed(run, "the process died")
-
-
-def test_runs_of_other_people_are_not_reported(runs: Watching, project: Project) -> None:
-    """Of a job of another name in the same code location, or of a job of the same name in another one."""
-
-    @op
-    def nothing() -> None: ...
-
-    @job(name="etl")
-    def other() -> None:
-        nothing()
-
-    ours = project.definitions.resolve_job_def("seal")
-    fail(project, other)
-    fail(
-        project,
-        ours,
-        origin=theirs("elsewhere").get_job_origin("seal"),
-        code=JobPythonOrigin(
-            "seal", RepositoryPythonOrigin("python", ModuleCodePointer("theirs", "defs"), entry_point=["dagster"])
-        ),
-    )
-    assert runs.tick() == []
-    fail(project, ours)
-    assert len(runs.tick()) == 1
-
-
-def test_checks_of_other_people_are_not_reported(checks: Watching, project: Project) -> None:
-    project.instance.report_runless_asset_event(
-        AssetCheckEvaluation(asset_key=AssetKey(["etl", "orders"]), check_name="content", passed=False)
-    )
-    assert checks.tick() == []
-
-
-def test_runs_that_failed_before_the_sensor_was_started_are_history(
-    project: Project, sink: RecordingSink, at_once: None
-) -> None:
-    ours = project.definitions.resolve_job_def("seal")
-    fail(project, ours)
-    watching = Watching(failed_runs_sensor, project, sink)
-    assert watching.tick() == []
-    # For the same reason as then, of which nobody was told.
-    fail(project, ours)
-    [alert] = watching.tick()
-    assert len(alert.lines) == 1
-
-
-def test_a_run_that_failed_between_the_start_of_the_sensor_and_its_first_tick_is_none(
-    project: Project, sink: RecordingSink, at_once: None
-) -> None:
-    watching = Watching(failed_runs_sensor, project, sink)
-    watching.started = datetime.now(UTC).timestamp()
-    fail(project, project.definitions.resolve_job_def("seal"))
-    assert len(watching.tick()) == 1
-
-
-# One fault, one alert
-
-
-@pytest.fixture
-def damaged(project: Project, clock: MovableClock, tmp_path: Path) -> date:
-    """A day whose purge is due, with one flipped bit in its archive."""
-    day = project.sealed(days_ago=100)
-    assert project.step(Action.ARCHIVE, day).success
-    clock.advance(days=8)
-    flip(tmp_path / "cold")
-    return day
-
-
-def test_one_flipped_byte_is_one_alert_whoever_finds_it_and_how_often(
-    runs: Watching, checks: Watching, project: Project, damaged: date, tmp_path: Path
-) -> None:
-    assert not project.run("daily_retention", damaged).success
-    first = [*runs.tick(), *checks.tick()]
-    [line] = [line for alert in first for line in alert.lines]
-    assert line.startswith(f"ERROR: audit/cold_archive of {damaged}, check checksum: ")
-
-    assert not project.run("daily_retention", damaged).success
-    assert not project.run("daily_retention", damaged, checks=READ_BACK).success
-    assert not project.step(Action.PURGE, damaged).success
-    assert not project.step(Action.PURGE, damaged).success
-    assert [*runs.tick(), *checks.tick()] == []
-
-    flip(tmp_path / "cold")
-    assert project.run("daily_retention", damaged, checks=READ_BACK).success
-    assert [*runs.tick(), *checks.tick()] == []
-    flip(tmp_path / "cold")
-    assert not project.run("daily_retention", damaged, checks=READ_BACK).success
-    assert len([*runs.tick(), *checks.tick()]) == 1
-
-
-@pytest.mark.parametrize("order", ["runs first", "checks first"])
-def test_one_flipped_byte_that_a_purge_finds_first_is_one_alert(
-    runs: Watching, checks: Watching, project: Project, damaged: date, order: str
-) -> None:
-    both = (runs, checks) if order == "runs first" else (checks, runs)
-    assert not project.step(Action.PURGE, damaged).success
-    assert len([alert for watching in both for alert in watching.tick()]) == 1
-    assert not project.run("daily_retention", damaged, checks=READ_BACK).success
-    assert [alert for watching in both for alert in watching.tick()] == []
-
-
-def test_another_fault_of_the_same_day_is_another_alert(
-    checks: Watching, project: Project, damaged: date, tmp_path: Path
-) -> None:
-    assert not project.run("daily_retention", damaged, checks=READ_BACK).success
-    assert len(checks.tick()) == 1
-    [manifest] = (tmp_path / "cold").rglob("audit-logs-*.manifest.json")
-    manifest.unlink()
-    assert not project.run("daily_retention", damaged, checks=READ_BACK).success
-    [alert] = checks.tick()
-    assert "check manifest_signature" in alert.lines[0]
-
-
-def test_a_check_that_says_the_same_again_is_no_news_until_it_passed(checks: Watching, project: Project) -> None:
-    for _ in range(2):
-        evaluate(project, "it stopped")
-    assert len(checks.tick()) == 1
-    evaluate(project, "it stopped")
-    assert checks.tick() == []
-    evaluate(project, "it stopped for another reason")
-    assert len(checks.tick()) == 1
-    evaluate(project, "it goes on", passed=True)
-    evaluate(project, "it stopped for another reason")
-    assert len(checks.tick()) == 1
-
-
-def test_a_run_that_fails_again_for_the_same_reason_is_no_news_until_it_succeeded(
-    runs: Watching, project: Project, clock: MovableClock
-) -> None:
-    day = project.sealed(days_ago=100)
-    assert project.step(Action.ARCHIVE, day).success
-    for expected in (1, 0):
-        assert not project.step(Action.PURGE, day).success
-        assert len(runs.tick()) == expected
 
 
 def test_an_answer_that_comes_late_is_not_passed_by(checks: Watching, project: Project) -> None:
@@ -426,6 +212,27 @@ def test_an_answer_that_comes_late_is_not_passed_by(checks: Watching, project: P
     assert checks.tick() == []
 
 
+def test_one_that_settles_after_a_younger_one_is_not_passed_by(
+    checks: Watching, project: Project, dagster_engine: sqlalchemy.Engine
+) -> None:
+    """Each transaction has the time of its beginning, and the numbers are given in between."""
+
+    def of_the_first(time: str) -> None:
+        with dagster_engine.begin() as connection:
+            connection.exec_driver_sql(
+                f"UPDATE asset_check_executions SET create_timestamp = {time} "
+                "WHERE id = (SELECT min(id) FROM asset_check_executions)"
+            )
+
+    evaluate(project, "first")
+    evaluate(project, "second")
+    of_the_first("now() + interval '1 day'")
+    assert checks.tick() == []
+    of_the_first("now() - interval '1 second'")
+    [alert] = checks.tick()
+    assert ["first" in alert.lines[0], "second" in alert.lines[1]] == [True, True]
+
+
 # Storages
 
 
@@ -450,6 +257,6 @@ def test_it_works_in_memory_too(project: Project) -> None:
         in_memory = dataclasses.replace(project, instance=memory)
         evaluate(in_memory, "it stopped")
         own = Own(None, tuple(READ_BACK))
-        found = failed_checks(memory, own, None, latest=float("inf"), limit=10)
+        found = failed_checks(memory, own, None, started=0.0, latest=float("inf"), limit=10)
         assert found.count == 1
-        assert failed_checks(memory, own, found.cursor, latest=float("inf"), limit=10).count == 0
+        assert failed_checks(memory, own, found.cursor, started=0.0, latest=float("inf"), limit=10).count == 0
