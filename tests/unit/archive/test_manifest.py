@@ -69,11 +69,12 @@ def test_it_is_one_line_of_ascii_with_the_documented_fields() -> None:
     body = document["body"]
     assert list(body) == sorted(body)
     assert set(body) == {
-        "version", "day", "part", "object_key", "object_sha256", "object_bytes", "entry_count", "canonical_bytes",
-        "first_id", "last_id", "root", "segments", "columns", "compression", "encryption", "software", "created_at",
+        "version", "day", "part", "revision", "replaces", "object_key", "object_sha256", "object_bytes", "entry_count",
+        "canonical_bytes", "first_id", "last_id", "root", "segments", "blinded", "columns", "compression", "encryption",
+        "software", "created_at",
     }  # fmt: skip
     assert [column["name"] for column in body["columns"]] == list(COLUMNS)
-    assert (body["version"], body["created_at"], body["encryption"]) == (1, "2026-10-01T03:04:05.000678Z", None)
+    assert (body["version"], body["created_at"], body["encryption"]) == (2, "2026-10-01T03:04:05.000678Z", None)
 
 
 def test_a_stranger_checks_the_signature_as_documented() -> None:
@@ -81,7 +82,7 @@ def test_a_stranger_checks_the_signature_as_documented() -> None:
     signed_bytes = data[len(b'{"body":') : data.index(b',"signature":')]
     text, _, signatures = json.loads(data)["signature"].partition("\n\n")
     assert text.split("\n") == [
-        "audit-archive-manifest/1",
+        "audit-archive-manifest/2",
         MANIFEST.object_key,
         f"sha256:{hashlib.sha256(signed_bytes).hexdigest()}",
     ]

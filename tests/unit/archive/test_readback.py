@@ -190,7 +190,7 @@ def test_a_missing_manifest(stored: StoredPart) -> None:
     ("old", "new", "message"),
     [
         (b'"entry_count":2500', b'"entry_count":2501', "signature .* is for other content"),
-        (b'"version":1', b'"version":2', "is no manifest of version 1"),
+        (b'"version":2', b'"version":1', "is no manifest of version 2"),
         (b'{"body"', b'{ "body"', "has another form"),
         (b"}\n", b"", "is no manifest"),
     ],

@@ -32,6 +32,8 @@ COLUMNS = {
     "metadata": str,
     "created_at": str,
     "tx_id": int,
+    "nonce": str,
+    "commitment": str,
 }
 NULLABLE = {"resource_type", "resource_id", "metadata"}
 RECORD = {
@@ -56,6 +58,7 @@ PROOF = {
 }
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00")
 HASH = re.compile(r"[0-9a-f]{64}")
+NONCE = re.compile(r"[0-9a-f]{32}")
 
 
 def need(condition: object, what: str) -> None:
@@ -79,18 +82,49 @@ def with_length(text: str) -> bytes:
     return str(len(data)).encode() + b":" + data
 
 
-def canonical_bytes(entry: Mapping[str, Any]) -> bytes:
-    """Of an entry as a proof writes it."""
+def check_entry(entry: Mapping[str, Any]) -> None:
+    """That an entry is written as a proof writes it."""
     need(set(entry) == set(COLUMNS), "other columns")
-    encoded = b""
+    need(entry["commitment"] is None, "blinded, which the document does not say how to read")
     for name, kind in COLUMNS.items():
-        value = entry[name]
-        if value is None and name in NULLABLE:
-            encoded += b"-"
-            continue
-        need(type(value) is kind, f"{name} is of another type")
-        encoded += with_length(str(microseconds(value) if name in ("timestamp", "created_at") else value))
-    return encoded
+        if name != "commitment" and not (entry[name] is None and name in NULLABLE):
+            need(type(entry[name]) is kind, f"{name} is of another type")
+    need(NONCE.fullmatch(entry["nonce"]), "a nonce is 32 lower-case hex digits")
+
+
+def number(value: int) -> bytes:
+    need(-(2**63) <= value < 2**63, "more than 8 bytes")
+    return value.to_bytes(8, "big", signed=True)
+
+
+def texts(*values: str | None) -> bytes:
+    encoded = [None if value is None else value.encode() for value in values]
+    lengths = [b"\xff\xff\xff\xff" if value is None else len(value).to_bytes(4, "big") for value in encoded]
+    return b"".join(lengths) + b"".join(value for value in encoded if value is not None)
+
+
+def public_bytes(entry: Mapping[str, Any]) -> bytes:
+    return (
+        number(entry["id"])
+        + number(microseconds(entry["timestamp"]))
+        + number(microseconds(entry["created_at"]))
+        + number(entry["tx_id"])
+        + texts(entry["log_entry_id"], entry["action"], entry["resource_type"], entry["result"])
+    )
+
+
+def private_bytes(entry: Mapping[str, Any]) -> bytes:
+    return texts(entry["user_id"], entry["resource_id"], entry["metadata"])
+
+
+def commitment(entry: Mapping[str, Any]) -> bytes:
+    return hashlib.sha256(b"\x02" + bytes.fromhex(entry["nonce"]) + private_bytes(entry)).digest()
+
+
+def entry_leaf(entry: Mapping[str, Any]) -> bytes:
+    """Of an entry as a proof writes it."""
+    check_entry(entry)
+    return leaf_hash(public_bytes(entry) + commitment(entry))
 
 
 def record_bytes(record: Mapping[str, Any]) -> bytes:
@@ -177,7 +211,7 @@ def open_checkpoint(note: str, key: PublicKey) -> tuple[int, bytes]:
 
 def verify_proof(document: dict[str, Any], key: PublicKey) -> None:
     need({name: type(value) for name, value in document.items()} == PROOF, "other members")
-    need(document["format"] == "compliance-pipelines/proof/v1", "another format")
+    need(document["format"] == "compliance-pipelines/proof/v2", "another format")
     size, root = open_checkpoint(document["checkpoint"], key)
     segment, entry = document["segment"], document["entry"]
     for node in (*document["ledger_path"], *document["entry_path"]):
@@ -185,7 +219,7 @@ def verify_proof(document: dict[str, Any], key: PublicKey) -> None:
     ledger_path = [bytes.fromhex(node) for node in document["ledger_path"]]
     need(root_by_path(leaf_hash(record_bytes(segment)), segment["seq"], size, ledger_path) == root, "ledger path")
     entry_path = [bytes.fromhex(node) for node in document["entry_path"]]
-    leaf = leaf_hash(canonical_bytes(entry))
+    leaf = entry_leaf(entry)
     segment_root = root_by_path(leaf, document["entry_index"], segment["entry_count"], entry_path)
     need(segment_root.hex() == segment["root"], "entry path")
     need(entry["timestamp"][:10] == segment["day"], "another day")

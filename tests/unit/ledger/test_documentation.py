@@ -28,7 +28,7 @@ PROOF: Final = vectors.json_box("proof")
 def row(entry: dict[str, Any]) -> dict[str, Any]:
     """An entry as the package has it."""
     times = {name: datetime.fromisoformat(entry[name]) for name in ("timestamp", "created_at")}
-    return {**entry, **times}
+    return {**entry, **times, "nonce": bytes.fromhex(entry["nonce"])}
 
 
 def records() -> list[Segment]:
@@ -37,10 +37,13 @@ def records() -> list[Segment]:
 
 @pytest.mark.parametrize("vector", ENTRIES, ids=lambda vector: vector["entry"]["log_entry_id"])
 def test_entries_have_the_bytes_and_leaves_of_the_document(vector: dict[str, Any]) -> None:
-    encoded = bytes.fromhex(vector["canonical"])
-    assert stranger.canonical_bytes(vector["entry"]) == canonical.canonical_bytes(row(vector["entry"])) == encoded
-    assert hashlib.sha256(b"\0" + encoded).hexdigest() == vector["leaf"]
-    assert canonical.leaf_hash(row(vector["entry"])).hex() == vector["leaf"]
+    entry, public, private = vector["entry"], bytes.fromhex(vector["public"]), bytes.fromhex(vector["private"])
+    assert stranger.public_bytes(entry) == canonical.public_bytes(row(entry)) == public
+    assert stranger.private_bytes(entry) == canonical.private_bytes(row(entry)) == private
+    commitment = hashlib.sha256(b"\2" + bytes.fromhex(entry["nonce"]) + private)
+    assert stranger.commitment(entry).hex() == commitment.hexdigest() == vector["commitment"]
+    assert hashlib.sha256(b"\0" + public + commitment.digest()).hexdigest() == vector["leaf"]
+    assert stranger.entry_leaf(entry).hex() == canonical.leaf_hash(row(entry)).hex() == vector["leaf"]
 
 
 def test_the_columns_of_the_document_are_those_of_the_package() -> None:
