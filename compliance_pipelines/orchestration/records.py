@@ -183,19 +183,23 @@ def unknown_erasures(
     until = max((case.closure.closed_at - _OVERLAP for case in closed if case.closure is not None), default=since)
     if not closed:
         return UnknownErasures((), since)
-    named = _named_erasures(instance, naming(ERASURE))
-    unknown = [case for case in closed if case.request.id not in named]
+    unnamed = _unnamed_erasures(instance, naming(ERASURE), {case.request.id for case in closed})
+    unknown = [case for case in closed if case.request.id in unnamed]
     if not unknown:
         return UnknownErasures((), max(since, until))
     event = AssetMaterialization(naming(ERASURE), metadata=erasure_metadata(unknown, still_open, services.clock()))
     return UnknownErasures((event,), max(since, until))
 
 
-def _named_erasures(instance: DagsterInstance, asset: AssetKey) -> set[object]:
-    named: set[object] = set()
-    for record in instance.fetch_materializations(asset, limit=_ERASURE_EVENTS).records:
-        event = record.asset_materialization
-        table = None if event is None else event.metadata.get(REQUESTS_SHOWN)
-        if isinstance(table, TableMetadataValue):
-            named |= {row.data["request"] for row in table.records if row.data["state"] == State.CLOSED.value}
-    return named
+def _unnamed_erasures(instance: DagsterInstance, asset: AssetKey, closed: set[int]) -> set[int]:
+    """Which of these requests no event names, however long ago; events are looked through from the newest on."""
+    unnamed, cursor, more = set(closed), None, True
+    while unnamed and more:
+        page = instance.fetch_materializations(asset, limit=_ERASURE_EVENTS, cursor=cursor)
+        for record in page.records:
+            event = record.asset_materialization
+            table = None if event is None else event.metadata.get(REQUESTS_SHOWN)
+            if isinstance(table, TableMetadataValue):
+                unnamed -= {row.data["request"] for row in table.records if row.data["state"] == State.CLOSED.value}
+        cursor, more = page.cursor, page.has_more
+    return unnamed

@@ -33,6 +33,7 @@ from compliance_pipelines.orchestration.assets.erasure import ERASURE
 from compliance_pipelines.orchestration.assets.ledger import checkpoint_materialization
 from compliance_pipelines.orchestration.backlog import has_asked_today, is_working, wanted_runs
 from compliance_pipelines.orchestration.checks import Verdict, sealing_lag_verdict, sealing_verdict
+from compliance_pipelines.orchestration.erasures import gdpr_erasure
 from compliance_pipelines.orchestration.failures import is_passing
 from compliance_pipelines.orchestration.jobs import daily_retention
 from compliance_pipelines.orchestration.keys import (
@@ -221,7 +222,8 @@ _SETS: Final = (CONVERSATION_SETS, SESSION_SETS)
     default_status=DefaultSensorStatus.RUNNING,
     description="Compares what is recorded of days, erasures and purged sets with what these pages show, and reports "
     "what was archived, purged or erased without Dagster, by `compliance archive`, `purge`, `erase run`, "
-    "`conversations purge` or `sessions purge`. Goes around all days, some at each tick.",
+    "`conversations purge` or `sessions purge`, and entries that came to a day after it was archived. Goes around all "
+    "days, some at each tick; what happened while it was off is found when it is on.",
 )
 def records_sensor(
     context: SensorEvaluationContext,
@@ -234,10 +236,12 @@ def records_sensor(
         return SkipReason("Runs of the retention job are under way.")
     done = _Compared(**json.loads(context.cursor)) if context.cursor else _Compared()
     days = unknown_days(compliance_services, instance, done.day, compliance_names.asset)
-    erasures = unknown_erasures(
-        compliance_services, instance, datetime.fromisoformat(done.closed), compliance_names.asset
-    )
-    events = [*days.events, *erasures.events]
+    events, closed = [*days.events], done.closed
+    if not is_working(instance, compliance_names, gdpr_erasure.name):
+        since = datetime.fromisoformat(closed)
+        erasures = unknown_erasures(compliance_services, instance, since, compliance_names.asset)
+        events += erasures.events
+        closed = erasures.until.isoformat()
     sets = dict(done.sets)
     for kind in _SETS:
         if is_working(instance, compliance_names, kind.job):
@@ -250,7 +254,7 @@ def records_sensor(
     return SensorResult(
         skip_reason=f"{len(events)} events reported." if events else "Everything compared is known.",
         asset_events=events,
-        cursor=json.dumps(asdict(_Compared(days.after, erasures.until.isoformat(), sets))),
+        cursor=json.dumps(asdict(_Compared(days.after, closed, sets))),
     )
 
 

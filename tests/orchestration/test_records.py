@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from dagster import build_sensor_context
+from dagster import DagsterRunStatus, build_sensor_context
 from dagster._core.definitions.data_version import DATA_VERSION_TAG
 
 from compliance_pipelines.archive.export import archive_day
@@ -196,3 +196,41 @@ def test_an_erasure_that_the_command_line_carried_out_is_shown_once(
     assert (shown(project, ERASURE)["closed"], shown(project, ERASURE)["open requests"]) == (1, 0)
     assert comparing.tick() == []
     assert Comparing(project).tick() == []
+
+
+def closed_request(project: Project, user: str) -> None:
+    record_request(project.services, NewRequest(user, "asked", "support", project.services.clock()))
+    [case] = run_due(project.services, lambda: [Shelf().put("a", "b")])
+    assert case.state is State.CLOSED
+
+
+def test_erasures_of_a_run_that_is_under_way_are_left_to_it(project: Project, comparing: Comparing) -> None:
+    run = project.instance.create_run_for_job(
+        project.definitions.resolve_job_def("gdpr_erasure"), status=DagsterRunStatus.STARTED
+    )
+    closed_request(project, "user:9")
+    assert comparing.tick() == []
+    project.instance.report_run_failed(run)
+    assert comparing.tick() == [("erasure", None)]
+
+
+def test_a_sensor_whose_cursor_was_reset_knows_every_erasure_that_was_shown(
+    project: Project, comparing: Comparing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records, "_ERASURE_EVENTS", 1)
+    for user in ("user:7", "user:8", "user:9"):
+        closed_request(project, user)
+        assert comparing.tick() == [("erasure", None)]
+    assert Comparing(project).tick() == []
+
+
+def test_what_was_done_while_the_sensor_was_off_is_shown_when_it_is_on_again(
+    project: Project, comparing: Comparing
+) -> None:
+    """Time does not count, and the cursor is as it was left."""
+    comparing.tick()
+    day = project.sealed(days_ago=100)
+    archive_day(project.services, day)
+    closed_request(project, "user:9")
+    assert set(comparing.tick()) == {("hot_partition", str(day)), ("cold_archive", str(day)), ("erasure", None)}
+    assert comparing.tick() == []
