@@ -51,12 +51,14 @@ from compliance_pipelines.ledger.segments import Segment
 from compliance_pipelines.ledger.store import last_checkpoint
 from compliance_pipelines.ledger.store_identity import check_identity
 from compliance_pipelines.orchestration.backlog import Action, overdue_days
+from compliance_pipelines.orchestration.day_events import hot_event
 from compliance_pipelines.orchestration.failures import RETRIES, domain_errors, is_passing
 from compliance_pipelines.orchestration.keys import (
     CHECKSUM,
     CONTENT,
     DATABASE_POOL,
     ENTRY_COUNT,
+    HOT_PARTITION,
     MANIFEST_SIGNATURE,
     NO_DAY_TO_ARCHIVE_OVERDUE,
     NO_DAY_TO_PURGE_OVERDUE,
@@ -69,7 +71,12 @@ from compliance_pipelines.orchestration.keys import (
     SEALING_LAG,
 )
 from compliance_pipelines.orchestration.names import Names
-from compliance_pipelines.orchestration.partition_bar import NO_DAY_WAS_CHOSEN
+from compliance_pipelines.orchestration.partition_bar import (
+    NO_DAY_WAS_CHOSEN,
+    looking_at,
+    show_failed,
+    show_repaired,
+)
 from compliance_pipelines.orchestration.partitions import DAYS, FIRST_DAY, day_of
 from compliance_pipelines.orchestration.tables import Metadata
 from compliance_pipelines.postgres.holders import stuck_holders
@@ -186,12 +193,18 @@ with _partitioned_checks():
         compliance_names: ResourceParam[Names],
     ) -> Iterator[AssetCheckResult]:
         """A run without a day looks at nothing, and records no result."""
-        if not context.op_execution_context.has_partition_key:
+        run = context.op_execution_context
+        if not run.has_partition_key:
             context.log.warning(compliance_names.text(NO_DAY_WAS_CHOSEN))
             return
-        with domain_errors():
-            verdict = _hot_verdict(compliance_services, day_of(context.op_execution_context.partition_key))
+        day, asset = day_of(run.partition_key), compliance_names.asset(HOT_PARTITION)
+        with looking_at(run, asset):
+            verdict = _hot_verdict(compliance_services, day)
         yield verdict.result()
+        if verdict.fails:
+            show_failed(run, asset)
+        else:
+            show_repaired(run, asset, lambda: hot_event(compliance_services, day, compliance_names.asset))
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from dagster import AssetKey
 
-    from compliance_pipelines.archive.catalogue import ArchivedPart
+    from compliance_pipelines.archive.catalogue import ArchivedPart, DayFacts
     from compliance_pipelines.services import Services
 
 PURGED_ENTRIES: Final = "purged entries"
@@ -36,6 +36,17 @@ def as_it_is(key: AssetKey) -> AssetKey:
     return key
 
 
+def hot_counts(facts: DayFacts) -> dict[str, int]:
+    """What changes in PostgreSQL when entries of the day come, are sealed, or are purged, as its events carry it."""
+    return {
+        "dagster/partition_row_count": facts.hot_entries,
+        "unsealed entries": facts.unsealed_entries,
+        "sealed entries": facts.sealed_entries,
+        "segments": facts.segments,
+        PURGED_ENTRIES: facts.purged_entries,
+    }
+
+
 def hot_day(services: Services, day: date, naming: Naming = as_it_is) -> tuple[Metadata, DataVersion]:
     """What is recorded of a day in PostgreSQL. A late entry changes the version; looking again or a purge does not."""
     state, facts = day_summary(services, day)
@@ -43,14 +54,10 @@ def hot_day(services: Services, day: date, naming: Naming = as_it_is) -> tuple[M
         segments = [segment for segment, _ in segments_of_day(connection, day)]
         purged_at = max((part.purged_at for part in parts_of_day(connection, day) if part.purged_at), default=None)
     metadata: Metadata = {
-        "dagster/partition_row_count": facts.hot_entries,
+        **hot_counts(facts),
         "state": state.value,
         "bytes": facts.hot_bytes,
-        "sealed entries": facts.sealed_entries,
-        "unsealed entries": facts.unsealed_entries,
         "archived entries": facts.archived_entries,
-        PURGED_ENTRIES: facts.purged_entries,
-        "segments": facts.segments,
         "latest segments": segment_table(segments),
         "archive": MetadataValue.asset(naming(COLD_ARCHIVE)),
     }

@@ -14,8 +14,17 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from dagster import AssetMaterialization, AssetRecordsFilter, DagsterEventType, TableMetadataValue
+from dagster import (
+    AssetCheckKey,
+    AssetCheckSeverity,
+    AssetMaterialization,
+    AssetRecordsFilter,
+    DagsterEventType,
+    TableMetadataValue,
+)
 from dagster._core.definitions.data_version import DATA_VERSION_TAG
+from dagster._core.event_api import PartitionKeyFilter
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from compliance_pipelines.archive.catalogue import facts_of_days, parts_of_day, snapshot
 from compliance_pipelines.base.clock import utc_day
@@ -28,14 +37,15 @@ from compliance_pipelines.orchestration.day_events import (
     archive_event,
     archived_day,
     as_it_is,
+    hot_counts,
     hot_event,
     purge_event,
 )
-from compliance_pipelines.orchestration.keys import COLD_ARCHIVE, HOT_PARTITION, HOT_PURGE
+from compliance_pipelines.orchestration.keys import COLD_ARCHIVE, HOT_PARTITION, HOT_PURGE, READ_BACK, ROWS_MATCH_LEDGER
 from compliance_pipelines.orchestration.partitions import FIRST_DAY
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import date, datetime
 
     from dagster import AssetKey, DagsterInstance
@@ -46,6 +56,7 @@ if TYPE_CHECKING:
 # Each day costs a look at its last three events.
 DAYS_PER_TICK: Final = 100
 _ERASURE_EVENTS: Final = 200
+_ANSWERS: Final = frozenset([AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED])
 # A transaction that was committed late has a moment that was looked at already.
 _OVERLAP: Final = timedelta(hours=1)
 
@@ -76,7 +87,7 @@ def unknown_days(
     chosen = rest[:DAYS_PER_TICK]
     keys = {each.day.isoformat() for each in chosen}
     known = {asset: last_events(instance, naming(asset), keys) for asset in (HOT_PARTITION, COLD_ARCHIVE, HOT_PURGE)}
-    events = [event for each in chosen for event in _of_day(services, each, known, naming)]
+    events = [event for each in chosen for event in _of_day(services, instance, each, known, naming)]
     return Unknown(tuple(events), chosen[-1].day.isoformat() if len(rest) > len(chosen) else None)
 
 
@@ -97,23 +108,52 @@ def last_events(instance: DagsterInstance, asset: AssetKey, days: set[str]) -> M
 
 
 def _of_day(
-    services: Services, facts: DayFacts, known: Mapping[AssetKey, Mapping[str, AssetMaterialization]], naming: Naming
+    services: Services,
+    instance: DagsterInstance,
+    facts: DayFacts,
+    known: Mapping[AssetKey, Mapping[str, AssetMaterialization]],
+    naming: Naming,
 ) -> list[AssetMaterialization]:
+    """An event would turn a day green, so that one which its checks found damaged waits until they find it whole."""
     day = facts.day
     hot, cold, purge = (known[asset].get(day.isoformat()) for asset in (HOT_PARTITION, COLD_ARCHIVE, HOT_PURGE))
+    purged = {PURGED_ENTRIES: facts.purged_entries}
     events = []
-    if hot is None or _purged(hot) != facts.purged_entries:
+    if not _shows(hot, hot_counts(facts)) and (
+        # What was purged was compared, whatever a check found before.
+        (facts.purged_entries and not _shows(hot, purged))
+        or not _is_damaged(instance, (ROWS_MATCH_LEDGER,), day, naming)
+    ):
         events.append(hot_event(services, day, naming))
-    if facts.verified_parts == facts.parts and (cold is None or _version(cold) != _archive_version(services, day)):
+    if (
+        facts.verified_parts == facts.parts
+        and (cold is None or _version(cold) != _archive_version(services, day))
+        and not _is_damaged(instance, READ_BACK, day, naming)
+    ):
         events.append(archive_event(services, day, naming))
-    if facts.purged_parts and (purge is None or _purged(purge) != facts.purged_entries):
+    if facts.purged_parts and not _shows(purge, purged):
         events.append(purge_event(services, day, naming))
     return events
 
 
-def _purged(event: AssetMaterialization) -> object:
-    shown = event.metadata.get(PURGED_ENTRIES)
-    return None if shown is None else shown.value
+def _shows(event: AssetMaterialization | None, counts: Mapping[str, int]) -> bool:
+    shown = {} if event is None else event.metadata
+    return all(name in shown and shown[name].value == count for name, count in counts.items())
+
+
+def _is_damaged(instance: DagsterInstance, keys: Sequence[AssetCheckKey], day: date, naming: Naming) -> bool:
+    """Whether some check of the day last said so; a warning is none, and neither is a look that was not finished."""
+    for key in keys:
+        latest = instance.event_log_storage.get_asset_check_execution_history(
+            AssetCheckKey(naming(key.asset_key), key.name),
+            1,
+            status=_ANSWERS,
+            partition_filter=PartitionKeyFilter(key=day.isoformat()),
+        )
+        evaluation = latest[0].evaluation if latest else None
+        if evaluation is not None and not evaluation.passed and evaluation.severity is AssetCheckSeverity.ERROR:
+            return True
+    return False
 
 
 def _version(event: AssetMaterialization) -> str | None:
@@ -143,19 +183,23 @@ def unknown_erasures(
     until = max((case.closure.closed_at - _OVERLAP for case in closed if case.closure is not None), default=since)
     if not closed:
         return UnknownErasures((), since)
-    named = _named_erasures(instance, naming(ERASURE))
-    unknown = [case for case in closed if case.request.id not in named]
+    unnamed = _unnamed_erasures(instance, naming(ERASURE), {case.request.id for case in closed})
+    unknown = [case for case in closed if case.request.id in unnamed]
     if not unknown:
         return UnknownErasures((), max(since, until))
     event = AssetMaterialization(naming(ERASURE), metadata=erasure_metadata(unknown, still_open, services.clock()))
     return UnknownErasures((event,), max(since, until))
 
 
-def _named_erasures(instance: DagsterInstance, asset: AssetKey) -> set[object]:
-    named: set[object] = set()
-    for record in instance.fetch_materializations(asset, limit=_ERASURE_EVENTS).records:
-        event = record.asset_materialization
-        table = None if event is None else event.metadata.get(REQUESTS_SHOWN)
-        if isinstance(table, TableMetadataValue):
-            named |= {row.data["request"] for row in table.records if row.data["state"] == State.CLOSED.value}
-    return named
+def _unnamed_erasures(instance: DagsterInstance, asset: AssetKey, closed: set[int]) -> set[int]:
+    """Which of these requests no event names, however long ago; events are looked through from the newest on."""
+    unnamed, cursor, more = set(closed), None, True
+    while unnamed and more:
+        page = instance.fetch_materializations(asset, limit=_ERASURE_EVENTS, cursor=cursor)
+        for record in page.records:
+            event = record.asset_materialization
+            table = None if event is None else event.metadata.get(REQUESTS_SHOWN)
+            if isinstance(table, TableMetadataValue):
+                unnamed -= {row.data["request"] for row in table.records if row.data["state"] == State.CLOSED.value}
+        cursor, more = page.cursor, page.has_more
+    return unnamed

@@ -7,14 +7,16 @@ alerting.py. Not here: what sealing is.
 # No postponed annotations: Dagster reads them to know the resources.
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
 from dagster import (
     AssetCheckEvaluation,
+    AssetCheckKey,
     AssetMaterialization,
     AssetSelection,
+    DagsterInstance,
     DefaultSensorStatus,
     ResourceParam,
     RunRequest,
@@ -23,13 +25,15 @@ from dagster import (
     SkipReason,
     sensor,
 )
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.ledger.sealing import SealResult, seal
 from compliance_pipelines.orchestration.assets.erasure import ERASURE
 from compliance_pipelines.orchestration.assets.ledger import checkpoint_materialization
 from compliance_pipelines.orchestration.backlog import has_asked_today, is_working, wanted_runs
-from compliance_pipelines.orchestration.checks import Verdict, sealing_lag_verdict
+from compliance_pipelines.orchestration.checks import Verdict, sealing_lag_verdict, sealing_verdict
+from compliance_pipelines.orchestration.erasures import gdpr_erasure
 from compliance_pipelines.orchestration.failures import is_passing
 from compliance_pipelines.orchestration.jobs import daily_retention
 from compliance_pipelines.orchestration.keys import (
@@ -44,6 +48,9 @@ from compliance_pipelines.orchestration.names import Names
 from compliance_pipelines.orchestration.purged_sets import CONVERSATION_SETS, SESSION_SETS, unknown_sets
 from compliance_pipelines.orchestration.records import unknown_days, unknown_erasures
 from compliance_pipelines.services import Services
+
+_FAILED: Final = AssetCheckExecutionRecordStatus.FAILED
+_PASSED: Final = AssetCheckExecutionRecordStatus.SUCCEEDED
 
 
 @dataclass(frozen=True)
@@ -79,6 +86,11 @@ class _Pass:
         return "" if self.error is None else str(self.error)
 
     @property
+    def told(self) -> bool:
+        """Whether it found out if sealing goes on."""
+        return not self.put_off and not self.sealed.busy
+
+    @property
     def note(self) -> str:
         """What the page of the sensor says of the tick, which starts no run."""
         if self.sealed.checkpoint is not None:
@@ -106,8 +118,8 @@ def _seal_once(services: Services) -> _Pass:
     minimum_interval_seconds=60,
     default_status=DefaultSensorStatus.RUNNING,
     description="Seals what was appended since the last pass, in the sensor itself: a run would take longer than the "
-    "work. The checks `sealing` and `sealing_lag` fail once when it stops or falls behind, and pass once when it goes "
-    "on; while it is stopped, every tick fails.",
+    "work. The checks `sealing` and `sealing_lag` fail once when it stops or falls behind; whoever found them failing, "
+    "they pass once when it goes on. While it is stopped, every further tick fails.",
 )
 def sealing_sensor(
     context: SensorEvaluationContext,
@@ -122,17 +134,42 @@ def sealing_sensor(
     done = _seal_once(compliance_services)
     lag = sealing_lag_verdict(compliance_services).named(compliance_names)
     before = _Reported.of_cursor(context.cursor)
-    now = _Reported(problem=done.problem, late=lag.problem is not None)
+    now = _Reported(problem=done.problem if done.told else before.problem, late=lag.problem is not None)
+    sealing, in_time = compliance_names.check(SEALING), compliance_names.check(SEALING_LAG)
     events: list[AssetMaterialization | AssetCheckEvaluation] = []
     if done.sealed.checkpoint is not None:
         events.append(checkpoint_materialization(compliance_services, done.sealed, compliance_names.asset(CHECKPOINT)))
-    if now.problem != before.problem:
-        events.append(Verdict(now.problem or None, "Sealing goes on.").evaluation(compliance_names.check(SEALING)))
-    if now.late != before.late:
-        events.append(lag.evaluation(compliance_names.check(SEALING_LAG)))
+    shown = _shown(context.instance, sealing)
+    if done.problem and (now.problem != before.problem or shown is _PASSED):
+        events.append(Verdict(now.problem, "").evaluation(sealing))
+    elif done.told and not done.problem and (before.problem or shown is _FAILED):
+        found = _going_on(compliance_services)
+        if found is None:
+            now = replace(now, problem=before.problem)
+        elif before.problem or found.problem is None:
+            events.append(found.named(compliance_names).evaluation(sealing))
+    if now.late != before.late or _shown(context.instance, in_time) is (_PASSED if now.late else _FAILED):
+        events.append(lag.evaluation(in_time))
     if done.error is not None and not events:
         raise done.error
     return SensorResult(skip_reason=done.note, asset_events=events, cursor=now.to_cursor())
+
+
+def _shown(instance: DagsterInstance, key: AssetCheckKey) -> AssetCheckExecutionRecordStatus | None:
+    """What the last evaluation said, whoever made it: a cursor knows only what the sensor itself has found."""
+    latest = instance.event_log_storage.get_asset_check_execution_history(key, 1, status={_FAILED, _PASSED})
+    return latest[0].status if latest else None
+
+
+def _going_on(services: Services) -> Verdict | None:
+    """That sealing goes on, or what else fails its check, such as a quarantine; None where it cannot be told now."""
+    try:
+        found = sealing_verdict(services)
+    except Exception as error:
+        if is_passing(error):
+            return None
+        raise
+    return replace(found, summary="Sealing goes on.")
 
 
 @sensor(
@@ -185,7 +222,8 @@ _SETS: Final = (CONVERSATION_SETS, SESSION_SETS)
     default_status=DefaultSensorStatus.RUNNING,
     description="Compares what is recorded of days, erasures and purged sets with what these pages show, and reports "
     "what was archived, purged or erased without Dagster, by `compliance archive`, `purge`, `erase run`, "
-    "`conversations purge` or `sessions purge`. Goes around all days, some at each tick.",
+    "`conversations purge` or `sessions purge`, and entries that came to a day after it was archived. Goes around all "
+    "days, some at each tick; what happened while it was off is found when it is on.",
 )
 def records_sensor(
     context: SensorEvaluationContext,
@@ -198,10 +236,12 @@ def records_sensor(
         return SkipReason("Runs of the retention job are under way.")
     done = _Compared(**json.loads(context.cursor)) if context.cursor else _Compared()
     days = unknown_days(compliance_services, instance, done.day, compliance_names.asset)
-    erasures = unknown_erasures(
-        compliance_services, instance, datetime.fromisoformat(done.closed), compliance_names.asset
-    )
-    events = [*days.events, *erasures.events]
+    events, closed = [*days.events], done.closed
+    if not is_working(instance, compliance_names, gdpr_erasure.name):
+        since = datetime.fromisoformat(closed)
+        erasures = unknown_erasures(compliance_services, instance, since, compliance_names.asset)
+        events += erasures.events
+        closed = erasures.until.isoformat()
     sets = dict(done.sets)
     for kind in _SETS:
         if is_working(instance, compliance_names, kind.job):
@@ -214,7 +254,7 @@ def records_sensor(
     return SensorResult(
         skip_reason=f"{len(events)} events reported." if events else "Everything compared is known.",
         asset_events=events,
-        cursor=json.dumps(asdict(_Compared(days.after, erasures.until.isoformat(), sets))),
+        cursor=json.dumps(asdict(_Compared(days.after, closed, sets))),
     )
 
 

@@ -368,5 +368,5 @@ def test_failures_of_the_guest_are_told_and_the_hosts_are_not(
         project.instance.report_runless_asset_event(
             AssetCheckEvaluation(asset_key=key.asset_key, check_name=key.name, passed=False, description="broken")
         )
-    tick(guest, project, "failed_checks")
+    tick(guest, project, "failed_checks", json.dumps({"since": 0.0, "seen": {}}))
     assert sink.alerts[1].lines == ("ERROR: acme/compliance/ledger/checkpoint, check sealing: broken",)

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
+from dagster._core.event_api import PartitionKeyFilter
+from dagster._core.loader import LoadingContextForTest
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionResolvedStatus
 from dagster_graphql.test.utils import execute_dagster_graphql
 
 from compliance_pipelines.archive.catalogue import DayState
+from compliance_pipelines.base.errors import TransientError
+from compliance_pipelines.orchestration import checks as checks_of_days
+from compliance_pipelines.orchestration.assets import cold
 from compliance_pipelines.orchestration.backlog import Action
+from compliance_pipelines.orchestration.checks import Verdict, cold_verdicts
+from compliance_pipelines.orchestration.failures import RETRIES
 from compliance_pipelines.orchestration.keys import (
     CHECKSUM,
     COLD_ARCHIVE,
@@ -20,12 +29,15 @@ from compliance_pipelines.orchestration.keys import (
 from tests.support.damage import flip
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import date
     from pathlib import Path
 
-    from dagster import AssetKey
+    import sqlalchemy
+    from dagster import AssetCheckKey, AssetKey
     from dagster._core.workspace.context import WorkspaceProcessContext
 
+    from compliance_pipelines.services import Services
     from tests.conftest import MovableClock
     from tests.orchestration.conftest import Project
 
@@ -181,3 +193,124 @@ def test_execute_all_looks_at_nothing_records_nothing_and_fails_nobody(project: 
     graph = project.definitions.resolve_asset_graph()
     for key in (ROWS_MATCH_LEDGER, *READ_BACK):
         assert "`day_checks`" in str(graph.get(key).description)
+
+
+def on_page(project: Project, key: AssetCheckKey, day: date) -> AssetCheckExecutionResolvedStatus:
+    """What the page of a check says of a day."""
+    [record] = project.instance.event_log_storage.get_asset_check_execution_history(
+        key, 1, partition_filter=PartitionKeyFilter(key=day.isoformat())
+    )
+    return asyncio.run(record.resolve_status(LoadingContextForTest(project.instance)))
+
+
+NOT_LOOKED_AT: Final = AssetCheckExecutionResolvedStatus.EXECUTION_FAILED
+
+
+def test_an_archive_that_could_not_be_looked_at_is_not_green(
+    project: Project, page: Page, purged: date, tmp_path: Path
+) -> None:
+    [identity] = (tmp_path / "cold").rglob("audit-store/identity")
+    hidden = identity.rename(tmp_path / "hidden")
+    for _ in range(2):
+        assert not project.run("daily_retention", purged, checks=READ_BACK).success
+        assert page.of(COLD_ARCHIVE) == red(purged)
+        assert {on_page(project, key, purged) for key in READ_BACK} == {NOT_LOOKED_AT}
+    hidden.rename(identity)
+    assert project.run("day_checks", purged).success
+    assert page.of(COLD_ARCHIVE) == green(purged)
+
+
+def test_an_attempt_that_is_followed_by_another_says_nothing_of_the_day(
+    project: Project, page: Page, purged: date, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults = [TransientError("the store did not answer")] * (RETRIES.max_retries + 1)
+
+    def flaky(services: Services, day: date) -> Mapping[str, Verdict]:
+        if faults:
+            raise faults.pop()
+        return cold_verdicts(services, day)
+
+    monkeypatch.setattr(cold, "cold_verdicts", flaky)
+    monkeypatch.setattr(type(RETRIES), "calculate_delay", lambda *_: 0)
+    assert not project.run("daily_retention", purged, checks=[MANIFEST_SIGNATURE]).success
+    assert page.of(COLD_ARCHIVE) == red(purged)
+    flip(tmp_path / "cold")
+    faults.append(TransientError("the store did not answer"))
+    assert project.run("daily_retention", purged, checks=[MANIFEST_SIGNATURE]).success
+    assert page.of(COLD_ARCHIVE) == red(purged)
+    flip(tmp_path / "cold")
+    faults.append(TransientError("the store did not answer"))
+    assert project.run("daily_retention", purged, checks=READ_BACK).success
+    assert page.of(COLD_ARCHIVE) == green(purged)
+
+
+def test_a_day_that_was_never_archived_stays_missing_when_it_cannot_be_looked_at(
+    project: Project, page: Page, tmp_path: Path
+) -> None:
+    day = project.sealed(days_ago=5)
+    [identity] = (tmp_path / "cold").rglob("audit-store/identity")
+    identity.unlink()
+    assert not project.run("daily_retention", day, checks=READ_BACK).success
+    assert page.of(COLD_ARCHIVE)["days"] == {}
+
+
+@pytest.fixture
+def looked_at(project: Project, page: Page) -> date:
+    """A day in PostgreSQL that was looked at, and was whole."""
+    day = project.sealed(days_ago=5)
+    assert project.run("daily_retention", day, [HOT_PARTITION], [ROWS_MATCH_LEDGER]).success
+    assert page.of(HOT_PARTITION) == green(day)
+    return day
+
+
+def rewrite(superuser: sqlalchemy.Engine, result: str) -> None:
+    """Set the result of the oldest row, past the triggers."""
+    with superuser.begin() as connection:
+        connection.exec_driver_sql("SET LOCAL session_replication_role = replica")
+        connection.exec_driver_sql(
+            "UPDATE audit_logs SET result = %s WHERE id = (SELECT min(id) FROM audit_logs)", (result,)
+        )
+
+
+@pytest.mark.parametrize("assets", [(), (HOT_PARTITION,)], ids=["alone", "with its asset"])
+def test_a_day_whose_rows_were_altered_is_red_while_its_check_finds_it(
+    project: Project, page: Page, looked_at: date, superuser_engine: sqlalchemy.Engine, assets: tuple[AssetKey, ...]
+) -> None:
+    rewrite(superuser_engine, "failure")
+    for _ in range(2):
+        assert not project.run("daily_retention", looked_at, assets, [ROWS_MATCH_LEDGER]).success
+        assert page.of(HOT_PARTITION) == red(looked_at)
+    rewrite(superuser_engine, "success")
+    assert project.run("daily_retention", looked_at, checks=[ROWS_MATCH_LEDGER]).success
+    assert page.of(HOT_PARTITION) == green(looked_at)
+
+
+def test_the_job_of_a_days_checks_shows_altered_rows_on_the_day(
+    project: Project, page: Page, looked_at: date, superuser_engine: sqlalchemy.Engine
+) -> None:
+    rewrite(superuser_engine, "failure")
+    assert not project.run("day_checks", looked_at).success
+    assert page.of(HOT_PARTITION) == red(looked_at)
+    rewrite(superuser_engine, "success")
+    assert project.run("day_checks", looked_at).success
+    assert page.of(HOT_PARTITION) == green(looked_at)
+
+
+@pytest.mark.parametrize("assets", [(), (HOT_PARTITION,)], ids=["alone", "with its asset"])
+def test_rows_that_could_not_be_read_leave_no_day_green(
+    project: Project,
+    page: Page,
+    looked_at: date,
+    monkeypatch: pytest.MonkeyPatch,
+    assets: tuple[AssetKey, ...],
+) -> None:
+    def unreadable(*_: object) -> None:
+        raise ValueError("no row that anybody understands")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(checks_of_days, "_hot_rows", unreadable)
+        assert not project.run("daily_retention", looked_at, assets, [ROWS_MATCH_LEDGER]).success
+    assert page.of(HOT_PARTITION) == red(looked_at)
+    assert on_page(project, ROWS_MATCH_LEDGER, looked_at) is NOT_LOOKED_AT
+    assert project.run("daily_retention", looked_at, checks=[ROWS_MATCH_LEDGER]).success
+    assert page.of(HOT_PARTITION) == green(looked_at)

@@ -13,11 +13,14 @@ from dagster import (
     TableMetadataValue,
     build_sensor_context,
 )
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from compliance_pipelines.base.errors import TransientError
 from compliance_pipelines.ledger.publication import CheckpointMissingError
+from compliance_pipelines.ledger.sealing import SealResult
 from compliance_pipelines.ledger.store import last_checkpoint
 from compliance_pipelines.orchestration import sensors
+from compliance_pipelines.orchestration.checks import Verdict
 from compliance_pipelines.orchestration.keys import CHECKPOINT, SEALING, SEALING_LAG
 from compliance_pipelines.orchestration.names import NAMES, Names
 from compliance_pipelines.orchestration.resources import SERVICES
@@ -52,6 +55,8 @@ class Sealing:
         )
         data = sealing_sensor.evaluate_tick(context)
         self.cursor = data.cursor
+        for event in data.asset_events:
+            self.project.instance.report_runless_asset_event(event)
         return data
 
 
@@ -185,3 +190,100 @@ def test_a_lock_of_sealing_that_stayed_behind_is_told(sealing: Sealing, project:
         assert "pg_terminate_backend" in reason
     sealing.services = project.services
     assert evaluations(sealing.tick()) == [(SEALING.name, True, "Sealing goes on.")]
+
+
+@dataclasses.dataclass(frozen=True)
+class Hidden:
+    """A checkpoint that is not where it was published."""
+
+    now: Path
+    before: Path
+
+    def bring_back(self) -> None:
+        self.now.rename(self.before)
+
+
+def hide_checkpoint(project: Project, directory: Path) -> Hidden:
+    """Seal once, take the checkpoint out of the cold store, and append what cannot be sealed then."""
+    project.sealed(days_ago=1)
+    [published] = (directory / "cold").rglob("audit-ledger/checkpoints/*.json")
+    project.append(days_ago=1)
+    project.settle()
+    return Hidden(published.rename(directory / "hidden"), published)
+
+
+def shown_failed(project: Project) -> set[str]:
+    """Which of the two checks the pages show as failed."""
+    latest = project.instance.event_log_storage.get_latest_asset_check_execution_by_key([SEALING, SEALING_LAG])
+    return {key.name for key, record in latest.items() if record.status is AssetCheckExecutionRecordStatus.FAILED}
+
+
+def test_a_failure_that_is_over_is_shown_as_over_when_the_cursor_was_reset(
+    sealing: Sealing, project: Project, tmp_path: Path
+) -> None:
+    hidden = hide_checkpoint(project, tmp_path)
+    assert [passed for _, passed, _ in evaluations(sealing.tick())] == [False]
+    hidden.bring_back()
+    sealing.cursor = None
+    assert evaluations(sealing.tick()) == [(SEALING.name, True, "Sealing goes on.")]
+    assert shown_failed(project) == set()
+    assert evaluations(sealing.tick()) == []
+
+
+def test_what_the_daily_checks_found_while_the_sensor_was_off_is_over_when_it_is_on_again(
+    sealing: Sealing, project: Project, clock: MovableClock, tmp_path: Path
+) -> None:
+    sealing.tick()
+    hidden = hide_checkpoint(project, tmp_path)
+    clock.advance(seconds=1000)
+    assert project.run("health_checks").success
+    assert shown_failed(project) == {SEALING.name, SEALING_LAG.name}
+    hidden.bring_back()
+    assert {(name, passed) for name, passed, _ in evaluations(sealing.tick())} == {
+        (SEALING.name, True),
+        (SEALING_LAG.name, True),
+    }
+    assert shown_failed(project) == set()
+    assert evaluations(sealing.tick()) == []
+
+
+def test_a_pass_that_seals_does_not_pass_over_what_else_the_daily_check_found(
+    sealing: Sealing, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Entries in quarantine stop no pass, and fail the check all the same."""
+    found = Verdict("3 entries are in quarantine", "")
+    monkeypatch.setattr(sensors, "sealing_verdict", lambda _: found)
+    project.instance.report_runless_asset_event(found.evaluation(SEALING))
+    assert evaluations(sealing.tick()) == []
+    assert shown_failed(project) == {SEALING.name}
+
+
+@pytest.mark.parametrize("how", ["a passing fault", "another process"])
+def test_a_pass_that_was_put_off_says_nothing_of_why_sealing_stopped(
+    sealing: Sealing, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    def lost(_: Services) -> SealResult:
+        raise TransientError("the connection was lost")
+
+    hidden = hide_checkpoint(project, tmp_path)
+    assert [passed for _, passed, _ in evaluations(sealing.tick())] == [False]
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(sensors, "seal", lost if how == "a passing fault" else lambda _: SealResult(busy=True))
+        assert evaluations(sealing.tick()) == []
+    assert shown_failed(project) == {SEALING.name}
+    with pytest.raises(CheckpointMissingError):
+        sealing.tick()
+    hidden.bring_back()
+    assert evaluations(sealing.tick()) == [(SEALING.name, True, "Sealing goes on.")]
+
+
+def test_a_daily_check_that_does_not_see_why_sealing_stopped_makes_nothing_green(
+    sealing: Sealing, project: Project, tmp_path: Path
+) -> None:
+    hide_checkpoint(project, tmp_path)
+    assert [passed for _, passed, _ in evaluations(sealing.tick())] == [False]
+    project.instance.report_runless_asset_event(Verdict(None, "Nothing found.").evaluation(SEALING))
+    assert [passed for _, passed, _ in evaluations(sealing.tick())] == [False]
+    assert shown_failed(project) == {SEALING.name}
+    with pytest.raises(CheckpointMissingError):
+        sealing.tick()

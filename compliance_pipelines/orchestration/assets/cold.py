@@ -3,6 +3,7 @@
 # No postponed annotations: Dagster compares them with its classes.
 
 from collections.abc import Iterator
+from datetime import date
 from typing import Final
 
 from dagster import (
@@ -15,10 +16,11 @@ from dagster import (
     multi_asset,
 )
 
+from compliance_pipelines.archive.catalogue import facts_of_day
 from compliance_pipelines.archive.export import ArchiveResult, archive_day
 from compliance_pipelines.orchestration.checks import cold_verdicts, read_back_specs
-from compliance_pipelines.orchestration.day_events import Naming, archived_day
-from compliance_pipelines.orchestration.failures import RETRIES, domain_errors
+from compliance_pipelines.orchestration.day_events import Naming, archive_event, archived_day
+from compliance_pipelines.orchestration.failures import RETRIES
 from compliance_pipelines.orchestration.keys import (
     COLD_ARCHIVE,
     DATABASE_POOL,
@@ -29,6 +31,7 @@ from compliance_pipelines.orchestration.keys import (
 from compliance_pipelines.orchestration.names import Names
 from compliance_pipelines.orchestration.partition_bar import (
     NO_DAY_WAS_CHOSEN,
+    looking_at,
     show_failed,
     show_repaired,
 )
@@ -65,7 +68,8 @@ is read back from the store and recomputed before the day counts as verified. La
 was killed is finished by the next one.
 
 Materializing a day that is archived already reads all of its parts back, and changes nothing: so a day is looked at
-again, purged or not. While the last look found damage the day is red, and its checks say what is wrong."""
+again, purged or not. While the last look found damage, or could not be finished, the day is red; its checks, or its
+run, say what is wrong."""
             + ABOUT_DAYS,
         )
     ],
@@ -82,8 +86,9 @@ def cold_archive(
         context.log.warning(compliance_names.text(NO_DAY_WAS_CHOSEN))
         return
     day = day_of(context.partition_key)
+    asset = compliance_names.asset(COLD_ARCHIVE)
     archiving = bool(context.selected_asset_keys)
-    with domain_errors():
+    with looking_at(context.op_execution_context, asset):
         archived = archive_day(compliance_services, day) if archiving else None
         verdicts = cold_verdicts(compliance_services, day)
     selected = {key: verdicts[key.name] for key in sorted(context.selected_asset_check_keys)}
@@ -94,9 +99,20 @@ def cold_archive(
             raise Failure(description=f"the archive of {day} is damaged: {'; '.join(problems)}", allow_retries=False)
         yield _result(compliance_services, archived, compliance_names.asset)
     elif any(verdict.fails for verdict in selected.values()):
-        show_failed(context)
-    elif all(verdict.problem is None for verdict in verdicts.values()):
-        show_repaired(context, compliance_services, day, compliance_names.asset)
+        show_failed(context.op_execution_context, asset)
+    elif all(verdict.problem is None for verdict in verdicts.values()) and _is_archived(compliance_services, day):
+        show_repaired(
+            context.op_execution_context,
+            asset,
+            lambda: archive_event(compliance_services, day, compliance_names.asset),
+        )
+
+
+def _is_archived(services: Services, day: date) -> bool:
+    """Whether parts hold every sealed entry: of a day with others, why the last attempt failed may still be there."""
+    with services.engine.connect() as connection:
+        facts = facts_of_day(connection, day)
+    return facts.parts > 0 and not facts.unarchived_segments
 
 
 ASSETS: Final = (cold_archive,)

@@ -93,7 +93,8 @@ def audit_log_partitions(compliance_services: ResourceParam[Services]) -> Materi
     description="""A day in PostgreSQL, as the ledger and the catalogue know it.
 
 This looks and changes nothing. Entries are counted from what is recorded; whether the rows are really there, and as
-they were sealed, is what the check `rows_match_ledger` reads them for."""
+they were sealed, is what the check `rows_match_ledger` reads them for: while its last look found a difference, or could
+not be finished, the day is red."""
     + ABOUT_DAYS,
 )
 def hot_partition(
