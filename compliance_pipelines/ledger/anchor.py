@@ -26,8 +26,8 @@ from compliance_pipelines.ledger.publication import (
     published_keys,
     read_publication,
 )
-from compliance_pipelines.object_store.bounded import OversizedObjectError, read_bounded
-from compliance_pipelines.object_store.port import ObjectExistsError
+from compliance_pipelines.object_store.bounded import read_bounded
+from compliance_pipelines.object_store.port import ObjectExistsError, OversizedObjectError
 from compliance_pipelines.postgres.replica import in_recovery, refusal
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from compliance_pipelines.base.printable import printable
 from compliance_pipelines.base.strict_json import parse_strictly
 from compliance_pipelines.ledger.checkpoint import Checkpoint, MalformedNoteError, NoteError, open_checkpoint
 from compliance_pipelines.ledger.segments import MalformedSegmentError, Segment
-from compliance_pipelines.object_store.bounded import OversizedObjectError, read_bounded
-from compliance_pipelines.object_store.port import ObjectMissingError
+from compliance_pipelines.object_store.bounded import read_bounded
+from compliance_pipelines.object_store.port import ObjectMissingError, OversizedObjectError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -26,8 +26,8 @@ from compliance_pipelines.ledger.publication import (
     publication_key,
     size_of_key,
 )
-from compliance_pipelines.object_store.bounded import OversizedObjectError, read_bounded
-from compliance_pipelines.object_store.port import ObjectMissingError
+from compliance_pipelines.object_store.bounded import read_bounded
+from compliance_pipelines.object_store.port import ObjectMissingError, OversizedObjectError
 from compliance_pipelines.verification.findings import Kind
 from compliance_pipelines.verification.segment_index import fits_index
 

@@ -10,7 +10,7 @@ import base64
 import hashlib
 import json
 import struct
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -24,7 +24,6 @@ from tests.integration.archive.days import entry, overwrite
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import date
     from pathlib import Path
 
     from compliance_pipelines.services import Services
@@ -50,20 +49,6 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 def sha256(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()
-
-
-def fields(values: Sequence[object]) -> bytes:
-    """Values one after another, as ledger.md writes them."""
-    written = b""
-    for value in values:
-        if value is None:
-            written += b"-"
-            continue
-        if isinstance(value, datetime):
-            value = (value - EPOCH) // timedelta(microseconds=1)  # noqa: PLW2901 - the value's other form
-        text = str(value).encode()
-        written += b"%d:%s" % (len(text), text)
-    return written
 
 
 def number(value: object) -> bytes:
@@ -105,8 +90,14 @@ def root_of(leaves: Sequence[bytes]) -> bytes:
 
 
 def record_leaf(segment: dict[str, Any]) -> bytes:
-    names = ("seq", "day", "tx_from", "tx_to", "first_id", "last_id", "entry_count", "root", "sealed_at")
-    return sha256(b"\x00" + fields([segment[name] for name in names]))
+    return sha256(
+        b"\x00\x01"
+        + number(segment["seq"])
+        + struct.pack(">i", (date.fromisoformat(segment["day"]) - EPOCH.date()).days)
+        + b"".join(number(segment[name]) for name in ("tx_from", "tx_to", "first_id", "last_id", "entry_count"))
+        + bytes.fromhex(segment["root"])
+        + number(segment["sealed_at"])
+    )
 
 
 def signed_text(note: str, public_key: str) -> str:

@@ -1,5 +1,5 @@
--- The bytes of an entry and its leaf hash, as docs/ledger.md defines them, in PostgreSQL's own functions: an
--- implementation that shares nothing with the package.
+-- The bytes of an entry and its leaf hash, and the bytes of a segment record, as docs/ledger.md defines them, in
+-- PostgreSQL's own functions: an implementation that shares nothing with the package.
 
 CREATE SCHEMA stranger;
 
@@ -43,4 +43,12 @@ $$;
 CREATE FUNCTION stranger.leaf_hash(entry audit_logs) RETURNS bytea LANGUAGE sql IMMUTABLE AS $$
     SELECT sha256('\x00'::bytea || stranger.public_bytes(entry)
                   || sha256('\x02'::bytea || uuid_send(entry.nonce) || stranger.private_bytes(entry)))
+$$;
+
+-- The bytes of a segment record.
+CREATE FUNCTION stranger.record_bytes(segment ledger_segments) RETURNS bytea LANGUAGE sql IMMUTABLE AS $$
+    SELECT '\x01'::bytea || int8send(segment.seq) || int4send(segment.day - date '1970-01-01')
+        || int8send(segment.tx_from) || int8send(segment.tx_to) || int8send(segment.first_id)
+        || int8send(segment.last_id) || int8send(segment.entry_count) || segment.root
+        || int8send(stranger.microseconds(segment.sealed_at)::bigint)
 $$;

@@ -25,6 +25,7 @@ _SEGMENTS: Final = """
            stranger.microseconds(sealed_at)::bigint AS sealed_at
     FROM ledger_segments ORDER BY seq
 """
+_RECORDS: Final = "SELECT stranger.record_bytes(segment) FROM ledger_segments AS segment ORDER BY seq"
 _ENTRIES: Final = """
     SELECT entry.id, entry.log_entry_id, stranger.leaf_hash(entry) AS leaf_hash, array_agg(segment.seq) AS segments
     FROM audit_logs AS entry
@@ -73,6 +74,7 @@ class Inspector:
             entries = connection.execute(text(_ENTRIES)).all()
             checkpoints = list(connection.execute(text("SELECT size FROM ledger_checkpoints ORDER BY size")).scalars())
             published = list(connection.execute(text("SELECT size FROM ledger_publications ORDER BY size")).scalars())
+            records = [bytes(record) for record in connection.execute(text(_RECORDS)).scalars()]
         assert sorted(entry.log_entry_id for entry in entries) == sorted(log_entry_ids)
         assert {entry.log_entry_id: entry.segments for entry in entries if len(entry.segments) != 1} == {}
         leaves: dict[int, list[tuple[int, bytes]]] = {}
@@ -89,6 +91,7 @@ class Inspector:
                 segment["entry_count"],
             )
         assert self.cold_records() == segments
+        assert [stranger.record_bytes(segment) for segment in segments] == records
         assert self.sizes() == checkpoints == published
 
     @property

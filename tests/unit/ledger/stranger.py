@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from cryptography.exceptions import InvalidSignature
@@ -130,7 +130,18 @@ def entry_leaf(entry: Mapping[str, Any]) -> bytes:
 def record_bytes(record: Mapping[str, Any]) -> bytes:
     need({name: type(value) for name, value in record.items()} == RECORD, "no segment record")
     need(HASH.fullmatch(record["root"]), "a root is 64 lower-case hex digits")
-    return b"".join(with_length(str(record[name])) for name in RECORD)
+    day = date.fromisoformat(record["day"])
+    need(str(day) == record["day"], "another way to write a day")
+    days = signed((day - date(1970, 1, 1)).days, 4)
+    numbers = b"".join(signed(record[name], 8) for name in ("tx_from", "tx_to", "first_id", "last_id", "entry_count"))
+    end = bytes.fromhex(record["root"]) + signed(record["sealed_at"], 8)
+    return b"\x01" + signed(record["seq"], 8) + days + numbers + end
+
+
+def signed(number: int, width: int) -> bytes:
+    """Big-endian, two's complement."""
+    need(-(2 ** (8 * width - 1)) <= number < 2 ** (8 * width - 1), "a number that does not fit")
+    return number.to_bytes(width, "big", signed=True)
 
 
 def leaf_hash(data: bytes) -> bytes:

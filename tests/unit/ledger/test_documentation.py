@@ -69,8 +69,10 @@ def test_the_segment_has_the_root_of_the_document() -> None:
 @pytest.mark.parametrize("vector", SEGMENTS, ids=lambda vector: str(vector["segment"]["seq"]))
 def test_segments_have_the_records_and_leaves_of_the_document(vector: dict[str, Any]) -> None:
     segment = Segment.from_json(vector["segment"])
-    assert stranger.record_bytes(vector["segment"]) == segment.record_bytes() == vector["record"].encode()
-    assert stranger.leaf_hash(vector["record"].encode()).hex() == segment.leaf_hash().hex() == vector["leaf"]
+    record = bytes.fromhex(vector["record"])
+    assert stranger.record_bytes(vector["segment"]) == segment.record_bytes() == record
+    assert Segment.from_record(record) == segment
+    assert stranger.leaf_hash(record).hex() == segment.leaf_hash().hex() == vector["leaf"]
 
 
 def test_segments_are_those_of_the_entries() -> None:
