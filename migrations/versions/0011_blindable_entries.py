@@ -19,7 +19,7 @@ down_revision = "0010"
 branch_labels = None
 depends_on = None
 
-_SEALED: Final = "SELECT EXISTS (SELECT FROM ledger_segments)"
+_SEALED: Final = "SELECT coalesce(sum(entry_count), 0)::bigint FROM ledger_segments"
 _REMOVE: Final = """
 DROP FUNCTION audit_entry_flaw(text, timestamptz, text, text, text, text, text, jsonb, timestamptz, bytea);
 ALTER TABLE audit_logs DROP CONSTRAINT audit_logs_is_not_blinded, DROP COLUMN nonce, DROP COLUMN commitment;
@@ -49,10 +49,11 @@ def downgrade() -> None:
     Raises:
         ComplianceError: entries are sealed with them, and the caller did not say `-x destroy-audit-trail=yes`.
     """
-    if op.get_bind().execute(sa.text(_SEALED)).scalar_one() and not _may_destroy():
+    sealed = op.get_bind().execute(sa.text(_SEALED)).scalar_one()
+    if sealed and not _may_destroy():
         raise ComplianceError(
-            "downgrade refused: it would destroy the nonces of sealed entries, without which nothing proves them; if "
-            "that is what you want: alembic -x destroy-audit-trail=yes downgrade"
+            f"downgrade refused: it would destroy the nonces of {sealed} sealed entries, without which nothing proves "
+            "them; if that is what you want: alembic -x destroy-audit-trail=yes downgrade"
         )
     _execute_script("SET LOCAL ROLE audit_owner")
     _execute_script(_REMOVE)
