@@ -119,8 +119,8 @@ class Verdict:
 
     def named(self, names: Names) -> "Verdict":
         """The verdict in words that name jobs and sensors as they are called here."""
-        problem = None if self.problem is None else names.text(self.problem)
-        return replace(self, problem=problem, summary=names.text(self.summary))
+        problem, remedy = (None if each is None else names.text(each) for each in (self.problem, self.remedy))
+        return replace(self, problem=problem, remedy=remedy, summary=names.text(self.summary))
 
     def evaluation(self, key: AssetCheckKey) -> AssetCheckEvaluation:
         """The verdict as Dagster records it without a run."""
@@ -166,7 +166,7 @@ def _partitioned_checks() -> Iterator[None]:
 
 TO_LOOK_AGAIN: Final = (
     "To look at a day again, materialize its partition on the page of the asset (with its checks), or launch the job "
-    "`day_checks` for the day: Dagster's own buttons for checks know no days."
+    "`day_checks` for the day with `dagster job launch`: Dagster's own buttons for checks know no days."
 )
 
 with _partitioned_checks():
@@ -200,11 +200,11 @@ with _partitioned_checks():
         day, asset = day_of(run.partition_key), compliance_names.asset(HOT_PARTITION)
         with looking_at(run, asset):
             verdict = _hot_verdict(compliance_services, day)
-        yield verdict.result()
         if verdict.fails:
             show_failed(run, asset)
         else:
             show_repaired(run, asset, lambda: hot_event(compliance_services, day, compliance_names.asset))
+        yield verdict.result()
 
 
 @dataclass(frozen=True)
@@ -456,14 +456,13 @@ def sealing_lag_verdict(services: Services) -> Verdict:
         open_for_long = open_transactions(connection, longer_than=most) if lag > most else []
     seconds = round(lag.total_seconds(), 3)
     oldest = f"the oldest unsealed entry was written {seconds:,.0f} seconds ago"
-    late = (
-        f"{oldest}, and {most.total_seconds():,.0f} are allowed (LEDGER_SEAL_MAX_LAG_SECONDS): see whether the sensor "
-        "`sealing` is on and what its ticks say"
-    )
+    remedy = f"{oldest}: see whether the sensor `sealing` is on and what its ticks say"
     if open_for_long:
-        late = f"{late}; {in_words(open_for_long)}: {remedies(open_for_long)}"
+        remedy = f"{remedy}; {in_words(open_for_long)}: {remedies(open_for_long)}"
+    late = f"entries wait for longer than the {most.total_seconds():,.0f} seconds of LEDGER_SEAL_MAX_LAG_SECONDS"
     return Verdict(
         problem=late if lag > most else None,
+        remedy=remedy if lag > most else None,
         summary=f"{oldest.capitalize()}." if lag else "Everything is sealed.",
         metadata={"lag seconds": seconds},
     )

@@ -193,7 +193,7 @@ def _said(instance: DagsterInstance, record: AssetCheckExecutionRecord, since: f
     if before is None or before.status is not _FAILED:
         return False
     now, then = _evaluation(record), _evaluation(before)
-    return (now.severity, now.description) == (then.severity, then.description)
+    return (now.severity, problem_of(now)) == (then.severity, problem_of(then))
 
 
 def _groups(

@@ -53,6 +53,16 @@ def is_passing(error: Exception) -> bool:
     return isinstance(error, (TransientError, OSError)) or type(error) is ObjectStoreError
 
 
+def how_to_confirm(step: str, number: int) -> str:
+    """How a plan that is too large is launched with a person's consent, as Dagster's pages take it.
+
+    Args:
+        step: the name of the op that takes `confirm`.
+        number: how many may go.
+    """
+    return f"in Dagster: launch the partition with the config `ops: {{{step}: {{config: {{confirm: {number}}}}}}}`"
+
+
 @contextmanager
 def domain_errors() -> Iterator[None]:
     """Let passing faults reach the retry policy, and make every other error a failure without retry.

@@ -30,7 +30,8 @@ day_checks = define_asset_job(
     # The asset, which only looks, is what tells Dagster that the job is about days: of checks alone it does not see it.
     selection=_keys(HOT_PARTITION) | AssetSelection.checks(*(key for keys in CHECKS.values() for key in keys)),
     description="A day looked at again, purged or not: the rows in PostgreSQL against the ledger, then every part read "
-    "back from the cold store. Changes nothing. Choose the day in the launchpad.",
+    "back from the cold store. Changes nothing. Launch it with `dagster job launch` and the tag `dagster/partition`; "
+    "the button on this page leaves out the checks of the cold store.",
 )
 
 partition_upkeep = define_asset_job(

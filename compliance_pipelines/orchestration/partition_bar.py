@@ -19,7 +19,7 @@ from compliance_pipelines.orchestration.failures import RETRIES, domain_errors
 
 NO_DAY_WAS_CHOSEN: Final = (
     "Nothing was looked at: these checks are about one day, and no day was chosen. Materialize the day's partition of "
-    "the asset, with its checks, or launch the job `day_checks` for the day."
+    "the asset, with its checks, or launch the job `day_checks` for the day with `dagster job launch`."
 )
 
 

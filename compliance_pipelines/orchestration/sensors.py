@@ -146,9 +146,14 @@ def sealing_sensor(
         found = _going_on(compliance_services)
         if found is None:
             now = replace(now, problem=before.problem)
-        elif before.problem or found.problem is None:
+        elif before.problem or found.problem is None or events:
+            # A failure that lasts is said again after a checkpoint, with which Dagster takes it for history.
             events.append(found.named(compliance_names).evaluation(sealing))
-    if now.late != before.late or _shown(context.instance, in_time) is (_PASSED if now.late else _FAILED):
+    if (
+        now.late != before.late
+        or _shown(context.instance, in_time) is (_PASSED if now.late else _FAILED)
+        or (now.late and done.sealed.checkpoint is not None)
+    ):
         events.append(lag.evaluation(in_time))
     if done.error is not None and not events:
         raise done.error

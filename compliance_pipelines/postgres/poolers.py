@@ -104,8 +104,12 @@ def answer_in(row: Mapping[str, str | None]) -> Answer:
 
 
 def is_direct(connection: Any, answer: Answer) -> bool:  # noqa: ANN401 - psycopg's, synchronous or not
-    """Whether the server's process is the one that the client was told of, and sees the client where it is."""
-    return bool(connection.pgconn.backend_pid == answer.pid and _port_of(connection.pgconn) == answer.client_port)
+    """Whether the server's process is the one that the client was told of, and sees the client where it is.
+
+    Over a Unix socket that cannot be told: the server sees no port, and Pgpool-II passes its process id on.
+    """
+    port = _port_of(connection.pgconn)
+    return connection.pgconn.backend_pid == answer.pid and port is not None and port == answer.client_port
 
 
 def _port_of(pgconn: PGconn) -> int | None:

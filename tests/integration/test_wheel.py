@@ -14,6 +14,7 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
+import tomllib
 import venv
 import zipfile
 from contextlib import contextmanager
@@ -312,6 +313,13 @@ def test_dg_knows_the_checkout_without_any_variable(tmp_path: Path, arguments: t
     )
     assert finished.returncode == 0, finished.stdout + finished.stderr
     assert "warning" not in finished.stderr.lower(), finished.stderr
+
+
+def test_dg_is_told_where_the_definitions_are() -> None:
+    """Releases of `dg` before 1.13.8 look for a folder `defs` where nothing is said, and stop without one."""
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["dg"]["project"]
+    assert project["defs_module"] == project["code_location_target_module"]
+    assert (CHECKOUT / Path(*project["defs_module"].split("."))).with_suffix(".py").is_file()
 
 
 def test_productions_instance_is_the_checkouts_with_a_storage() -> None:

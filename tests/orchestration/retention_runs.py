@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+import yaml
 from dagster import Definitions, RunRequest, SkipReason, build_schedule_context, in_process_executor
 
 from compliance_pipelines.erasure.redis_binding import bind_redis
@@ -71,6 +72,15 @@ def metadata_of_failure(result: ExecuteInProcessResult) -> Mapping[str, Metadata
     (failure,) = [event.step_failure_data for event in result.all_events if event.is_step_failure]
     assert failure.user_failure_data is not None
     return failure.user_failure_data.metadata
+
+
+def config_told(result: ExecuteInProcessResult) -> dict[str, Any]:
+    """The run config that the one step that failed asks for, as Dagster's pages would take it."""
+    (failure,) = [event.step_failure_data for event in result.all_events if event.is_step_failure]
+    assert failure.user_failure_data is not None
+    config = yaml.safe_load(str(failure.user_failure_data.description).rsplit("`", 2)[1])
+    assert isinstance(config, dict)
+    return config
 
 
 def requested(instance: DagsterInstance, services: Services, schedule: Callable[..., object]) -> list[str | None]:

@@ -20,6 +20,7 @@ from tests.integration.conversations.made import Maker, id_of
 from tests.integration.conversations.savers import Writer
 from tests.orchestration.retention_runs import (
     TODAY,
+    config_told,
     definitions_of,
     metadata_of,
     metadata_of_failure,
@@ -135,6 +136,7 @@ def test_a_plan_that_is_too_large_fails_with_its_numbers_until_a_person_confirms
     assert told["conversations due"].value == 3
     assert told["conversations seen"].value == 3
     assert set(client.scan_iter()) == before
+    assert config_told(refused) == {"ops": {STEP: {"config": {"confirm": 3}}}}
     assert run(definitions, instance, confirm=3).success
     assert set(client.scan_iter()) == {ENVIRONMENT_KEY.encode(), STORE_KEY.encode()}
 

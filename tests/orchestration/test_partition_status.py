@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
+from dagster import DagsterEventType
 from dagster._core.event_api import PartitionKeyFilter
 from dagster._core.loader import LoadingContextForTest
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionResolvedStatus
@@ -26,7 +27,7 @@ from compliance_pipelines.orchestration.keys import (
     READ_BACK,
     ROWS_MATCH_LEDGER,
 )
-from tests.support.damage import flip
+from tests.support.damage import flip, turn_bit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import sqlalchemy
-    from dagster import AssetCheckKey, AssetKey
+    from dagster import AssetCheckKey, AssetKey, ExecuteInProcessResult
     from dagster._core.workspace.context import WorkspaceProcessContext
 
     from compliance_pipelines.services import Services
@@ -314,3 +315,29 @@ def test_rows_that_could_not_be_read_leave_no_day_green(
     assert on_page(project, ROWS_MATCH_LEDGER, looked_at) is NOT_LOOKED_AT
     assert project.run("daily_retention", looked_at, checks=[ROWS_MATCH_LEDGER]).success
     assert page.of(HOT_PARTITION) == green(looked_at)
+
+
+def order_of(project: Project, result: ExecuteInProcessResult, asset: AssetKey) -> list[DagsterEventType]:
+    """What a run recorded of an asset and its checks, in the order in which Dagster keeps it."""
+    kinds = (DagsterEventType.ASSET_MATERIALIZATION, DagsterEventType.ASSET_CHECK_EVALUATION)
+    found = []
+    for record in project.instance.get_records_for_run(result.run_id, of_type=set(kinds)).records:
+        event = record.event_log_entry.dagster_event
+        assert event is not None
+        of = event.asset_key or event.asset_check_evaluation_data.asset_key
+        found += [event.event_type] if of == asset else []
+    return found
+
+
+def test_checks_follow_the_materialization_which_would_make_them_history(
+    project: Project, purged: date, tmp_path: Path
+) -> None:
+    made, checked = DagsterEventType.ASSET_MATERIALIZATION, DagsterEventType.ASSET_CHECK_EVALUATION
+    day = project.sealed(days_ago=99)
+    assert order_of(project, project.step(Action.ARCHIVE, day), COLD_ARCHIVE) == [made, *[checked] * len(READ_BACK)]
+    # The same where checks alone find a day whole that was damaged.
+    for path in (tmp_path / "cold").rglob(f"*{purged}*.parquet"):
+        for expected in ([checked], [made, checked]):
+            turn_bit(path)
+            result = project.run("daily_retention", purged, checks=[CHECKSUM])
+            assert order_of(project, result, COLD_ARCHIVE) == expected

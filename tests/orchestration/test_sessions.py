@@ -22,6 +22,7 @@ from compliance_pipelines.sessions import record
 from tests.integration.erasure.server_writes import log_in, play
 from tests.orchestration.retention_runs import (
     TODAY,
+    config_told,
     definitions_of,
     metadata_of,
     metadata_of_failure,
@@ -120,6 +121,7 @@ def test_a_plan_that_is_too_large_fails_with_its_numbers_until_a_person_confirms
     told = metadata_of_failure(refused)
     assert told["keys due"].value == 3
     assert len(list(client.scan_iter("session:*"))) == 3
+    assert config_told(refused) == {"ops": {STEP: {"config": {"confirm": 3}}}}
     assert run(definitions, instance, confirm=3).success
     assert set(client.scan_iter()) == {ENVIRONMENT_KEY.encode(), STORE_KEY.encode()}
 

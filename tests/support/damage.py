@@ -11,6 +11,11 @@ if TYPE_CHECKING:
 def flip(directory: Path) -> None:
     """Turn one bit in the middle of the one Parquet file below a directory; done twice it is whole again."""
     [path] = directory.rglob("*.parquet")
+    turn_bit(path)
+
+
+def turn_bit(path: Path) -> None:
+    """Turn one bit in the middle of a file; done twice it is whole again."""
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.chmod(0o644)

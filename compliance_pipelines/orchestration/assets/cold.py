@@ -92,13 +92,11 @@ def cold_archive(
         archived = archive_day(compliance_services, day) if archiving else None
         verdicts = cold_verdicts(compliance_services, day)
     selected = {key: verdicts[key.name] for key in sorted(context.selected_asset_check_keys)}
-    for key, verdict in selected.items():
-        yield verdict.result(key.name)
-    if archived is not None:
-        if problems := dict.fromkeys(str(verdict.problem) for verdict in verdicts.values() if verdict.fails):
-            raise Failure(description=f"the archive of {day} is damaged: {'; '.join(problems)}", allow_retries=False)
+    damage = dict.fromkeys(str(verdict.problem) for verdict in verdicts.values() if verdict.fails)
+    # To Dagster a materialization makes the checks before it history: the day would be missing among theirs.
+    if archived is not None and not damage:
         yield _result(compliance_services, archived, compliance_names.asset)
-    elif any(verdict.fails for verdict in selected.values()):
+    elif archived is None and any(verdict.fails for verdict in selected.values()):
         show_failed(context.op_execution_context, asset)
     elif all(verdict.problem is None for verdict in verdicts.values()) and _is_archived(compliance_services, day):
         show_repaired(
@@ -106,6 +104,10 @@ def cold_archive(
             asset,
             lambda: archive_event(compliance_services, day, compliance_names.asset),
         )
+    for key, verdict in selected.items():
+        yield verdict.result(key.name)
+    if archived is not None and damage:
+        raise Failure(description=f"the archive of {day} is damaged: {'; '.join(damage)}", allow_retries=False)
 
 
 def _is_archived(services: Services, day: date) -> bool:

@@ -28,7 +28,7 @@ from compliance_pipelines.conversations.plan import Plan
 from compliance_pipelines.conversations.purge import PurgeReport, Retention
 from compliance_pipelines.conversations.record import PurgedSet
 from compliance_pipelines.conversations.store import open_store
-from compliance_pipelines.orchestration.failures import RETRIES, domain_errors
+from compliance_pipelines.orchestration.failures import RETRIES, domain_errors, how_to_confirm
 from compliance_pipelines.orchestration.keys import DATABASE_POOL, OWNERS
 from compliance_pipelines.orchestration.partitions import ABOUT_SETS, DAYS, day_of
 from compliance_pipelines.orchestration.tables import PURGE_COLUMN, SETS_SHOWN, Metadata
@@ -138,9 +138,9 @@ def _purge(
         return report, record.sets_of_day(connection, day), record.set_totals(connection)
 
 
-def _too_large(refused: PlanTooLargeError) -> Failure:
+def _too_large(step: str, refused: PlanTooLargeError) -> Failure:
     return Failure(
-        description=f"{refused}; in Dagster: launch the partition with the config `confirm: {refused.planned}`",
+        description=f"{refused}; {how_to_confirm(step, refused.planned)}",
         metadata={"conversations due": refused.planned, "conversations seen": refused.seen},
         allow_retries=False,
     )
@@ -172,7 +172,7 @@ def purged_set(
             report, sets, totals = _purge(compliance_services, day, config.confirm)
     except Failure as failure:
         if isinstance(refused := failure.__cause__, PlanTooLargeError):
-            raise _too_large(refused) from refused
+            raise _too_large(context.op_execution_context.op.name, refused) from refused
         raise
     metadata = _metadata(report.plan, sets, totals)
     if report.purged is None:

@@ -22,7 +22,7 @@ from dagster import (
 )
 from pydantic import Field
 
-from compliance_pipelines.orchestration.failures import RETRIES, domain_errors
+from compliance_pipelines.orchestration.failures import RETRIES, domain_errors, how_to_confirm
 from compliance_pipelines.orchestration.keys import DATABASE_POOL, OWNERS
 from compliance_pipelines.orchestration.partitions import ABOUT_SETS, DAYS, day_of
 from compliance_pipelines.orchestration.tables import PURGE_COLUMN, SETS_SHOWN, Metadata
@@ -167,8 +167,9 @@ def purged_keys(
             report, sets, totals = _purge(compliance_services, day, config.confirm)
     except Failure as failure:
         if isinstance(refused := failure.__cause__, SessionPlanTooLargeError):
+            step = context.op_execution_context.op.name
             raise Failure(
-                description=f"{refused}; in Dagster: launch the partition with the config `confirm: {refused.planned}`",
+                description=f"{refused}; {how_to_confirm(step, refused.planned)}",
                 metadata={"keys due": refused.planned, "keys seen": refused.seen},
                 allow_retries=False,
             ) from refused

@@ -169,7 +169,7 @@ def test_so_do_the_checks_even_while_nothing_waits(server: EmbeddedPostgres, hel
         assert "ROLLBACK PREPARED 'orphan'" in (sealing_verdict(held).problem or "")
         append(held, 1)
         late = dataclasses.replace(held, clock=lambda: datetime.now(UTC) + timedelta(hours=1))
-        assert "ROLLBACK PREPARED 'orphan'" in (sealing_lag_verdict(late).problem or "")
+        assert "ROLLBACK PREPARED 'orphan'" in sealing_lag_verdict(late).description
 
 
 def test_a_transaction_of_a_session_is_named_where_it_makes_sealing_late(
@@ -179,7 +179,7 @@ def test_a_transaction_of_a_session_is_named_where_it_makes_sealing_late(
         connection.execute("SELECT pg_current_xact_id()")
         append(held, 1)
         late = dataclasses.replace(held, clock=lambda: datetime.now(UTC) + timedelta(hours=1))
-        problem = sealing_lag_verdict(late).problem or ""
+        problem = sealing_lag_verdict(late).description
         assert f"held back by the transaction of session {connection.info.backend_pid} of postgres" in problem
         assert f"in the database {_ELSEWHERE}" in problem
         assert f"SELECT pg_terminate_backend({connection.info.backend_pid})" in problem

@@ -151,7 +151,7 @@ def test_the_commands_and_checks_name_it_and_end_in_no_traceback(
         assert named in checked.out
         assert named in (sealing_verdict(held).problem or "")
         late = dataclasses.replace(held, clock=lambda: datetime.now(UTC) + timedelta(hours=1))
-        assert named in (sealing_lag_verdict(late).problem or "")
+        assert named in sealing_lag_verdict(late).description
     assert command("seal").status == 0
 
 
@@ -162,7 +162,7 @@ def test_a_session_is_named_too(odd: EmbeddedPostgres, held: Services) -> None:
         connection(b"SELECT pg_current_xact_id()")
         append(held, 1)
         late = dataclasses.replace(held, clock=lambda: datetime.now(UTC) + timedelta(hours=1))
-        problem = sealing_lag_verdict(late).problem or ""
+        problem = sealing_lag_verdict(late).description
         assert f"the transaction of session {connection.pgconn.backend_pid} of {SHOWN_ROLE}" in problem
         assert f"in the database {SHOWN_DATABASE}" in problem
         assert problem.isprintable()

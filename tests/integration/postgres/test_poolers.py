@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     import sqlalchemy
 
+    from compliance_pipelines.local_stack.postgres import EmbeddedPostgres
     from compliance_pipelines.services import Services
     from compliance_pipelines.settings import Settings
     from tests.conftest import MovableClock
@@ -324,3 +325,19 @@ def test_without_a_pooler_no_other_connection_is_made(
         with engine.connect():
             pass
         engine.dispose()
+
+
+@pytest.mark.parametrize(("over_socket", "told"), [(False, True), (True, False)], ids=["tcp", "socket"])
+def test_a_unix_socket_tells_nothing_of_who_listens_and_is_proved_like_a_pooler(
+    postgres_server: EmbeddedPostgres, *, over_socket: bool, told: bool
+) -> None:
+    """Pgpool-II passes the server's process id on; its sockets at both sides were taken for PostgreSQL's own."""
+    url = postgres_server.url("postgres", over_socket=over_socket)
+    with psycopg.connect(url) as connection:
+        row = connection.execute("SELECT pg_backend_pid(), inet_client_port()").fetchone()
+        assert row is not None
+        assert poolers.is_direct(connection, poolers.Answer(*row)) is told
+    engine = create_engine(url)
+    with engine.connect() as session:
+        assert session.execute(text("SELECT 1")).scalar_one() == 1
+    engine.dispose()
