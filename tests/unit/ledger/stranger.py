@@ -202,6 +202,18 @@ def verify_proof(document: dict[str, Any], key: PublicKey) -> None:
     need(segment["tx_from"] <= entry["tx_id"] < segment["tx_to"], "another transaction")
 
 
+def verify_tlog_proof(text: str, key: PublicKey) -> bytes:
+    """The record that a proof in the format of C2SP tlog-proof is of."""
+    proof, _, note = text.partition("\n\n")
+    first, extra, index, *path = proof.split("\n")
+    need(first == "c2sp.org/tlog-proof@v1" and extra.startswith("extra ") and index.startswith("index "), "no proof")
+    record = from_base64(extra.removeprefix("extra "))
+    size, root = open_checkpoint(note, key)
+    seq = int(index.removeprefix("index "))
+    need(root_by_path(leaf_hash(record), seq, size, [from_base64(node) for node in path]) == root, "another root")
+    return record
+
+
 def tile_key(level: int | str, index: int, width: int) -> str:
     digits = str(index)
     while len(digits) % 3:

@@ -17,6 +17,7 @@ from compliance_pipelines.ledger.merkle import merkle_root
 from compliance_pipelines.ledger.proof_document import proof_document, verify_proof
 from compliance_pipelines.ledger.publication import publish
 from compliance_pipelines.ledger.segments import Segment
+from compliance_pipelines.ledger.tlog_proof import tlog_proof
 from tests.unit.ledger import stranger, vectors
 
 if TYPE_CHECKING:
@@ -126,6 +127,12 @@ def test_the_objects_rebuild_the_ledger(object_store: LocalObjectStore) -> None:
     assert {info.key: object_store.get_bytes(info.key) for info in object_store.list("")} == objects
     assert read_head(object_store, key.verifier_key()).records == log.records
     assert log.note == vectors.box("checkpoint")
+
+
+def test_the_proof_of_the_record_alone_is_a_tlog_proof() -> None:
+    record = stranger.verify_tlog_proof(vectors.box("tlog proof"), stranger.read_public_key(KEY["public_key"]))
+    assert record == records()[1].record_bytes()
+    assert tlog_proof(PROOF) == vectors.box("tlog proof")
 
 
 def test_the_proof_proves_its_entry() -> None:
