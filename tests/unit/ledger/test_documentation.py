@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import hashlib
 from datetime import datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
 from compliance_pipelines.audit_log import canonical
 from compliance_pipelines.audit_log.entry import COLUMNS
-from compliance_pipelines.ledger import publication
 from compliance_pipelines.ledger.checkpoint import Checkpoint, SigningKey, VerifierKey, open_checkpoint, sign_checkpoint
 from compliance_pipelines.ledger.head import LedgerHead
+from compliance_pipelines.ledger.log_reading import EMPTY_LOG, read_head
 from compliance_pipelines.ledger.merkle import merkle_root
 from compliance_pipelines.ledger.proof_document import proof_document, verify_proof
-from compliance_pipelines.ledger.publication import Publication, publication_key
+from compliance_pipelines.ledger.publication import publish
 from compliance_pipelines.ledger.segments import Segment
+from compliance_pipelines.ledger.tlog_proof import tlog_proof
 from tests.unit.ledger import stranger, vectors
+
+if TYPE_CHECKING:
+    from compliance_pipelines.object_store.local import LocalObjectStore
 
 ENTRIES: Final = vectors.json_box("entries")
 SEGMENTS: Final = vectors.json_box("segments")
@@ -113,17 +117,25 @@ def test_the_checkpoint_is_signed_by_the_key_over_the_ledger() -> None:
     assert sign_checkpoint(Checkpoint(key.name, 3, root), key) == note
 
 
-def test_the_objects_rebuild_the_ledger() -> None:
+def test_the_objects_rebuild_the_ledger(object_store: LocalObjectStore) -> None:
     objects = vectors.objects()
     rebuilt = stranger.rebuild(objects, stranger.read_public_key(KEY["public_key"]))
     assert rebuilt == [vector["segment"] for vector in SEGMENTS]
-    published = [Publication.from_bytes(data) for data in objects.values()]
-    assert [segment for each in published for segment in each.segments] == records()
-    assert [publication_key(each.size) for each in published] == list(objects)
-    assert [each.to_bytes() for each in published] == list(objects.values())
-    for each in published:
-        publication.open_published(each, VerifierKey.from_note_string(KEY["public_key"]), "the document")
-    assert published[-1].note == vectors.box("checkpoint")
+    key = SigningKey.from_note_string(KEY["private_key"])
+    log, steps = EMPTY_LOG, list[str]()
+    for segments in (records()[:2], records()[2:]):
+        head = log.head.extended(segments)
+        note = sign_checkpoint(Checkpoint(key.name, head.size, head.root), key)
+        log = publish(object_store, log, segments, note, steps.append)
+    assert {info.key: object_store.get_bytes(info.key) for info in object_store.list("")} == objects
+    assert read_head(object_store, key.verifier_key()).records == log.records
+    assert log.note == vectors.box("checkpoint")
+
+
+def test_the_proof_of_the_record_alone_is_a_tlog_proof() -> None:
+    record = stranger.verify_tlog_proof(vectors.box("tlog proof"), stranger.read_public_key(KEY["public_key"]))
+    assert record == records()[1].record_bytes()
+    assert tlog_proof(PROOF) == vectors.box("tlog proof")
 
 
 def test_the_proof_proves_its_entry() -> None:
