@@ -83,6 +83,9 @@ class Chain:
         witness: the source that is asked where the cold store's records are not there or not right.
         journal: is told what does not fit.
         last_cold: size of the last checkpoint of the cold store.
+
+    Attributes:
+        contradicted: whether a signed root remained at the end that nothing leads to.
     """
 
     def __init__(self, index: SegmentIndex, witness: Source, journal: Journal, last_cold: int = 0) -> None:
@@ -90,6 +93,7 @@ class Chain:
         self._witness = witness
         self._journal = journal
         self._last_cold = last_cold
+        self.contradicted = False
         self._settled = CompactRange()
         self._tree: CompactRange | None = CompactRange()
         self._grown = 0
@@ -259,6 +263,7 @@ class Chain:
 
     def _find_unsettled(self, doubt: _Doubt, passed: Sequence[_Passed]) -> None:
         """Name what is wrong where signed roots remain that no records lead to."""
+        self.contradicted = True
         first = passed[0]
         (root,) = set(first.signed.values())
         ours, theirs = first.computed[Source.LEDGER], first.computed[self._witness]

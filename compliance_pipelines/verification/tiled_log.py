@@ -127,6 +127,7 @@ class TiledLog:
         self._edge: TileEdge | None = TileEdge()
         self._above: tuple[int, Hashes | None] = (-1, None)
         self._last: Segment | None = None
+        self._upper: list[Finding] = []
 
     def leaves(self) -> Iterator[Hashes | None]:
         """The leaves of each bundle in order, as far as there are any; None where nothing says them."""
@@ -317,9 +318,13 @@ class TiledLog:
             return
         hashes = self._parsed(_read(self._store, tile), hashes_of, Kind.TILE_MISSING, Kind.TILE_ALTERED)
         if hashes is not None and hashes.tobytes() != data:
-            self._find(
-                Kind.TILE_ALTERED, tile, f"{tile.key} was altered: its hashes are not those of the tiles below it"
-            )
+            message = f"{tile.key} was altered: its hashes are not those of the tiles below it"
+            self._upper.append(Finding(kind=Kind.TILE_ALTERED, key=tile.key, message=message))
+
+    def find_upper_tiles(self) -> None:
+        """Say which tiles above level 0 are altered; to be called where no signed root contradicts the leaves."""
+        for finding in self._upper:
+            self._journal.find(finding)
 
     def check_others(self, *, confirmed: bool) -> None:
         """Look at the tiles that the log has no need of: partial ones of before, and those beyond its end.

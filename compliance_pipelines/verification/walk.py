@@ -95,6 +95,8 @@ class Walk:
         for _ in self._leaves:
             pass
         self._chain.finish()
+        if not self._chain.contradicted:
+            self._log.find_upper_tiles()
         self._log.check_others(confirmed=self._chain.settled_size >= self.log_size)
 
     def _go_to(self, size: int) -> None:
