@@ -183,7 +183,7 @@ def test_entries_are_read_hashed_and_archived_with_the_columns_of_their_table() 
     assert {field.name for field in ENTRY_SCHEMA if field.nullable} - {"user_id", "nonce"} == {
         column.name for column in tables.audit_logs.columns if column.nullable
     }
-    assert APPENDED_SCHEMA.names == CopyTarget.of(tables.audit_logs).schema.names
+    assert [*APPENDED_SCHEMA.names, "commitment"] == CopyTarget.of(tables.audit_logs).schema.names
 
 
 # What `alembic check` does not compare

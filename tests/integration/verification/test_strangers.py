@@ -174,8 +174,8 @@ _ODD_NAMES: Final = [
     "audit-ledger/tile/0/00\u0665".encode(),
     b"audit-ledger/tile/\xff\xfe",
     b"audit-ledger/checkpoints/\x1b[31mred",
-    b"audit-archives/2026/07/audit-logs-2026-07-32.1-00000000.parquet",
-    "audit-archives/2026/07/audit-logs-2026-07-01.\u0661-00000000.parquet".encode(),
+    b"audit-archives/2026/07/audit-logs-2026-07-32.1-00000000.0.parquet",
+    "audit-archives/2026/07/audit-logs-2026-07-01.\u0661-00000000.0.parquet".encode(),
     b"audit-archives/9999/99/x",
     b"audit-archives/.object-store",
     "audit-archives/\u202etxt.exe".encode(),
@@ -200,7 +200,7 @@ def test_odd_names_are_noted(bucket: World) -> None:
         ("audit-ledger/tile/0/000.p/3", "tile_altered"),
         ("audit-ledger/tile/entries/000.p/3", "bundle_altered"),
         (
-            "audit-archives/2026/07/audit-logs-2026-07-01.9999999999999999999999-00000000.manifest.json",
+            "audit-archives/2026/07/audit-logs-2026-07-01.9999999999999999999999-00000000.0.manifest.json",
             "manifest_altered",
         ),
     ],
@@ -213,7 +213,7 @@ def test_a_forged_object_under_a_possible_key_is_a_finding(bucket: World, name: 
 
 
 def test_an_object_that_no_manifest_ever_knew_is_a_note(bucket: World) -> None:
-    name = f"audit-archives/{ARCHIVED:%Y/%m}/audit-logs-{ARCHIVED}.9-00000000.parquet"
+    name = f"audit-archives/{ARCHIVED:%Y/%m}/audit-logs-{ARCHIVED}.9-00000000.0.parquet"
     (bucket.cold / name).write_bytes(b"PAR1")
     report = _verified(bucket)
     assert report.ok

@@ -247,7 +247,7 @@ def test_a_segment_record_missing_in_the_database(stored: StoredPart, kept: slic
     [
         {"object_sha256": "00" * 32},
         {"object_bytes": 1},
-        {"object_key": "audit-archives/2026/07/audit-logs-2026-07-01.9-00000000.parquet"},
+        {"object_key": "audit-archives/2026/07/audit-logs-2026-07-01.9-00000000.0.parquet"},
         {"entry_count": 2499},
         {"canonical_bytes": 1},
         {"first_id": 0},

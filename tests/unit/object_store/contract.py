@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-KEY = "audit-archives/2025/10/audit-logs-2025-10-01.0-0a1b2c3d.parquet"
+KEY = "audit-archives/2025/10/audit-logs-2025-10-01.1-0a1b2c3d.0.parquet"
 SEVERAL_BUFFERS = bytes(range(256)) * 12_345  # 3 MB, no multiple of a power of two
 INVALID_KEYS = {
     "empty": "",
