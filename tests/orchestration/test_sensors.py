@@ -207,7 +207,7 @@ class Hidden:
 def hide_checkpoint(project: Project, directory: Path) -> Hidden:
     """Seal once, take the checkpoint out of the cold store, and append what cannot be sealed then."""
     project.sealed(days_ago=1)
-    [published] = (directory / "cold").rglob("audit-ledger/checkpoints/*.json")
+    published = directory / "cold" / CHECKPOINT_KEY
     project.append(days_ago=1)
     project.settle()
     return Hidden(published.rename(directory / "hidden"), published)
