@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 
-from benchmarks import conversations, data, ours, partitions, peers
+from benchmarks import conversations, data, ledgers, ours, partitions, peers
 from benchmarks.measure import Result, Stopwatch, peak_memory_mb, save, show
 from compliance_pipelines.audit_log.migrate import upgrade
 from compliance_pipelines.ledger.checkpoint import SigningKey
@@ -70,6 +70,9 @@ def main() -> int:
         default=partitions.ENTRIES,
         help="entries of the day that is purged from a default partition while others append; 0: none",
     )
+    parser.add_argument(
+        "--ledger-segments", type=int, default=ledgers.SEGMENTS, help="segments of the ledger of ten years; 0: none"
+    )
     options = parser.parse_args()
     work = options.state.resolve() / "bench"
     shutil.rmtree(work / "cold", ignore_errors=True)
@@ -85,6 +88,8 @@ def main() -> int:
             server.drop_database("bench_partitions")
         if options.threads:
             results += conversations.measure(Console(), server, work, threads=options.threads, keys=options.keys)
+        if options.ledger_segments:
+            results += ledgers.measure(Console(), work, options.ledger_segments)
     finally:
         server.stop()
         shutil.rmtree(work, ignore_errors=True)

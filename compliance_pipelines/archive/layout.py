@@ -22,9 +22,12 @@ OBJECT_SUFFIX: Final = ".parquet"
 MANIFEST_SUFFIX: Final = ".manifest.json"
 
 _ROOT_DIGITS: Final = 8
+# The first. Blinding will make later ones, of the same entries with the same root; a key of such a one is none yet.
+REVISION: Final = 0
 _STEM = re.compile(
     r"audit-archives/(?P<year>\d{4})/(?P<month>\d{2})/"
-    r"audit-logs-(?P<day>\d{4}-\d{2}-\d{2})\.(?P<part>[1-9]\d*)-(?P<root>[0-9a-f]{8})(?P<suffix>\.parquet|\.manifest\.json)"
+    r"audit-logs-(?P<day>\d{4}-\d{2}-\d{2})\.(?P<part>[1-9]\d*)-(?P<root>[0-9a-f]{8})\.(?P<revision>0)"
+    r"(?P<suffix>\.parquet|\.manifest\.json)"
 )
 
 
@@ -44,7 +47,7 @@ class PartKey:
 
     @property
     def _stem(self) -> str:
-        return f"{day_prefix(self.day)}{self.part}-{self.root_prefix}"
+        return f"{day_prefix(self.day)}{self.part}-{self.root_prefix}.{REVISION}"
 
     @property
     def object_key(self) -> str:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from compliance_pipelines.archive.errors import ManifestError
-from compliance_pipelines.archive.layout import manifest_key, object_key, part_root
+from compliance_pipelines.archive.layout import REVISION, manifest_key, object_key, part_root
 from compliance_pipelines.archive.parquet import COMPRESSION
 from compliance_pipelines.audit_log.entry import ENTRY_SCHEMA
 from compliance_pipelines.base.printable import printable
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
     from compliance_pipelines.ledger.checkpoint import SigningKey, VerifierKey
 
-VERSION: Final = 1
+VERSION: Final = 2
 MOST_BYTES: Final = 64 * 2**20
 """No manifest is larger: a record takes about 250 bytes, so that this is a day that was sealed three times a second."""
 
 # The first line of the signed text: no checkpoint begins with it, so no signature can be used for the other.
-_PURPOSE: Final = "audit-archive-manifest/1"
+_PURPOSE: Final = "audit-archive-manifest/2"
 _SOFTWARE: Final = "compliance-pipelines"
 _HEX_SHA256: Final = r"^[0-9a-f]{64}$"
 _BODY_START: Final = b'{"body":'
@@ -68,9 +68,11 @@ class _Body(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
-    version: Literal[1]
+    version: Literal[2]
     day: str
     part: int = Field(ge=1)
+    revision: int = Field(ge=0)
+    replaces: str | None
     object_key: str
     object_sha256: str = Field(pattern=_HEX_SHA256)
     object_bytes: int = Field(ge=1)
@@ -80,6 +82,7 @@ class _Body(BaseModel):
     last_id: int
     root: str = Field(pattern=_HEX_SHA256)
     segments: list[dict[str, Any]] = Field(min_length=1)
+    blinded: list[dict[str, Any]]
     columns: list[_Column]
     compression: str
     encryption: dict[str, Any] | None
@@ -141,6 +144,8 @@ class Manifest:
                 "version": VERSION,
                 "day": self.day.isoformat(),
                 "part": self.part,
+                "revision": REVISION,
+                "replaces": None,
                 "object_key": self.object_key,
                 "object_sha256": self.object_sha256,
                 "object_bytes": self.object_bytes,
@@ -150,6 +155,7 @@ class Manifest:
                 "last_id": self.last_id,
                 "root": self.root.hex(),
                 "segments": [segment.to_json() for segment in self.segments],
+                "blinded": [],
                 "columns": _columns(ENTRY_SCHEMA),
                 "compression": COMPRESSION,
                 "encryption": self.encryption,
@@ -287,6 +293,9 @@ def _check_consistency(manifest: Manifest, body: _Body, name: str) -> None:
         "its columns are not those of an audit archive": [column.model_dump() for column in body.columns]
         != _columns(ENTRY_SCHEMA),
         "its compression is not known": body.compression != COMPRESSION,
+        "it is a later revision, or names blinded entries, which this version cannot read": (
+            (body.revision, body.replaces, body.blinded) != (REVISION, None, [])
+        ),
         "its object is encrypted, which this version cannot read": body.encryption is not None,
     }
     found = [text for text, holds in contradictions.items() if holds]

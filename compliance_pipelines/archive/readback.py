@@ -24,8 +24,8 @@ from compliance_pipelines.audit_log.entry import ENTRY_SCHEMA
 from compliance_pipelines.base.errors import TransientError
 from compliance_pipelines.base.printable import printable
 from compliance_pipelines.base.streaming import run_ahead
-from compliance_pipelines.object_store.bounded import OversizedObjectError, read_bounded
-from compliance_pipelines.object_store.port import ObjectMissingError
+from compliance_pipelines.object_store.bounded import read_bounded
+from compliance_pipelines.object_store.port import ObjectMissingError, OversizedObjectError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -79,6 +79,14 @@ class SealedRows:
             found.append(
                 Difference(Change.INSERTED, None, f"{_entries(strays)} outside every segment inserted ({shown}{more})")
             )
+        if self._hasher.blinded_rows:
+            found.append(
+                Difference(
+                    Change.ALTERED,
+                    None,
+                    f"{_entries(self._hasher.blinded_rows)} blinded, which nothing in this version does or reads",
+                )
+            )
         return found
 
 

@@ -24,13 +24,14 @@ if TYPE_CHECKING:
 
 JsonValue: TypeAlias = "bool | int | float | str | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
 
-# The order is that of the canonical encoding and must not change.
+# As entries are read to be sealed, archived and proved. Blinding will leave user_id and nonce NULL and a commitment in
+# their place; until then no entry has one.
 ENTRY_SCHEMA: Final = pa.schema(
     [
         pa.field("id", pa.int64(), nullable=False),
         pa.field("log_entry_id", pa.string(), nullable=False),
         pa.field("timestamp", pa.timestamp("us", tz="UTC"), nullable=False),
-        pa.field("user_id", pa.string(), nullable=False),
+        pa.field("user_id", pa.string()),
         pa.field("action", pa.string(), nullable=False),
         pa.field("resource_type", pa.string()),
         pa.field("resource_id", pa.string()),
@@ -38,9 +39,13 @@ ENTRY_SCHEMA: Final = pa.schema(
         pa.field("metadata", pa.string()),
         pa.field("created_at", pa.timestamp("us", tz="UTC"), nullable=False),
         pa.field("tx_id", pa.int64(), nullable=False),
+        pa.field("nonce", pa.binary(16)),
+        pa.field("commitment", pa.binary(32)),
     ]
 )
 COLUMNS: Final[tuple[str, ...]] = tuple(ENTRY_SCHEMA.names)
+FILLED_BY_THE_DATABASE: Final = ("id", "created_at", "tx_id", "nonce", "commitment")
+"""Columns that no application gives: it could slip past sealing by one, and undo blinding by another."""
 
 FIRST_YEAR: Final = 1000
 LAST_YEAR: Final = 9998

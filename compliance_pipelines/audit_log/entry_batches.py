@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
-from compliance_pipelines.audit_log.entry import ENTRY_SCHEMA
+from compliance_pipelines.audit_log.entry import ENTRY_SCHEMA, FILLED_BY_THE_DATABASE
 
 if TYPE_CHECKING:
     from compliance_pipelines.audit_log.entry import AuditEntry
 
 JSONB_COLUMNS: Final = frozenset({"metadata"})
-# The other columns are the database's to fill.
-APPENDED_SCHEMA: Final = pa.schema([field for field in ENTRY_SCHEMA if field.name not in {"id", "created_at", "tx_id"}])
+APPENDED_SCHEMA: Final = pa.schema([field for field in ENTRY_SCHEMA if field.name not in FILLED_BY_THE_DATABASE])
 
 
 class EntryColumns:

@@ -51,6 +51,7 @@ _REMEDY_OF_REFUSAL: Final = "do as it says, and run it again"
 _RULES: Final = (
     "audit_logs_entry_fits",
     "audit_logs_indexed_texts_fit",
+    "audit_logs_is_not_blinded",
     "audit_logs_log_entry_id_is_given",
     "audit_logs_metadata_is_not_too_deep",
     "audit_logs_timestamp_has_four_digit_year",

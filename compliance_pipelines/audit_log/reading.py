@@ -49,9 +49,12 @@ _ROW_VERSIONS: Final = sql.SQL("""
            coalesce(sum(hashtextextended(tableoid::text || ctid::text || xmin::text, 0)), 0)::text AS fingerprint
     FROM public.audit_logs WHERE {conditions}
 """)
+# A commitment of another length becomes one of 32 bytes: that there is one is a finding, and should end no reading.
 _SELECT: Final = sql.SQL(
     'SELECT id, log_entry_id, "timestamp", user_id, action, resource_type, resource_id, result,'
-    ' metadata::text AS metadata, created_at, tx_id FROM {table} AS entry WHERE {conditions} ORDER BY id, "timestamp"'
+    " metadata::text AS metadata, created_at, tx_id, uuid_send(nonce) AS nonce,"
+    " CASE octet_length(commitment) WHEN 32 THEN commitment ELSE sha256(commitment) END AS commitment"
+    ' FROM {table} AS entry WHERE {conditions} ORDER BY id, "timestamp"'
 )
 # Of rows that break a rule of the table, no text is ever asked for: it may be larger than PostgreSQL can return.
 _NOT_QUARANTINED: Final = sql.SQL(
@@ -235,7 +238,8 @@ def _batches(statement: AdbcStatement, where: str) -> Iterator[pa.RecordBatch]:
         stream, _ = statement.execute_query()
         with _reader(stream) as batches:
             for batch in batches:
-                yield pa.RecordBatch.from_arrays(batch.columns, schema=ENTRY_SCHEMA)
+                columns = [column.cast(field.type) for column, field in zip(batch.columns, ENTRY_SCHEMA, strict=True)]
+                yield pa.RecordBatch.from_arrays(columns, schema=ENTRY_SCHEMA)
 
 
 @contextmanager

@@ -10,16 +10,16 @@ from typing import Final
 
 from sqlalchemy import text
 
+from compliance_pipelines.audit_log.entry import FILLED_BY_THE_DATABASE
 from compliance_pipelines.postgres import tables
 from compliance_pipelines.postgres.statements import columns, definitions, insert
 
-_FILLED_BY_THE_DATABASE: Final = ("id", "created_at", "tx_id")
-_COLUMNS: Final = columns(tables.audit_logs, but=_FILLED_BY_THE_DATABASE)
-_DEFINITIONS: Final = definitions(tables.audit_logs, but=_FILLED_BY_THE_DATABASE)
+_COLUMNS: Final = columns(tables.audit_logs, but=FILLED_BY_THE_DATABASE)
+_DEFINITIONS: Final = definitions(tables.audit_logs, but=FILLED_BY_THE_DATABASE)
 # Repeats are no errors. The names are those of a unique constraint.
 _UNLESS_THERE: Final = 'ON CONFLICT (log_entry_id, "timestamp") DO NOTHING'
 
-INSERT_ENTRY = text(f"{insert(tables.audit_logs)} {_UNLESS_THERE}")
+INSERT_ENTRY = text(f"{insert(tables.audit_logs, but=('commitment',))} {_UNLESS_THERE}")
 # The bounds prune partitions: without them every append would lock each index of each day, and a few dozen concurrent
 # ones would use up the server's lock table.
 OTHER_TIMES_OF_ENTRY = text("""
@@ -107,7 +107,7 @@ QUARANTINED_ON_DAY = text("""
            count(*) FILTER (WHERE entry.id IS NOT NULL
                AND audit_entry_flaw(entry.log_entry_id, entry."timestamp", entry.user_id, entry.action,
                                     entry.resource_type, entry.resource_id, entry.result, entry.metadata,
-                                    entry.created_at) IS NULL) AS sound
+                                    entry.created_at, entry.commitment) IS NULL) AS sound
     FROM audit_quarantine AS held
     LEFT JOIN audit_logs AS entry ON entry.id = held.id AND entry."timestamp" = held."timestamp"
     WHERE held.day = :day

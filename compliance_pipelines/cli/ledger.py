@@ -16,6 +16,7 @@ from compliance_pipelines.cli.needs import Need, needs
 from compliance_pipelines.cli.opening import opened
 from compliance_pipelines.ledger import clusters, proof_document, proofs, sealing, store
 from compliance_pipelines.ledger.keys import load_signing_key, write_new_key
+from compliance_pipelines.ledger.tlog_proof import tlog_proof
 from compliance_pipelines.postgres.engine import migration_engine_from_settings
 from compliance_pipelines.postgres.open_transactions import PreparedTransaction, in_words, remedies
 from compliance_pipelines.settings import load_settings
@@ -63,8 +64,16 @@ def _in_words(result: sealing.SealResult) -> str:
 @click.argument("log_entry_id")
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="File to write.")
 @click.option("--day", type=click.DateTime(["%Y-%m-%d"]), help="UTC day of the entry, where its id stands on several.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["json", "tlog-proof"]),
+    default="json",
+    show_default=True,
+    help="tlog-proof: of the segment's record alone, as C2SP specifies it, for other people's programs.",
+)
 @needs(Need.DATABASE, Need.COLD_STORE, Need.PUBLIC_KEY, on_record=True)
-def prove(log_entry_id: str, output: Path, day: datetime | None) -> None:
+def prove(log_entry_id: str, output: Path, day: datetime | None, form: str) -> None:
     """Write the proof that an entry is in the ledger; `compliance verify-proof` checks it anywhere.
 
     That the proof was made is appended to the audit log.
@@ -74,7 +83,8 @@ def prove(log_entry_id: str, output: Path, day: datetime | None) -> None:
             services, log_entry_id, finder=ArchiveEntryFinder(services), day=None if day is None else day.date()
         )
     try:
-        output.write_text(proof_document.proof_to_text(document), encoding="utf-8")
+        text = tlog_proof(document) if form == "tlog-proof" else proof_document.proof_to_text(document)
+        output.write_text(text, encoding="utf-8")
     except OSError as error:
         raise ComplianceError(f"the proof cannot be written to {output}: {error.strerror}") from error
     click.echo(f"{output}: entry {log_entry_id}, segment {document['segment']['seq']}")

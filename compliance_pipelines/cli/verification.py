@@ -21,6 +21,7 @@ from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.base.printable import printable
 from compliance_pipelines.cli.needs import Need, needs
 from compliance_pipelines.cli.opening import opened, require_declared
+from compliance_pipelines.ledger.log_reading import MOST_NOTE_BYTES
 from compliance_pipelines.ledger.public_key import load_verifier_key, read_verifier_key
 from compliance_pipelines.postgres.errors import passing_errors_as_transient, reason_of
 from compliance_pipelines.settings import load_settings
@@ -143,13 +144,32 @@ def _put_on_record(services: Services, days: Sequence[date]) -> None:
         )
 
 
-def _offline(directory: Path, public_key: str, archived_through: date | None, found: _Found) -> Report:
+def _offline(
+    directory: Path, public_key: str, archived_through: date | None, checkpoints: Sequence[Path], found: _Found
+) -> Report:
     key = read_verifier_key(public_key)
     identity = identity_of_copy(directory, key)
     if identity is not None:
         click.echo(f"{directory} is {identity}, made at {identity.created_at:%Y-%m-%d %H:%M:%S} UTC", err=True)
+    remembered = [_bytes_of(path) for path in checkpoints]
     with _bars() as bars:
-        return verify_copy(directory, key, archived_through=archived_through, progress=bars, on_finding=found.add)
+        return verify_copy(
+            directory,
+            key,
+            archived_through=archived_through,
+            remembered=remembered,
+            progress=bars,
+            on_finding=found.add,
+        )
+
+
+def _bytes_of(path: Path) -> bytes:
+    """The beginning of a file, which is all of a checkpoint and more."""
+    try:
+        with path.open("rb") as file:
+            return file.read(MOST_NOTE_BYTES + 1)
+    except OSError as error:
+        raise VerificationError(f"the checkpoint {path} cannot be read: {error}") from error
 
 
 def _why_stopped(error: BaseException) -> str:
@@ -162,11 +182,12 @@ def _why_stopped(error: BaseException) -> str:
     return f"the verification had to stop, by a fault of this program: {type(error).__name__}: {printable(str(error))}"
 
 
-def _refuse_odd_usage(
+def _refuse_odd_usage(  # noqa: PLR0913 - what can go together or not
     days: Sequence[datetime],
     offline: Path | None,
     public_key: str | None,
     archived_through: datetime | None,
+    checkpoints: Sequence[Path],
     *,
     everything: bool,
 ) -> None:
@@ -179,6 +200,8 @@ def _refuse_odd_usage(
         raise click.UsageError("give either DAYs or --all")
     if offline is None and archived_through is not None:
         raise click.UsageError("--archived-through belongs to --offline")
+    if offline is None and checkpoints:
+        raise click.UsageError("--checkpoint belongs to --offline")
     if offline is not None and public_key is None:
         raise click.UsageError("--offline needs --public-key: what is signed by whom cannot be told without it")
     if offline is not None and (days or everything):
@@ -206,12 +229,21 @@ def _refuse_odd_usage(
     metavar="DAY",
     help="With --offline: everything up to this day must be archived; what is not is a finding.",
 )
+@click.option(
+    "--checkpoint",
+    "checkpoints",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    multiple=True,
+    help="With --offline: a checkpoint that was put aside; the ledger must extend it. May be given again.",
+)
 @needs(*_NEEDS, given_by={"offline": _NEEDS, "public_key": (Need.PUBLIC_KEY,)}, on_record=True, at_once=False)
 def verify(  # noqa: PLR0913 - one parameter an option
     days: Sequence[datetime],
     offline: Path | None,
     public_key: str | None,
     archived_through: datetime | None,
+    checkpoints: Sequence[Path],
     *,
     everything: bool,
     as_json: bool,
@@ -224,11 +256,11 @@ def verify(  # noqa: PLR0913 - one parameter an option
     """
     found = _Found()
     click.get_current_context().ensure_object(dict)["findings"] = found.documents
-    _refuse_odd_usage(days, offline, public_key, archived_through, everything=everything)
+    _refuse_odd_usage(days, offline, public_key, archived_through, checkpoints, everything=everything)
     try:
         if offline is not None and public_key is not None:
             through = None if archived_through is None else archived_through.date()
-            report = _offline(offline, public_key, through, found)
+            report = _offline(offline, public_key, through, checkpoints, found)
         else:
             report = _online([day.date() for day in days], public_key, found)
     except (Exception, KeyboardInterrupt) as error:

@@ -9,7 +9,7 @@ the root that is signed there. No other records do, none can be left out, and a 
 (SHA-256). Before the day began none of its entries could be sealed, because no entry is later than its transaction by
 more than minutes: a record that was sealed a day earlier, which the proof covers, marks where the proof may begin.
 
-Cost: two small objects are read, and the records of about as many days as have passed since the day are hashed, about
+Cost: a few small objects are read, and the records of about as many days as have passed since the day are hashed, about
 130,000 for one that is 90 days old where sealing runs every minute, which takes 2 seconds. Memory: those of the day,
 and a batch.
 """
@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Final
 from compliance_pipelines.base.errors import TransientError
 from compliance_pipelines.ledger import sql, store
 from compliance_pipelines.ledger.anchor import check_anchor
+from compliance_pipelines.ledger.errors import LedgerError
 from compliance_pipelines.ledger.head import LedgerHead
 from compliance_pipelines.ledger.merkle import FrontierError
-from compliance_pipelines.ledger.publication import LedgerError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,7 +65,7 @@ def check_anchored(
         LedgerError: the cold store and the database do not tell the same story about the newest checkpoint.
         ObjectStoreError: the store failed.
     """
-    newest = check_anchor(services, connection)
+    newest = check_anchor(services, connection).head
     unpublished = [segment.seq for segment in segments if segment.seq >= newest.size]
     if unpublished:
         raise SegmentNotPublishedError(

@@ -73,6 +73,7 @@ class SegmentHasher:
         canonical_bytes: length of their canonical encodings.
         stray_rows: rows that belong to no range.
         stray_entry_ids: `log_entry_id` of the first twenty of these.
+        blinded_rows: rows without a nonce, or with a commitment beside it; their leaves fit no root.
     """
 
     def __init__(self, ranges: Sequence[TransactionRange]) -> None:
@@ -84,6 +85,7 @@ class SegmentHasher:
         self.canonical_bytes = 0
         self.stray_rows = 0
         self.stray_entry_ids: list[str] = []
+        self.blinded_rows = 0
 
     def feed(self, batch: pa.RecordBatch) -> Hashes:
         """Take the next rows, in ENTRY_SCHEMA.
@@ -98,6 +100,7 @@ class SegmentHasher:
         leaves = canonical.leaf_hashes()
         self.rows += batch.num_rows
         self.canonical_bytes += canonical.byte_count
+        self.blinded_rows += int(canonical.blinded.sum())
         if not batch.num_rows:
             return leaves
         ids = batch.column("id").to_numpy()

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from compliance_pipelines.ledger.checkpoint import VerifierKey
 
-FORMAT: Final = "compliance-pipelines/proof/v1"
+FORMAT: Final = "compliance-pipelines/proof/v2"
 MOST_BYTES: Final = 64 * 2**20
 """No proof is larger, and no certificate of an erasure, which holds one."""
 
@@ -45,7 +45,9 @@ _JSON_TYPES: Final = {
 }
 _TIMES: Final = frozenset(field.name for field in ENTRY_SCHEMA if pa.types.is_timestamp(field.type))
 _INTEGERS: Final = frozenset(field.name for field in ENTRY_SCHEMA if pa.types.is_integer(field.type))
-_NULLABLE: Final = frozenset(field.name for field in ENTRY_SCHEMA if field.nullable)
+_BYTES: Final = frozenset(field.name for field in ENTRY_SCHEMA if pa.types.is_fixed_size_binary(field.type))
+# An entry that is not blinded has a user and a nonce.
+_NULLABLE: Final = frozenset(field.name for field in ENTRY_SCHEMA if field.nullable) - {"user_id", "nonce"}
 
 
 class InvalidProofError(ComplianceError):
@@ -143,29 +145,39 @@ def _verify(document: Mapping[str, Any], key: VerifierKey) -> ProvenEntry:
 
 
 def _entry_to_json(entry: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: value.astimezone(UTC).isoformat(timespec="microseconds") if isinstance(value, datetime) else value
-        for name, value in entry.items()
-    }
+    return {name: _value_to_json(value) for name, value in entry.items()}
+
+
+def _value_to_json(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat(timespec="microseconds")
+    return value.hex() if isinstance(value, bytes) else value
 
 
 def _entry_from_json(values: Mapping[str, Any]) -> dict[str, Any]:
     if set(values) != set(ENTRY_SCHEMA.names):
         raise InvalidProofError(f"the entry does not have exactly the columns {', '.join(ENTRY_SCHEMA.names)}")
-    # The canonical bytes of 5 and "5" are the same: the type of a value is part of the form.
     for name, value in values.items():
         wanted = int if name in _INTEGERS else str
         if type(value) is not wanted and not (value is None and name in _NULLABLE):
             raise InvalidProofError(
                 f"the entry's {name} is {type(value).__name__} where it should be {wanted.__name__}"
             )
+    if values["commitment"] is not None:
+        raise InvalidProofError("the entry is blinded, which this version cannot check")
     try:
-        entry = {**values, **{name: datetime.fromisoformat(values[name]) for name in _TIMES}}
+        times = {name: datetime.fromisoformat(values[name]) for name in _TIMES}
+        raw = {name: bytes.fromhex(values[name]) for name in _BYTES if values[name] is not None}
+        entry = {**values, **times, **raw}
         exact = _entry_to_json(entry) == values
     except (ValueError, OverflowError) as error:
-        raise InvalidProofError(f"the entry's times are no times: {printable(str(error), _MOST_SAID)}") from error
+        raise InvalidProofError(
+            f"the entry's times are no times, or its nonce is no nonce: {printable(str(error), _MOST_SAID)}"
+        ) from error
     if not exact:
-        raise InvalidProofError("the entry's times are not written in UTC with microseconds")
+        raise InvalidProofError(
+            "the entry's times are not written in UTC with microseconds, or its nonce not in lower-case hex digits"
+        )
     return entry
 
 

@@ -1,173 +1,134 @@
-"""Checkpoints in the cold store, where the database's administrator cannot reach them.
+"""Publishing: new records become tiles and entry bundles of the log, and a new checkpoint takes the old one's place.
 
-Here: the objects, their keys, reading them strictly. Not here: which checkpoint is published, and whether the cold
-store and the database tell the same story (anchor.py).
+Here: the order in which objects are put, so that a pass that is killed anywhere is finished by the next. Not here:
+which checkpoint may be published (anchor.py); keys and bytes of tiles (tiles.py).
 
-An object holds the signed note and the segment records that it added, so that the bucket alone rebuilds the ledger.
+1. Bundles and tiles, full and partial ones, are put where they are not there yet: no checkpoint needs them before.
+2. The partial ones that a full one covers now are removed (tlog-tiles, section "Partial Tiles": only then they may be;
+   until the new checkpoint is there, readers of the old one find the beginning of the full one).
+3. Where a new UTC day begins, by the records' `sealed_at`, the old checkpoint is put under its day, for good.
+4. The checkpoint is replaced, if it is still the one that the pass began with. That is the commit.
+
+Whoever is killed before 4 left the old checkpoint, so that the next pass does it all again and finds its own objects.
 """
 
 from __future__ import annotations
 
-import json
-import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from compliance_pipelines.base.errors import ComplianceError
-from compliance_pipelines.base.printable import printable
-from compliance_pipelines.base.strict_json import parse_strictly
-from compliance_pipelines.ledger.checkpoint import Checkpoint, MalformedNoteError, NoteError, open_checkpoint
-from compliance_pipelines.ledger.segments import MalformedSegmentError, Segment
-from compliance_pipelines.object_store.bounded import OversizedObjectError, read_bounded
-from compliance_pipelines.object_store.port import ObjectMissingError
+import numpy as np
+
+from compliance_pipelines.base.hashing import DIGEST_BYTES
+from compliance_pipelines.ledger.errors import CheckpointReplacedError, LedgerForkError
+from compliance_pipelines.ledger.head import LedgerHead
+from compliance_pipelines.ledger.log_reading import CHECKPOINT_KEY, MOST_NOTE_BYTES, LogHead, day_key
+from compliance_pipelines.ledger.merkle import hash_leaf
+from compliance_pipelines.ledger.tiles import ENTRIES, WIDTH, Tile, bundle_of, full_tiles, last_tile, levels
+from compliance_pipelines.object_store.bounded import read_bounded
+from compliance_pipelines.object_store.port import (
+    ObjectExistsError,
+    ObjectMissingError,
+    ObjectReplacedError,
+    OversizedObjectError,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
-    from compliance_pipelines.ledger.checkpoint import VerifierKey
+    from compliance_pipelines.ledger.segments import Segment
+    from compliance_pipelines.ledger.tile_edge import TileEdge
     from compliance_pipelines.object_store.port import ObjectStore
 
-PREFIX: Final = "audit-ledger/checkpoints/"
-MOST_BYTES: Final = 16 * 2**20
-"""No checkpoint object is larger: a record takes about 250 bytes, and a pass adds one for each day."""
 
-_MOST_VALUES: Final = 1_000_000
-_MOST_SAID: Final = 500
-_SIZE_DIGITS: Final = 20
-_KEY: Final = re.compile(rf"{PREFIX}([0-9]{{{_SIZE_DIGITS}}})\.json")
-_JSON_TYPES: Final = {"checkpoint": str, "previous_size": int, "segments": list}
+def publish(
+    cold: ObjectStore, log: LogHead, segments: Sequence[Segment], note: str, step: Callable[[str], None]
+) -> LogHead:
+    """Append records to the log and put the checkpoint over them in the place of the old one.
 
+    Args:
+        cold: the cold store.
+        log: its head, as it was read.
+        segments: the records that follow, at least one.
+        note: the checkpoint over all of them, which is right.
+        step: called with the name of each step that is done: `tiles put`, `partial tiles removed`, `day kept`,
+            `checkpoint put`.
 
-class LedgerError(ComplianceError):
-    """The database and the cold store do not tell the same story; nothing was signed."""
-
-
-class CheckpointMissingError(LedgerError):
-    """A checkpoint that was published is no longer in the cold store."""
-
-
-class ForeignCheckpointError(LedgerError):
-    """A checkpoint is not signed by our key."""
-
-
-class MalformedPublicationError(LedgerError):
-    """An object among the checkpoints is not written as the format wants it."""
-
-
-@dataclass(frozen=True)
-class Publication:
-    """One checkpoint object: the signed note and the segment records added since the checkpoint before."""
-
-    note: str
-    previous_size: int
-    segments: tuple[Segment, ...]
-
-    @property
-    def size(self) -> int:
-        """Segments in the tree."""
-        return self.previous_size + len(self.segments)
-
-    def to_bytes(self) -> bytes:
-        """The object's bytes: the same for the same content."""
-        document = {
-            "checkpoint": self.note,
-            "previous_size": self.previous_size,
-            "segments": [segment.to_json() for segment in self.segments],
-        }
-        return (json.dumps(document, ensure_ascii=False, separators=(",", ":")) + "\n").encode()
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Publication:
-        """Read an object; signatures and roots are not checked.
-
-        Raises:
-            MalformedPublicationError: it is not written exactly as :meth:`to_bytes` writes it.
-        """
-        try:
-            document = parse_strictly(data, most_bytes=MOST_BYTES, most_values=_MOST_VALUES)
-            if not isinstance(document, dict) or {key: type(value) for key, value in document.items()} != _JSON_TYPES:
-                raise MalformedPublicationError(f"it is no checkpoint object, which has {', '.join(_JSON_TYPES)}")
-            publication = cls(
-                note=document["checkpoint"],
-                previous_size=document["previous_size"],
-                segments=tuple(Segment.from_json(record) for record in document["segments"]),
-            )
-            exact = publication.to_bytes() == data
-        except (ValueError, RecursionError, MalformedSegmentError) as error:
-            raise MalformedPublicationError(
-                f"it is no checkpoint object: {printable(str(error), _MOST_SAID)}"
-            ) from error
-        positions = list(range(publication.previous_size, publication.size))
-        if not exact or not positions or positions != [segment.seq for segment in publication.segments]:
-            raise MalformedPublicationError("it is not written as the format of checkpoint objects wants it")
-        return publication
-
-
-def publication_key(size: int) -> str:
-    """The key of the checkpoint of this size; keys sort as sizes do."""
-    return f"{PREFIX}{size:0{_SIZE_DIGITS}d}.json"
-
-
-def size_of_key(key: str) -> int | None:
-    """The size that a key stands for; None where it is no checkpoint's key."""
-    match = _KEY.fullmatch(key)
-    return None if match is None else int(match[1])
-
-
-def published_keys(cold: ObjectStore, *, after_size: int = 0) -> Iterator[tuple[int, str]]:
-    """Size and key of every checkpoint in the cold store that is larger, smallest first.
+    Returns:
+        The log's new head.
 
     Raises:
-        ObjectStoreError: the store failed.
+        LedgerForkError: an object that no checkpoint needs yet is there, and is another one.
+        CheckpointReplacedError: another database replaced the checkpoint meanwhile.
+        ObjectStoreError: the store failed; the next pass goes on from here.
     """
-    for info in cold.list(PREFIX, start_after=publication_key(after_size)):
-        size = size_of_key(info.key)
-        if size is not None:
-            yield size, info.key
+    edge = log.edge.copy()
+    records = [*log.records, *(segment.record_bytes() for segment in segments)]
+    for tile, data in _new_objects(log, edge, records, segments):
+        _put(cold, tile.key, data)
+    step("tiles put")
+    _remove_covered(cold, log.edge.size, edge.size)
+    step("partial tiles removed")
+    last = segments[-1]
+    if log.last is not None and log.last.sealed_at.date() < last.sealed_at.date():
+        _put(cold, day_key(log.last.sealed_at.date()), log.note.encode())
+        step("day kept")
+    version = _replace(cold, log, note.encode())
+    step("checkpoint put")
+    head = LedgerHead(edge.size, b"".join(edge.tree.nodes), last.tx_to)
+    return LogHead(head, edge, tuple(records[len(records) - edge.size % WIDTH :]), last, note, version)
 
 
-def read_publication(cold: ObjectStore, size: int) -> Publication:
-    """The checkpoint object of this size.
+def _new_objects(
+    log: LogHead, edge: TileEdge, records: Sequence[bytes], segments: Sequence[Segment]
+) -> Iterator[tuple[Tile, bytes]]:
+    first = log.edge.size // WIDTH
+    for start in range(0, len(records), WIDTH):
+        bundle = records[start : start + WIDTH]
+        yield Tile(ENTRIES, first + start // WIDTH, len(bundle)), bundle_of(bundle)
+    leaves = b"".join(hash_leaf(segment.record_bytes()) for segment in segments)
+    yield from edge.extend(np.frombuffer(leaves, dtype=np.uint8).reshape(-1, DIGEST_BYTES))
+    yield from edge.partial_tiles()
 
-    Raises:
-        CheckpointMissingError: there is none.
-        MalformedPublicationError: it is none, or of another size.
-        ObjectStoreError: the store failed.
-    """
-    key = publication_key(size)
+
+def _remove_covered(cold: ObjectStore, before: int, size: int) -> None:
+    for level in (ENTRIES, *levels(before)):
+        partial = last_tile(level, before)
+        if partial is not None and partial.index < full_tiles(level, size):
+            for info in list(cold.list(partial.partial_keys)):
+                cold.delete(info.key)
+
+
+def _holds(cold: ObjectStore, key: str, data: bytes) -> bool:
     try:
-        publication = Publication.from_bytes(read_bounded(cold, key, MOST_BYTES))
-    except OversizedObjectError as error:
-        raise MalformedPublicationError(f"{cold.locate(key)} was altered: {error}") from error
-    except ObjectMissingError:
-        raise CheckpointMissingError(
-            f"checkpoint {size} was published and is no longer at {cold.locate(key)}: restore the object (versions of "
-            "the bucket, a replica); nothing is sealed without it"
-        ) from None
-    except MalformedPublicationError as error:
-        raise MalformedPublicationError(f"{cold.locate(key)} was altered: {error}") from error
-    if publication.size != size:
-        raise MalformedPublicationError(
-            f"{cold.locate(key)} was altered: it holds the checkpoint of {publication.size} segments"
-        )
-    return publication
+        return read_bounded(cold, key, len(data)) == data
+    except (OversizedObjectError, ObjectMissingError):
+        return False
 
 
-def open_published(publication: Publication, key: VerifierKey, where: str) -> Checkpoint:
-    """The checkpoint of a publication, its signature checked.
-
-    Raises:
-        ForeignCheckpointError: signed by another key, or badly.
-        MalformedPublicationError: the note is none, or speaks of another size.
-    """
+def _put(cold: ObjectStore, key: str, data: bytes) -> None:
     try:
-        checkpoint = open_checkpoint(publication.note, key)
-    except MalformedNoteError as error:
-        raise MalformedPublicationError(f"{where} holds no checkpoint: {error}") from error
-    except NoteError as error:
-        raise ForeignCheckpointError(f"{where} is not validly signed by {key.name}: {error}") from error
-    if checkpoint.size != publication.size:
-        raise MalformedPublicationError(
-            f"{where} is signed for {checkpoint.size} segments but holds records up to {publication.size}"
-        )
-    return checkpoint
+        cold.put_bytes(key, data)
+    except ObjectExistsError:
+        if not _holds(cold, key, data):
+            raise LedgerForkError(
+                f"{cold.locate(key)} holds something else than what is to be published there: two databases seal into "
+                "this store, or the object was put there or changed by somebody; run `compliance verify --all`"
+            ) from None
+
+
+def _replace(cold: ObjectStore, log: LogHead, note: bytes) -> str:
+    """The compare and swap, and the version that the checkpoint has after it."""
+    try:
+        if log.version is None:
+            cold.put_bytes(CHECKPOINT_KEY, note)
+        else:
+            cold.replace(CHECKPOINT_KEY, note, log.version)
+    except (ObjectExistsError, ObjectReplacedError, ObjectMissingError):
+        # The answer to a request that the store's client repeated may have been lost.
+        if not _holds(cold, CHECKPOINT_KEY, note):
+            raise CheckpointReplacedError(
+                f"{cold.locate(CHECKPOINT_KEY)} was replaced by somebody else since this pass read it: two databases "
+                "seal into this store, or it was changed; nothing was published. Find out which, and run `compliance "
+                "verify --all`"
+            ) from None
+    return cold.read_versioned(CHECKPOINT_KEY, MOST_NOTE_BYTES).version

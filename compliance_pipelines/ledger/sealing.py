@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     import sqlalchemy
 
     from compliance_pipelines.ledger.head import LedgerHead
+    from compliance_pipelines.ledger.log_reading import LogHead
     from compliance_pipelines.services import Services
 
 
@@ -73,12 +74,17 @@ class SealStep(StrEnum):
     """What has just been done when the step hook is called.
 
     A pass begins with the publications of one that was interrupted, if there was one. Then: each day hashed; segments
-    and checkpoint inserted; committed; put into the cold store; recorded as published.
+    and checkpoint inserted; committed; put into the cold store, in four steps of which the third is that of a new UTC
+    day only; recorded as published.
     """
 
     HASHED = "hashed"
     INSERTED = "inserted"
     COMMITTED = "committed"
+    TILES_PUT = "tiles put"
+    PARTIAL_TILES_REMOVED = "partial tiles removed"
+    DAY_KEPT = "day kept"
+    CHECKPOINT_PUT = "checkpoint put"
     PUBLISHED = "published"
     PUBLICATION_RECORDED = "publication recorded"
 
@@ -173,7 +179,7 @@ def seal(services: Services, *, max_entries: int | None = None, step: Callable[[
             anchored = check_anchor(services, connection)
         healed = publish_pending(services, connection, anchored, step)
         with connection.begin():
-            work = _work(services, connection, healed.head.tx_horizon, most)
+            work = _work(services, connection, healed.log, most)
         if not work.entries_per_day:
             return SealResult(
                 published=healed.sizes,
@@ -184,7 +190,7 @@ def seal(services: Services, *, max_entries: int | None = None, step: Callable[[
         segments = _hash_days(services, connection, work, first_seq=healed.head.size, step=step)
         checkpoint = _insert(services, connection, healed.head.extended(segments), segments, step)
         step(SealStep.COMMITTED)
-        published = publish_pending(services, connection, healed.head, step)
+        published = publish_pending(services, connection, healed.log, step)
     return SealResult(
         tuple(segments),
         checkpoint,
@@ -211,8 +217,9 @@ def _refuse_long_silence(connection: sqlalchemy.Connection, bound: timedelta, bu
         ) from busy
 
 
-def _work(services: Services, connection: sqlalchemy.Connection, tx_from: int, most: int) -> _Work:
+def _work(services: Services, connection: sqlalchemy.Connection, log: LogHead, most: int) -> _Work:
     """The entries from the last horizon on, cut between two transactions where they are too many."""
+    tx_from = log.head.tx_horizon
     horizon = connection.execute(sql.HORIZON).one()
     if horizon.horizon < tx_from:
         raise TransactionIdsWentBackError(
@@ -232,7 +239,8 @@ def _work(services: Services, connection: sqlalchemy.Connection, tx_from: int, m
         span,
         per_day,
         more=waiting > sum(per_day.values()),
-        now=horizon.now,
+        # A clock that was set back must not bring back a day whose last checkpoint is kept already.
+        now=horizon.now if log.last is None else max(horizon.now, log.last.sealed_at),
         quarantined=quarantined,
         sequence=sequence_went_back(connection),
         held_back=_held_back(services, connection),

@@ -5,6 +5,7 @@ Here: the record, its bytes, its leaf hash, its JSON. Not here: how the root of 
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
@@ -14,8 +15,17 @@ from compliance_pipelines.base.hashing import DIGEST_BYTES
 from compliance_pipelines.ledger.merkle import hash_leaf
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH_DAY: Final = _EPOCH.date().toordinal()
 _MICROSECOND: Final = timedelta(microseconds=1)
 
+# Kind, seq, day, tx_from, tx_to, first_id, last_id, entry_count, root, sealed_at.
+_RECORD: Final = struct.Struct(f">Bqiqqqqq{DIGEST_BYTES}sq")
+_KIND: Final = 1
+RECORD_BYTES: Final = _RECORD.size
+"""Every segment record has as many bytes."""
+
+_LEAST: Final = -(2**63)
+_MOST: Final = 2**63 - 1
 _JSON_TYPES: Final = {
     "seq": int,
     "day": str,
@@ -54,9 +64,49 @@ class Segment:
     sealed_at: datetime
 
     def record_bytes(self) -> bytes:
-        """What the ledger hashes: the text of each value of :meth:`to_json`, in its order, as `<length>:<bytes>`."""
-        texts = (str(value).encode("ascii") for value in self.to_json().values())
-        return b"".join(b"%d:%b" % (len(text), text) for text in texts)
+        """What the ledger hashes: the record's kind, 1, and its values, big-endian and of fixed width.
+
+        93 bytes: kind (1), seq (8), day as days since 1970-01-01 (4), tx_from, tx_to, first_id, last_id, entry_count (8
+        each), root (32), sealed_at in microseconds since 1970-01-01T00:00:00Z (8); numbers in two's complement.
+        """
+        return _RECORD.pack(
+            _KIND,
+            self.seq,
+            self.day.toordinal() - _EPOCH_DAY,
+            self.tx_from,
+            self.tx_to,
+            self.first_id,
+            self.last_id,
+            self.entry_count,
+            self.root,
+            _microseconds(self.sealed_at),
+        )
+
+    @classmethod
+    def from_record(cls, data: bytes) -> Segment:
+        """The record that these bytes are; exactly one string of bytes is read as a record.
+
+        Raises:
+            MalformedSegmentError: they are none, or of a kind that is not known.
+        """
+        if len(data) != RECORD_BYTES or data[0] != _KIND:
+            kind = f"{len(data)} bytes of kind {data[0]}" if data else "no bytes"
+            raise MalformedSegmentError(f"a segment record has {RECORD_BYTES} bytes of kind {_KIND}, not {kind}")
+        _, seq, day, tx_from, tx_to, first_id, last_id, entry_count, root, sealed_at = _RECORD.unpack(data)
+        try:
+            return cls(
+                seq=seq,
+                day=date.fromordinal(day + _EPOCH_DAY),
+                tx_from=tx_from,
+                tx_to=tx_to,
+                first_id=first_id,
+                last_id=last_id,
+                entry_count=entry_count,
+                root=root,
+                sealed_at=_EPOCH + sealed_at * _MICROSECOND,
+            )
+        except (ValueError, OverflowError) as error:
+            raise MalformedSegmentError(f"the segment record {seq} has an impossible time: {error}") from error
 
     def leaf_hash(self) -> bytes:
         """The record's leaf in the ledger: SHA-256(0x00 || record), RFC 6962 section 2.1."""
@@ -77,7 +127,7 @@ class Segment:
             "last_id": self.last_id,
             "entry_count": self.entry_count,
             "root": self.root.hex(),
-            "sealed_at": (self.sealed_at - _EPOCH) // _MICROSECOND,
+            "sealed_at": _microseconds(self.sealed_at),
         }
 
     @classmethod
@@ -91,6 +141,8 @@ class Segment:
             raise MalformedSegmentError(
                 f"this is no segment record, which has whole numbers and texts named {', '.join(_JSON_TYPES)}"
             )
+        if not all(_LEAST <= value <= _MOST for value in values.values() if isinstance(value, int)):
+            raise MalformedSegmentError("this is no segment record: a number has more than 64 bits")
         try:
             segment = cls(
                 **values
@@ -105,3 +157,7 @@ class Segment:
         if segment.to_json() != values or len(segment.root) != DIGEST_BYTES:
             raise MalformedSegmentError(f"the segment record {segment.seq} is not written as the format wants it")
         return segment
+
+
+def _microseconds(moment: datetime) -> int:
+    return (moment - _EPOCH) // _MICROSECOND

@@ -24,7 +24,7 @@ from compliance_pipelines.ledger.checkpoint import (
     open_note,
     sign_note,
 )
-from compliance_pipelines.ledger.publication import LedgerError
+from compliance_pipelines.ledger.errors import FormerFormatError, LedgerError
 
 if TYPE_CHECKING:
     import sqlalchemy
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from compliance_pipelines.services import Services
 
 IDENTITY_KEY: Final = "audit-store/identity"
-_FORMAT: Final = "audit-store-identity/1"
+_FORMAT: Final = "audit-store-identity/2"
+_FORMER_FORMAT: Final = "audit-store-identity/1"
 _MOMENT: Final = "%Y-%m-%dT%H:%M:%S.%fZ"
 _MOST_BYTES: Final = 4096
 
@@ -124,6 +125,7 @@ def read_identity(cold: ObjectStore, key: VerifierKey) -> StoreIdentity | None:
     Raises:
         StoreIdentityError: it is of another ledger.
         StoreIdentityAlteredError: it was altered.
+        FormerFormatError: it is a store of format 1.
         ObjectStoreError: the store failed, or is not there at all.
     """
     info = cold.stat(IDENTITY_KEY)
@@ -133,6 +135,11 @@ def read_identity(cold: ObjectStore, key: VerifierKey) -> StoreIdentity | None:
         raise _altered(cold, f"it has {info.size} bytes")
     try:
         note = cold.get_bytes(IDENTITY_KEY).decode()
+        if note.startswith(f"{_FORMER_FORMAT}\n"):
+            raise FormerFormatError(
+                f"the cold store at {cold.uri} is of format 1, which this version does not read: begin a new database "
+                "with a cold store of its own, and keep this one with the version that wrote it"
+            )
         identity = StoreIdentity.claimed_by(note)
         open_note(note, key)
     except SignatureByAnotherKeyError as error:

@@ -7,15 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from compliance_pipelines.base.errors import ComplianceError
-from compliance_pipelines.object_store.port import ObjectStoreError
+from compliance_pipelines.object_store.port import ObjectStoreError, OversizedObjectError
 
 if TYPE_CHECKING:
     from compliance_pipelines.object_store.port import ObjectStore
-
-
-class OversizedObjectError(ComplianceError):
-    """An object is larger than any that the project writes under its key; that says nothing about the store."""
 
 
 def read_bounded(store: ObjectStore, key: str, most: int) -> bytes:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from compliance_pipelines.object_store.port import ObjectInfo, ObjectStore
+    from compliance_pipelines.object_store.port import ObjectInfo, ObjectStore, VersionedObject
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,14 @@ class DeferredObjectStore:
     def put_bytes(self, key: str, data: bytes) -> ObjectInfo:
         """Store bytes."""
         return self._opened.put_bytes(key, data)
+
+    def replace(self, key: str, data: bytes, expected: str) -> ObjectInfo:
+        """Put bytes in the place of the object that was read."""
+        return self._opened.replace(key, data, expected)
+
+    def read_versioned(self, key: str, most: int) -> VersionedObject:
+        """The whole object with the name of its version."""
+        return self._opened.read_versioned(key, most)
 
     def get_bytes(self, key: str) -> bytes:
         """The whole object."""

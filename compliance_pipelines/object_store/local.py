@@ -11,6 +11,10 @@ its checksum is recorded and the staging file gets its second name, the key. The
 so nothing is overwritten even by a writer that ignores the lock. Whoever dies on the way leaves a staging file, which
 the next put removes, or a checksum without an object, which the next put of that key replaces.
 
+How an object is replaced: under the lock its bytes are hashed and compared with what was read; then its checksum is
+removed, the staging file is renamed to the key, and the new checksum recorded. Whoever dies on the way leaves the old
+object or the new one, perhaps without a checksum.
+
 The file system needs hard links and locks (`flock`): a local one has both, a network one may not.
 """
 
@@ -27,6 +31,7 @@ from compliance_pipelines.object_store.keys import RESERVED_SEGMENT, check_key, 
 from compliance_pipelines.object_store.local_checksums import ChecksumRecords, record
 from compliance_pipelines.object_store.local_files import (
     chunks,
+    hashed,
     make_directories,
     remove_empty_directories,
     replacing,
@@ -39,8 +44,11 @@ from compliance_pipelines.object_store.port import (
     ObjectExistsError,
     ObjectInfo,
     ObjectMissingError,
+    ObjectReplacedError,
     ObjectStoreError,
+    OversizedObjectError,
     StoreMissingError,
+    VersionedObject,
 )
 
 if TYPE_CHECKING:
@@ -122,6 +130,35 @@ class LocalObjectStore:
         self._require_root()
         with self._naming("cannot store", key):
             return self._put(key, target, iter([memoryview(data)]))
+
+    def replace(self, key: str, data: bytes, expected: str) -> ObjectInfo:
+        """See `ObjectStore.replace`. The lock keeps others out who use this class, and nobody else."""
+        target = self._path(key)
+        self._require_root()
+        with self._naming("cannot replace", key), self._staging.new_file() as staging:
+            size, sha256 = write_hashed(staging.file, iter([memoryview(data)]))
+            with self._staging.locked():
+                with self.open(key) as source:
+                    current = hashed(chunks(source))
+                if current != expected:
+                    raise ObjectReplacedError(
+                        f"{key!r} at {target.as_uri()} is no longer what was read: another writer replaced it meanwhile"
+                    )
+                checksum = self._checksums.path(key)
+                checksum.unlink(missing_ok=True)
+                staging.path.replace(target)
+                sync_path(target.parent, self._root)
+                self._record(key, sha256)
+                sync_path(checksum.parent, self._root)
+        return ObjectInfo(key, size, sha256)
+
+    def read_versioned(self, key: str, most: int) -> VersionedObject:
+        """See `ObjectStore.read_versioned`; the version is the SHA-256 of what was read."""
+        with self._naming("cannot read", key), self.open(key) as source:
+            data = source.read(most + 1)
+        if len(data) > most:
+            raise OversizedObjectError(f"it has more than the {most:,} bytes that it can have")
+        return VersionedObject(data, hashed(iter([memoryview(data)])))
 
     def get_bytes(self, key: str) -> bytes:
         """See `ObjectStore.get_bytes`."""
@@ -235,10 +272,7 @@ class LocalObjectStore:
     def _commit(self, key: str, target: Path, staging: StagingFile, sha256: str) -> None:
         checksum = self._checksums.path(key)
         try:
-            make_directories(checksum.parent)
-            with self._staging.new_file_under_lock() as new_record:
-                write_hashed(new_record.file, iter([memoryview(record(key, sha256))]))
-                new_record.path.replace(checksum)
+            self._record(key, sha256)
             make_directories(target.parent)
             os.link(staging.path, target)
             sync_path(checksum.parent, self._root)
@@ -251,6 +285,14 @@ class LocalObjectStore:
             if isinstance(error, FileExistsError):
                 self._refuse_if_taken(key, target)
             raise
+
+    def _record(self, key: str, sha256: str) -> None:
+        """Put a key's checksum in the place of the one before; call it with the store's lock."""
+        checksum = self._checksums.path(key)
+        make_directories(checksum.parent)
+        with self._staging.new_file_under_lock() as new_record:
+            write_hashed(new_record.file, iter([memoryview(record(key, sha256))]))
+            new_record.path.replace(checksum)
 
     def _refuse_if_taken(self, key: str, target: Path) -> None:
         """Let a key pass that has no object and can get one.

@@ -69,6 +69,14 @@ def chunks(source: io.BufferedReader | io.FileIO) -> Iterator[memoryview]:
         yield buffer[:count]
 
 
+def hashed(pieces: Iterator[memoryview]) -> str:
+    """The hex digest of the SHA-256 of pieces."""
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece)
+    return digest.hexdigest()
+
+
 def write_hashed(target: BinaryIO, pieces: Iterator[memoryview]) -> tuple[int, str]:
     """Write pieces and force them to disk; their number of bytes and the hex digest of their SHA-256."""
     digest = hashlib.sha256()

@@ -29,6 +29,14 @@ class ObjectMissingError(ObjectStoreError):
     """The key has no object."""
 
 
+class ObjectReplacedError(ObjectStoreError):
+    """The object is no longer the one that was read: another writer replaced it meanwhile. It was left as it is."""
+
+
+class OversizedObjectError(ComplianceError):
+    """An object is larger than any that the project writes under its key; that says nothing about the store."""
+
+
 class StoreMissingError(ObjectStoreError):
     """There is no store where the settings say: a mistyped place, or a volume that is not mounted.
 
@@ -56,9 +64,22 @@ class ObjectInfo:
     sha256: str | None
 
 
+@dataclass(frozen=True)
+class VersionedObject:
+    """An object that was read in order to be replaced.
+
+    Attributes:
+        version: what the store calls this content (S3: its ETag; GCS: its generation; a directory: its SHA-256). It
+            means something to `ObjectStore.replace` of the same store alone.
+    """
+
+    data: bytes
+    version: str
+
+
 @runtime_checkable
 class ObjectStore(Protocol):
-    """Write-once storage of whole objects under '/'-separated keys.
+    """Write-once storage of whole objects under '/'-separated keys; `replace` alone puts another in an object's place.
 
     Every method that takes a key raises InvalidKeyError for one that breaks the rules of keys.py, and ObjectStoreError
     when the store fails or cannot tell: a failure is never reported as absence. Where there is no store at all, the
@@ -105,6 +126,36 @@ class ObjectStore(Protocol):
         Raises:
             ObjectExistsError: the key has an object, whatever its content.
             ObjectStoreError: the store is full or fails.
+        """
+
+    def replace(self, key: str, data: bytes, expected: str) -> ObjectInfo:
+        """Put bytes in the place of the object that was read, if it is still that one (compare and swap).
+
+        Readers find the old object or the new one, whole, also after a crash; the new one is durable when this returns.
+        After an error other than the first two it is one of both.
+
+        Args:
+            key: of the object.
+            data: what it is from now on.
+            expected: the version that `read_versioned` gave.
+
+        Raises:
+            ObjectReplacedError: it is another one now.
+            ObjectMissingError: the key has no object any more.
+            ObjectStoreError: the store is full or fails.
+        """
+
+    def read_versioned(self, key: str, most: int) -> VersionedObject:
+        """The whole object, in memory, with the name of its version.
+
+        Args:
+            key: of the object.
+            most: the bytes that it may have; no more are read.
+
+        Raises:
+            ObjectMissingError: the key has no object.
+            OversizedObjectError: it has more bytes.
+            ObjectStoreError: the store fails.
         """
 
     def get_bytes(self, key: str) -> bytes:

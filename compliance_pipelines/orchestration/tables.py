@@ -53,6 +53,8 @@ _MEANINGS: Final = {
     "metadata": "Anything else, as JSON.",
     "created_at": "When PostgreSQL wrote it.",
     "tx_id": "Transaction that wrote it; sealing goes by its order.",
+    "nonce": "Random, given by PostgreSQL: what the ledger hashes together with the columns that say whose data it is.",
+    "commitment": "In the place of what a blinded entry no longer holds; no entry is blinded yet.",
 }
 
 

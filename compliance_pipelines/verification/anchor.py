@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from compliance_pipelines.ledger import store as ledger_store
+from compliance_pipelines.ledger.log_reading import CHECKPOINT_KEY
 from compliance_pipelines.ledger.merkle import CompactRange
-from compliance_pipelines.ledger.publication import published_keys
-from compliance_pipelines.verification.checkpoints import judged, read_cold_checkpoint
+from compliance_pipelines.verification.checkpoints import judged, read_newest
 from compliance_pipelines.verification.database_ledger import KnownLedger, ledger_snapshot
 from compliance_pipelines.verification.progress import Stage
 from compliance_pipelines.verification.segment_index import Source
@@ -40,22 +40,23 @@ def anchored_ledger(
         ObjectStoreError: the store failed.
         sqlalchemy.exc.DBAPIError: the database failed.
     """
+    # Before the snapshot: what is published is committed before, so that the snapshot knows it.
+    newest = read_newest(services.store, services.verifier_key)
     with ledger_snapshot(services) as connection:
         last = ledger_store.last_checkpoint(connection)
         published = ledger_store.last_published_size(connection) or 0
         roots: dict[int, bytes] = {}
-        if published:
-            cold = read_cold_checkpoint(services.store, published, services.verifier_key)
-            if cold is None or cold.signed is None:
-                return None
-            roots[published] = cold.signed.root
+        if newest is not None:
+            roots[newest.size] = newest.root
+        elif published or services.store.stat(CHECKPOINT_KEY) is not None:
+            return None
         if last is not None:
-            row = judged(last, services.verifier_key, None)
+            row = judged(last, services.verifier_key, {})
             if row.problems or row.signed is None or roots.setdefault(last.size, row.signed.root) != row.signed.root:
                 return None
         size = 0 if last is None else last.size
         horizon = _horizon_of_proven(connection, size, roots=roots, days=days, index=index, progress=progress)
-    if horizon is None or (last is not None and horizon != last.tx_horizon) or _is_behind(services, published):
+    if horizon is None or (last is not None and horizon != last.tx_horizon):
         return None
     return KnownLedger(size, horizon)
 
@@ -89,10 +90,3 @@ def _horizon_of_proven(  # noqa: PLR0913 - what one pass over the records needs
         return None
     index.add(Source.LEDGER, wanted)
     return horizon
-
-
-def _is_behind(services: Services, published: int) -> bool:
-    """Whether the cold store holds a checkpoint that the database does not know."""
-    later = [size for size, _ in published_keys(services.store, after_size=published)]
-    with services.engine.connect() as connection:
-        return any(ledger_store.checkpoint_of_size(connection, size) is None for size in later)

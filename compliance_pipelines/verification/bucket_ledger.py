@@ -1,76 +1,79 @@
 """The ledger as the cold store alone tells it.
 
-Here: every checkpoint object, its signature, and the chain of them all. Not here: the database (database_ledger.py).
+Here: its checkpoints, tiles and entry bundles, and the chain of them all; checkpoints that an auditor put aside. Not
+here: the database (database_ledger.py).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from compliance_pipelines.base.streaming import run_ahead
-from compliance_pipelines.verification.chain import Chain, Store
-from compliance_pipelines.verification.checkpoints import UnknownObject, cold_checkpoints
-from compliance_pipelines.verification.findings import Note, NoteKind, Undecided
-from compliance_pipelines.verification.guard import reason_of
+from compliance_pipelines.ledger.log_reading import refuse_former_format
+from compliance_pipelines.verification.checkpoints import Store, read_cold_heads
+from compliance_pipelines.verification.findings import Finding, Kind, Note, NoteKind
 from compliance_pipelines.verification.progress import Stage
-from compliance_pipelines.verification.runs import CheckpointRuns
 from compliance_pipelines.verification.segment_index import Source
+from compliance_pipelines.verification.walk import Walk
 
 if TYPE_CHECKING:
-    from compliance_pipelines.ledger.checkpoint import VerifierKey
+    from collections.abc import Sequence
+
+    from compliance_pipelines.ledger.checkpoint import Checkpoint, VerifierKey
     from compliance_pipelines.object_store.port import ObjectStore
-    from compliance_pipelines.verification.checkpoints import ColdCheckpoint
     from compliance_pipelines.verification.findings import Journal
     from compliance_pipelines.verification.progress import Progress
     from compliance_pipelines.verification.segment_index import SegmentIndex
 
-READ_AHEAD: Final = 16
 
-
-def check_bucket_ledger(
-    store: ObjectStore, key: VerifierKey, index: SegmentIndex, journal: Journal, progress: Progress
+def check_bucket_ledger(  # noqa: PLR0913 - what one verification needs
+    store: ObjectStore,
+    key: VerifierKey,
+    *,
+    index: SegmentIndex,
+    journal: Journal,
+    progress: Progress,
+    remembered: Sequence[Checkpoint] = (),
 ) -> int:
-    """Rebuild the ledger from the checkpoint objects; the index gets its records.
+    """Rebuild the ledger from tiles and entry bundles; the index gets its records.
 
     Args:
         store: the cold store.
         key: the key that must have signed.
         index: holds the records of the manifests, which are the witness where an object is missing or altered.
         journal: is told what is wrong.
-        progress: told of checkpoints read.
+        progress: told of records and checkpoints read.
+        remembered: checkpoints that were put aside outside; the ledger must extend each of them.
 
     Returns:
         How many segments the ledger has.
 
     Raises:
+        FormerFormatError: it is a ledger of format 1.
         ObjectStoreError: the store cannot be listed.
     """
-    chain = Chain(index, Source.MANIFESTS, journal)
-    runs = CheckpointRuns(journal)
-    with run_ahead(cold_checkpoints(store, key), depth=READ_AHEAD, name="checkpoint-reader") as checkpoints:
-        for checkpoint in checkpoints:
-            if isinstance(checkpoint, UnknownObject):
-                note_unknown(journal, checkpoint.key)
-                continue
-            report_problem(journal, runs, checkpoint)
-            runs.next_size()
-            signed = {} if checkpoint.signed is None else {Store.COLD: checkpoint.signed.root}
-            chain.step(checkpoint.size, signed, checkpoint.publication)
-            journal.checked.checkpoints += 1
-            progress(Stage.CHECKPOINTS, journal.checked.checkpoints, None)
-    runs.finish()
-    chain.finish()
-    return chain.size
+    refuse_former_format(store)
+    heads = read_cold_heads(store, key, journal)
+    walk = Walk(store, heads, index=index, witness=Source.MANIFESTS, journal=journal, progress=progress)
+    signed = {size: dict(roots) for size, roots in heads.roots()}
+    for checkpoint in remembered:
+        if checkpoint.size > walk.log_size:
+            _find_rolled_back(checkpoint, walk.log_size, journal)
+        elif checkpoint.size:
+            signed.setdefault(checkpoint.size, {})[Store.REMEMBERED] = checkpoint.root
+    for size, roots in sorted(signed.items()):
+        walk.head(size, roots)
+        journal.checked.checkpoints += 1
+        progress(Stage.CHECKPOINTS, journal.checked.checkpoints, None)
+    walk.finish()
+    return walk.log_size
 
 
-def report_problem(journal: Journal, runs: CheckpointRuns, checkpoint: ColdCheckpoint) -> None:
-    """Say what is wrong with a checkpoint object by itself, or that nothing can be told about it."""
-    if checkpoint.failure is not None:
-        journal.cannot_tell(
-            Undecided(f"checkpoint {checkpoint.size} could not be read: {reason_of(checkpoint.failure)}")
-        )
-    if checkpoint.problem is not None:
-        runs.add(checkpoint.problem.kind, Store.COLD, checkpoint.size, checkpoint.problem.message, checkpoint.key)
+def _find_rolled_back(checkpoint: Checkpoint, size: int, journal: Journal) -> None:
+    message = (
+        f"the checkpoint that was put aside is of {checkpoint.size} segments, and the ledger in the cold store ends at "
+        f"{size}: it was put back to an older state, or cut off"
+    )
+    journal.find(Finding(kind=Kind.LEDGER_ROLLED_BACK, checkpoint=checkpoint.size, message=message))
 
 
 def note_unknown(journal: Journal, key: str) -> None:

@@ -1,40 +1,40 @@
-"""The ledger rebuilt checkpoint by checkpoint, and what contradicts it.
+"""The ledger rebuilt from its leaves, and the signed checkpoints that contradict it.
 
-Here: growing the tree by segment records, comparing it with every signed root, and naming what does not fit: records
-that were altered, a checkpoint that forks. Not here: reading and judging a checkpoint by itself (checkpoints.py).
+Here: growing the tree, comparing it with every signed root, and naming what does not fit: records that were altered, a
+checkpoint that forks. Not here: reading tiles (tiled_log.py), judging a checkpoint by itself (checkpoints.py).
 
 A checkpoint settles what lies before it when one root alone is signed for its size and some source's records lead to
 it: no other records do (SHA-256). Where nothing settles, the records of each source are carried on apart, and the next
 checkpoint that one of them leads to tells which was right and which checkpoints on the way were not. So one damage does
 not hide the next. The database's frontier can settle a size, too, if it leads to the signed root: then it is known that
-the records before are wrong, and those after can be judged.
+the records before are wrong, and those after can be judged. But what the database alone signed settles nothing for the
+database's records while the cold store has a checkpoint of that size or a later one: that one decides.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from compliance_pipelines.ledger.merkle import CompactRange
+from compliance_pipelines.verification.checkpoints import Store
 from compliance_pipelines.verification.findings import Finding, Kind, Note, NoteKind
 from compliance_pipelines.verification.segment_index import Source
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from compliance_pipelines.ledger.publication import Publication
+    from compliance_pipelines.ledger.merkle import Hashes
     from compliance_pipelines.verification.findings import Journal
     from compliance_pipelines.verification.segment_index import SegmentIndex
 
 _MOST_REMEMBERED: Final = 1_000
-
-
-class Store(StrEnum):
-    """Where a signed checkpoint stands."""
-
-    COLD = "cold store"
-    DATABASE = "database"
+_FEW: Final = 8
+NAMES: Final = {
+    Source.LEDGER: "the entry bundles hold",
+    Source.DATABASE: "the database holds",
+    Source.MANIFESTS: "the archive's manifests hold",
+}
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,13 @@ class _Doubt:
     """What is open since the last size that was settled.
 
     Attributes:
-        trees: by source; None where the source does not have all records.
+        witness: its tree; None where the witness does not have all records.
         passed: the first signed checkpoints that settled nothing.
         passed_more: how many more there were.
         passed_last: size of the last of all.
     """
 
-    trees: dict[Source, CompactRange | None]
+    witness: CompactRange | None
     passed: list[_Passed] = field(default_factory=list)
     passed_more: int = 0
     passed_last: int = 0
@@ -76,19 +76,27 @@ def _copy(tree: CompactRange) -> CompactRange:
 
 
 class Chain:
-    """Feeds on checkpoints in ascending order of size.
+    """Feeds on leaves, and on checkpoints in ascending order of size.
 
     Args:
-        index: gets the records of the ledger under Source.LEDGER; holds those of the witness.
+        index: holds the records of the ledger under Source.LEDGER, as far as they are known, and those of the witness.
         witness: the source that is asked where the cold store's records are not there or not right.
         journal: is told what does not fit.
+        last_cold: size of the last checkpoint of the cold store.
+
+    Attributes:
+        contradicted: whether a signed root remained at the end that nothing leads to.
     """
 
-    def __init__(self, index: SegmentIndex, witness: Source, journal: Journal) -> None:
+    def __init__(self, index: SegmentIndex, witness: Source, journal: Journal, last_cold: int = 0) -> None:
         self._index = index
         self._witness = witness
         self._journal = journal
+        self._last_cold = last_cold
+        self.contradicted = False
         self._settled = CompactRange()
+        self._tree: CompactRange | None = CompactRange()
+        self._grown = 0
         self._doubt: _Doubt | None = None
         self._last_size = 0
 
@@ -102,75 +110,50 @@ class Chain:
         """Segments whose records are known to be those that were signed."""
         return self._settled.size
 
-    def step(
-        self,
-        size: int,
-        signed: Mapping[Store, bytes],
-        publication: Publication | None,
-        frontier: Sequence[bytes] | None = None,
-    ) -> None:
-        """Take the checkpoint of one size.
+    def grow(self, after: int, leaves: Hashes | None) -> None:
+        """Take the leaves of the next records.
+
+        Args:
+            after: how many records there are with them.
+            leaves: theirs; None where the cold store does not say them, so that the witness is asked.
+        """
+        if leaves is None:
+            self._index.fill(Source.LEDGER, self._witness, self._grown, after)
+            if self._tree is not None and not self._extended(self._tree, Source.LEDGER, after):
+                self._tree = None
+        elif self._tree is not None and len(leaves) <= _FEW:
+            for leaf in leaves:
+                self._tree.append(leaf.tobytes())
+        elif self._tree is not None:
+            self._tree.extend(leaves)
+        self._grown = after
+
+    def head(self, size: int, signed: Mapping[Store, bytes], frontier: Sequence[bytes] | None = None) -> None:
+        """Take the checkpoints of one size, to which the tree was grown.
 
         Args:
             size: larger than any before.
             signed: the root, 32 bytes, that the key signed for this size, by store; none where there is none.
-            publication: the cold store's object, where it can be read, whoever signed it.
             frontier: nodes of the tree that lead to the root signed in the database.
         """
-        before, self._last_size = self._last_size, size
-        if publication is not None and publication.previous_size > before:
-            self._journal.find(_missing(publication, before))
-        if self._doubt is None and self._settles_at_once(signed, publication):
-            return
-        self._take_records(size, publication, before)
-        if self._doubt is None:
-            self._doubt = _Doubt({source: _copy(self._settled) for source in (Source.LEDGER, self._witness)})
-        self._grow(self._doubt, size, publication)
-        self._judge(self._doubt, size, signed, frontier)
-
-    def _settles_at_once(self, signed: Mapping[Store, bytes], publication: Publication | None) -> bool:
-        """Whether nothing is wrong, which is the rule and has to be fast."""
+        self._last_size = size
         roots = set(signed.values())
-        if publication is None or len(roots) != 1 or publication.previous_size != self._settled.size:
-            return False
-        tree = _copy(self._settled)
-        for segment in publication.segments:
-            tree.append(segment.leaf_hash())
-        if tree.root() not in roots:
-            return False
-        self._index.add(Source.LEDGER, publication.segments)
-        self._settle(tree)
-        return True
+        if self._doubt is None and self._tree is not None and len(roots) == 1 and self._tree.root() in roots:
+            self._settle(self._tree)
+            return
+        if self._doubt is None:
+            self._doubt = _Doubt(_copy(self._settled))
+        doubt = self._doubt
+        if doubt.witness is not None and not self._extended(doubt.witness, self._witness, size):
+            doubt.witness = None
+        self._judge(doubt, size, signed, frontier)
 
     def _settle(self, tree: CompactRange) -> None:
         self._journal.checked.segments += tree.size - self._settled.size
-        self._settled = tree
+        self._settled = _copy(tree)
         self._doubt = None
 
-    def _take_records(self, size: int, publication: Publication | None, before: int) -> None:
-        """Put the records of this step into the index, those of the cold store first."""
-        settled = self._settled.size
-        if publication is None:
-            self._index.fill(Source.LEDGER, self._witness, before, size)
-            return
-        self._index.fill(Source.LEDGER, self._witness, before, publication.previous_size)
-        again = [segment for segment in publication.segments if segment.seq < settled]
-        if again and list(self._index.between(Source.LEDGER, again[0].seq, settled)) != again:
-            self._find_fork(
-                size, f"checkpoint {size} in the cold store holds other records of segments that were sealed before it"
-            )
-        self._index.add(Source.LEDGER, publication.segments[len(again) :])
-
-    def _grow(self, doubt: _Doubt, size: int, publication: Publication | None) -> None:
-        ours = doubt.trees[Source.LEDGER]
-        if ours is not None and publication is not None and publication.previous_size < ours.size:
-            # The records before were another source's and have just been replaced.
-            doubt.trees[Source.LEDGER] = _copy(self._settled)
-        for source, tree in doubt.trees.items():
-            if tree is not None and not self._grown(tree, source, size):
-                doubt.trees[source] = None
-
-    def _grown(self, tree: CompactRange, source: Source, size: int) -> bool:
+    def _extended(self, tree: CompactRange, source: Source, size: int) -> bool:
         """Append a source's records up to `size`; False where it does not have them all."""
         for segment in self._index.between(source, tree.size, size):
             if segment.seq != tree.size:
@@ -180,13 +163,15 @@ class Chain:
 
     def _judge(self, doubt: _Doubt, size: int, signed: Mapping[Store, bytes], frontier: Sequence[bytes] | None) -> None:
         roots = set(signed.values())
-        computed = {source: None if tree is None else tree.root() for source, tree in doubt.trees.items()}
+        trees = {Source.LEDGER: self._tree, self._witness: doubt.witness}
+        computed = {source: None if tree is None else tree.root() for source, tree in trees.items()}
         if len(roots) == 1:
+            decides = size > self._last_cold or set(signed) != {Store.DATABASE}
             for source, root in computed.items():
-                if root in roots:
+                if root in roots and (decides or source is Source.LEDGER):
                     self._resolve(doubt, source, size)
                     return
-            if frontier is not None:
+            if frontier is not None and decides:
                 self._resume(doubt, size, CompactRange.from_nodes(size, frontier))
                 return
         if roots:
@@ -202,8 +187,8 @@ class Chain:
                         kind=Kind.SEGMENT_ALTERED,
                         day=day,
                         segment=seq,
-                        message=f"the record of segment {seq} of {day} was altered in the cold store's checkpoint "
-                        f"object: its signature is for the record that {_NAMES[source]}",
+                        message=f"the record of segment {seq} of {day} was altered in the cold store's tiles and "
+                        f"entry bundle: its signature is for the record that {NAMES[source]}",
                     )
                 )
             self._index.adopt(Source.LEDGER, source, first, size)
@@ -217,8 +202,9 @@ class Chain:
                         f"that later checkpoints extend has root {root.hex()} at this size: two ledgers were signed "
                         "with this key",
                     )
-        tree = doubt.trees[source]
+        tree = self._tree if source is Source.LEDGER else doubt.witness
         if tree is not None:
+            self._tree = tree
             self._settle(tree)
 
     def _resume(self, doubt: _Doubt, size: int, tree: CompactRange) -> None:
@@ -234,6 +220,7 @@ class Chain:
                 "least one record was altered in both, or is gone",
             )
         )
+        self._tree = tree
         self._settle(tree)
 
     def finish(self) -> None:
@@ -261,6 +248,8 @@ class Chain:
         for each in passed:
             (contradicting if len(set(each.signed.values())) > 1 else others).append(each)
         if contradicting:
+            # What the database alone signed, over its own records, belongs to the same other ledger.
+            others = [each for each in others if not self._is_of_the_database(each)]
             first, last = contradicting[0], contradicting[-1]
             roots = " and ".join(f"{root.hex()} in the {store}" for store, root in first.signed.items())
             more = "" if first is last else f"; so do {len(contradicting) - 1} more up to that of {last.size} segments"
@@ -269,8 +258,12 @@ class Chain:
             )
         return others
 
+    def _is_of_the_database(self, passed: _Passed) -> bool:
+        return passed.signed == {Store.DATABASE: passed.computed[self._witness]}
+
     def _find_unsettled(self, doubt: _Doubt, passed: Sequence[_Passed]) -> None:
         """Name what is wrong where signed roots remain that no records lead to."""
+        self.contradicted = True
         first = passed[0]
         (root,) = set(first.signed.values())
         ours, theirs = first.computed[Source.LEDGER], first.computed[self._witness]
@@ -281,8 +274,8 @@ class Chain:
         if ours == theirs:
             self._find_fork(
                 first.size,
-                f"checkpoint {first.size} is signed over root {root.hex()}, but the records that the checkpoint "
-                f"objects hold and {_NAMES[self._witness]} lead to {ours.hex()}: another ledger was signed with this "
+                f"checkpoint {first.size} is signed over root {root.hex()}, but the records that the entry bundles "
+                f"hold and {NAMES[self._witness]} lead to {ours.hex()}: another ledger was signed with this "
                 "key",
             )
         else:
@@ -315,22 +308,5 @@ class Chain:
         self._journal.find(Finding(kind=Kind.CHECKPOINT_FORKED, checkpoint=size, message=message))
 
 
-_NAMES: Final = {
-    Source.LEDGER: "the checkpoint objects hold",
-    Source.DATABASE: "the database holds",
-    Source.MANIFESTS: "the archive's manifests hold",
-}
-
-
 def _segments(first: int, after: int) -> str:
     return f"segment {first} is" if after - first == 1 else f"segments {first} to {after - 1} are"
-
-
-def _missing(publication: Publication, before: int) -> Finding:
-    known = f"the last one before is of {before} segments" if before else "there is none before"
-    return Finding(
-        kind=Kind.CHECKPOINT_MISSING,
-        checkpoint=publication.previous_size,
-        message=f"checkpoint {publication.previous_size} is missing from the cold store: the one of {publication.size} "
-        f"segments follows it, and {known}",
-    )

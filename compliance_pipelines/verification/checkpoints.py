@@ -1,13 +1,14 @@
-"""What a store says about the ledger at one size, read and judged by itself.
+"""Signed tree heads, read and judged by themselves: those of the cold store, and the rows of the database.
 
-Here: one checkpoint object of the cold store, one row of the database, and what can be wrong with each alone: its form
-and its signature. Not here: whether it goes with the others (chain.py).
+Here: the newest checkpoint, the last one of each day, one row of the database, and what can be wrong with each alone:
+its form and its signature. Not here: whether it goes with the others (chain.py), tiles (tiled_log.py).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from compliance_pipelines.base.hashing import DIGEST_BYTES
 from compliance_pipelines.ledger.checkpoint import (
@@ -17,28 +18,30 @@ from compliance_pipelines.ledger.checkpoint import (
     SignatureByAnotherKeyError,
     open_checkpoint,
 )
+from compliance_pipelines.ledger.log_reading import CHECKPOINT_KEY, DAYS, MOST_NOTE_BYTES, day_of_key
 from compliance_pipelines.ledger.merkle import CompactRange, FrontierError
-from compliance_pipelines.ledger.publication import (
-    MOST_BYTES,
-    PREFIX,
-    MalformedPublicationError,
-    Publication,
-    publication_key,
-    size_of_key,
-)
-from compliance_pipelines.object_store.bounded import OversizedObjectError, read_bounded
-from compliance_pipelines.object_store.port import ObjectMissingError
-from compliance_pipelines.verification.findings import Kind
-from compliance_pipelines.verification.segment_index import fits_index
+from compliance_pipelines.object_store.bounded import read_bounded
+from compliance_pipelines.object_store.port import ObjectMissingError, OversizedObjectError
+from compliance_pipelines.verification.findings import Finding, Kind, Undecided
+from compliance_pipelines.verification.guard import reason_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+    from datetime import date
 
     from compliance_pipelines.ledger.checkpoint import VerifierKey
     from compliance_pipelines.ledger.store import StoredCheckpoint
-    from compliance_pipelines.object_store.port import ObjectInfo, ObjectStore
+    from compliance_pipelines.object_store.port import ObjectStore
+    from compliance_pipelines.verification.findings import Journal
 
-_MOST_BYTES: Final = MOST_BYTES
+
+class Store(StrEnum):
+    """Where a signed checkpoint stands."""
+
+    COLD = "cold store"
+    DAY = "cold store as its day's last"
+    DATABASE = "database"
+    REMEMBERED = "file that was put aside"
 
 
 @dataclass(frozen=True)
@@ -47,33 +50,6 @@ class Problem:
 
     kind: Kind
     message: str
-
-
-@dataclass(frozen=True)
-class ColdCheckpoint:
-    """A checkpoint object.
-
-    Attributes:
-        size: what its key says.
-        publication: its content; None where it cannot be read as one of this size.
-        signed: what the key in use signed; None where there is no such signature.
-        problem: what is wrong with it, if anything.
-        failure: why it could not be read; then nothing is known about it.
-    """
-
-    size: int
-    key: str
-    publication: Publication | None = None
-    signed: Checkpoint | None = None
-    problem: Problem | None = None
-    failure: Exception | None = None
-
-
-@dataclass(frozen=True)
-class UnknownObject:
-    """An object among the checkpoints whose key is none of theirs."""
-
-    key: str
 
 
 @dataclass(frozen=True)
@@ -97,91 +73,129 @@ class DatabaseCheckpoint:
         return self.stored.size
 
 
-def cold_checkpoints(
-    store: ObjectStore, key: VerifierKey, *, after_size: int = 0
-) -> Iterator[ColdCheckpoint | UnknownObject]:
-    """Everything among the checkpoints in the cold store that is larger, smallest first, read one by one.
+@dataclass
+class ColdHeads:
+    """The checkpoints of the cold store that the key signed.
 
-    Raises:
-        ObjectStoreError: the store cannot be listed.
+    Attributes:
+        newest: the one that is replaced; None where there is none with such a signature.
+        present: whether there is any object in its place.
+        days: the last one of each day, by day.
+        damaged_days: days of which there is an object that says nothing.
+        notes: the notes by size.
     """
-    start_after = publication_key(after_size) if after_size else None
-    for info in store.list(PREFIX, start_after=start_after):
-        size = size_of_key(info.key)
-        if not size:
-            yield UnknownObject(info.key)
-            continue
-        try:
-            yield _read(store, info, size, key)
-        except ObjectMissingError:
-            continue
-        except Exception as error:  # noqa: BLE001 - whatever an object makes of a library, the others are looked at
-            yield ColdCheckpoint(size, info.key, failure=error)
+
+    newest: Checkpoint | None = None
+    present: bool = False
+    days: dict[date, Checkpoint] = field(default_factory=dict)
+    damaged_days: set[date] = field(default_factory=set)
+    notes: dict[int, str] = field(default_factory=dict)
+
+    def roots(self) -> Iterator[tuple[int, Mapping[Store, bytes]]]:
+        """The signed roots by size, smallest first."""
+        by_size: dict[int, dict[Store, bytes]] = {}
+        for checkpoint in self.days.values():
+            by_size.setdefault(checkpoint.size, {})[Store.DAY] = checkpoint.root
+        if self.newest is not None:
+            by_size.setdefault(self.newest.size, {})[Store.COLD] = self.newest.root
+        yield from sorted(by_size.items())
 
 
-def read_cold_checkpoint(store: ObjectStore, size: int, key: VerifierKey) -> ColdCheckpoint | None:
-    """The checkpoint object of this size; None where there is none.
+def read_newest(store: ObjectStore, key: VerifierKey) -> Checkpoint | None:
+    """The newest checkpoint of the cold store; None where none is there that the key signed.
 
     Raises:
         ObjectStoreError: the store failed.
     """
-    info = store.stat(publication_key(size))
     try:
-        return None if info is None else _read(store, info, size, key)
+        note = read_bounded(store, CHECKPOINT_KEY, MOST_NOTE_BYTES)
+    except (ObjectMissingError, OversizedObjectError):
+        return None
+    return opened(note, key, CHECKPOINT_KEY)[0]
+
+
+def read_cold_heads(store: ObjectStore, key: VerifierKey, journal: Journal) -> ColdHeads:
+    """Read the checkpoints of the cold store; what is wrong with one by itself is said.
+
+    Raises:
+        ObjectStoreError: the store cannot be listed.
+    """
+    heads = ColdHeads()
+    checkpoint = _read(store, CHECKPOINT_KEY, key, heads, journal)
+    heads.newest = checkpoint
+    for info in store.list(DAYS):
+        day = day_of_key(info.key)
+        if day is None:
+            continue
+        kept = _read(store, info.key, key, heads, journal)
+        if kept is None:
+            heads.damaged_days.add(day)
+        else:
+            heads.days[day] = kept
+    return heads
+
+
+def _read(store: ObjectStore, key: str, verifier: VerifierKey, heads: ColdHeads, journal: Journal) -> Checkpoint | None:
+    try:
+        note = read_bounded(store, key, MOST_NOTE_BYTES)
     except ObjectMissingError:
         return None
+    except OversizedObjectError as error:
+        heads.present |= key == CHECKPOINT_KEY
+        journal.find(Finding(kind=Kind.CHECKPOINT_ALTERED, key=key, message=f"{key} was altered: {error}"))
+        return None
+    except Exception as error:  # noqa: BLE001 - whatever an object makes of a library, the others are looked at
+        heads.present |= key == CHECKPOINT_KEY
+        journal.cannot_tell(Undecided(f"{key} could not be read: {reason_of(error)}"))
+        return None
+    heads.present |= key == CHECKPOINT_KEY
+    checkpoint, problem = opened(note, verifier, key)
+    if problem is not None:
+        journal.find(Finding(kind=problem.kind, key=key, message=problem.message))
+    if checkpoint is not None:
+        heads.notes[checkpoint.size] = note.decode()
+    return checkpoint
 
 
-def _read(store: ObjectStore, info: ObjectInfo, size: int, key: VerifierKey) -> ColdCheckpoint:
-    if info.size > _MOST_BYTES:
-        return _unusable(info, size, f"has {info.size:,} bytes, and no checkpoint has more than {_MOST_BYTES:,}")
+def opened(note: bytes, key: VerifierKey, where: str) -> tuple[Checkpoint | None, Problem | None]:
+    """What a note says that the key signed, or what is wrong with it.
+
+    Args:
+        note: the note's bytes.
+        key: the key that must have signed.
+        where: the note is, for the message.
+    """
     try:
-        publication = Publication.from_bytes(read_bounded(store, info.key, _MOST_BYTES))
-    except (MalformedPublicationError, OversizedObjectError) as error:
-        return _unusable(info, size, f"was altered: {error}")
-    if publication.size != size:
-        return _unusable(info, size, f"was altered: it holds the checkpoint of {publication.size} segments")
-    if not all(map(fits_index, publication.segments)):
-        return _unusable(info, size, "was altered: it holds a segment record that no sealing can have written")
-    signed, problem = _opened(publication.note, size, key, info.key)
-    return ColdCheckpoint(size, info.key, publication, signed, problem)
-
-
-def _unusable(info: ObjectInfo, size: int, reason: str) -> ColdCheckpoint:
-    return ColdCheckpoint(size, info.key, problem=Problem(Kind.CHECKPOINT_ALTERED, f"{info.key} {reason}"))
-
-
-def _opened(note: str, size: int, key: VerifierKey, where: str) -> tuple[Checkpoint | None, Problem | None]:
-    try:
-        checkpoint = open_checkpoint(note, key)
+        checkpoint = open_checkpoint(note.decode(), key)
     except SignatureByAnotherKeyError as error:
         return None, Problem(Kind.CHECKPOINT_OF_ANOTHER_KEY, f"{where} is signed by another key: {error}")
     except CheckpointOfAnotherLedgerError as error:
         return None, Problem(Kind.CHECKPOINT_OF_ANOTHER_LEDGER, f"{where} belongs to another ledger: {error}")
-    except NoteError as error:
+    except (NoteError, UnicodeDecodeError) as error:
         return None, Problem(Kind.CHECKPOINT_ALTERED, f"{where} was altered: {error}")
-    if checkpoint.size != size:
-        return None, Problem(
-            Kind.CHECKPOINT_ALTERED, f"{where} was altered: it is signed for {checkpoint.size} segments, not {size}"
-        )
+    if not 0 < checkpoint.size < 2**63:
+        return None, Problem(Kind.CHECKPOINT_ALTERED, f"{where} was altered: none is of {checkpoint.size} segments")
     return checkpoint, None
 
 
-def judged(stored: StoredCheckpoint, key: VerifierKey, cold: ColdCheckpoint | None) -> DatabaseCheckpoint:
+def judged(stored: StoredCheckpoint, key: VerifierKey, notes: Mapping[int, str]) -> DatabaseCheckpoint:
     """A row of the database with what is wrong with it by itself.
 
     Args:
         stored: the row.
         key: the key in use.
-        cold: the object of the same size: a note that both have is not checked twice.
+        notes: of the cold store, by size: a note that both have is not checked twice.
     """
     where = f"checkpoint {stored.size} in the database"
     signed: Checkpoint | None
     problem: Problem | None
-    if cold is not None and cold.publication is not None and cold.signed and cold.publication.note == stored.note:
-        signed, problem = cold.signed, None
+    if notes.get(stored.size) == stored.note:
+        signed, problem = Checkpoint.from_text(stored.note.rpartition("\n\n")[0] + "\n"), None
     else:
-        signed, problem = _opened(stored.note, stored.size, key, where)
+        signed, problem = opened(stored.note.encode("utf-8", "surrogateescape"), key, where)
+    if signed is not None and signed.size != stored.size:
+        message = f"{where} was altered: it is signed for {signed.size} segments, not {stored.size}"
+        signed, problem = None, Problem(Kind.CHECKPOINT_ALTERED, message)
     problems = [] if problem is None else [problem]
     root = stored.root if signed is None else signed.root
     if root != stored.root:

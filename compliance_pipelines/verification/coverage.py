@@ -37,10 +37,10 @@ def compare_parts(index: SegmentIndex, size: int, journal: Journal) -> None:
     if last is not None and last[0] >= size:
         seq, day, key = last
         message = (
-            f"{key} holds segment {seq}, and the newest checkpoint is of {size} segments: later checkpoints are "
-            "missing from the cold store"
+            f"{key} holds segment {seq}, and the ledger in the cold store ends at {size} segments: it was put back to "
+            "an older state, or cut off"
         )
-        journal.find(Finding(kind=Kind.CHECKPOINT_MISSING, day=day, checkpoint=size, segment=seq, message=message))
+        journal.find(Finding(kind=Kind.LEDGER_ROLLED_BACK, day=day, checkpoint=size, segment=seq, message=message))
 
 
 def check_coverage(

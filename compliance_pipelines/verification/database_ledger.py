@@ -1,11 +1,11 @@
 """The ledger of the database against that of the cold store.
 
 Here: every checkpoint of both stores, every segment record, and what each store lacks. Not here: how the tree is
-rebuilt (chain.py), entries.
+rebuilt (walk.py), entries.
 
-The database is read in one snapshot, taken first. What is sealed meanwhile is left for the next verification: a
-checkpoint is committed in the database before it is put into the cold store, so that one that the snapshot does not
-know is new if the database knows it now, and otherwise the database has been set back.
+The checkpoints of the cold store are read first, then the database in one snapshot: a checkpoint is committed there
+before it is put into the cold store, so that one that the snapshot does not know says that the database was set back.
+What is sealed meanwhile is left for the next verification.
 
 A replica is not told from a database that was set back by what it holds: both are an earlier state. So what a replica
 lacks is never taken for looked at, and what contradicts the signed ledger is a finding on a replica as anywhere.
@@ -19,26 +19,24 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
-from compliance_pipelines.base.streaming import run_ahead
 from compliance_pipelines.ledger import store as ledger_store
-from compliance_pipelines.ledger.publication import publication_key
+from compliance_pipelines.ledger.log_reading import CHECKPOINT_KEY, refuse_former_format
 from compliance_pipelines.verification import sql
-from compliance_pipelines.verification.bucket_ledger import READ_AHEAD, note_unknown, report_problem
-from compliance_pipelines.verification.chain import Chain, Store
 from compliance_pipelines.verification.checkpoints import (
-    ColdCheckpoint,
+    ColdHeads,
     DatabaseCheckpoint,
-    UnknownObject,
-    cold_checkpoints,
+    Store,
     judged,
+    read_cold_heads,
 )
 from compliance_pipelines.verification.findings import Finding, Kind, Note, NoteKind, Undecided
 from compliance_pipelines.verification.progress import Stage
 from compliance_pipelines.verification.runs import CheckpointRuns
 from compliance_pipelines.verification.segment_index import Source
+from compliance_pipelines.verification.walk import Walk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     import sqlalchemy
 
@@ -81,7 +79,7 @@ class _Round:
     """What is said about one size: by the cold store, by the database, and where the database says it was put."""
 
     size: int
-    cold: ColdCheckpoint | None
+    cold: Mapping[Store, bytes] | None
     stored: StoredCheckpoint | None
     published_key: str | None
 
@@ -111,7 +109,7 @@ class _Ascending(Generic[_T]):
 
 
 def _rounds(
-    cold: Iterator[tuple[int, ColdCheckpoint]],
+    cold: Iterator[tuple[int, Mapping[Store, bytes]]],
     stored: Iterator[tuple[int, StoredCheckpoint]],
     published: Iterator[tuple[int, str]],
 ) -> Iterator[_Round]:
@@ -123,30 +121,29 @@ def _rounds(
         yield _Round(size, cold_ones.pop(size), stored_ones.pop(size), published_ones.pop(size))
 
 
-def _checkpoints_only(
-    found: Iterator[ColdCheckpoint | UnknownObject], journal: Journal
-) -> Iterator[tuple[int, ColdCheckpoint]]:
-    for each in found:
-        if isinstance(each, UnknownObject):
-            note_unknown(journal, each.key)
-        else:
-            yield each.size, each
-
-
 class _Comparison:
     """One pass over all checkpoints."""
 
-    def __init__(
-        self, services: Services, connection: sqlalchemy.Connection, index: SegmentIndex, journal: Journal
+    def __init__(  # noqa: PLR0913 - what one comparison needs
+        self,
+        services: Services,
+        connection: sqlalchemy.Connection,
+        heads: ColdHeads,
+        *,
+        index: SegmentIndex,
+        journal: Journal,
+        progress: Progress,
     ) -> None:
         self._services = services
         self._on_replica = journal.replica is not None
         self._key = services.verifier_key
-        self._connection = connection
+        self._heads = heads
         self._index = index
         self._journal = journal
         self._runs = CheckpointRuns(journal)
-        self._chain = Chain(index, Source.DATABASE, journal)
+        self._walk = Walk(
+            services.store, heads, index=index, witness=Source.DATABASE, journal=journal, progress=progress
+        )
         last = ledger_store.last_checkpoint(connection)
         self.last_stored = 0 if last is None else last.size
         self._last_published = ledger_store.last_published_size(connection) or 0
@@ -154,15 +151,9 @@ class _Comparison:
 
     def take(self, each: _Round) -> None:
         """Compare what is said about one size, and let the chain have it."""
-        if each.size > self.last_stored:
-            if not self._on_replica and self._is_new(each.size):
-                return
-            # How far behind a replica is, is told by what is signed, not by whatever lies there.
-            if not self._on_replica or (each.cold is not None and each.cold.signed is not None):
-                self._unknown = [*self._unknown[:1], each.size]
-        if each.cold is not None:
-            report_problem(self._journal, self._runs, each.cold)
-        row = None if each.stored is None else judged(each.stored, self._key, each.cold)
+        if each.size > self.last_stored and each.cold is not None:
+            self._unknown = [*self._unknown[:1], each.size]
+        row = None if each.stored is None else judged(each.stored, self._key, self._heads.notes)
         if row is not None:
             self._report_row(row)
         self._report_publication(each, row)
@@ -170,50 +161,52 @@ class _Comparison:
         self._runs.next_size()
         self._journal.checked.checkpoints += 1
 
-    def _is_new(self, size: int) -> bool:
-        """Whether a checkpoint that the snapshot does not know has been made since.
-
-        All that the snapshot knows is through by then, so that it can be given up.
-        """
-        self._connection.rollback()
-        return ledger_store.checkpoint_of_size(self._connection, size) is not None
-
     def _report_row(self, row: DatabaseCheckpoint) -> None:
         for number, problem in enumerate(row.problems):
             self._runs.add(problem.kind, f"{Store.DATABASE} {number}", row.size, problem.message)
 
     def _report_publication(self, each: _Round, row: DatabaseCheckpoint | None) -> None:
         """What one store says and the other does not."""
-        size, key = each.size, publication_key(each.size)
-        if each.published_key not in {None, key}:
-            message = f"checkpoint {size} in the database was altered: it was put to {key}, not {each.published_key}"
-            self._runs.add(Kind.CHECKPOINT_ALTERED, "publication", size, message, key)
-        if each.cold is None:
+        size = each.size
+        if each.published_key not in {None, CHECKPOINT_KEY}:
+            message = (
+                f"checkpoint {size} in the database was altered: it was put to {CHECKPOINT_KEY}, not "
+                f"{each.published_key}"
+            )
+            self._runs.add(Kind.CHECKPOINT_ALTERED, "publication", size, message)
+        if size > self._walk.log_size:
             signed = row is not None and row.signed is not None
             if each.published_key is not None or (signed and size <= self._last_published):
-                message = f"checkpoint {size} was published and is missing from the cold store ({key})"
-                self._runs.add(Kind.CHECKPOINT_MISSING, Store.COLD, size, message, key)
+                self._report_rolled_back(size)
             elif signed:
                 message = f"checkpoint {size} is not in the cold store yet; the next `compliance seal` puts it there"
                 self._journal.note(Note(kind=NoteKind.CHECKPOINT_UNPUBLISHED, checkpoint=size, message=message))
         if row is None and size <= self.last_stored:
-            message = f"checkpoint {size}, which was published to {key}, is missing from the database"
-            self._runs.add(Kind.CHECKPOINT_MISSING, Store.DATABASE, size, message, key)
+            message = f"checkpoint {size}, which was published, is missing from the database"
+            self._runs.add(Kind.CHECKPOINT_MISSING, Store.DATABASE, size, message)
+
+    def _report_rolled_back(self, size: int) -> None:
+        if not self._walk.log_size and not self._heads.present:
+            message = f"checkpoint {size} was published, and the cold store has none ({CHECKPOINT_KEY})"
+            self._runs.add(Kind.CHECKPOINT_MISSING, Store.COLD, size, message, CHECKPOINT_KEY)
+        else:
+            message = (
+                f"checkpoint {size} was published, and the ledger in the cold store ends at {self._walk.log_size} "
+                "segments: it was put back to an older state, or cut off"
+            )
+            self._runs.add(Kind.LEDGER_ROLLED_BACK, Store.COLD, size, message, CHECKPOINT_KEY)
 
     def _grow(self, each: _Round, row: DatabaseCheckpoint | None) -> None:
-        signed: dict[Store, bytes] = {}
-        if each.cold is not None and each.cold.signed is not None:
-            signed[Store.COLD] = each.cold.signed.root
+        signed = dict(each.cold or {})
         if row is not None and row.signed is not None:
             signed[Store.DATABASE] = row.signed.root
-        publication = None if each.cold is None else each.cold.publication
-        self._chain.step(each.size, signed, publication, None if row is None else row.nodes)
-        if row is not None and self._chain.settled_size == each.size:
-            self._check_horizon(row, None if publication is None else publication.segments[-1])
+        self._walk.head(each.size, signed, None if row is None else row.nodes)
+        if row is not None and self._walk.settled_size == each.size:
+            self._check_horizon(row)
 
-    def _check_horizon(self, row: DatabaseCheckpoint, last: Segment | None) -> None:
+    def _check_horizon(self, row: DatabaseCheckpoint) -> None:
         """The horizon is not in what is signed, but follows from it: it is the end of the last segment."""
-        segment = last or next(self._index.between(Source.LEDGER, row.size - 1, row.size), None)
+        segment = self._index.one(Source.LEDGER, row.size - 1)
         if segment is not None and segment.tx_to != row.stored.tx_horizon:
             self._runs.add(
                 Kind.CHECKPOINT_ALTERED,
@@ -226,8 +219,8 @@ class _Comparison:
     def finish(self) -> KnownLedger:
         """Compare the segment records of both stores when all checkpoints are through."""
         self._runs.finish()
-        self._chain.finish()
-        size = self._chain.size
+        self._walk.finish()
+        size = self._walk.size
         if self._on_replica:
             if self._unknown:
                 self._tell_lag(self._unknown[-1])
@@ -283,19 +276,20 @@ def check_ledger(services: Services, index: SegmentIndex, journal: Journal, prog
     """Compare all checkpoints and records of both stores; the index gets the ledger that was signed.
 
     Raises:
+        FormerFormatError: the cold store is of format 1.
         ObjectStoreError: the store cannot be listed.
         sqlalchemy.exc.DBAPIError: the database failed.
     """
+    refuse_former_format(services.store)
+    heads = read_cold_heads(services.store, services.verifier_key, journal)
     with ledger_snapshot(services) as connection:
         index.add(Source.DATABASE, _told(ledger_store.segments(connection), progress))
-        comparison = _Comparison(services, connection, index, journal)
+        comparison = _Comparison(services, connection, heads, index=index, journal=journal, progress=progress)
         stored = ((checkpoint.size, checkpoint) for checkpoint in ledger_store.checkpoints(connection))
         published = _publications(connection, comparison.last_stored)
-        cold = cold_checkpoints(services.store, services.verifier_key)
-        with run_ahead(cold, depth=READ_AHEAD, name="checkpoint-reader") as found:
-            for each in _rounds(_checkpoints_only(found, journal), stored, published):
-                comparison.take(each)
-                progress(Stage.CHECKPOINTS, journal.checked.checkpoints, None)
+        for each in _rounds(heads.roots(), stored, published):
+            comparison.take(each)
+            progress(Stage.CHECKPOINTS, journal.checked.checkpoints, None)
     return comparison.finish()
 
 

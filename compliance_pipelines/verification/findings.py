@@ -57,6 +57,12 @@ class Kind(StrEnum):
     CHECKPOINT_OF_ANOTHER_KEY = "checkpoint_of_another_key"
     CHECKPOINT_OF_ANOTHER_LEDGER = "checkpoint_of_another_ledger"
     CHECKPOINT_UNVERIFIABLE = "checkpoint_unverifiable"
+    DAILY_CHECKPOINT_MISSING = "daily_checkpoint_missing"
+    TILE_ALTERED = "tile_altered"
+    TILE_MISSING = "tile_missing"
+    BUNDLE_ALTERED = "bundle_altered"
+    BUNDLE_MISSING = "bundle_missing"
+    LEDGER_ROLLED_BACK = "ledger_rolled_back"
     DATABASE_ROLLED_BACK = "database_rolled_back"
     STORE_IDENTITY_ALTERED = "store_identity_altered"
 

@@ -2,8 +2,8 @@
 
 Here: the order of the steps. Not here: the steps.
 
-Manifests come first: they are signed, and hold segment records, so that they bear witness where a checkpoint object is
-missing or altered. Then the ledger, then each object, then what is in no part.
+Manifests come first: they are signed, and hold segment records, so that they bear witness where an object of the
+ledger is missing or altered. Then the ledger, then each object, then what is in no part.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from compliance_pipelines.ledger.store_identity import (
 from compliance_pipelines.object_store.local import LocalObjectStore
 from compliance_pipelines.verification.bucket_ledger import check_bucket_ledger
 from compliance_pipelines.verification.bucket_parts import BucketParts
+from compliance_pipelines.verification.checkpoints import opened
 from compliance_pipelines.verification.coverage import check_coverage, compare_parts
 from compliance_pipelines.verification.errors import VerificationError
 from compliance_pipelines.verification.findings import Finding, Journal, Kind, Note, NoteKind
@@ -27,21 +28,22 @@ from compliance_pipelines.verification.segment_index import SegmentIndex
 from compliance_pipelines.verification.strays import note_strays
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from datetime import date
     from pathlib import Path
 
-    from compliance_pipelines.ledger.checkpoint import VerifierKey
+    from compliance_pipelines.ledger.checkpoint import Checkpoint, VerifierKey
     from compliance_pipelines.ledger.store_identity import StoreIdentity
     from compliance_pipelines.object_store.port import ObjectStore
     from compliance_pipelines.verification.findings import Report
 
 
-def verify_copy(
+def verify_copy(  # noqa: PLR0913 - what a person may say about it
     directory: Path,
     key: VerifierKey,
     *,
     archived_through: date | None = None,
+    remembered: Sequence[bytes] = (),
     progress: Progress = silent,
     on_finding: Callable[[Finding], None] | None = None,
 ) -> Report:
@@ -52,25 +54,29 @@ def verify_copy(
         key: the key that must have signed checkpoints and manifests.
         archived_through: the last day of which the auditor knows that it must be archived: what is missing up to there
             is a finding. Without it, it is a note, because it may still be in PostgreSQL.
+        remembered: checkpoints (signed notes) that the auditor put aside: the ledger must extend each of them.
         progress: told what is through.
         on_finding: told each finding at once, so that those made before a failure are not lost.
 
     Raises:
-        VerificationError: the directory is none, or holds nothing of an audit log.
+        VerificationError: the directory is none, or holds nothing of an audit log; a remembered checkpoint is not
+            signed by the key.
+        FormerFormatError: it is of format 1.
         StoreIdentityError: it is a store of another ledger than the key's.
         ObjectStoreError: the directory cannot be listed.
         TransientError: the disk is full.
     """
     if not directory.is_dir():
         raise VerificationError(f"{directory} is not a directory: give the directory of a copy of the bucket")
+    put_aside = [_opened(note, key) for note in remembered]
     store = LocalObjectStore(directory)
     journal = Journal(on_finding)
     says = _says(store, key, journal)
     with SegmentIndex.open(None) as index:
         parts = BucketParts(store, key, index, journal, progress)
         parts.read_manifests()
-        size = check_bucket_ledger(store, key, index, journal, progress)
-        if not parts.listed and not journal.checked.checkpoints:
+        size = check_bucket_ledger(store, key, index=index, journal=journal, progress=progress, remembered=put_aside)
+        if not parts.listed and not size and not journal.checked.checkpoints:
             raise VerificationError(
                 f"{directory} holds neither checkpoints nor archives, so that nothing can be verified: it must be the "
                 "directory that holds audit-ledger/ and audit-archives/"
@@ -83,6 +89,15 @@ def verify_copy(
         compare_parts(index, size, journal)
         check_coverage(index, parts.unclear_days, archived_through, journal)
     return journal.report()
+
+
+def _opened(note: bytes, key: VerifierKey) -> Checkpoint:
+    checkpoint, problem = opened(note, key, "the checkpoint that was put aside")
+    if checkpoint is None:
+        raise VerificationError(
+            "nothing can be compared with it" if problem is None else f"nothing was verified: {problem.message}"
+        )
+    return checkpoint
 
 
 def _says(store: ObjectStore, key: VerifierKey, journal: Journal) -> bool:

@@ -1,14 +1,15 @@
 """What lies among the objects of the cold store and is none: strange names, links, pipes, empty directories.
 
-Here: noting it. Not here: objects under odd keys among checkpoints and parts, which their readers note.
+Here: noting it, and objects under odd keys in the ledger. Not here: those among parts, which their reader notes.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from compliance_pipelines.archive.layout import PREFIX as ARCHIVES
-from compliance_pipelines.ledger.publication import PREFIX as CHECKPOINTS
+from compliance_pipelines.ledger.log_reading import CHECKPOINT_KEY, day_of_key
+from compliance_pipelines.ledger.tiles import PREFIX, tile_of_key
 from compliance_pipelines.verification.bucket_ledger import note_unknown
 from compliance_pipelines.verification.findings import Note, NoteKind
 
@@ -17,10 +18,6 @@ if TYPE_CHECKING:
 
     from compliance_pipelines.object_store.port import ObjectStore
     from compliance_pipelines.verification.findings import Journal
-
-_LEDGER: Final = CHECKPOINTS[: CHECKPOINTS.index("/") + 1]
-# The first text that is after every key of a checkpoint: '0' comes after '/'.
-_AFTER_CHECKPOINTS: Final = CHECKPOINTS.removesuffix("/") + "0"
 
 
 @runtime_checkable
@@ -32,19 +29,16 @@ class _Tree(Protocol):
 
 
 def note_strays(store: ObjectStore, journal: Journal) -> None:
-    """Note what is no object below the project's prefixes, and objects of the ledger that are no checkpoints.
+    """Note what is no object below the project's prefixes, and objects under keys that the ledger does not have.
 
     Raises:
         ObjectStoreError: the store cannot be listed.
     """
-    for info in store.list(_LEDGER):
-        if info.key >= CHECKPOINTS:
-            break
-        note_unknown(journal, info.key)
-    for info in store.list(_LEDGER, start_after=_AFTER_CHECKPOINTS):
-        note_unknown(journal, info.key)
+    for info in store.list(PREFIX):
+        if info.key != CHECKPOINT_KEY and day_of_key(info.key) is None and tile_of_key(info.key) is None:
+            note_unknown(journal, info.key)
     if isinstance(store, _Tree):
-        for directory in (ARCHIVES, _LEDGER):
+        for directory in (ARCHIVES, PREFIX):
             for name, nature in store.strangers(directory.removesuffix("/")):
                 message = f"{name!r} is {nature}, which is nothing that belongs there; it was not opened"
                 journal.note(Note(kind=NoteKind.OBJECT_UNKNOWN, key=name, message=message))

@@ -37,8 +37,8 @@ from compliance_pipelines.ledger.proof_document import (
     proof_to_text,
     verify_proof,
 )
-from compliance_pipelines.ledger.publication import LedgerError, Publication, open_published
-from compliance_pipelines.ledger.segments import Segment
+from compliance_pipelines.ledger.segments import MalformedSegmentError, Segment
+from compliance_pipelines.ledger.tiles import MalformedTileError, bundle_of, records_of
 from tests.unit.archive.examples import DAY, row, sealed_segments, write_part
 
 if TYPE_CHECKING:
@@ -111,12 +111,14 @@ def _note(segments: list[Segment]) -> str:
     return sign_checkpoint(Checkpoint(KEY.name, head.size, head.root), KEY)
 
 
-def _publication() -> bytes:
-    return Publication(_note(_SEGMENTS), 0, tuple(_SEGMENTS)).to_bytes()
+def _bundle() -> bytes:
+    return bundle_of(segment.record_bytes() for segment in _SEGMENTS)
 
 
-def _read_publication(data: bytes, _: Path) -> object:
-    return open_published(Publication.from_bytes(data), _VERIFIER, "it")
+def _read_bundle(data: bytes, _: Path) -> object:
+    segments = [Segment.from_record(record) for record in records_of(data, len(_SEGMENTS))]
+    assert bundle_of(segment.record_bytes() for segment in segments) == data
+    return segments
 
 
 def _proof(entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -236,7 +238,7 @@ def targets(directory: Path) -> dict[str, Target]:
             (ManifestError,),
             says_so=True,
         ),
-        "publication": Target((_publication(),), _read_publication, (LedgerError,)),
+        "bundle": Target((_bundle(),), _read_bundle, (MalformedTileError, MalformedSegmentError)),
         "note": Target(
             (_note(_SEGMENTS).encode(),),
             lambda data, _: open_checkpoint(data.decode("utf-8", "surrogateescape"), _VERIFIER),

@@ -113,8 +113,9 @@ def test_each_later_revision_keeps_the_entries_up_and_down(
 ) -> None:
     def entries() -> list[Any]:
         with administrator.connect() as connection:
-            return list(connection.execute(text("SELECT * FROM audit_logs ORDER BY id")))
+            return list(connection.execute(text(f"SELECT {columns} FROM audit_logs ORDER BY id")))
 
+    columns = 'id, log_entry_id, "timestamp", user_id, action, resource_type, resource_id, result, metadata, created_at'
     upgrade(empty_database_url, "0001")
     append_some(administrator)
     before = entries()
@@ -126,6 +127,34 @@ def test_each_later_revision_keeps_the_entries_up_and_down(
     assert [each for each in objects(administrator) if "audit_logs" not in each[1]] == [
         each for each in base if "audit_logs" not in each[1]
     ]
+
+
+def test_the_nonces_of_entries_from_before_differ(empty_database_url: str, administrator: sqlalchemy.Engine) -> None:
+    upgrade(empty_database_url, "0010")
+    append_some(administrator)
+    upgrade(empty_database_url)
+    with administrator.connect() as connection:
+        counted = connection.execute(text("SELECT count(*), count(DISTINCT nonce) FROM audit_logs")).one()
+    assert counted[0] == counted[1] > 1
+
+
+def test_a_database_with_a_ledger_of_format_1_is_refused_in_one_line(
+    empty_database_url: str, administrator: sqlalchemy.Engine
+) -> None:
+    upgrade(empty_database_url, "0010")
+    with administrator.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO ledger_segments"
+                " VALUES (0, '2025-10-01', 0, 9, 1, 1, 1, sha256(''), '2025-10-02 00:00:00+00')"
+            )
+        )
+    with pytest.raises(
+        ComplianceError, match=r"this database has a ledger of format 1, .*begin a new database"
+    ) as refused:
+        upgrade(empty_database_url)
+    assert "\n" not in str(refused.value)
+    assert revision(administrator) == "0010"
 
 
 def test_an_upgrade_is_repeatable(empty_database_url: str, administrator: sqlalchemy.Engine) -> None:
@@ -141,7 +170,7 @@ def test_an_audit_trail_with_checkpoints_is_not_destroyed_by_mistake(
 ) -> None:
     AuditLog(services.engine).append(entry(1))
     seal_all(services)
-    with pytest.raises(ComplianceError, match=r"downgrade refused: .*1 signed checkpoints.*destroy-audit-trail=yes"):
+    with pytest.raises(ComplianceError, match=r"downgrade refused: .*nonces of 1 sealed.*destroy-audit-trail=yes"):
         downgrade(database_url, "base")
     # In one transaction: what later revisions made is still there too.
     assert revision(superuser_engine) == head_revision()

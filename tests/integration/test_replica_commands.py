@@ -22,8 +22,8 @@ from compliance_pipelines.cli import compliance, main
 from compliance_pipelines.cli.needs import declared_needs
 from compliance_pipelines.cli.replicas import _ONLY_READ, _READ_AND_RECORD, _WITHOUT_DATABASE
 from compliance_pipelines.erasure.record import NewRequest, record_request
-from compliance_pipelines.ledger.publication import PREFIX
 from compliance_pipelines.ledger.sealing import seal
+from compliance_pipelines.ledger.tiles import PREFIX
 from compliance_pipelines.orchestration.resources import ServicesResource
 from compliance_pipelines.postgres.engine import create_engine
 from compliance_pipelines.postgres.replica import ReadOnlyReplicaError

@@ -16,7 +16,8 @@ from dagster import (
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from compliance_pipelines.base.errors import TransientError
-from compliance_pipelines.ledger.publication import CheckpointMissingError
+from compliance_pipelines.ledger.errors import CheckpointMissingError
+from compliance_pipelines.ledger.log_reading import CHECKPOINT_KEY
 from compliance_pipelines.ledger.sealing import SealResult
 from compliance_pipelines.ledger.store import last_checkpoint
 from compliance_pipelines.orchestration import sensors
@@ -126,14 +127,14 @@ def test_when_sealing_stops_its_check_fails_once_and_passes_once_when_it_goes_on
     project.append(days_ago=1)
     project.settle()
     sealing.tick()
-    [published] = (tmp_path / "cold").rglob("audit-ledger/checkpoints/*.json")
+    published = tmp_path / "cold" / CHECKPOINT_KEY
     hidden = published.rename(tmp_path / "hidden")
     project.append(days_ago=1)
     project.settle()
 
     [(check, passed, description)] = evaluations(sealing.tick())
     assert (check, passed) == (SEALING.name, False)
-    assert "no longer at" in description
+    assert "is no longer there" in description
     for _ in range(2):
         with pytest.raises(CheckpointMissingError):
             sealing.tick()
@@ -206,7 +207,7 @@ class Hidden:
 def hide_checkpoint(project: Project, directory: Path) -> Hidden:
     """Seal once, take the checkpoint out of the cold store, and append what cannot be sealed then."""
     project.sealed(days_ago=1)
-    [published] = (directory / "cold").rglob("audit-ledger/checkpoints/*.json")
+    published = directory / "cold" / CHECKPOINT_KEY
     project.append(days_ago=1)
     project.settle()
     return Hidden(published.rename(directory / "hidden"), published)

@@ -9,7 +9,7 @@ from dagster import AssetKey, AssetMaterialization, DataVersion, MaterializeResu
 from dagster._core.definitions.data_version import DATA_VERSION_TAG
 
 from compliance_pipelines.base.errors import TransientError
-from compliance_pipelines.ledger.publication import publication_key
+from compliance_pipelines.ledger.log_reading import CHECKPOINT_KEY
 from compliance_pipelines.ledger.sealing import SealResult, seal
 from compliance_pipelines.ledger.segments import Segment
 from compliance_pipelines.ledger.store import last_checkpoint
@@ -34,7 +34,7 @@ def _metadata(services: Services, segments: Sequence[Segment]) -> Metadata:
             "root": head.root.hex(),
             "signed at": MetadataValue.timestamp(head.signed_at),
             "origin": services.verifier_key.name,
-            "uri": MetadataValue.url(services.store.locate(publication_key(head.size))),
+            "uri": MetadataValue.url(services.store.locate(CHECKPOINT_KEY)),
         }
     return {**metadata, "new segments": segment_table(segments)}
 

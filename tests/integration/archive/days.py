@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 Row = tuple[Any, ...]
 
+_AS_ARCHIVED = {"metadata": "metadata::text", "nonce": "uuid_send(nonce)"}
 _HERE = "database = (SELECT oid FROM pg_database WHERE datname = current_database())"
 
 
@@ -57,12 +58,12 @@ class Days:
             seal_all(self.services)
 
     def hot_rows(self, day: date) -> list[Row]:
-        """The rows of a day in PostgreSQL, metadata as text, in id order."""
+        """The rows of a day in PostgreSQL, metadata as text and nonces as bytes, in id order."""
         return self.table_rows("public.audit_logs", day)
 
     def table_rows(self, table: str, day: date) -> list[Row]:
         """The rows of a day in a table."""
-        columns = ", ".join(f'"{name}"' if name != "metadata" else "metadata::text" for name in COLUMNS)
+        columns = ", ".join(_AS_ARCHIVED.get(name, f'"{name}"') for name in COLUMNS)
         start = datetime.combine(day, time(), UTC)
         with self.superuser.connect() as connection:
             found = connection.execute(

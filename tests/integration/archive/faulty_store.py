@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import BinaryIO
 
-    from compliance_pipelines.object_store.port import ObjectInfo, ObjectStore
+    from compliance_pipelines.object_store.port import ObjectInfo, ObjectStore, VersionedObject
 
 _Answer = TypeVar("_Answer")
 
@@ -79,6 +79,12 @@ class FaultyStore:
 
     def put_bytes(self, key: str, data: bytes) -> ObjectInfo:
         return self._call("put_bytes", lambda: self._store.put_bytes(key, data))
+
+    def replace(self, key: str, data: bytes, expected: str) -> ObjectInfo:
+        return self._call("replace", lambda: self._store.replace(key, data, expected))
+
+    def read_versioned(self, key: str, most: int) -> VersionedObject:
+        return self._call("read_versioned", lambda: self._store.read_versioned(key, most))
 
     def get_bytes(self, key: str) -> bytes:
         return self._call("get_bytes", lambda: self._store.get_bytes(key))

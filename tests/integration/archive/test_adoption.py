@@ -132,7 +132,7 @@ def test_a_damaged_object_without_a_manifest_is_named_and_neither_adopted_nor_ov
 
 def test_an_object_of_other_segments_is_not_adopted(services: Services, days: Days, day: date) -> None:
     path = leave_orphan(services, days, day)
-    path.rename(path.with_name(f"audit-logs-{day}.1-00000000.parquet"))
+    path.rename(path.with_name(f"audit-logs-{day}.1-00000000.0.parquet"))
     with pytest.raises(OrphanObjectError, match="belongs to no sealed segments"):
         archive_day(services, day)
 

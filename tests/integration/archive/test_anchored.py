@@ -15,8 +15,8 @@ from compliance_pipelines.archive.purge import PurgeStep, purge_day
 from compliance_pipelines.audit_log.reading import read_rows
 from compliance_pipelines.base.errors import ComplianceError, TransientError
 from compliance_pipelines.ledger.anchored import SegmentNotAnchoredError, SegmentNotPublishedError, check_anchored
+from compliance_pipelines.ledger.errors import LedgerError
 from compliance_pipelines.ledger.hashing import SegmentHasher
-from compliance_pipelines.ledger.publication import LedgerError
 from compliance_pipelines.ledger.sealing import SealStep
 from compliance_pipelines.ledger.store import segments_between
 from tests.integration.archive.days import Stopped, overwrite, stop_after
@@ -237,8 +237,8 @@ def test_a_checkpoint_that_was_altered_in_the_cold_store_stops_both(
 ) -> None:
     archive_day(services, day)
     clock.advance(days=8)
-    path = max((days.objects(day)[0].parents[3] / "audit-ledger/checkpoints").iterdir())
-    overwrite(path, path.read_bytes().replace(b'"entry_count":1', b'"entry_count":2'))
+    path = days.objects(day)[0].parents[3] / "audit-ledger/checkpoint"
+    overwrite(path, path.read_bytes().replace(b"\n5\n", b"\n6\n"))
     for refuses in (purge_day, archive_day):
         with pytest.raises(LedgerError):
             refuses(services, day)

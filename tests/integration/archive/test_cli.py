@@ -172,7 +172,7 @@ def test_wrong_usage_is_status_2(command: Run, arguments: list[str]) -> None:
 
 def test_a_damaged_object_in_the_way_needs_the_option(services: Services, days: Days, day: date, run: Run) -> None:
     days.append(day, 2)
-    services.store.put_bytes(f"audit-archives/{day:%Y/%m}/audit-logs-{day}.1-00000000.parquet", b"what is this")
+    services.store.put_bytes(f"audit-archives/{day:%Y/%m}/audit-logs-{day}.1-00000000.0.parquet", b"what is this")
     status, _, err = run("archive", day)
     assert status == 1
     assert f"compliance archive --beside-damaged {day}" in err

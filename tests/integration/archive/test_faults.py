@@ -33,7 +33,7 @@ def test_whichever_call_of_the_store_fails_the_next_run_finishes_the_archive(
     days.append(day, 3)
     healthy = FaultyStore(services.store)
     archive_day(replace(services, store=healthy), day)
-    identity, anchored = ["stat", "get_bytes"], ["list", "open"]
+    identity, anchored = ["stat", "get_bytes"], ["read_versioned", "open", "open"]
     written = ["list", "list", "put_file", "put_bytes", "open", "stat", "open"]
     assert healthy.calls == [*identity, *anchored, *written, *identity]
 

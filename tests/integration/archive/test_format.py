@@ -9,7 +9,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from datetime import UTC, datetime, timedelta
+import struct
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -23,7 +24,6 @@ from tests.integration.archive.days import entry, overwrite
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import date
     from pathlib import Path
 
     from compliance_pipelines.services import Services
@@ -33,7 +33,7 @@ COLUMNS = [
     ("id", "int64", False),
     ("log_entry_id", "string", False),
     ("timestamp", "timestamp[us, tz=UTC]", False),
-    ("user_id", "string", False),
+    ("user_id", "string", True),
     ("action", "string", False),
     ("resource_type", "string", True),
     ("resource_id", "string", True),
@@ -41,6 +41,8 @@ COLUMNS = [
     ("metadata", "string", True),
     ("created_at", "timestamp[us, tz=UTC]", False),
     ("tx_id", "int64", False),
+    ("nonce", "fixed_size_binary[16]", True),
+    ("commitment", "fixed_size_binary[32]", True),
 ]
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -49,18 +51,33 @@ def sha256(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()
 
 
-def fields(values: Sequence[object]) -> bytes:
-    """Values one after another, as ledger.md writes them."""
-    written = b""
-    for value in values:
-        if value is None:
-            written += b"-"
-            continue
-        if isinstance(value, datetime):
-            value = (value - EPOCH) // timedelta(microseconds=1)  # noqa: PLW2901 - the value's other form
-        text = str(value).encode()
-        written += b"%d:%s" % (len(text), text)
-    return written
+def number(value: object) -> bytes:
+    if isinstance(value, datetime):
+        value = (value - EPOCH) // timedelta(microseconds=1)
+    assert isinstance(value, int)
+    return struct.pack(">q", value)
+
+
+def texts(*values: str | None) -> bytes:
+    encoded = [None if value is None else value.encode() for value in values]
+    return b"".join(struct.pack(">i", -1 if value is None else len(value)) for value in encoded) + b"".join(
+        value for value in encoded if value is not None
+    )
+
+
+def entry_bytes(row: dict[str, Any]) -> tuple[bytes, bytes]:
+    """Public and private bytes of an entry, as ledger.md writes them."""
+    return (
+        b"".join(number(row[name]) for name in ("id", "timestamp", "created_at", "tx_id"))
+        + texts(row["log_entry_id"], row["action"], row["resource_type"], row["result"]),
+        texts(row["user_id"], row["resource_id"], row["metadata"]),
+    )
+
+
+def entry_leaf(row: dict[str, Any]) -> bytes:
+    public, private = entry_bytes(row)
+    assert row["commitment"] is None
+    return sha256(b"\x00" + public + sha256(b"\x02" + row["nonce"] + private))
 
 
 def root_of(leaves: Sequence[bytes]) -> bytes:
@@ -73,8 +90,14 @@ def root_of(leaves: Sequence[bytes]) -> bytes:
 
 
 def record_leaf(segment: dict[str, Any]) -> bytes:
-    names = ("seq", "day", "tx_from", "tx_to", "first_id", "last_id", "entry_count", "root", "sealed_at")
-    return sha256(b"\x00" + fields([segment[name] for name in names]))
+    return sha256(
+        b"\x00\x01"
+        + number(segment["seq"])
+        + struct.pack(">i", (date.fromisoformat(segment["day"]) - EPOCH.date()).days)
+        + b"".join(number(segment[name]) for name in ("tx_from", "tx_to", "first_id", "last_id", "entry_count"))
+        + bytes.fromhex(segment["root"])
+        + number(segment["sealed_at"])
+    )
 
 
 def signed_text(note: str, public_key: str) -> str:
@@ -96,13 +119,13 @@ def check_part(manifest_path: Path, bucket: Path, public_key: str) -> int:
     assert json.dumps(body, sort_keys=True, separators=(",", ":")).encode() == body_bytes
     assert data == b'{"body":' + body_bytes + b',"signature":' + json.dumps(signature).encode() + b"}\n"
     assert signed_text(signature, public_key).split("\n") == [
-        "audit-archive-manifest/1",
+        "audit-archive-manifest/2",
         body["object_key"],
         f"sha256:{hashlib.sha256(body_bytes).hexdigest()}",
     ]
 
     year, month, _ = body["day"].split("-")
-    stem = f"audit-archives/{year}/{month}/audit-logs-{body['day']}.{body['part']}-{body['root'][:8]}"
+    stem = f"audit-archives/{year}/{month}/audit-logs-{body['day']}.{body['part']}-{body['root'][:8]}.0"
     assert body["object_key"] == f"{stem}.parquet"
     assert manifest_path == bucket / f"{stem}.manifest.json"
 
@@ -120,7 +143,7 @@ def check_part(manifest_path: Path, bucket: Path, public_key: str) -> int:
     file = pq.ParquetFile(bucket / body["object_key"], page_checksum_verification=True)
     said = {name.decode(): value.decode() for name, value in file.metadata.metadata.items()}
     assert {name: said[f"compliance_pipelines.{name}"] for name in ("format", "day", "part", "root")} == {
-        "format": "audit-archive/1",
+        "format": "audit-archive/2",
         "day": body["day"],
         "part": str(body["part"]),
         "root": body["root"],
@@ -131,18 +154,20 @@ def check_part(manifest_path: Path, bucket: Path, public_key: str) -> int:
     ]
     assert file.metadata.num_rows == body["entry_count"]
 
-    rows = [tuple(row[name] for name, _, _ in COLUMNS) for row in file.read().to_pylist()]
-    assert [row[0] for row in rows] == sorted(row[0] for row in rows)
-    assert sum(len(fields(row)) for row in rows) == body["canonical_bytes"]
+    assert (body["revision"], body["replaces"], body["blinded"]) == (0, None, [])
+
+    rows = file.read().to_pylist()
+    assert [row["id"] for row in rows] == sorted(row["id"] for row in rows)
+    assert sum(len(part) for row in rows for part in entry_bytes(row)) == body["canonical_bytes"]
     for segment in segments:
-        own = [row for row in rows if segment["tx_from"] <= row[10] < segment["tx_to"]]
-        assert (len(own), own[0][0], own[-1][0]) == (
+        own = [row for row in rows if segment["tx_from"] <= row["tx_id"] < segment["tx_to"]]
+        assert (len(own), own[0]["id"], own[-1]["id"]) == (
             segment["entry_count"],
             segment["first_id"],
             segment["last_id"],
         )
-        assert root_of([sha256(b"\x00" + fields(row)) for row in own]).hex() == segment["root"]
-    assert all(any(each["tx_from"] <= row[10] < each["tx_to"] for each in segments) for row in rows)
+        assert root_of([entry_leaf(row) for row in own]).hex() == segment["root"]
+    assert all(any(each["tx_from"] <= row["tx_id"] < each["tx_to"] for each in segments) for row in rows)
     return len(rows)
 
 

@@ -102,7 +102,9 @@ def test_a_restore_killed_after_any_step_is_finished_by_the_next_run(
 def test_a_seal_killed_after_any_step_leaves_days_that_can_be_archived(
     services: Services, days: Days, day: date, worker: Worker
 ) -> None:
-    for number, step in enumerate(["hashed", "inserted", "committed", "published", "publication recorded"]):
+    for number, step in enumerate(
+        ["hashed", "inserted", "committed", "tiles put", "checkpoint put", "published", "publication recorded"]
+    ):
         this_day = day + timedelta(days=number)
         days.append(this_day, 5, sealed=False)
         assert worker.run(services, Order("seal", die_after=step)).killed

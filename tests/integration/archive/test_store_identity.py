@@ -195,7 +195,7 @@ def test_an_identity_that_was_copied_into_another_place_does_not_hold_what_was_a
     shutil.copy(archived / IDENTITY_KEY, tmp_path / "forged" / IDENTITY_KEY)
     forged = replace(services, store=LocalObjectStore(tmp_path / "forged"))
     for use in (archive_day, purge_day):
-        with pytest.raises(Exception, match="is no longer at"):
+        with pytest.raises(Exception, match="is no longer there"):
             use(forged, day)
     assert len(days.hot_rows(day)) == 5
 

@@ -14,8 +14,8 @@ from compliance_pipelines.archive.export import archive_day
 from compliance_pipelines.archive.purge import purge_day
 from compliance_pipelines.archive.store_init import StoreInitRefusedError, init_store
 from compliance_pipelines.ledger.checkpoint import SigningKey
+from compliance_pipelines.ledger.errors import LedgerError
 from compliance_pipelines.ledger.keyring import Keyring
-from compliance_pipelines.ledger.publication import LedgerError
 from compliance_pipelines.ledger.store_identity import IDENTITY_KEY, LedgerIdentityError, StoreIdentityError
 from compliance_pipelines.object_store.local import LocalObjectStore
 from compliance_pipelines.services import Services
@@ -56,7 +56,7 @@ def test_a_store_is_made_with_its_directory_and_bound(unbound: Services, tmp_pat
     made = init_store(unbound)
     assert (made.new, made.adopted, made.identity.ledger) == (True, False, unbound.verifier_key.name)
     assert (tmp_path / "new" / "cold" / IDENTITY_KEY).read_text().splitlines()[:3] == [
-        "audit-store-identity/1",
+        "audit-store-identity/2",
         unbound.verifier_key.name,
         str(made.identity.store_id),
     ]
@@ -142,7 +142,9 @@ def test_an_installation_from_before_identities_adopts_its_own_store(
     assert purge_day(services, day).entry_count == 5
 
 
-@pytest.mark.parametrize("lost", ["checkpoints/*.json", "*.parquet", "*.manifest.json", "everything"])
+@pytest.mark.parametrize(
+    "lost", ["audit-ledger/checkpoint", "tile/0/000.p/1", "*.parquet", "*.manifest.json", "everything"]
+)
 def test_a_store_that_does_not_hold_what_the_database_published_and_archived_is_not_adopted(
     services: Services, days: Days, day: date, tmp_path: Path, lost: str
 ) -> None:

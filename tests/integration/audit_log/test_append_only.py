@@ -143,9 +143,9 @@ def test_no_login_of_the_project_changes_or_removes_an_entry(
     engine.dispose()
 
 
-@pytest.mark.parametrize("column", ["id", "created_at", "tx_id"])
+@pytest.mark.parametrize("column", ["id", "created_at", "tx_id", "nonce", "commitment"])
 def test_a_writer_cannot_choose_what_the_database_gives(log: AuditLog, writer: sqlalchemy.Engine, column: str) -> None:
-    value = "now()" if column == "created_at" else "1"
+    value = {"created_at": "now()", "nonce": "gen_random_uuid()", "commitment": "sha256('')"}.get(column, "1")
     with writer.connect() as connection:
         assert "permission denied for table audit_logs" in refusal(
             connection,

@@ -200,12 +200,12 @@ def _peak_bytes(pid: int) -> int:
     return int(Path(f"/proc/{pid}/status").read_text(encoding="ascii").split("VmHWM:")[1].split()[0]) * 1024
 
 
-@pytest.mark.parametrize("column", ["id", "created_at", "tx_id"])
+@pytest.mark.parametrize("column", ["id", "created_at", "tx_id", "nonce", "commitment"])
 @pytest.mark.parametrize("login", ["writer_database_url", "pipeline_database_url"])
 def test_nobody_who_appends_chooses_what_the_database_gives(
     request: pytest.FixtureRequest, login: str, column: str
 ) -> None:
-    value = {"id": "1", "created_at": "'2030-01-01'", "tx_id": "1"}[column]
+    value = {"created_at": "'2030-01-01'", "nonce": "gen_random_uuid()", "commitment": "sha256('')"}.get(column, "1")
     with psycopg.connect(request.getfixturevalue(login)) as connection:
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             connection.execute(

@@ -25,6 +25,7 @@ _SEGMENTS: Final = """
            stranger.microseconds(sealed_at)::bigint AS sealed_at
     FROM ledger_segments ORDER BY seq
 """
+_RECORDS: Final = "SELECT stranger.record_bytes(segment) FROM ledger_segments AS segment ORDER BY seq"
 _ENTRIES: Final = """
     SELECT entry.id, entry.log_entry_id, stranger.leaf_hash(entry) AS leaf_hash, array_agg(segment.seq) AS segments
     FROM audit_logs AS entry
@@ -47,17 +48,29 @@ class Inspector:
         """The key that must have signed everything."""
         return stranger.read_public_key(self.services.verifier_key.to_note_string())
 
-    def object_path(self, size: int) -> Path:
-        """The file of a checkpoint in the cold store."""
-        return self._root / f"audit-ledger/checkpoints/{size:020d}.json"
+    @property
+    def checkpoint_path(self) -> Path:
+        """The file of the checkpoint in the cold store."""
+        return self._root / "audit-ledger/checkpoint"
 
-    def sizes(self) -> list[int]:
-        """The sizes of the checkpoints in the cold store."""
-        return [int(Path(key).stem) for key in sorted(self._objects())]
+    def tile_path(self, level: int | str, index: int, width: int) -> Path:
+        """The file of a tile; the level of entry bundles is `entries`."""
+        return self._root / stranger.tile_key(level, index, width)
+
+    def size(self) -> int:
+        """The size of the checkpoint in the cold store; 0 where there is none."""
+        path = self.checkpoint_path
+        return stranger.open_checkpoint(path.read_text(encoding="utf-8"), self.public_key)[0] if path.exists() else 0
+
+    def objects(self) -> dict[str, bytes]:
+        """The ledger's objects in the cold store."""
+        paths = (path for path in self._root.glob("audit-ledger/**/*") if path.is_file())
+        return {str(path.relative_to(self._root)): path.read_bytes() for path in paths}
 
     def cold_records(self) -> list[dict[str, Any]]:
-        """Every segment record, rebuilt from the cold store alone; each checkpoint extends the one before."""
-        return stranger.rebuild(self._objects(), self.public_key)
+        """Every segment record, rebuilt from the cold store alone."""
+        objects = self.objects()
+        return stranger.rebuild(objects, self.public_key) if objects else []
 
     def segments(self) -> list[dict[str, Any]]:
         """Every segment record of the database."""
@@ -67,12 +80,13 @@ class Inspector:
     def assert_each_is_sealed_once(self, log_entry_ids: Iterable[str]) -> None:
         """These entries, and no other, are in the hot store; each is in exactly one segment; every root is right.
 
-        The cold store holds the same records, and every checkpoint of the database.
+        The cold store holds the same records, and the newest checkpoint of the database.
         """
         with self.superuser.connect() as connection:
             entries = connection.execute(text(_ENTRIES)).all()
             checkpoints = list(connection.execute(text("SELECT size FROM ledger_checkpoints ORDER BY size")).scalars())
             published = list(connection.execute(text("SELECT size FROM ledger_publications ORDER BY size")).scalars())
+            records = [bytes(record) for record in connection.execute(text(_RECORDS)).scalars()]
         assert sorted(entry.log_entry_id for entry in entries) == sorted(log_entry_ids)
         assert {entry.log_entry_id: entry.segments for entry in entries if len(entry.segments) != 1} == {}
         leaves: dict[int, list[tuple[int, bytes]]] = {}
@@ -89,13 +103,10 @@ class Inspector:
                 segment["entry_count"],
             )
         assert self.cold_records() == segments
-        assert self.sizes() == checkpoints == published
+        assert [stranger.record_bytes(segment) for segment in segments] == records
+        assert checkpoints == published
+        assert self.size() == max(checkpoints, default=0)
 
     @property
     def _root(self) -> Path:
         return Path(unquote(urlparse(self.services.store.uri).path))
-
-    def _objects(self) -> dict[str, bytes]:
-        return {
-            str(path.relative_to(self._root)): path.read_bytes() for path in self._root.glob("audit-ledger/**/*.json")
-        }

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from compliance_pipelines.audit_log.canonical import canonical_bytes, leaf_hash, leaf_hashes
+from compliance_pipelines.audit_log.canonical import leaf_hash, leaf_hashes, private_bytes, public_bytes
 from compliance_pipelines.audit_log.entry import COLUMNS, AuditEntry, InvalidEntryError, JsonText
 from compliance_pipelines.audit_log.log import AuditLog
 from compliance_pipelines.audit_log.reading import read_rows
@@ -84,26 +84,26 @@ def plain(**values: object) -> AuditEntry:
     return AuditEntry(**{**fields, **values})
 
 
-def rows_of_both(inspector: Inspector) -> tuple[list[pa.RecordBatch], list[tuple[bytes, bytes]]]:
-    """Every row as the package reads it, and canonical bytes and leaf hash of each as PostgreSQL computes them."""
+def rows_of_both(inspector: Inspector) -> tuple[list[pa.RecordBatch], list[tuple[bytes, bytes, bytes]]]:
+    """Every row as the package reads it, and public bytes, private bytes and leaf of each as PostgreSQL has them."""
     with read_rows(inspector.services.engine, day=None) as batches:
         read = list(batches)
     statement = (
-        "SELECT stranger.canonical_bytes(entry) AS canonical, stranger.leaf_hash(entry) AS leaf"
+        "SELECT stranger.public_bytes(entry) AS public, stranger.private_bytes(entry) AS private,"
+        " stranger.leaf_hash(entry) AS leaf"
         ' FROM audit_logs AS entry ORDER BY id, "timestamp"'
     )
     with inspector.superuser.connect() as connection:
-        return read, [(bytes(row.canonical), bytes(row.leaf)) for row in connection.execute(text(statement))]
+        found = connection.execute(text(statement)).all()
+        return read, [(bytes(row.public), bytes(row.private), bytes(row.leaf)) for row in found]
 
 
 def assert_both_encode_alike(inspector: Inspector) -> int:
     """Compare all rows, and return how many there are."""
     batches, by_postgres = rows_of_both(inspector)
     rows = [row for batch in batches for row in batch.to_pylist()]
-    encoded = [canonical_bytes(row) for row in rows]
-    assert encoded == [canonical for canonical, _ in by_postgres]
-    leaves = [leaf for _, leaf in by_postgres]
-    assert [leaf_hash(row) for row in rows] == leaves
+    assert [(public_bytes(row), private_bytes(row), leaf_hash(row)) for row in rows] == by_postgres
+    leaves = [leaf for *_, leaf in by_postgres]
     assert b"".join(leaf_hashes(batch).tobytes() for batch in batches) == b"".join(leaves)
     return len(rows)
 

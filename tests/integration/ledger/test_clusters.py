@@ -44,7 +44,7 @@ def test_nothing_is_sealed_in_a_cluster_that_nobody_adopted(
 
     with pytest.raises(ClusterChangedError, match="run `compliance ledger adopt-cluster`"):
         seal(services)
-    assert inspector.sizes() == [1]
+    assert inspector.size() == 1
 
 
 def test_after_the_adoption_transaction_ids_go_on_growing_and_sealing_goes_on(

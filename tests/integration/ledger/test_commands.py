@@ -137,6 +137,17 @@ def test_the_public_key_may_be_in_a_file(command: Command, days: Days, tmp_path:
         command("verify-proof", proof, "--public-key", another)
 
 
+def test_the_record_is_proved_in_the_format_of_others(
+    command: Command, days: Days, inspector: Inspector, tmp_path: Path, day: date
+) -> None:
+    (proved,) = days.append(day, 1)
+    days.append(day, 2)
+    proof = tmp_path / "record.tlog-proof"
+    command("prove", proved.log_entry_id, "-o", proof, "--format", "tlog-proof")
+    record = stranger.verify_tlog_proof(proof.read_text(encoding="utf-8"), inspector.public_key)
+    assert stranger.read_record(record) == inspector.segments()[0]
+
+
 def test_the_day_chooses_between_entries_of_one_id(command: Command, days: Days, tmp_path: Path, day: date) -> None:
     other = day + timedelta(days=5)
     for each in (day, other):

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from compliance_pipelines.object_store.port import ObjectStore
+    from compliance_pipelines.object_store.port import ObjectStore, VersionedObject
 
 
 class StoreBetween:
@@ -50,6 +50,12 @@ class StoreBetween:
 
     def put_bytes(self, key: str, data: bytes) -> ObjectInfo:
         return self._store.put_bytes(key, data)
+
+    def replace(self, key: str, data: bytes, expected: str) -> ObjectInfo:
+        return self._store.replace(key, data, expected)
+
+    def read_versioned(self, key: str, most: int) -> VersionedObject:
+        return self._store.read_versioned(key, most)
 
     def download(self, key: str, path: Path) -> ObjectInfo:
         return self._store.download(key, path)

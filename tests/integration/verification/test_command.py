@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from compliance_pipelines.ledger.checkpoint import SigningKey
-from tests.integration.verification.world import ARCHIVED, HOT, KEY, OTHER_ARCHIVED, PURGED
+from tests.integration.verification.world import ARCHIVED, HOT, KEY, LEAVES, OTHER_ARCHIVED, PURGED
 from tests.support.command import Outcome, run_command
 from tests.support.logins import database_of, login_url
 
@@ -91,12 +91,12 @@ def test_a_clean_system_is_one_line_and_exit_status_0(configured: Command) -> No
 
 def test_each_finding_is_a_line_before_the_summary_and_the_exit_status_is_1(world: World, configured: Command) -> None:
     world.alter_object(PURGED)
-    world.remove(world.checkpoint_path(5))
+    world.remove(world.tile_path(LEAVES))
     status, out, _ = configured.run("--all")
     lines = out.splitlines()
     assert status == 1
     assert len(lines) == 3
-    assert lines[0].startswith("checkpoint_missing: checkpoint 5 was published and is missing")
+    assert lines[0].startswith("tile_missing: audit-ledger/tile/0/000.p/9 is missing")
     assert lines[1].startswith(f"object_altered {PURGED}: audit-archives/")
     assert lines[2].startswith("2 findings: 6 days, ")
 
@@ -195,6 +195,7 @@ def test_a_copy_is_verified_without_any_setting(world: World, command: Command, 
         ("2026-13-01",),
         ("--offline", "somewhere"),
         ("--archived-through", HOT),
+        ("--checkpoint", "somewhere"),
         ("--offline", "somewhere", "--public-key", "x", HOT),
         ("--offline", "somewhere", "--public-key", "x", "--all"),
     ],
@@ -224,7 +225,7 @@ def test_what_cannot_be_told_is_exit_status_1_and_no_ok(
 def test_the_json_is_whole_and_the_error_one_line_also_where_the_program_is_at_fault(
     configured: Command, world: World, monkeypatch: pytest.MonkeyPatch, failure: Exception
 ) -> None:
-    world.remove(world.checkpoint_path(5))
+    world.remove(world.tile_path(LEAVES))
 
     def fail(*_: object) -> None:
         raise failure
@@ -232,9 +233,9 @@ def test_the_json_is_whole_and_the_error_one_line_also_where_the_program_is_at_f
     monkeypatch.setattr("compliance_pipelines.verification.days.DayVerifier.verify", fail)
     status, report = configured.json()
     assert (status, report["ok"]) == (1, False)
-    assert [finding["kind"] for finding in report["findings"]] == ["checkpoint_missing"]
+    assert [finding["kind"] for finding in report["findings"]] == ["tile_missing"]
     assert f"by a fault of this program: {type(failure).__name__}" in report["error"]
     status, out, err = configured.run()
-    assert (status, out.splitlines()[0][:18]) == (1, "checkpoint_missing")
+    assert (status, out.splitlines()[0][:12]) == (1, "tile_missing")
     assert err.strip().isprintable()
     assert err.strip().startswith("compliance: the verification had to stop")

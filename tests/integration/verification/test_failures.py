@@ -9,7 +9,8 @@ import pytest
 from sqlalchemy import text
 
 from compliance_pipelines.base.errors import TransientError
-from compliance_pipelines.ledger.publication import publication_key
+from compliance_pipelines.ledger.log_reading import CHECKPOINT_KEY
+from compliance_pipelines.ledger.tiles import Tile
 from compliance_pipelines.object_store.port import ObjectStoreError
 from compliance_pipelines.postgres.engine import create_engine
 from compliance_pipelines.verification import parts
@@ -17,7 +18,7 @@ from compliance_pipelines.verification.errors import VerificationError
 from compliance_pipelines.verification.offline import verify_copy
 from compliance_pipelines.verification.online import verify
 from tests.integration.verification.stores import FailingStore
-from tests.integration.verification.world import ARCHIVED, HOT, KEY, OTHER_ARCHIVED, PURGED, kinds
+from tests.integration.verification.world import ARCHIVED, BUNDLE, HOT, KEY, LEAVES, OTHER_ARCHIVED, PURGED, kinds
 from tests.support.logins import database_of
 
 if TYPE_CHECKING:
@@ -60,13 +61,20 @@ def test_nothing_but_something_undecided_is_not_ok(world: World) -> None:
 
 
 def test_a_checkpoint_that_the_store_does_not_give_is_undecided_and_not_missing(world: World) -> None:
-    store = FailingStore(world.services.store, key=publication_key(5))
-    report = verify(replace(world.services, store=store))
+    services = replace(world.services, store=FailingStore(world.services.store, key=CHECKPOINT_KEY))
+    report = verify(services)
     assert (report.ok, report.findings) == (False, ())
-    assert "checkpoint 5 could not be read" in report.undecided[0].message
-    without_last = replace(world.services, store=FailingStore(world.services.store, key=publication_key(9)))
+    assert f"{CHECKPOINT_KEY} could not be read" in report.undecided[0].message
     with pytest.raises(ObjectStoreError, match="does not give"):
-        verify(without_last, [HOT])
+        verify(services, [HOT])
+
+
+@pytest.mark.parametrize("tile", [BUNDLE, LEAVES, Tile(0, 0, 5)])
+def test_a_tile_that_the_store_does_not_give_is_undecided_and_not_missing(world: World, tile: Tile) -> None:
+    report = verify(replace(world.services, store=FailingStore(world.services.store, key=tile.key)))
+    assert (report.ok, report.findings) == (False, ())
+    (undecided,) = report.undecided
+    assert f"{tile.key} could not be read" in undecided.message
 
 
 def test_a_database_that_does_not_answer_is_an_error(world: World) -> None:
@@ -76,7 +84,7 @@ def test_a_database_that_does_not_answer_is_an_error(world: World) -> None:
 
 
 def test_findings_before_a_lost_connection_are_not_lost(world: World, postgres_server: EmbeddedPostgres) -> None:
-    world.remove(world.checkpoint_path(5))
+    world.remove(world.tile_path(LEAVES))
     name = database_of(world.services.engine)
     world.days.superuser.dispose()
     administrator = create_engine(postgres_server.url("postgres"), pool_size=1)
@@ -97,7 +105,7 @@ def test_findings_before_a_lost_connection_are_not_lost(world: World, postgres_s
         with administrator.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.execute(text(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true'))
         administrator.dispose()
-    assert [str(finding.kind) for finding in found] == ["checkpoint_missing"]
+    assert [str(finding.kind) for finding in found] == ["tile_missing"]
 
 
 def test_rows_that_cannot_be_read_are_an_error(world: World) -> None:

@@ -203,7 +203,7 @@ def test_a_fault_of_ours_with_one_object_hides_no_other(world: World, monkeypatc
     ids=["depth", "depth of objects", "many values", "text without end"],
 )
 def test_small_documents_take_no_memory_however_they_are_made(bucket: World, data: bytes) -> None:
-    overwrite(bucket.checkpoint_path(5), data)
+    overwrite(bucket.checkpoint_path, data)
     overwrite(bucket.manifest_path(PURGED), data)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert kinds(bucket.verify_offline()) == ["checkpoint_altered", "manifest_altered"]

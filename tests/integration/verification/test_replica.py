@@ -177,18 +177,13 @@ def test_the_same_state_on_a_primary_is_the_finding(pair: Pair, tmp_path: Path) 
 def test_a_signature_over_another_root_is_a_fork_on_a_replica_too(pair: Pair) -> None:
     pair.replica.pause()
     pair.primary.days.append(HOT, 3)
-    publication = pair.primary.publication(9)
-    pair.primary.write_publication(forked(publication, KEY))
+    pair.primary.write_note(forked(pair.primary.records(), KEY))
     assert "checkpoint_forked" in kinds(pair.seen.verify())
 
 
 def test_how_far_behind_it_is_is_told_by_signed_checkpoints_alone(pair: Pair) -> None:
-    publication = pair.primary.publication(9)
-    last = publication.segments[-1]
     stranger = SigningKey.generate(KEY.name)
-    huge = replace(publication, previous_size=10, segments=(replace(last, seq=10),))
-    note = sign_checkpoint(Checkpoint(origin=KEY.name, size=11, root=bytes(32)), stranger)
-    pair.primary.checkpoint_path(11).write_bytes(replace(huge, note=note).to_bytes())
+    pair.primary.write_note(sign_checkpoint(Checkpoint(origin=KEY.name, size=11, root=bytes(32)), stranger))
     report = pair.seen.verify()
     assert kinds(report) == ["checkpoint_of_another_key"]
     assert report.undecided == ()

@@ -76,7 +76,7 @@ def _rewrite_checkpoints(world: World, key: SigningKey | None) -> None:
     [
         (None, "checkpoint_altered", "checkpoint 4 in the database was altered: its root is"),
         (OTHER_KEY, "checkpoint_of_another_key", "checkpoint 2 in the database is signed by another key"),
-        (KEY, "checkpoint_forked", "checkpoint 4 is signed over two roots"),
+        (KEY, "checkpoint_forked", "checkpoint 9 is signed over two roots"),
     ],
 )
 def test_a_database_that_was_rewritten_as_a_whole_is_found_by_the_published_checkpoints(

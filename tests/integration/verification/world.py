@@ -6,13 +6,16 @@ import json
 import shutil
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from compliance_pipelines.archive.export import archive_day
 from compliance_pipelines.archive.purge import purge_day
 from compliance_pipelines.audit_log.partitions import ensure_days
 from compliance_pipelines.ledger.checkpoint import Checkpoint, SigningKey, sign_checkpoint
-from compliance_pipelines.ledger.publication import Publication, publication_key
+from compliance_pipelines.ledger.head import LedgerHead
+from compliance_pipelines.ledger.log_reading import CHECKPOINT_KEY
+from compliance_pipelines.ledger.segments import Segment
+from compliance_pipelines.ledger.tiles import ENTRIES, Tile, bundle_of, records_of
 from compliance_pipelines.object_store.local import LocalObjectStore
 from compliance_pipelines.verification.offline import verify_copy
 from compliance_pipelines.verification.online import verify
@@ -20,6 +23,7 @@ from tests.integration.archive.days import Days, overwrite, remove
 from tests.support.sealing import seal_all
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from compliance_pipelines.services import Services
@@ -38,7 +42,11 @@ HOT: Final = TODAY - timedelta(days=60)
 """Two segments (6 and 4 entries), in PostgreSQL only."""
 
 SIZES: Final = (2, 4, 5, 8, 9)
-"""The checkpoints: how many segments the ledger had."""
+"""The checkpoints: how many segments the ledger had. The cold store has the last one."""
+
+BUNDLE: Final = Tile(ENTRIES, 0, SIZES[-1])
+LEAVES: Final = Tile(0, 0, SIZES[-1])
+"""All that the cold store needs of a ledger of so few."""
 
 
 def fill(services: Services, days: Days) -> None:
@@ -89,25 +97,45 @@ class World:
         """Run a statement as superuser, with the triggers off."""
         return self.days.execute(statement, **parameters)
 
-    def checkpoint_path(self, size: int) -> Path:
-        """The file of a checkpoint object."""
-        return self.cold / publication_key(size)
+    @property
+    def checkpoint_path(self) -> Path:
+        """The file of the checkpoint."""
+        return self.cold / CHECKPOINT_KEY
 
-    def publication(self, size: int) -> Publication:
-        """The content of a checkpoint object."""
-        return Publication.from_bytes(self.checkpoint_path(size).read_bytes())
+    def tile_path(self, tile: Tile) -> Path:
+        """The file of a tile or an entry bundle."""
+        return self.cold / tile.key
 
-    def write_publication(self, publication: Publication, size: int | None = None) -> None:
-        """Put another object in a checkpoint's place."""
-        overwrite(self.checkpoint_path(size or publication.size), publication.to_bytes())
+    def records(self) -> list[Segment]:
+        """The records of the entry bundle."""
+        data = self.tile_path(BUNDLE).read_bytes()
+        return [Segment.from_record(record) for record in records_of(data, BUNDLE.width)]
 
-    def alter_record(self, size: int, position: int = 0) -> int:
-        """Change a segment record in a checkpoint object; the note stays. Returns the segment's seq."""
-        publication = self.publication(size)
-        records = list(publication.segments)
-        records[position] = replace(records[position], entry_count=records[position].entry_count + 1)
-        self.write_publication(replace(publication, segments=tuple(records)))
-        return records[position].seq
+    def write_note(self, note: str) -> None:
+        """Put another checkpoint in the place of the cold store's."""
+        overwrite(self.checkpoint_path, note.encode())
+
+    def alter_record(self, at: int, **values: object) -> Segment:
+        """Change a record in the entry bundle; by default the number of its entries."""
+        records = self.records()
+        changes: dict[str, Any] = values or {"entry_count": records[at].entry_count + 1}
+        altered = replace(records[at], **changes)
+        records[at] = altered
+        overwrite(self.tile_path(BUNDLE), bundle_of(record.record_bytes() for record in records))
+        return altered
+
+    def alter_record_and_leaf(self, seq: int) -> None:
+        """Change a record in the entry bundle, and its leaf in the tile."""
+        leaf = self.alter_record(seq).leaf_hash()
+        tile = bytearray(self.tile_path(LEAVES).read_bytes())
+        tile[32 * seq : 32 * seq + 32] = leaf
+        overwrite(self.tile_path(LEAVES), bytes(tile))
+
+    def alter_leaf(self, seq: int) -> None:
+        """Change a hash in the tile."""
+        tile = bytearray(self.tile_path(LEAVES).read_bytes())
+        tile[32 * seq] ^= 1
+        overwrite(self.tile_path(LEAVES), bytes(tile))
 
     def object_path(self, day: date, part: int = 1) -> Path:
         """The file of a part's object."""
@@ -141,10 +169,17 @@ class World:
         overwrite(path, text.encode())
 
 
-def forked(publication: Publication, key: SigningKey = KEY) -> Publication:
-    """The same records under a valid signature over another root."""
-    checkpoint = Checkpoint(origin=key.name, size=publication.size, root=bytes(32))
-    return replace(publication, note=sign_checkpoint(checkpoint, key))
+def note_of(
+    records: Sequence[Segment], *, key: SigningKey = KEY, origin: str = KEY.name, root: bytes | None = None
+) -> str:
+    """A signed checkpoint over records, or over another root."""
+    head = LedgerHead().extended(records)
+    return sign_checkpoint(Checkpoint(origin=origin, size=head.size, root=head.root if root is None else root), key)
+
+
+def forked(records: Sequence[Segment], key: SigningKey = KEY) -> str:
+    """A valid signature over another root."""
+    return note_of(records, key=key, root=bytes(32))
 
 
 def kinds(report: Report) -> list[str]:

@@ -59,6 +59,8 @@ def row(number: int, **values: object) -> dict[str, Any]:
         "metadata": f'{{"number": {number}}}',
         "created_at": _MIDNIGHT + timedelta(microseconds=number * 41),
         "tx_id": 1000 + number // 100,
+        "nonce": hashlib.sha256(number.to_bytes(8)).digest()[:16],
+        "commitment": None,
         **values,
     }
 
@@ -194,5 +196,7 @@ ANY_ROW = st.fixed_dictionaries(
         "metadata": st.none() | _TEXT,
         "created_at": _TIMES,
         "tx_id": _NUMBERS,
+        "nonce": st.binary(min_size=16, max_size=16),
+        "commitment": st.none(),
     }
 )

@@ -27,10 +27,10 @@ ROOTS = st.binary(min_size=32, max_size=32)
 
 def test_keys_are_those_of_the_documented_layout() -> None:
     root = bytes.fromhex("0a1b2c3d" + "00" * 28)
-    assert object_key(date(2025, 10, 1), 2, root) == "audit-archives/2025/10/audit-logs-2025-10-01.2-0a1b2c3d.parquet"
+    assert object_key(date(2025, 10, 1), 2, root) == "audit-archives/2025/10/audit-logs-2025-10-01.2-0a1b2c3d.0.parquet"
     assert (
         manifest_key(date(2025, 10, 1), 2, root)
-        == "audit-archives/2025/10/audit-logs-2025-10-01.2-0a1b2c3d.manifest.json"
+        == "audit-archives/2025/10/audit-logs-2025-10-01.2-0a1b2c3d.0.manifest.json"
     )
 
 
@@ -48,13 +48,16 @@ def test_a_key_says_again_what_it_was_made_from(day: date, part: int, root: byte
 @pytest.mark.parametrize(
     "key",
     [
-        "audit-archives/2025/11/audit-logs-2025-10-01.1-0a1b2c3d.parquet",
-        "audit-archives/2025/10/audit-logs-2025-10-32.1-0a1b2c3d.parquet",
-        "audit-archives/2025/10/audit-logs-2025-10-01.0-0a1b2c3d.parquet",
-        "audit-archives/2025/10/audit-logs-2025-10-01.01-0a1b2c3d.parquet",
-        "audit-archives/2025/10/audit-logs-2025-10-01.1-0A1B2C3D.parquet",
-        "audit-archives/2025/10/audit-logs-2025-10-01.1-0a1b2c3d.parquet.tmp",
-        "audit-archives/2025/10/audit-logs-2025-10-01.1-0a1b2c3d.parquet\n",
+        "audit-archives/2025/11/audit-logs-2025-10-01.1-0a1b2c3d.0.parquet",
+        "audit-archives/2025/10/audit-logs-2025-10-32.1-0a1b2c3d.0.parquet",
+        "audit-archives/2025/10/audit-logs-2025-10-01.0-0a1b2c3d.0.parquet",
+        "audit-archives/2025/10/audit-logs-2025-10-01.01-0a1b2c3d.0.parquet",
+        "audit-archives/2025/10/audit-logs-2025-10-01.1-0A1B2C3D.0.parquet",
+        "audit-archives/2025/10/audit-logs-2025-10-01.1-0a1b2c3d.parquet",
+        "audit-archives/2025/10/audit-logs-2025-10-01.1-0a1b2c3d.1.parquet",
+        "audit-archives/2025/10/audit-logs-2025-10-01.1-0a1b2c3d.00.parquet",
+        "audit-archives/2025/10/audit-logs-2025-10-01.1-0a1b2c3d.0.parquet.tmp",
+        "audit-archives/2025/10/audit-logs-2025-10-01.1-0a1b2c3d.0.parquet\n",
         "audit-ledger/checkpoints/00000000000000000001.json",
     ],
 )

@@ -16,7 +16,7 @@ from compliance_pipelines.archive.errors import ManifestError
 from compliance_pipelines.archive.layout import object_key, part_root
 from compliance_pipelines.archive.manifest import Manifest, parse_manifest
 from compliance_pipelines.audit_log.entry import COLUMNS
-from compliance_pipelines.ledger.checkpoint import SigningKey
+from compliance_pipelines.ledger.checkpoint import SigningKey, sign_note
 from tests.unit.archive.examples import DAY, segment
 
 if TYPE_CHECKING:
@@ -69,11 +69,12 @@ def test_it_is_one_line_of_ascii_with_the_documented_fields() -> None:
     body = document["body"]
     assert list(body) == sorted(body)
     assert set(body) == {
-        "version", "day", "part", "object_key", "object_sha256", "object_bytes", "entry_count", "canonical_bytes",
-        "first_id", "last_id", "root", "segments", "columns", "compression", "encryption", "software", "created_at",
+        "version", "day", "part", "revision", "replaces", "object_key", "object_sha256", "object_bytes", "entry_count",
+        "canonical_bytes", "first_id", "last_id", "root", "segments", "blinded", "columns", "compression", "encryption",
+        "software", "created_at",
     }  # fmt: skip
     assert [column["name"] for column in body["columns"]] == list(COLUMNS)
-    assert (body["version"], body["created_at"], body["encryption"]) == (1, "2026-10-01T03:04:05.000678Z", None)
+    assert (body["version"], body["created_at"], body["encryption"]) == (2, "2026-10-01T03:04:05.000678Z", None)
 
 
 def test_a_stranger_checks_the_signature_as_documented() -> None:
@@ -81,7 +82,7 @@ def test_a_stranger_checks_the_signature_as_documented() -> None:
     signed_bytes = data[len(b'{"body":') : data.index(b',"signature":')]
     text, _, signatures = json.loads(data)["signature"].partition("\n\n")
     assert text.split("\n") == [
-        "audit-archive-manifest/1",
+        "audit-archive-manifest/2",
         MANIFEST.object_key,
         f"sha256:{hashlib.sha256(signed_bytes).hexdigest()}",
     ]
@@ -156,3 +157,24 @@ def test_the_signature_of_another_manifest_is_refused() -> None:
 def test_a_signed_manifest_that_contradicts_itself_is_refused(values: dict[str, Any], contradiction: str) -> None:
     with pytest.raises(ManifestError, match=contradiction):
         parse(replace(MANIFEST, **values).to_bytes(KEY))
+
+
+def signed_by_hand(**values: object) -> bytes:
+    """The manifest with other members, written and signed as the document says."""
+    body = {**json.loads(MANIFEST.to_bytes(KEY))["body"], **values}
+    written = json.dumps(body, sort_keys=True, separators=(",", ":"))
+    digest = hashlib.sha256(written.encode()).hexdigest()
+    note = sign_note(f"audit-archive-manifest/2\n{MANIFEST.object_key}\nsha256:{digest}\n", KEY)
+    return f'{{"body":{written},"signature":{json.dumps(note)}}}\n'.encode()
+
+
+def test_a_manifest_that_is_signed_by_hand_is_one() -> None:
+    assert signed_by_hand() == MANIFEST.to_bytes(KEY)
+
+
+@pytest.mark.parametrize(
+    "values", [{"revision": 1}, {"replaces": "audit-archives/2026/06/x.manifest.json"}, {"blinded": [{"id": 1}]}]
+)
+def test_what_blinding_will_write_is_refused_until_it_can_be_read(values: dict[str, object]) -> None:
+    with pytest.raises(ManifestError, match="later revision, or names blinded entries, which this version cannot read"):
+        parse(signed_by_hand(**values))

@@ -87,7 +87,9 @@ def test_statistics_page_index_and_bloom_filters_are_there_for_readers_that_skip
         columns = {group.column(index).path_in_schema: group.column(index) for index in range(group.num_columns)}
     assert all(column.has_offset_index for column in columns.values())
     assert {name for name, column in columns.items() if column.has_column_index} == set(ENTRY_SCHEMA.names) - {
-        "metadata"
+        "metadata",
+        "nonce",
+        "commitment",
     }
     assert {name for name, column in columns.items() if column.bloom_filter_offset} == {
         "user_id",

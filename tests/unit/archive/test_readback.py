@@ -190,7 +190,7 @@ def test_a_missing_manifest(stored: StoredPart) -> None:
     ("old", "new", "message"),
     [
         (b'"entry_count":2500', b'"entry_count":2501', "signature .* is for other content"),
-        (b'"version":1', b'"version":2', "is no manifest of version 1"),
+        (b'"version":2', b'"version":1', "is no manifest of version 2"),
         (b'{"body"', b'{ "body"', "has another form"),
         (b"}\n", b"", "is no manifest"),
     ],
@@ -247,7 +247,7 @@ def test_a_segment_record_missing_in_the_database(stored: StoredPart, kept: slic
     [
         {"object_sha256": "00" * 32},
         {"object_bytes": 1},
-        {"object_key": "audit-archives/2026/07/audit-logs-2026-07-01.9-00000000.parquet"},
+        {"object_key": "audit-archives/2026/07/audit-logs-2026-07-01.9-00000000.0.parquet"},
         {"entry_count": 2499},
         {"canonical_bytes": 1},
         {"first_id": 0},

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compliance_pipelines.archive.sealed_rows import Change, SealedRows
+from compliance_pipelines.audit_log.canonical import commitment_of
 from tests.unit.archive.examples import batch_of, row, sealed_segments
 
 if TYPE_CHECKING:
@@ -43,6 +44,25 @@ def test_an_altered_value_is_seen_in_its_segment_alone(position: int, column: st
     assert found.segment is not None
     assert found.segment.covers(ROWS[position]["tx_id"])
     assert f"of segment {found.segment.seq} was altered" in found.message
+
+
+@pytest.mark.parametrize("as_blinding_would", [False, True])
+@given(st.integers(0, 99))
+def test_a_blinded_row_is_altered_however_well_its_commitment_fits(as_blinding_would: bool, position: int) -> None:
+    row, rows = ROWS[position], list(ROWS)
+    rows[position] = {**row, "commitment": commitment_of(row)}
+    if as_blinding_would:
+        rows[position] |= dict.fromkeys(("user_id", "resource_id", "metadata", "nonce"))
+    in_its_segment, blinded = differences(rows)
+    assert {in_its_segment.change, blinded.change} == {Change.ALTERED}
+    assert blinded.message == "1 entry was blinded, which nothing in this version does or reads"
+
+
+@given(st.integers(0, 99), st.binary(min_size=16, max_size=16))
+def test_another_nonce_is_seen(position: int, nonce: bytes) -> None:
+    rows = list(ROWS)
+    rows[position] = {**rows[position], "nonce": nonce}
+    assert len(differences(rows)) == (rows[position] != ROWS[position])
 
 
 @given(st.sets(st.integers(0, 99), min_size=1, max_size=20))

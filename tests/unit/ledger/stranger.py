@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from cryptography.exceptions import InvalidSignature
@@ -32,6 +31,8 @@ COLUMNS = {
     "metadata": str,
     "created_at": str,
     "tx_id": int,
+    "nonce": str,
+    "commitment": str,
 }
 NULLABLE = {"resource_type", "resource_id", "metadata"}
 RECORD = {
@@ -56,6 +57,7 @@ PROOF = {
 }
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00")
 HASH = re.compile(r"[0-9a-f]{64}")
+NONCE = re.compile(r"[0-9a-f]{32}")
 
 
 def need(condition: object, what: str) -> None:
@@ -79,24 +81,66 @@ def with_length(text: str) -> bytes:
     return str(len(data)).encode() + b":" + data
 
 
-def canonical_bytes(entry: Mapping[str, Any]) -> bytes:
-    """Of an entry as a proof writes it."""
+def check_entry(entry: Mapping[str, Any]) -> None:
+    """That an entry is written as a proof writes it."""
     need(set(entry) == set(COLUMNS), "other columns")
-    encoded = b""
+    need(entry["commitment"] is None, "blinded, which the document does not say how to read")
     for name, kind in COLUMNS.items():
-        value = entry[name]
-        if value is None and name in NULLABLE:
-            encoded += b"-"
-            continue
-        need(type(value) is kind, f"{name} is of another type")
-        encoded += with_length(str(microseconds(value) if name in ("timestamp", "created_at") else value))
-    return encoded
+        if name != "commitment" and not (entry[name] is None and name in NULLABLE):
+            need(type(entry[name]) is kind, f"{name} is of another type")
+    need(NONCE.fullmatch(entry["nonce"]), "a nonce is 32 lower-case hex digits")
+
+
+def number(value: int) -> bytes:
+    need(-(2**63) <= value < 2**63, "more than 8 bytes")
+    return value.to_bytes(8, "big", signed=True)
+
+
+def texts(*values: str | None) -> bytes:
+    encoded = [None if value is None else value.encode() for value in values]
+    lengths = [b"\xff\xff\xff\xff" if value is None else len(value).to_bytes(4, "big") for value in encoded]
+    return b"".join(lengths) + b"".join(value for value in encoded if value is not None)
+
+
+def public_bytes(entry: Mapping[str, Any]) -> bytes:
+    return (
+        number(entry["id"])
+        + number(microseconds(entry["timestamp"]))
+        + number(microseconds(entry["created_at"]))
+        + number(entry["tx_id"])
+        + texts(entry["log_entry_id"], entry["action"], entry["resource_type"], entry["result"])
+    )
+
+
+def private_bytes(entry: Mapping[str, Any]) -> bytes:
+    return texts(entry["user_id"], entry["resource_id"], entry["metadata"])
+
+
+def commitment(entry: Mapping[str, Any]) -> bytes:
+    return hashlib.sha256(b"\x02" + bytes.fromhex(entry["nonce"]) + private_bytes(entry)).digest()
+
+
+def entry_leaf(entry: Mapping[str, Any]) -> bytes:
+    """Of an entry as a proof writes it."""
+    check_entry(entry)
+    return leaf_hash(public_bytes(entry) + commitment(entry))
 
 
 def record_bytes(record: Mapping[str, Any]) -> bytes:
     need({name: type(value) for name, value in record.items()} == RECORD, "no segment record")
     need(HASH.fullmatch(record["root"]), "a root is 64 lower-case hex digits")
-    return b"".join(with_length(str(record[name])) for name in RECORD)
+    day = date.fromisoformat(record["day"])
+    need(str(day) == record["day"], "another way to write a day")
+    days = signed((day - date(1970, 1, 1)).days, 4)
+    numbers = b"".join(signed(record[name], 8) for name in ("tx_from", "tx_to", "first_id", "last_id", "entry_count"))
+    end = bytes.fromhex(record["root"]) + signed(record["sealed_at"], 8)
+    return b"\x01" + signed(record["seq"], 8) + days + numbers + end
+
+
+def signed(number: int, width: int) -> bytes:
+    """Big-endian, two's complement."""
+    need(-(2 ** (8 * width - 1)) <= number < 2 ** (8 * width - 1), "a number that does not fit")
+    return number.to_bytes(width, "big", signed=True)
 
 
 def leaf_hash(data: bytes) -> bytes:
@@ -177,7 +221,7 @@ def open_checkpoint(note: str, key: PublicKey) -> tuple[int, bytes]:
 
 def verify_proof(document: dict[str, Any], key: PublicKey) -> None:
     need({name: type(value) for name, value in document.items()} == PROOF, "other members")
-    need(document["format"] == "compliance-pipelines/proof/v1", "another format")
+    need(document["format"] == "compliance-pipelines/proof/v2", "another format")
     size, root = open_checkpoint(document["checkpoint"], key)
     segment, entry = document["segment"], document["entry"]
     for node in (*document["ledger_path"], *document["entry_path"]):
@@ -185,32 +229,98 @@ def verify_proof(document: dict[str, Any], key: PublicKey) -> None:
     ledger_path = [bytes.fromhex(node) for node in document["ledger_path"]]
     need(root_by_path(leaf_hash(record_bytes(segment)), segment["seq"], size, ledger_path) == root, "ledger path")
     entry_path = [bytes.fromhex(node) for node in document["entry_path"]]
-    leaf = leaf_hash(canonical_bytes(entry))
+    leaf = entry_leaf(entry)
     segment_root = root_by_path(leaf, document["entry_index"], segment["entry_count"], entry_path)
     need(segment_root.hex() == segment["root"], "entry path")
     need(entry["timestamp"][:10] == segment["day"], "another day")
     need(segment["tx_from"] <= entry["tx_id"] < segment["tx_to"], "another transaction")
 
 
-def rebuild(objects: Mapping[str, bytes], key: PublicKey) -> list[dict[str, Any]]:
-    """Every segment record of a ledger from its objects in the cold store, each checkpoint checked on the way.
+def verify_tlog_proof(text: str, key: PublicKey) -> bytes:
+    """The record that a proof in the format of C2SP tlog-proof is of."""
+    proof, _, note = text.partition("\n\n")
+    first, extra, index, *path = proof.split("\n")
+    need(first == "c2sp.org/tlog-proof@v1" and extra.startswith("extra ") and index.startswith("index "), "no proof")
+    record = from_base64(extra.removeprefix("extra "))
+    size, root = open_checkpoint(note, key)
+    seq = int(index.removeprefix("index "))
+    need(root_by_path(leaf_hash(record), seq, size, [from_base64(node) for node in path]) == root, "another root")
+    return record
 
-    As each root is computed from the records of all objects so far, every checkpoint extends those before it.
-    """
-    records: list[dict[str, Any]] = []
-    for object_key in sorted(objects):
-        data = objects[object_key]
-        publication = json.loads(data)
-        need(list(publication) == ["checkpoint", "previous_size", "segments"], "no checkpoint object")
-        written = json.dumps(publication, ensure_ascii=False, separators=(",", ":")) + "\n"
-        need(written.encode() == data, "other bytes")
-        previous_size = publication["previous_size"]
-        need(type(previous_size) is int and previous_size == len(records), "a checkpoint is missing")
-        need(publication["segments"], "no records")
-        records += publication["segments"]
-        need([record["seq"] for record in records] == list(range(len(records))), "records out of order")
-        size, root = open_checkpoint(publication["checkpoint"], key)
-        need(object_key == f"audit-ledger/checkpoints/{size:020d}.json", "under another key")
-        need(size == len(records), "another size")
-        need(tree_root([leaf_hash(record_bytes(record)) for record in records]) == root, "records do not lead to root")
+
+def tile_key(level: int | str, index: int, width: int) -> str:
+    digits = str(index)
+    while len(digits) % 3:
+        digits = "0" + digits
+    groups = [digits[at : at + 3] for at in range(0, len(digits), 3)]
+    path = "".join(f"x{group}/" for group in groups[:-1]) + groups[-1]
+    return f"audit-ledger/tile/{level}/{path}" + ("" if width == 256 else f".p/{width}")
+
+
+def read_record(data: bytes) -> dict[str, Any]:
+    need(len(data) == 93 and data[0] == 1, "no segment record")
+
+    def number(start: int, width: int) -> int:
+        return int.from_bytes(data[start : start + width], "big", signed=True)
+
+    record: dict[str, Any] = {"seq": number(1, 8), "day": str(date(1970, 1, 1) + timedelta(days=number(9, 4)))}
+    for place, name in enumerate(("tx_from", "tx_to", "first_id", "last_id", "entry_count")):
+        record[name] = number(13 + 8 * place, 8)
+    record |= {"root": data[53:85].hex(), "sealed_at": number(85, 8)}
+    need(record_bytes(record) == data, "other bytes")
+    return record
+
+
+def rebuild(objects: Mapping[str, bytes], key: PublicKey) -> list[dict[str, Any]]:
+    """Every segment record of a ledger from its entry bundles; all else in the cold store is checked against them."""
+    need("audit-ledger/checkpoint" in objects, "no checkpoint")
+    size, root = open_checkpoint(objects["audit-ledger/checkpoint"].decode(), key)
+    entries: list[bytes] = []
+    for index in range(-(-size // 256)):
+        width = min(256, size - 256 * index)
+        bundle = objects[tile_key("entries", index, width)]
+        at = 0
+        for _ in range(width):
+            length = int.from_bytes(bundle[at : at + 2], "big")
+            entries.append(bundle[at + 2 : at + 2 + length])
+            need(len(entries[-1]) == length, "a record is cut off")
+            at += 2 + length
+        need(at == len(bundle), "a bundle with more records")
+    leaves = [leaf_hash(entry) for entry in entries]
+    need(tree_root(leaves) == root, "the records do not lead to the root")
+    need(set(objects) >= check_tiles(objects, leaves), "a tile is missing")
+    records = [read_record(entry) for entry in entries]
+    need([record["seq"] for record in records] == list(range(size)), "records out of order")
+    check_days(objects, records, leaves, key)
     return records
+
+
+def check_tiles(objects: Mapping[str, bytes], leaves: Sequence[bytes]) -> set[str]:
+    """The keys of all hash tiles that the ledger must have; those that are there are right."""
+    hashes, level, keys = list(leaves), 0, set()
+    while hashes:
+        above = []
+        for index in range(0, len(hashes), 256):
+            tile = hashes[index : index + 256]
+            keys.add(tile_key(level, index // 256, len(tile)))
+            for width in range(1, len(tile) + 1):
+                said = objects.get(tile_key(level, index // 256, width))
+                need(said in (None, b"".join(tile[:width])), "a tile that lies")
+            if len(tile) == 256:
+                above.append(tree_root(tile))
+        hashes, level = above, level + 1
+    return keys
+
+
+def check_days(
+    objects: Mapping[str, bytes], records: Sequence[Mapping[str, Any]], leaves: Sequence[bytes], key: PublicKey
+) -> None:
+    """Each UTC day that is over has its last checkpoint."""
+    days = [datetime.fromtimestamp(record["sealed_at"] // 1_000_000, UTC).date() for record in records]
+    for size in range(1, len(records)):
+        if days[size - 1] != days[size]:
+            day = days[size - 1]
+            note = objects[f"audit-ledger/checkpoints/{day:%Y/%m}/{day}"]
+            need(
+                open_checkpoint(note.decode(), key) == (size, tree_root(leaves[:size])), "another checkpoint of its day"
+            )

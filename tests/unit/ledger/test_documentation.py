@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import hashlib
 from datetime import datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
 from compliance_pipelines.audit_log import canonical
 from compliance_pipelines.audit_log.entry import COLUMNS
-from compliance_pipelines.ledger import publication
 from compliance_pipelines.ledger.checkpoint import Checkpoint, SigningKey, VerifierKey, open_checkpoint, sign_checkpoint
 from compliance_pipelines.ledger.head import LedgerHead
+from compliance_pipelines.ledger.log_reading import EMPTY_LOG, read_head
 from compliance_pipelines.ledger.merkle import merkle_root
 from compliance_pipelines.ledger.proof_document import proof_document, verify_proof
-from compliance_pipelines.ledger.publication import Publication, publication_key
+from compliance_pipelines.ledger.publication import publish
 from compliance_pipelines.ledger.segments import Segment
+from compliance_pipelines.ledger.tlog_proof import tlog_proof
 from tests.unit.ledger import stranger, vectors
+
+if TYPE_CHECKING:
+    from compliance_pipelines.object_store.local import LocalObjectStore
 
 ENTRIES: Final = vectors.json_box("entries")
 SEGMENTS: Final = vectors.json_box("segments")
@@ -28,7 +32,7 @@ PROOF: Final = vectors.json_box("proof")
 def row(entry: dict[str, Any]) -> dict[str, Any]:
     """An entry as the package has it."""
     times = {name: datetime.fromisoformat(entry[name]) for name in ("timestamp", "created_at")}
-    return {**entry, **times}
+    return {**entry, **times, "nonce": bytes.fromhex(entry["nonce"])}
 
 
 def records() -> list[Segment]:
@@ -37,10 +41,13 @@ def records() -> list[Segment]:
 
 @pytest.mark.parametrize("vector", ENTRIES, ids=lambda vector: vector["entry"]["log_entry_id"])
 def test_entries_have_the_bytes_and_leaves_of_the_document(vector: dict[str, Any]) -> None:
-    encoded = bytes.fromhex(vector["canonical"])
-    assert stranger.canonical_bytes(vector["entry"]) == canonical.canonical_bytes(row(vector["entry"])) == encoded
-    assert hashlib.sha256(b"\0" + encoded).hexdigest() == vector["leaf"]
-    assert canonical.leaf_hash(row(vector["entry"])).hex() == vector["leaf"]
+    entry, public, private = vector["entry"], bytes.fromhex(vector["public"]), bytes.fromhex(vector["private"])
+    assert stranger.public_bytes(entry) == canonical.public_bytes(row(entry)) == public
+    assert stranger.private_bytes(entry) == canonical.private_bytes(row(entry)) == private
+    commitment = hashlib.sha256(b"\2" + bytes.fromhex(entry["nonce"]) + private)
+    assert stranger.commitment(entry).hex() == commitment.hexdigest() == vector["commitment"]
+    assert hashlib.sha256(b"\0" + public + commitment.digest()).hexdigest() == vector["leaf"]
+    assert stranger.entry_leaf(entry).hex() == canonical.leaf_hash(row(entry)).hex() == vector["leaf"]
 
 
 def test_the_columns_of_the_document_are_those_of_the_package() -> None:
@@ -66,8 +73,10 @@ def test_the_segment_has_the_root_of_the_document() -> None:
 @pytest.mark.parametrize("vector", SEGMENTS, ids=lambda vector: str(vector["segment"]["seq"]))
 def test_segments_have_the_records_and_leaves_of_the_document(vector: dict[str, Any]) -> None:
     segment = Segment.from_json(vector["segment"])
-    assert stranger.record_bytes(vector["segment"]) == segment.record_bytes() == vector["record"].encode()
-    assert stranger.leaf_hash(vector["record"].encode()).hex() == segment.leaf_hash().hex() == vector["leaf"]
+    record = bytes.fromhex(vector["record"])
+    assert stranger.record_bytes(vector["segment"]) == segment.record_bytes() == record
+    assert Segment.from_record(record) == segment
+    assert stranger.leaf_hash(record).hex() == segment.leaf_hash().hex() == vector["leaf"]
 
 
 def test_segments_are_those_of_the_entries() -> None:
@@ -108,17 +117,25 @@ def test_the_checkpoint_is_signed_by_the_key_over_the_ledger() -> None:
     assert sign_checkpoint(Checkpoint(key.name, 3, root), key) == note
 
 
-def test_the_objects_rebuild_the_ledger() -> None:
+def test_the_objects_rebuild_the_ledger(object_store: LocalObjectStore) -> None:
     objects = vectors.objects()
     rebuilt = stranger.rebuild(objects, stranger.read_public_key(KEY["public_key"]))
     assert rebuilt == [vector["segment"] for vector in SEGMENTS]
-    published = [Publication.from_bytes(data) for data in objects.values()]
-    assert [segment for each in published for segment in each.segments] == records()
-    assert [publication_key(each.size) for each in published] == list(objects)
-    assert [each.to_bytes() for each in published] == list(objects.values())
-    for each in published:
-        publication.open_published(each, VerifierKey.from_note_string(KEY["public_key"]), "the document")
-    assert published[-1].note == vectors.box("checkpoint")
+    key = SigningKey.from_note_string(KEY["private_key"])
+    log, steps = EMPTY_LOG, list[str]()
+    for segments in (records()[:2], records()[2:]):
+        head = log.head.extended(segments)
+        note = sign_checkpoint(Checkpoint(key.name, head.size, head.root), key)
+        log = publish(object_store, log, segments, note, steps.append)
+    assert {info.key: object_store.get_bytes(info.key) for info in object_store.list("")} == objects
+    assert read_head(object_store, key.verifier_key()).records == log.records
+    assert log.note == vectors.box("checkpoint")
+
+
+def test_the_proof_of_the_record_alone_is_a_tlog_proof() -> None:
+    record = stranger.verify_tlog_proof(vectors.box("tlog proof"), stranger.read_public_key(KEY["public_key"]))
+    assert record == records()[1].record_bytes()
+    assert tlog_proof(PROOF) == vectors.box("tlog proof")
 
 
 def test_the_proof_proves_its_entry() -> None:

@@ -119,9 +119,9 @@ def test_what_is_no_proof_file_is_named_so(data: bytes) -> None:
         proof_from_bytes(data)
 
 
-@pytest.mark.parametrize("document", [None, [], "proof", {}, {"format": "compliance-pipelines/proof/v2"}])
+@pytest.mark.parametrize("document", [None, [], "proof", {}, {"format": "compliance-pipelines/proof/v1"}])
 def test_another_format_is_named_so(document: object) -> None:
-    with pytest.raises(InvalidProofError, match="no proof of the format compliance-pipelines/proof/v1"):
+    with pytest.raises(InvalidProofError, match="no proof of the format compliance-pipelines/proof/v2"):
         verify_proof(document, KEY)
 
 

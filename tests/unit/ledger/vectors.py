@@ -29,6 +29,6 @@ def json_box(name: str) -> Any:  # noqa: ANN401 - whatever JSON the document hol
 
 
 def objects() -> dict[str, bytes]:
-    """The checkpoint objects by their keys: lines of the box in turn a key and an object."""
-    lines = box("objects").splitlines(keepends=True)
-    return {key.removesuffix("\n"): data.encode() for key, data in zip(lines[::2], lines[1::2], strict=True)}
+    """The ledger's objects by their keys; the box has the checkpoint as text, the tiles and bundles in hex."""
+    written: dict[str, str] = json_box("objects")
+    return {key: bytes.fromhex(data) if "/tile/" in key else data.encode() for key, data in written.items()}

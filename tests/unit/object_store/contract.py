@@ -20,8 +20,10 @@ from compliance_pipelines.object_store.port import (
     ObjectExistsError,
     ObjectInfo,
     ObjectMissingError,
+    ObjectReplacedError,
     ObjectStore,
     ObjectStoreError,
+    OversizedObjectError,
 )
 from tests.unit.object_store.key_strategies import KEY_SETS, in_byte_order, key_beginnings
 
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-KEY = "audit-archives/2025/10/audit-logs-2025-10-01.0-0a1b2c3d.parquet"
+KEY = "audit-archives/2025/10/audit-logs-2025-10-01.1-0a1b2c3d.0.parquet"
 SEVERAL_BUFFERS = bytes(range(256)) * 12_345  # 3 MB, no multiple of a power of two
 INVALID_KEYS = {
     "empty": "",
@@ -180,6 +182,78 @@ class ObjectStoreContract:
         assert store.get_bytes(KEY) == winners[0]
         assert store.stat(KEY) == ObjectInfo(KEY, 100_000, digest(winners[0]))
 
+    def test_what_was_read_is_replaced(self, store: ObjectStore) -> None:
+        store.put_bytes(KEY, b"first")
+
+        read = store.read_versioned(KEY, 5)
+        replaced = store.replace(KEY, b"second", read.version)
+
+        assert read.data == b"first"
+        assert replaced == store.stat(KEY) == ObjectInfo(KEY, 6, digest(b"second"))
+        assert store.get_bytes(KEY) == b"second"
+        assert keys_of(store) == [KEY]
+        store.replace(KEY, b"", store.read_versioned(KEY, 6).version)
+        assert store.get_bytes(KEY) == b""
+
+    def test_what_was_replaced_since_it_was_read_is_not_replaced(self, store: ObjectStore) -> None:
+        store.put_bytes(KEY, b"first")
+        read = store.read_versioned(KEY, 100)
+        second = store.replace(KEY, b"second", read.version)
+
+        with pytest.raises(ObjectReplacedError, match=KEY):
+            store.replace(KEY, b"third", read.version)
+
+        assert store.get_bytes(KEY) == b"second"
+        assert store.stat(KEY) == second
+
+    def test_what_is_not_there_is_neither_read_nor_replaced(self, store: ObjectStore) -> None:
+        with pytest.raises(ObjectMissingError, match=KEY):
+            store.read_versioned(KEY, 100)
+        store.put_bytes(KEY, b"first")
+        version = store.read_versioned(KEY, 100).version
+        store.delete(KEY)
+
+        with pytest.raises(ObjectMissingError, match=KEY):
+            store.replace(KEY, b"second", version)
+
+        assert keys_of(store) == []
+
+    def test_no_more_is_read_than_may_be(self, store: ObjectStore) -> None:
+        store.put_bytes(KEY, SEVERAL_BUFFERS)
+
+        with pytest.raises(OversizedObjectError):
+            store.read_versioned(KEY, len(SEVERAL_BUFFERS) - 1)
+
+        assert store.read_versioned(KEY, len(SEVERAL_BUFFERS)).data == SEVERAL_BUFFERS
+
+    def test_of_concurrent_replacements_of_one_object_exactly_one_wins(self, store: ObjectStore) -> None:
+        store.put_bytes(KEY, b"first")
+        version = store.read_versioned(KEY, 100).version
+        contents = [bytes([number]) * 1_000 for number in range(8)]
+        start = threading.Barrier(len(contents))
+        winners: list[bytes] = []
+        others: list[Exception] = []
+
+        def replace(data: bytes) -> None:
+            start.wait()
+            try:
+                store.replace(KEY, data, version)
+            except Exception as error:  # noqa: BLE001  # the test looks at what was raised
+                others.append(error)
+            else:
+                winners.append(data)
+
+        threads = [threading.Thread(target=replace, args=(data,)) for data in contents]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        assert len(winners) == 1
+        assert [type(error) for error in others] == [ObjectReplacedError] * 7
+        assert store.get_bytes(KEY) == winners[0]
+        assert store.stat(KEY) == ObjectInfo(KEY, 1_000, digest(winners[0]))
+
     def test_a_source_that_cannot_be_read_leaves_nothing_behind(self, store: ObjectStore, tmp_path: Path) -> None:
         with pytest.raises(ObjectStoreError, match="absent"):
             store.put_file(KEY, tmp_path / "absent")
@@ -318,6 +392,8 @@ class ObjectStoreContract:
         methods: list[Callable[[], object]] = [
             lambda: store.put_file(key, path),
             lambda: store.put_bytes(key, b"data"),
+            lambda: store.replace(key, b"data", "0"),
+            lambda: store.read_versioned(key, 1),
             lambda: store.get_bytes(key),
             lambda: store.download(key, tmp_path / "copy"),
             lambda: store.open(key),

@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING, Self
 
 import pytest
 
-from compliance_pipelines.object_store.bounded import OversizedObjectError, read_bounded
+from compliance_pipelines.object_store.bounded import read_bounded
 from compliance_pipelines.object_store.local import LocalObjectStore
-from compliance_pipelines.object_store.port import ObjectMissingError, ObjectStoreError
+from compliance_pipelines.object_store.port import ObjectMissingError, ObjectStoreError, OversizedObjectError
 
 if TYPE_CHECKING:
     from pathlib import Path

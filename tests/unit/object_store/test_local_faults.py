@@ -61,6 +61,28 @@ class TestKilled:
         assert True in left_an_object
         assert False in left_an_object
 
+    def test_a_replacement_killed_before_any_operation_leaves_the_old_object_or_the_new_one(
+        self, tmp_path: Path
+    ) -> None:
+        left = []
+        run = run_writer("replace_killed_everywhere", tmp_path / "stores", KEY, "old", "newer")
+        assert run.returncode == 0, run.stderr
+        for number in range(1, int(run.stdout) + 1):
+            root = tmp_path / "stores" / str(number)
+            store = LocalObjectStore(root)
+
+            read = store.read_versioned(KEY, 100)
+            left.append(read.data)
+            info = store.stat(KEY)
+            assert info is not None
+            assert info.sha256 in {digest(read.data), None}
+            store.replace(KEY, b"newest", read.version)
+            assert store.stat(KEY) == ObjectInfo(KEY, 6, digest(b"newest"))
+            assert staging_files(root) == []
+
+        assert left == sorted(left, reverse=True)
+        assert set(left) == {b"old", b"newer"}
+
     def test_a_put_killed_in_the_middle_of_writing_leaves_no_object(
         self, store: LocalObjectStore, root: Path, source: Path
     ) -> None:

@@ -71,6 +71,18 @@ def delete_killed_everywhere(roots: str, key: str, content: str) -> None:
             return
 
 
+def replace_killed_everywhere(roots: str, key: str, content: str, other: str) -> None:
+    """Replace an object in ROOTS/1, ROOTS/2, ..., each of which gets it first, and die as above."""
+    for number in itertools.count(1):
+        store = LocalObjectStore(Path(roots) / str(number))
+        store.create()
+        store.put_bytes(key, content.encode())
+        version = store.read_versioned(key, len(content)).version
+        if not _killed(number, partial(store.replace, key, other.encode(), version)):
+            print(number - 1)  # noqa: T201  # the answer to the test
+            return
+
+
 def _killed(operation: int, do: Callable[[], object]) -> bool:
     """Whether a child that does something was killed before its n-th operation; False when it has fewer."""
     child = os.fork()
@@ -167,6 +179,7 @@ if __name__ == "__main__":
         for command in (
             put_killed_everywhere,
             delete_killed_everywhere,
+            replace_killed_everywhere,
             put_until_the_limit_kills,
             put_with_limit,
             fill_small_disk,

@@ -44,6 +44,8 @@ def as_sent(name: str, value: Any) -> bytes | None:  # noqa: ANN401 - a value of
         return struct.pack(">q", (value - _EPOCH) // timedelta(microseconds=1))
     if isinstance(value, int):
         return struct.pack(">q", value)
+    if isinstance(value, bytes):
+        return value
     return (b"\x01" if name in _JSONB else b"") + str(value).encode()
 
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
 from compliance_pipelines.ledger.merkle import CompactRange
-from compliance_pipelines.ledger.publication import Publication
 from compliance_pipelines.ledger.segments import Segment
-from compliance_pipelines.verification.chain import Chain, Store
+from compliance_pipelines.verification.chain import Chain
+from compliance_pipelines.verification.checkpoints import Store
 from compliance_pipelines.verification.findings import Journal
 from compliance_pipelines.verification.segment_index import SegmentIndex, Source
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from compliance_pipelines.ledger.merkle import Hashes
     from compliance_pipelines.verification.findings import Report
 
 FIRST_DAY: Final = date(2026, 7, 1)
@@ -37,6 +40,11 @@ def record(seq: int, *, variant: int = 0) -> Segment:
     )
 
 
+def leaves_of(records: Sequence[Segment]) -> Hashes:
+    """The leaves of records."""
+    return np.frombuffer(b"".join(each.leaf_hash() for each in records), dtype=np.uint8).reshape(-1, 32)
+
+
 def tree_of(records: Sequence[Segment]) -> CompactRange:
     """The tree over records."""
     tree = CompactRange()
@@ -50,13 +58,13 @@ class Ledger:
     """What the stores hold; a test changes it before it lets the chain have it.
 
     Attributes:
-        publications: the cold store's objects by size; the notes do not matter here.
+        records: what the cold store holds of the records since the checkpoint before, by size; None where nothing.
         roots: the signed roots by size and store.
         witness: the records that the witness has.
         frontiers: nodes that the database has, by size.
     """
 
-    publications: dict[int, Publication]
+    records: dict[int, list[Segment] | None]
     roots: dict[int, dict[Store, bytes]]
     witness: list[Segment]
     frontiers: dict[int, list[bytes]] = field(default_factory=dict)
@@ -64,16 +72,17 @@ class Ledger:
     @classmethod
     def of(cls, steps: Sequence[int], *, database: bool = False) -> Ledger:
         """A ledger whose checkpoints add so many records each, which the witness has, too."""
-        size, publications, roots, frontiers = 0, {}, {}, {}
+        size, roots, frontiers = 0, {}, {}
+        records: dict[int, list[Segment] | None] = {}
         for added in steps:
             before, size = size, size + added
             tree = tree_of([record(seq) for seq in range(size)])
-            publications[size] = Publication("", before, tuple(record(seq) for seq in range(before, size)))
+            records[size] = [record(seq) for seq in range(before, size)]
             stores = (Store.COLD, Store.DATABASE) if database else (Store.COLD,)
             roots[size] = dict.fromkeys(stores, tree.root())
             if database:
                 frontiers[size] = tree.nodes
-        return cls(publications, roots, [record(seq) for seq in range(size)], frontiers)
+        return cls(records, roots, [record(seq) for seq in range(size)], frontiers)
 
     @property
     def sizes(self) -> list[int]:
@@ -81,21 +90,21 @@ class Ledger:
         return sorted(self.roots)
 
     def alter(self, seq: int) -> int:
-        """Change a record in the cold store's object; returns the size of its checkpoint."""
-        size = next(size for size, each in self.publications.items() if each.previous_size <= seq < size)
-        publication = self.publications[size]
-        records = list(publication.segments)
-        records[seq - publication.previous_size] = record(seq, variant=1)
-        self.publications[size] = replace(publication, segments=tuple(records))
-        return size
+        """Change a record in the cold store; returns the size of the checkpoint that covers it."""
+        for size, records in self.records.items():
+            if seq < size:
+                assert records is not None
+                records[seq - size] = record(seq, variant=1)
+                return size
+        raise AssertionError
 
     def alter_witness(self, seq: int) -> None:
         """Change a record that the witness has."""
         self.witness[seq] = record(seq, variant=2)
 
     def forget(self, size: int) -> None:
-        """Take a checkpoint out of the cold store."""
-        del self.publications[size]
+        """Take the records before a checkpoint, and the checkpoint, out of the cold store."""
+        self.records[size] = None
         self.roots[size].pop(Store.COLD)
 
     def fork(self, size: int, store: Store = Store.COLD) -> None:
@@ -113,7 +122,10 @@ class Ledger:
             index.add(witness, self.witness)
             chain = Chain(index, witness, journal)
             for size in self.sizes:
-                if self.roots[size] or size in self.publications:
-                    chain.step(size, self.roots[size], self.publications.get(size), self.frontiers.get(size))
+                records = self.records.get(size)
+                if records is not None:
+                    index.add(Source.LEDGER, records)
+                chain.grow(size, None if records is None else leaves_of(records))
+                chain.head(size, self.roots[size], self.frontiers.get(size))
             chain.finish()
             return journal.report(), list(index.between(Source.LEDGER, 0, 2**62)), chain.settled_size

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compliance_pipelines.ledger.publication import Publication
-from compliance_pipelines.verification.chain import Store
+from compliance_pipelines.verification.checkpoints import Store
 from compliance_pipelines.verification.findings import Kind
 from compliance_pipelines.verification.segment_index import Source
 from tests.unit.verification.ledgers import Ledger, record
@@ -89,7 +87,7 @@ def test_the_last_checkpoint_is_a_fork_where_a_witness_agrees_with_the_records()
 def test_a_fork_between_the_stores_is_one_finding_and_the_rest_is_judged(steps: list[int], data: st.DataObject) -> None:
     ledger = Ledger.of(steps, database=True)
     size = data.draw(st.sampled_from(ledger.sizes))
-    store = data.draw(st.sampled_from(list(Store)))
+    store = data.draw(st.sampled_from([Store.COLD, Store.DATABASE]))
     ledger.fork(size, store)
     report, records, settled = ledger.judged(Source.DATABASE)
     assert _said(report) == [("checkpoint_forked", None, size)]
@@ -112,17 +110,12 @@ def test_the_database_fills_the_gap_of_missing_checkpoints(steps: list[int], dat
 
 @EXAMPLES
 @given(steps=st.lists(st.integers(1, 4), min_size=2, max_size=8), data=st.data())
-def test_missing_checkpoints_of_a_bucket_are_named_and_manifests_fill_the_gap(
-    steps: list[int], data: st.DataObject
-) -> None:
+def test_manifests_fill_the_gap_of_missing_records(steps: list[int], data: st.DataObject) -> None:
     ledger = Ledger.of(steps)
-    missing = data.draw(st.sets(st.sampled_from(ledger.sizes[:-1]), min_size=1))
-    for size in missing:
+    for size in data.draw(st.sets(st.sampled_from(ledger.sizes[:-1]), min_size=1)):
         ledger.forget(size)
     report, records, settled = ledger.judged()
-    assert {finding.kind for finding in report.findings} == {Kind.CHECKPOINT_MISSING}
-    # Of several in a row only the last is known, by the object that follows it.
-    assert {finding.checkpoint for finding in report.findings} <= missing
+    assert report.findings == ()
     assert (records, settled) == (ledger.witness, sum(steps))
 
 
@@ -131,8 +124,8 @@ def test_behind_a_gap_that_nothing_fills_nothing_is_known_and_that_is_said_once(
     ledger.witness = []
     ledger.forget(3)
     report, _, settled = ledger.judged()
-    assert _said(report) == [("checkpoint_missing", None, 3), ("checkpoint_unverifiable", None, 4)]
-    assert "3 checkpoints, 4 to 9, are validly signed, but cannot be recomputed" in report.findings[1].message
+    assert _said(report) == [("checkpoint_unverifiable", None, 4)]
+    assert "3 checkpoints, 4 to 9, are validly signed, but cannot be recomputed" in report.findings[0].message
     assert settled == 2
 
 
@@ -172,26 +165,10 @@ def test_records_under_no_valid_signature_at_the_end_are_a_note() -> None:
     assert [note.message for note in report.notes] == ["segments 2 to 4 are known, but under no valid signature"]
 
 
-def test_an_object_with_other_records_of_settled_segments_is_a_fork() -> None:
-    ledger = Ledger.of([2, 2, 2])
-    publication = ledger.publications[6]
-    ledger.publications[6] = Publication("", 3, (record(3, variant=1), *publication.segments))
-    assert _said(ledger.judged()[0]) == [("checkpoint_forked", None, 6)]
-
-
-def test_an_object_that_repeats_settled_records_is_none() -> None:
-    ledger = Ledger.of([2, 2, 2])
-    publication = ledger.publications[6]
-    ledger.publications[6] = Publication("", 3, (record(3), *publication.segments))
-    report, _, settled = ledger.judged()
-    assert (report.findings, settled) == ((), 6)
-
-
 @pytest.mark.parametrize("size", [10**9, 2**62])
 def test_a_size_out_of_the_blue_costs_nothing(size: int) -> None:
     ledger = Ledger.of([2])
     ledger.roots[size] = {Store.COLD: bytes(32)}
-    ledger.publications[size] = Publication("", size - 1, (replace(record(2), seq=size - 1),))
     report, _, settled = ledger.judged()
     assert settled == 2
-    assert _said(report) == [("checkpoint_missing", None, size - 1), ("checkpoint_unverifiable", None, size)]
+    assert _said(report) == [("checkpoint_unverifiable", None, size)]

@@ -31,6 +31,36 @@ HOT_ROWS: Final = [
         "at least one of the 10 entries of segment 2 was altered",
     ),
     Damage(
+        "an entry gets another nonce",
+        sql(f"UPDATE audit_logs SET nonce = gen_random_uuid() WHERE {first(HOT)}"),
+        ["entry_altered"],
+        [],
+        "at least one of the 6 entries of segment 3 was altered",
+    ),
+    Damage(
+        "an entry loses its nonce",
+        all_of(
+            sql("ALTER TABLE audit_logs ALTER COLUMN nonce DROP NOT NULL"),
+            sql(f"UPDATE audit_logs SET nonce = NULL WHERE {first(HOT)}"),
+        ),
+        ["entry_altered", "entry_altered"],
+        [],
+        "1 entry was blinded, which nothing in this version does or reads",
+    ),
+    *(
+        Damage(
+            f"an entry gets a commitment, {what}",
+            all_of(
+                sql("ALTER TABLE audit_logs DROP CONSTRAINT audit_logs_is_not_blinded"),
+                sql(f"UPDATE audit_logs SET commitment = {commitment} WHERE {first(HOT)}"),
+            ),
+            ["entry_altered", "entry_altered"],
+            [],
+            "1 entry was blinded, which nothing in this version does or reads",
+        )
+        for what, commitment in (("of 32 bytes", "sha256('')"), ("of one byte", "'\\x00'"))
+    ),
+    Damage(
         "an entry is deleted",
         sql(f"DELETE FROM audit_logs WHERE {first(HOT)}"),
         ["entry_deleted"],

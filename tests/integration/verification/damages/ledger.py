@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from compliance_pipelines.ledger.checkpoint import Checkpoint, SigningKey, open_checkpoint, sign_checkpoint
+from compliance_pipelines.ledger.checkpoint import Checkpoint, sign_checkpoint
+from compliance_pipelines.ledger.tiles import ENTRIES, Tile, bundle_of
 from tests.integration.archive.days import overwrite
 from tests.integration.verification.damages.damage import (
     OTHER_KEY,
@@ -13,35 +13,40 @@ from tests.integration.verification.damages.damage import (
     all_of,
     sql,
 )
-from tests.integration.verification.world import ARCHIVED, HOT, KEY, PURGED, forked
+from tests.integration.verification.world import ARCHIVED, BUNDLE, HOT, LEAVES, PURGED, forked, note_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.integration.verification.world import World
 
 
 def _other_key_in_database(world: World) -> None:
-    publication = world.publication(4)
-    checkpoint = Checkpoint(origin=OTHER_KEY.name, size=4, root=bytes(32))
-    note = sign_checkpoint(checkpoint, OTHER_KEY)
-    assert publication.note != note
+    note = sign_checkpoint(Checkpoint(origin=OTHER_KEY.name, size=4, root=bytes(32)), OTHER_KEY)
     world.execute("UPDATE ledger_checkpoints SET note = :note WHERE size = 4", note=note)
 
 
-def _sign_again(world: World, size: int, key: SigningKey, origin: str) -> None:
-    """The checkpoint object as somebody else, or for somebody else, would have signed it."""
-    publication = world.publication(size)
-    root = open_checkpoint(publication.note, KEY.verifier_key()).root
-    note = sign_checkpoint(Checkpoint(origin=origin, size=size, root=root), key)
-    world.write_publication(replace(publication, note=note))
-
-
 def _fork_in_database(world: World) -> None:
-    note = forked(world.publication(4)).note
+    note = forked(world.records()[:4])
     world.execute("UPDATE ledger_checkpoints SET note = :note, root = :root WHERE size = 4", note=note, root=bytes(32))
 
 
-def _move(world: World, size: int, to: int) -> None:
-    overwrite(world.checkpoint_path(to), world.checkpoint_path(size).read_bytes())
+def _longer_record(world: World) -> None:
+    records = [record.record_bytes() for record in world.records()]
+    records[4] += b"\0"
+    overwrite(world.tile_path(BUNDLE), bundle_of(records))
+
+
+def _cut_back(size: int) -> Callable[[World], object]:
+    """The ledger as it was."""
+
+    def do(world: World) -> None:
+        world.write_note(note_of(world.records()[:size]))
+        world.remove(world.tile_path(BUNDLE), world.tile_path(LEAVES))
+        if size < 8:
+            world.remove(world.tile_path(Tile(0, 0, 8)), world.tile_path(Tile(ENTRIES, 0, 8)))
+
+    return do
 
 
 def _pretend_record(world: World) -> None:
@@ -84,117 +89,148 @@ LEDGER: Final = [
         "the record of segment 9",
     ),
     Damage(
-        "a segment record is altered in a checkpoint object, a manifest bears witness",
-        lambda world: world.alter_record(5),
-        ["segment_altered"],
-        ["segment_altered"],
-        f"the record of segment 4 of {ARCHIVED} was altered in the cold store's checkpoint object",
-        f"the record of segment 4 of {ARCHIVED} was altered in the cold store's checkpoint object",
+        "a segment record is altered in the entry bundle",
+        lambda world: world.alter_record(4),
+        ["bundle_altered"],
+        ["bundle_altered"],
+        "its records of 1 of 9 segments (4) are not those that the other objects of the ledger lead to",
     ),
     Damage(
-        "a segment record is altered in a checkpoint object, nobody else in the bucket knows it",
-        lambda world: world.alter_record(4, 1),
+        "a record in the entry bundle is longer",
+        _longer_record,
+        ["bundle_altered"],
+        ["bundle_altered"],
+        "its records of 1 of 9 segments (4) are not",
+    ),
+    Damage(
+        "a segment record is altered in the entry bundle, nobody else in the bucket knows it",
+        lambda world: world.alter_record(3),
+        ["bundle_altered"],
+        ["bundle_altered"],
+        "its records of 1 of 9 segments (3) are not",
+    ),
+    Damage(
+        "a segment record and its leaf are altered, a manifest bears witness",
+        lambda world: world.alter_record_and_leaf(4),
+        ["bundle_altered", "tile_altered"],
+        ["bundle_altered", "tile_altered"],
+        "its hashes of 1 of 9 segments (4) are not",
+    ),
+    Damage(
+        "a segment record and its leaf are altered, nobody else in the bucket knows it",
+        lambda world: world.alter_record_and_leaf(3),
+        ["bundle_altered", "tile_altered"],
         ["segment_altered"],
-        ["checkpoint_unverifiable", "segment_altered"],
-        f"the record of segment 3 of {HOT} was altered in the cold store's checkpoint object",
-        "segments 2 to 3 are not in the cold store as checkpoint 4 was signed over them",
+        "its hashes of 1 of 9 segments (3) are not",
+        "segments 0 to 8 are not in the cold store as checkpoint 9 was signed over them",
     ),
     Damage(
         "a segment record is altered in both stores",
         all_of(
-            lambda world: world.alter_record(4, 1),
+            lambda world: world.alter_record(3),
             sql("UPDATE ledger_segments SET entry_count = entry_count + 2 WHERE seq = 3"),
         ),
-        ["entry_deleted", "segment_altered", "segment_altered"],
-        ["checkpoint_unverifiable", "segment_altered"],
-        "segments 2 to 3 are in neither store as checkpoint 4 was signed over them",
-        "segments 2 to 3 are not in the cold store",
+        ["bundle_altered", "entry_inserted", "segment_altered"],
+        ["bundle_altered"],
+        f"the record of segment 3 of {HOT} is not as it was signed where the database holds it",
+        "its records of 1 of 9 segments (3) are not",
     ),
     Damage(
-        "the first checkpoint is missing from the cold store",
-        lambda world: world.remove(world.checkpoint_path(2)),
-        ["checkpoint_missing"],
-        ["checkpoint_missing"],
-        "checkpoint 2 was published and is missing from the cold store",
-        "checkpoint 2 is missing from the cold store",
+        "a hash is altered in a tile",
+        lambda world: world.alter_leaf(3),
+        ["tile_altered"],
+        ["tile_altered"],
+        "tile/0/000.p/9 was altered: its hashes of 1 of 9 segments (3) are not",
     ),
     Damage(
-        "a checkpoint in the middle is missing from the cold store",
-        lambda world: world.remove(world.checkpoint_path(5)),
-        ["checkpoint_missing"],
-        ["checkpoint_missing"],
-        "checkpoint 5 was published and is missing from the cold store",
-        "checkpoint 5 is missing from the cold store: the one of 8 segments follows it",
+        "a partial tile of before is none of the ledger's",
+        lambda world: overwrite(world.tile_path(Tile(0, 0, 5)), bytes(160)),
+        ["tile_altered"],
+        ["tile_altered"],
+        "tile/0/000.p/5 was altered: it is not the beginning of",
     ),
     Damage(
-        "a checkpoint is missing, and its hot segment with it",
-        lambda world: world.remove(world.checkpoint_path(4)),
-        ["checkpoint_missing"],
-        ["checkpoint_missing", "checkpoint_unverifiable"],
-        "checkpoint 4 was published and is missing from the cold store",
-        "3 checkpoints, 5 to 9, are validly signed, but cannot be recomputed",
+        "a tile is cut off",
+        lambda world: overwrite(world.tile_path(LEAVES), world.tile_path(LEAVES).read_bytes()[:-32]),
+        ["tile_altered"],
+        ["tile_altered"],
+        "it has 256 bytes, and 9 hashes have 288",
     ),
     Damage(
-        "the last checkpoint is missing from the cold store",
-        lambda world: world.remove(world.checkpoint_path(9)),
+        "the tile is missing",
+        lambda world: world.remove(world.tile_path(LEAVES)),
+        ["tile_missing"],
+        ["tile_missing"],
+        "tile/0/000.p/9 is missing from the cold store",
+    ),
+    Damage(
+        "the entry bundle is missing",
+        lambda world: world.remove(world.tile_path(BUNDLE)),
+        ["bundle_missing"],
+        ["bundle_missing"],
+        "tile/entries/000.p/9 is missing from the cold store",
+    ),
+    Damage(
+        "the checkpoint is missing from the cold store",
+        lambda world: world.remove(world.checkpoint_path),
         ["checkpoint_missing"],
+        ["checkpoint_missing"],
+        "audit-ledger/checkpoint is missing from the cold store",
+    ),
+    Damage(
+        "the checkpoint in the cold store is an older one",
+        lambda world: world.write_note(note_of(world.records()[:5])),
+        ["ledger_rolled_back"],
+        ["ledger_rolled_back"],
+        "checkpoint 8 was published, and the ledger in the cold store ends at 5 segments",
+        "holds segment 5, and the ledger in the cold store ends at 5 segments",
+    ),
+    Damage(
+        "the ledger in the cold store is cut back",
+        _cut_back(5),
+        ["ledger_rolled_back"],
+        ["ledger_rolled_back"],
+        "checkpoint 8 was published, and the ledger in the cold store ends at 5 segments",
+        "holds segment 5, and the ledger in the cold store ends at 5 segments",
+    ),
+    Damage(
+        "the ledger in the cold store is cut back behind all that is archived",
+        _cut_back(8),
+        ["ledger_rolled_back"],
         [],
-        "checkpoint 9 was published and is missing from the cold store",
+        "checkpoint 9 was published, and the ledger in the cold store ends at 8 segments",
     ),
     Damage(
-        "the last checkpoints are missing from the cold store, an archived segment in them",
-        lambda world: world.remove(world.checkpoint_path(9), world.checkpoint_path(8)),
-        ["checkpoint_missing"],
-        ["checkpoint_missing"],
-        "checkpoint 8 was published and is missing from the cold store",
-        "holds segment 5, and the newest checkpoint is of 5 segments: later checkpoints are missing",
-    ),
-    Damage(
-        "a checkpoint object is altered",
-        lambda world: overwrite(world.checkpoint_path(5), b'{"checkpoint": 5}\n'),
+        "the checkpoint in the cold store is altered",
+        lambda world: world.write_note("checkpoint\n"),
         ["checkpoint_altered"],
         ["checkpoint_altered"],
-        "was altered: it is no checkpoint object",
+        "audit-ledger/checkpoint was altered: a note is a text",
     ),
     Damage(
-        "a checkpoint object is put in another's place",
-        lambda world: _move(world, 5, 8),
-        ["checkpoint_altered"],
-        ["checkpoint_altered", "checkpoint_unverifiable"],
-        "was altered: it holds the checkpoint of 5 segments",
-    ),
-    Damage(
-        "a checkpoint is signed by another key",
-        lambda world: _sign_again(world, 5, OTHER_KEY, OTHER_KEY.name),
+        "the checkpoint in the cold store is signed by another key",
+        lambda world: world.write_note(note_of(world.records(), key=OTHER_KEY, origin=OTHER_KEY.name)),
         ["checkpoint_of_another_key"],
         ["checkpoint_of_another_key"],
         "is signed by another key: the note is not signed by tests.example/audit",
     ),
     Damage(
-        "a checkpoint belongs to another ledger",
-        lambda world: _sign_again(world, 5, KEY, "another.example/audit"),
+        "the checkpoint in the cold store belongs to another ledger",
+        lambda world: world.write_note(note_of(world.records(), origin="another.example/audit")),
         ["checkpoint_of_another_ledger"],
         ["checkpoint_of_another_ledger"],
         "belongs to another ledger",
     ),
     Damage(
-        "a checkpoint's signature is damaged",
-        lambda world: world.write_publication(replace(world.publication(5), note=world.publication(8).note), 5),
+        "the signature of the checkpoint in the cold store is damaged",
+        lambda world: world.write_note(note_of(world.records()).replace("\n9\n", "\n8\n")),
         ["checkpoint_altered"],
         ["checkpoint_altered"],
-        "was altered: it is signed for 8 segments, not 5",
+        "does not fit: the note or the signature was altered",
     ),
     Damage(
-        "a checkpoint in the cold store is forked",
-        lambda world: world.write_publication(forked(world.publication(5))),
-        ["checkpoint_forked"],
-        ["checkpoint_forked"],
-        "checkpoint 5 in the cold store is signed over root 0000",
-        "checkpoint 5 in the cold store is signed over root 0000",
-    ),
-    Damage(
-        "the last checkpoint in the cold store is forked",
-        lambda world: world.write_publication(forked(world.publication(9))),
+        "the checkpoint in the cold store is forked",
+        lambda world: world.write_note(forked(world.records())),
         ["checkpoint_forked"],
         ["segment_altered"],
         "checkpoint 9 is signed over two roots",
@@ -237,25 +273,10 @@ LEDGER: Final = [
     ),
     Damage(
         "a checkpoint is missing from the database",
-        all_of(
-            sql("DELETE FROM ledger_publications WHERE size = 4"),
-            sql("DELETE FROM ledger_checkpoints WHERE size = 4"),
-        ),
+        sql("DELETE FROM ledger_checkpoints WHERE size = 4"),
         ["checkpoint_missing"],
         [],
-        "is missing from the database",
-    ),
-    Damage(
-        "a checkpoint is missing from both stores",
-        all_of(
-            sql("DELETE FROM ledger_publications WHERE size = 5"),
-            sql("DELETE FROM ledger_checkpoints WHERE size = 5"),
-            lambda world: world.remove(world.checkpoint_path(5)),
-        ),
-        ["checkpoint_missing"],
-        ["checkpoint_missing"],
-        "checkpoint 5 is missing from the cold store: the one of 8 segments follows it",
-        "checkpoint 5 is missing from the cold store",
+        "checkpoint 4, which was published, is missing from the database",
     ),
     Damage(
         "the database says that a checkpoint was put elsewhere",
