@@ -70,7 +70,7 @@ def _in_words(result: sealing.SealResult) -> str:
     type=click.Choice(["json", "tlog-proof"]),
     default="json",
     show_default=True,
-    help="tlog-proof: of the segment's record alone, as C2SP specifies it, for other people's programs.",
+    help="tlog-proof: of the segment's record alone, as C2SP specifies it, for other people's programs to check.",
 )
 @needs(Need.DATABASE, Need.COLD_STORE, Need.PUBLIC_KEY, on_record=True)
 def prove(log_entry_id: str, output: Path, day: datetime | None, form: str) -> None:

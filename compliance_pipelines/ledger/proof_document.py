@@ -22,6 +22,7 @@ from compliance_pipelines.base.strict_json import MalformedJsonError, parse_stri
 from compliance_pipelines.ledger.checkpoint import Checkpoint, NoteError, open_checkpoint
 from compliance_pipelines.ledger.merkle import ProofError, verify_inclusion
 from compliance_pipelines.ledger.segments import MalformedSegmentError, Segment
+from compliance_pipelines.ledger.tlog_proof import FIRST_LINE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -105,6 +106,11 @@ def proof_from_bytes(data: bytes) -> object:
         InvalidProofError: it is larger than any proof or certificate, no JSON in UTF-8, or gives a name twice, so that
             readers could take different values.
     """
+    if data.startswith(FIRST_LINE.encode()):
+        raise InvalidProofError(
+            "this is no proof of an entry but a tlog-proof of its segment's record, which programs for that format "
+            "check; `compliance prove` without --format writes what is checked here"
+        )
     try:
         return parse_strictly(data, most_bytes=MOST_BYTES, most_values=_MOST_VALUES)
     except MalformedJsonError as error:

@@ -14,7 +14,7 @@ from compliance_pipelines.ledger.segments import Segment
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_FIRST_LINE: Final = "c2sp.org/tlog-proof@v1"
+FIRST_LINE: Final = "c2sp.org/tlog-proof@v1"
 
 
 def tlog_proof(document: Mapping[str, Any]) -> str:
@@ -27,7 +27,7 @@ def tlog_proof(document: Mapping[str, Any]) -> str:
     """
     segment = Segment.from_json(document["segment"])
     lines = [
-        _FIRST_LINE,
+        FIRST_LINE,
         f"extra {_base64(segment.record_bytes())}",
         f"index {segment.seq}",
         *(_base64(bytes.fromhex(node)) for node in document["ledger_path"]),

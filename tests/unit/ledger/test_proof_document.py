@@ -119,6 +119,11 @@ def test_what_is_no_proof_file_is_named_so(data: bytes) -> None:
         proof_from_bytes(data)
 
 
+def test_the_other_form_of_a_proof_is_named_so() -> None:
+    with pytest.raises(InvalidProofError, match="a tlog-proof of its segment's record"):
+        proof_from_bytes(vectors.box("tlog proof").encode())
+
+
 @pytest.mark.parametrize("document", [None, [], "proof", {}, {"format": "compliance-pipelines/proof/v1"}])
 def test_another_format_is_named_so(document: object) -> None:
     with pytest.raises(InvalidProofError, match="no proof of the format compliance-pipelines/proof/v2"):
