@@ -33,7 +33,7 @@ _FIRST: Final = datetime(2016, 1, 1, tzinfo=UTC)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _A_DAY: Final = 24 * 60
 _MINUTE: Final = 60_000_000
-_LEAF_PREFIX: Final = 1
+_PREFIX_BYTES: Final = 1
 _RECORD: Final = np.dtype(
     [
         ("length", ">u2"),
@@ -97,8 +97,8 @@ def _records(first: int, count: int, chance: np.random.Generator) -> npt.NDArray
 
 def _leaves(rows: npt.NDArray[np.void]) -> npt.NDArray[np.uint8]:
     raw = rows.view(np.uint8).reshape(len(rows), _RECORD.itemsize)
-    hashed = np.zeros((len(rows), _LEAF_PREFIX + RECORD_BYTES), dtype=np.uint8)
-    hashed[:, _LEAF_PREFIX:] = raw[:, -RECORD_BYTES:]
+    hashed = np.zeros((len(rows), _PREFIX_BYTES + RECORD_BYTES), dtype=np.uint8)
+    hashed[:, _PREFIX_BYTES:] = raw[:, -RECORD_BYTES:]
     return sha256_of_rows(hashed)
 
 
