@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import sqlalchemy
 
     from compliance_pipelines.ledger.head import LedgerHead
-    from compliance_pipelines.ledger.segments import Segment
+    from compliance_pipelines.ledger.records import LedgerRecord
     from compliance_pipelines.ledger.store import StoredCheckpoint
     from compliance_pipelines.services import Services
 
@@ -121,14 +121,14 @@ def publish_pending(
         new = [checkpoint for checkpoint in pending if checkpoint.size > log.head.size]
         starts = [log.head.size, *(checkpoint.size for checkpoint in new)]
         added = {
-            checkpoint.size: store.segments_between(connection, first, checkpoint.size)
+            checkpoint.size: store.records_between(connection, first, checkpoint.size)
             for first, checkpoint in zip(starts, new, strict=False)
         }
     for checkpoint in pending:
         if checkpoint.size in added:
-            segments = added[checkpoint.size]
-            _check(services, log.head, segments, checkpoint)
-            log = publish(services.store, log, segments, checkpoint.note, step)
+            records = added[checkpoint.size]
+            _check(services, log.head, records, checkpoint)
+            log = publish(services.store, log, records, checkpoint.note, step)
             step("published")
         with connection.begin():
             connection.execute(sql.INSERT_PUBLICATION, {"size": checkpoint.size, "object_key": CHECKPOINT_KEY})
@@ -136,16 +136,16 @@ def publish_pending(
     return Published(log, tuple(checkpoint.size for checkpoint in pending))
 
 
-def _check(services: Services, head: LedgerHead, segments: Sequence[Segment], checkpoint: StoredCheckpoint) -> None:
+def _check(services: Services, head: LedgerHead, records: Sequence[LedgerRecord], checkpoint: StoredCheckpoint) -> None:
     """Let a checkpoint pass that is over the records; one over others is never published."""
     where = f"checkpoint {checkpoint.size} of the database"
     signed = opened(checkpoint.note.encode(), services.verifier_key, where)
-    if signed.size != checkpoint.size or [each.seq for each in segments] != list(range(head.size, checkpoint.size)):
+    if signed.size != checkpoint.size or [each.seq for each in records] != list(range(head.size, checkpoint.size)):
         raise MalformedCheckpointError(
-            f"{where} is signed for {signed.size} segments, and the database holds {len(segments)} records after "
+            f"{where} is signed for {signed.size} segments, and the database holds {len(records)} records after "
             f"{head.size}: it was altered"
         )
-    grown = head.extended(segments)
+    grown = head.extended(records)
     if grown.root != signed.root:
         raise LedgerForkError(
             f"the segment records in the database lead to root {grown.root.hex()}, {where} was signed over "

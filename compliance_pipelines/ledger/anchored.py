@@ -25,6 +25,7 @@ from compliance_pipelines.ledger.anchor import check_anchor
 from compliance_pipelines.ledger.errors import LedgerError
 from compliance_pipelines.ledger.head import LedgerHead
 from compliance_pipelines.ledger.merkle import FrontierError
+from compliance_pipelines.ledger.segments import Segment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     import sqlalchemy
 
-    from compliance_pipelines.ledger.segments import Segment
+    from compliance_pipelines.ledger.records import LedgerRecord
     from compliance_pipelines.services import Services
 
 # More than the future that an entry may lie in, and than a clock is set back by.
@@ -78,13 +79,13 @@ def check_anchored(
     of_day: list[Segment] = []
     try:
         while head.size < newest.size:
-            records = store.segments_between(connection, head.size, min(head.size + _BATCH, newest.size))
+            records = store.records_between(connection, head.size, min(head.size + _BATCH, newest.size))
             expected = range(head.size, head.size + len(records))
             if not records or [record.seq for record in records] != list(expected):
-                raise _differs(day, f"segment record {_first_missing(records, head.size)} is missing")
+                raise _differs(day, f"record {_first_missing(records, head.size)} is missing")
             if head is beginning and head.size and records[0].sealed_at >= before:
-                raise _differs(day, f"segment {records[0].seq} is another one than a moment ago")
-            of_day += [record for record in records if record.day == day]
+                raise _differs(day, f"record {records[0].seq} is another one than a moment ago")
+            of_day += [record for record in records if isinstance(record, Segment) and record.day == day]
             head = head.extended(records)
         proven = head.root == newest.root
     except FrontierError:
@@ -107,7 +108,7 @@ def _beginning(connection: sqlalchemy.Connection, before: datetime, most: int) -
     return LedgerHead() if known is None else known.head
 
 
-def _first_missing(records: Sequence[Segment], first: int) -> int:
+def _first_missing(records: Sequence[LedgerRecord], first: int) -> int:
     found = {record.seq for record in records}
     return next(seq for seq in range(first, first + len(records) + 1) if seq not in found)
 

@@ -15,17 +15,17 @@ from compliance_pipelines.ledger.merkle import CompactRange
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from compliance_pipelines.ledger.segments import Segment
+    from compliance_pipelines.ledger.records import LedgerRecord
 
 
 @dataclass(frozen=True)
 class LedgerHead:
-    """Where the next segment record is appended; without arguments, the empty ledger.
+    """Where the next record is appended; without arguments, the empty ledger.
 
     Attributes:
-        size: segments in the tree.
+        size: records in the tree.
         frontier: roots of the tree's perfect subtrees from left to right, 32 bytes each, joined.
-        tx_horizon: every entry with a smaller transaction id is in a segment: `tx_to` of the last record.
+        tx_horizon: every entry with a smaller transaction id was sealed: `tx_to` of the last record.
     """
 
     size: int = 0
@@ -41,16 +41,16 @@ class LedgerHead:
         """
         return self._tree().root()
 
-    def extended(self, segments: Sequence[Segment]) -> LedgerHead:
+    def extended(self, records: Sequence[LedgerRecord]) -> LedgerHead:
         """The head after these records, of which there is at least one.
 
         Raises:
             FrontierError: the frontier does not fit the size.
         """
         tree = self._tree()
-        for segment in segments:
-            tree.append(segment.leaf_hash())
-        return LedgerHead(tree.size, b"".join(tree.nodes), segments[-1].tx_to)
+        for record in records:
+            tree.append(record.leaf_hash())
+        return LedgerHead(tree.size, b"".join(tree.nodes), records[-1].tx_to)
 
     def _tree(self) -> CompactRange:
         starts = range(0, len(self.frontier), DIGEST_BYTES)

@@ -27,7 +27,7 @@ from compliance_pipelines.ledger.errors import (
 )
 from compliance_pipelines.ledger.head import LedgerHead
 from compliance_pipelines.ledger.merkle import hash_leaf
-from compliance_pipelines.ledger.segments import MalformedSegmentError, Segment
+from compliance_pipelines.ledger.records import MalformedRecordError, record_of
 from compliance_pipelines.ledger.tile_edge import TileEdge
 from compliance_pipelines.ledger.tiles import (
     ENTRIES,
@@ -45,6 +45,7 @@ from compliance_pipelines.object_store.port import ObjectMissingError, Oversized
 
 if TYPE_CHECKING:
     from compliance_pipelines.ledger.checkpoint import VerifierKey
+    from compliance_pipelines.ledger.records import LedgerRecord
     from compliance_pipelines.object_store.port import ObjectInfo, ObjectStore
 
 CHECKPOINT_KEY: Final = f"{PREFIX}checkpoint"
@@ -72,7 +73,7 @@ class LogHead:
     head: LedgerHead
     edge: TileEdge
     records: tuple[bytes, ...] = ()
-    last: Segment | None = None
+    last: LedgerRecord | None = None
     note: str = ""
     version: str | None = None
 
@@ -183,7 +184,7 @@ def read_head(cold: ObjectStore, key: VerifierKey) -> LogHead:
     return LogHead(head, edge, records, last, found.data.decode(), found.version)
 
 
-def _edge(cold: ObjectStore, checkpoint: Checkpoint) -> tuple[TileEdge, tuple[bytes, ...], Segment]:
+def _edge(cold: ObjectStore, checkpoint: Checkpoint) -> tuple[TileEdge, tuple[bytes, ...], LedgerRecord]:
     size = checkpoint.size
     bundle = Tile(ENTRIES, (size - 1) // WIDTH, (size - 1) % WIDTH + 1)
     before = size - bundle.width
@@ -197,12 +198,12 @@ def _edge(cold: ObjectStore, checkpoint: Checkpoint) -> tuple[TileEdge, tuple[by
     ):
         raise TilesAlteredError(
             f"the tiles and the entry bundle {cold.locate(bundle.key)} do not lead to the root that the checkpoint of "
-            f"{size} segments is signed over: they were altered; run `compliance verify --all`"
+            f"{size} records is signed over: they were altered; run `compliance verify --all`"
         )
     try:
-        last = Segment.from_record(records[-1])
-    except MalformedSegmentError as error:
-        raise TilesAlteredError(f"{cold.locate(bundle.key)} ends in something else than a segment: {error}") from error
+        last = record_of(records[-1])
+    except MalformedRecordError as error:
+        raise TilesAlteredError(f"{cold.locate(bundle.key)} ends in something else than a record: {error}") from error
     return edge, tuple(records) if bundle.width < WIDTH else (), last
 
 

@@ -186,10 +186,10 @@ def _document(
     segment, checkpoint = place.segment, place.checkpoint
     entry, index, leaves = _leaves_of_segment(segment, batches, log_entry_id)
     with services.engine.connect() as connection:
-        ledger = [each.leaf_hash() for each in store.segments(connection, after=checkpoint.size)]
+        ledger = [each.leaf_hash() for each in store.records(connection, after=checkpoint.size)]
     if len(ledger) != checkpoint.size:
         raise EntryDiffersError(
-            f"checkpoint {checkpoint.size} is over {checkpoint.size} segment records, and the database holds "
+            f"checkpoint {checkpoint.size} is over {checkpoint.size} records, and the database holds "
             f"{len(ledger)} of them: run `compliance verify --all`"
         )
     return proof_document(

@@ -22,7 +22,6 @@ from compliance_pipelines.base.hashing import DIGEST_BYTES
 from compliance_pipelines.ledger.errors import CheckpointReplacedError, LedgerForkError
 from compliance_pipelines.ledger.head import LedgerHead
 from compliance_pipelines.ledger.log_reading import CHECKPOINT_KEY, MOST_NOTE_BYTES, LogHead, day_key
-from compliance_pipelines.ledger.merkle import hash_leaf
 from compliance_pipelines.ledger.tiles import ENTRIES, WIDTH, Tile, bundle_of, full_tiles, last_tile, levels
 from compliance_pipelines.object_store.bounded import read_bounded
 from compliance_pipelines.object_store.port import (
@@ -35,20 +34,20 @@ from compliance_pipelines.object_store.port import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from compliance_pipelines.ledger.segments import Segment
+    from compliance_pipelines.ledger.records import LedgerRecord
     from compliance_pipelines.ledger.tile_edge import TileEdge
     from compliance_pipelines.object_store.port import ObjectStore
 
 
 def publish(
-    cold: ObjectStore, log: LogHead, segments: Sequence[Segment], note: str, step: Callable[[str], None]
+    cold: ObjectStore, log: LogHead, new: Sequence[LedgerRecord], note: str, step: Callable[[str], None]
 ) -> LogHead:
     """Append records to the log and put the checkpoint over them in the place of the old one.
 
     Args:
         cold: the cold store.
         log: its head, as it was read.
-        segments: the records that follow, at least one.
+        new: the records that follow, at least one.
         note: the checkpoint over all of them, which is right.
         step: called with the name of each step that is done: `tiles put`, `partial tiles removed`, `day kept`,
             `checkpoint put`.
@@ -62,13 +61,13 @@ def publish(
         ObjectStoreError: the store failed; the next pass goes on from here.
     """
     edge = log.edge.copy()
-    records = [*log.records, *(segment.record_bytes() for segment in segments)]
-    for tile, data in _new_objects(log, edge, records, segments):
+    records = [*log.records, *(record.record_bytes() for record in new)]
+    for tile, data in _new_objects(log, edge, records, new):
         _put(cold, tile.key, data)
     step("tiles put")
     _remove_covered(cold, log.edge.size, edge.size)
     step("partial tiles removed")
-    last = segments[-1]
+    last = new[-1]
     if log.last is not None and log.last.sealed_at.date() < last.sealed_at.date():
         _put(cold, day_key(log.last.sealed_at.date()), log.note.encode())
         step("day kept")
@@ -79,13 +78,13 @@ def publish(
 
 
 def _new_objects(
-    log: LogHead, edge: TileEdge, records: Sequence[bytes], segments: Sequence[Segment]
+    log: LogHead, edge: TileEdge, records: Sequence[bytes], new: Sequence[LedgerRecord]
 ) -> Iterator[tuple[Tile, bytes]]:
     first = log.edge.size // WIDTH
     for start in range(0, len(records), WIDTH):
         bundle = records[start : start + WIDTH]
         yield Tile(ENTRIES, first + start // WIDTH, len(bundle)), bundle_of(bundle)
-    leaves = b"".join(hash_leaf(segment.record_bytes()) for segment in segments)
+    leaves = b"".join(record.leaf_hash() for record in new)
     yield from edge.extend(np.frombuffer(leaves, dtype=np.uint8).reshape(-1, DIGEST_BYTES))
     yield from edge.partial_tiles()
 

@@ -71,6 +71,10 @@ _SEGMENT_COLUMNS = columns(tables.ledger_segments)
 SEGMENTS_BETWEEN = text(
     f"SELECT {_SEGMENT_COLUMNS} FROM ledger_segments WHERE seq >= :first AND seq < :after ORDER BY seq"  # noqa: S608 - constants only
 )
+_STATEMENT_COLUMNS = columns(tables.ledger_statements)
+STATEMENTS_BETWEEN = text(
+    f"SELECT {_STATEMENT_COLUMNS} FROM ledger_statements WHERE seq >= :first AND seq < :after ORDER BY seq"  # noqa: S608 - constants only
+)
 SEGMENT_OF_ENTRY = text(
     f"SELECT {_SEGMENT_COLUMNS} FROM ledger_segments"  # noqa: S608 - constants only
     " WHERE day = :day AND tx_from <= :tx_id AND :tx_id < tx_to"
@@ -83,6 +87,7 @@ LAST_SEALED_ENTRY = text("""
 """)
 
 INSERT_SEGMENT = text(insert(tables.ledger_segments))
+INSERT_STATEMENT = text(insert(tables.ledger_statements))
 INSERT_CHECKPOINT = text(insert(tables.ledger_checkpoints))
 INSERT_PUBLICATION = text(f"{insert(tables.ledger_publications)} ON CONFLICT (size) DO NOTHING")
 

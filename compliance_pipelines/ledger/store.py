@@ -1,4 +1,4 @@
-"""Segments and checkpoints as the database holds them.
+"""Records and checkpoints of the ledger as the database holds them.
 
 Here: rows to records and back. Not here: sealing, publishing, what a difference means.
 """
@@ -6,17 +6,22 @@ Here: rows to records and back. Not here: sealing, publishing, what a difference
 from __future__ import annotations
 
 from dataclasses import dataclass
+from heapq import merge
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from compliance_pipelines.ledger import sql
 from compliance_pipelines.ledger.head import LedgerHead
+from compliance_pipelines.ledger.records import MalformedRecordError, record_of
 from compliance_pipelines.ledger.segments import Segment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from datetime import date, datetime
 
     import sqlalchemy
+
+    from compliance_pipelines.ledger.records import LedgerRecord
 
 _STREAMED: Final = {"yield_per": 10_000}
 
@@ -26,7 +31,7 @@ class StoredCheckpoint:
     """A signed tree head as the database holds it.
 
     Attributes:
-        size: segments in the tree.
+        size: records in the tree.
         root: 32 bytes.
         tx_horizon: every entry with a smaller transaction id was sealed.
         frontier: the tree's frontier nodes, 32 bytes each, joined.
@@ -111,16 +116,62 @@ def last_published_checkpoint(connection: sqlalchemy.Connection) -> StoredCheckp
     return None if size is None else checkpoint_of_size(connection, size)
 
 
-def segments_between(connection: sqlalchemy.Connection, first: int, after: int) -> list[Segment]:
-    """The segments with `first` <= seq < `after`, in order."""
-    return [segment_of_row(row) for row in connection.execute(sql.SEGMENTS_BETWEEN, {"first": first, "after": after})]
+def records_between(connection: sqlalchemy.Connection, first: int, after: int) -> list[LedgerRecord]:
+    """The records with `first` <= seq < `after`, in order.
+
+    Raises:
+        MalformedRecordError: a statement's bytes are none.
+    """
+    return list(_records(connection, first, after))
 
 
-def segments(connection: sqlalchemy.Connection, *, after: int | None = None) -> Iterator[Segment]:
-    """Every segment in order, streamed; with `after`, those with a smaller seq."""
-    bounds = {"first": 0, "after": 2**62 if after is None else after}
-    for row in connection.execute(sql.SEGMENTS_BETWEEN, bounds, execution_options=_STREAMED):
-        yield segment_of_row(row)
+def records(
+    connection: sqlalchemy.Connection,
+    *,
+    after: int | None = None,
+    malformed: Callable[[int], None] | None = None,
+) -> Iterator[LedgerRecord]:
+    """Every record in order, streamed; with `after`, those with a smaller seq.
+
+    Args:
+        connection: to the database.
+        after: the seq before which it ends.
+        malformed: told the seq of a statement whose bytes are none, which is left out.
+
+    Raises:
+        MalformedRecordError: a statement's bytes are none, and nobody is told.
+    """
+    yield from _records(connection, 0, 2**62 if after is None else after, malformed)
+
+
+def _records(
+    connection: sqlalchemy.Connection, first: int, after: int, malformed: Callable[[int], None] | None = None
+) -> Iterator[LedgerRecord]:
+    bounds = {"first": first, "after": after}
+    segments = connection.execute(sql.SEGMENTS_BETWEEN, bounds, execution_options=_STREAMED)
+    statements = connection.execute(sql.STATEMENTS_BETWEEN, bounds, execution_options=_STREAMED)
+    yield from merge(map(segment_of_row, segments), _statements(statements, malformed), key=attrgetter("seq"))
+
+
+def _statements(rows: Iterable[sqlalchemy.Row[Any]], malformed: Callable[[int], None] | None) -> Iterator[LedgerRecord]:
+    for row in rows:
+        try:
+            yield _statement_of_row(row)
+        except MalformedRecordError:
+            if malformed is None:
+                raise
+            malformed(row.seq)
+
+
+def _statement_of_row(row: sqlalchemy.Row[Any]) -> LedgerRecord:
+    where = f"record {row.seq} in ledger_statements was altered"
+    try:
+        record = record_of(bytes(row.record))
+    except MalformedRecordError as error:
+        raise MalformedRecordError(f"{where}: {error}") from error
+    if record.seq != row.seq:
+        raise MalformedRecordError(f"{where}: it says that it is record {record.seq}")
+    return record
 
 
 def segment_of_entry(connection: sqlalchemy.Connection, day: date, tx_id: int) -> Segment | None:
@@ -129,10 +180,20 @@ def segment_of_entry(connection: sqlalchemy.Connection, day: date, tx_id: int) -
     return None if row is None else segment_of_row(row)
 
 
-def insert(connection: sqlalchemy.Connection, new: Sequence[Segment], checkpoint: StoredCheckpoint) -> None:
-    """Write segments and the checkpoint over them; the caller commits."""
-    connection.execute(sql.INSERT_SEGMENT, [vars(segment) for segment in new])
+def insert(connection: sqlalchemy.Connection, new: Sequence[LedgerRecord], checkpoint: StoredCheckpoint) -> None:
+    """Write records and the checkpoint over them; the caller commits."""
+    segments = [record for record in new if isinstance(record, Segment)]
+    if segments:
+        connection.execute(sql.INSERT_SEGMENT, [vars(segment) for segment in segments])
+    insert_statements(connection, [record for record in new if not isinstance(record, Segment)])
     connection.execute(sql.INSERT_CHECKPOINT, vars(checkpoint))
+
+
+def insert_statements(connection: sqlalchemy.Connection, new: Sequence[LedgerRecord]) -> None:
+    """Write records that nothing looks entries up by; the caller commits."""
+    if new:
+        rows = [{"seq": record.seq, "record": record.record_bytes()} for record in new]
+        connection.execute(sql.INSERT_STATEMENT, rows)
 
 
 def last_sealed_entry(connection: sqlalchemy.Connection) -> str | None:

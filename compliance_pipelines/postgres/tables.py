@@ -113,6 +113,14 @@ ledger_segments = Table(
     UniqueConstraint("day", "tx_from", name="ledger_segments_day_tx_from_key"),
 )
 
+ledger_statements = Table(
+    "ledger_statements",
+    metadata,
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("record", LargeBinary, nullable=False),
+    CheckConstraint("octet_length(record) BETWEEN 25 AND 65535", name="ledger_statements_record_fits"),
+)
+
 ledger_checkpoints = Table(
     "ledger_checkpoints",
     metadata,

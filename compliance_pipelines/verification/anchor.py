@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Final
 from compliance_pipelines.ledger import store as ledger_store
 from compliance_pipelines.ledger.log_reading import CHECKPOINT_KEY
 from compliance_pipelines.ledger.merkle import CompactRange
+from compliance_pipelines.ledger.records import MalformedRecordError
+from compliance_pipelines.ledger.segments import Segment
 from compliance_pipelines.verification.checkpoints import judged, read_newest
 from compliance_pipelines.verification.database_ledger import KnownLedger, ledger_snapshot
 from compliance_pipelines.verification.progress import Stage
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
 
     import sqlalchemy
 
-    from compliance_pipelines.ledger.segments import Segment
     from compliance_pipelines.services import Services
     from compliance_pipelines.verification.progress import Progress
     from compliance_pipelines.verification.segment_index import SegmentIndex
@@ -55,7 +56,10 @@ def anchored_ledger(
             if row.problems or row.signed is None or roots.setdefault(last.size, row.signed.root) != row.signed.root:
                 return None
         size = 0 if last is None else last.size
-        horizon = _horizon_of_proven(connection, size, roots=roots, days=days, index=index, progress=progress)
+        try:
+            horizon = _horizon_of_proven(connection, size, roots=roots, days=days, index=index, progress=progress)
+        except MalformedRecordError:
+            return None
     if horizon is None or (last is not None and horizon != last.tx_horizon):
         return None
     return KnownLedger(size, horizon)
@@ -74,16 +78,16 @@ def _horizon_of_proven(  # noqa: PLR0913 - what one pass over the records needs
     tree = CompactRange()
     wanted: list[Segment] = []
     horizon = 0
-    for segment in ledger_store.segments(connection):
-        if segment.seq != tree.size:
+    for record in ledger_store.records(connection):
+        if record.seq != tree.size:
             return None
-        tree.append(segment.leaf_hash())
+        tree.append(record.leaf_hash())
         expected = roots.pop(tree.size, None)
         if expected is not None and tree.root() != expected:
             return None
-        horizon = segment.tx_to
-        if segment.day in days:
-            wanted.append(segment)
+        horizon = record.tx_to
+        if isinstance(record, Segment) and record.day in days:
+            wanted.append(record)
         if tree.size % _TOLD_EVERY == 0:
             progress(Stage.SEGMENTS, tree.size, size)
     if tree.size != size or roots:

@@ -17,14 +17,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from compliance_pipelines.ledger.merkle import CompactRange
+from compliance_pipelines.ledger.segments import Segment
 from compliance_pipelines.verification.checkpoints import Store
 from compliance_pipelines.verification.findings import Finding, Kind, Note, NoteKind
 from compliance_pipelines.verification.segment_index import Source
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from datetime import date
 
     from compliance_pipelines.ledger.merkle import Hashes
+    from compliance_pipelines.ledger.records import LedgerRecord
     from compliance_pipelines.verification.findings import Journal
     from compliance_pipelines.verification.segment_index import SegmentIndex
 
@@ -155,10 +158,10 @@ class Chain:
 
     def _extended(self, tree: CompactRange, source: Source, size: int) -> bool:
         """Append a source's records up to `size`; False where it does not have them all."""
-        for segment in self._index.between(source, tree.size, size):
-            if segment.seq != tree.size:
+        for record in self._index.between(source, tree.size, size):
+            if record.seq != tree.size:
                 return False
-            tree.append(segment.leaf_hash())
+            tree.append(record.leaf_hash())
         return tree.size == size
 
     def _judge(self, doubt: _Doubt, size: int, signed: Mapping[Store, bytes], frontier: Sequence[bytes] | None) -> None:
@@ -187,7 +190,7 @@ class Chain:
                         kind=Kind.SEGMENT_ALTERED,
                         day=day,
                         segment=seq,
-                        message=f"the record of segment {seq} of {day} was altered in the cold store's tiles and "
+                        message=f"{name_of(seq, day)} was altered in the cold store's tiles and "
                         f"entry bundle: its signature is for the record that {NAMES[source]}",
                     )
                 )
@@ -306,6 +309,16 @@ class Chain:
 
     def _find_fork(self, size: int, message: str) -> None:
         self._journal.find(Finding(kind=Kind.CHECKPOINT_FORKED, checkpoint=size, message=message))
+
+
+def day_of(record: LedgerRecord) -> date | None:
+    """The day of a segment; None of a statement."""
+    return record.day if isinstance(record, Segment) else None
+
+
+def name_of(seq: int, day: date | None) -> str:
+    """How a record is called in a message."""
+    return f"record {seq}, a statement of the ledger," if day is None else f"the record of segment {seq} of {day}"
 
 
 def _segments(first: int, after: int) -> str:

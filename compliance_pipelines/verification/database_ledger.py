@@ -21,7 +21,9 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from compliance_pipelines.ledger import store as ledger_store
 from compliance_pipelines.ledger.log_reading import CHECKPOINT_KEY, refuse_former_format
+from compliance_pipelines.ledger.segments import Segment
 from compliance_pipelines.verification import sql
+from compliance_pipelines.verification.chain import name_of
 from compliance_pipelines.verification.checkpoints import (
     ColdHeads,
     DatabaseCheckpoint,
@@ -36,11 +38,11 @@ from compliance_pipelines.verification.segment_index import Source
 from compliance_pipelines.verification.walk import Walk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     import sqlalchemy
 
-    from compliance_pipelines.ledger.segments import Segment
+    from compliance_pipelines.ledger.records import LedgerRecord
     from compliance_pipelines.ledger.store import StoredCheckpoint
     from compliance_pipelines.services import Services
     from compliance_pipelines.verification.findings import Journal
@@ -131,9 +133,11 @@ class _Comparison:
         heads: ColdHeads,
         *,
         index: SegmentIndex,
+        malformed: Collection[int],
         journal: Journal,
         progress: Progress,
     ) -> None:
+        self._malformed = malformed
         self._services = services
         self._on_replica = journal.replica is not None
         self._key = services.verifier_key
@@ -205,15 +209,15 @@ class _Comparison:
             self._check_horizon(row)
 
     def _check_horizon(self, row: DatabaseCheckpoint) -> None:
-        """The horizon is not in what is signed, but follows from it: it is the end of the last segment."""
-        segment = self._index.one(Source.LEDGER, row.size - 1)
-        if segment is not None and segment.tx_to != row.stored.tx_horizon:
+        """The horizon is not in what is signed, but follows from it: it is the end of the last record."""
+        record = self._index.one(Source.LEDGER, row.size - 1)
+        if record is not None and record.tx_to != row.stored.tx_horizon:
             self._runs.add(
                 Kind.CHECKPOINT_ALTERED,
                 "horizon",
                 row.size,
                 f"checkpoint {row.size} in the database was altered: its horizon is {row.stored.tx_horizon}, and its "
-                f"last segment ends at {segment.tx_to}",
+                f"last record ends at {record.tx_to}",
             )
 
     def finish(self) -> KnownLedger:
@@ -246,8 +250,9 @@ class _Comparison:
             if replica is None or ledger_store.checkpoint_of_size(connection, size) is not None:
                 return
         lacking = Counter[date]()
-        for segment in self._index.between(Source.LEDGER, self.last_stored, size):
-            lacking[segment.day] += segment.entry_count
+        for record in self._index.between(Source.LEDGER, self.last_stored, size):
+            if isinstance(record, Segment):
+                lacking[record.day] += record.entry_count
         behind, entries = size - self.last_stored, lacking.total()
         self._journal.replica = replace(replica, segments_behind=behind, entries_behind=entries)
         segments = "1 segment" if behind == 1 else f"{behind:,} segments"
@@ -262,13 +267,18 @@ class _Comparison:
     def _compare_segments(self, size: int) -> None:
         stored = min(size, self.last_stored)
         for seq, day in self._index.differing(Source.LEDGER, Source.DATABASE, 0, size):
-            message = f"the record of segment {seq} of {day} in the database was altered: another one was signed"
+            message = f"{name_of(seq, day)} in the database was altered: another one was signed"
             self._journal.find(Finding(kind=Kind.SEGMENT_ALTERED, day=day, segment=seq, message=message))
+        for seq in sorted(self._malformed):
+            message = f"{name_of(seq, None)} in the database was altered: its bytes are those of no record"
+            self._journal.find(Finding(kind=Kind.SEGMENT_ALTERED, segment=seq, message=message))
         for seq, day in self._index.only_in(Source.LEDGER, Source.DATABASE, 0, stored):
-            message = f"the record of segment {seq} of {day} is missing from the database"
+            if seq in self._malformed:
+                continue
+            message = f"{name_of(seq, day)} is missing from the database"
             self._journal.find(Finding(kind=Kind.SEGMENT_MISSING, day=day, segment=seq, message=message))
         for seq, day in self._index.only_in(Source.DATABASE, Source.LEDGER, size, 2**63 - 1):
-            message = f"the record of segment {seq} of {day} was inserted into the database: no checkpoint covers it"
+            message = f"{name_of(seq, day)} was inserted into the database: no checkpoint covers it"
             self._journal.find(Finding(kind=Kind.SEGMENT_INSERTED, day=day, segment=seq, message=message))
 
 
@@ -283,8 +293,12 @@ def check_ledger(services: Services, index: SegmentIndex, journal: Journal, prog
     refuse_former_format(services.store)
     heads = read_cold_heads(services.store, services.verifier_key, journal)
     with ledger_snapshot(services) as connection:
-        index.add(Source.DATABASE, _told(ledger_store.segments(connection), progress))
-        comparison = _Comparison(services, connection, heads, index=index, journal=journal, progress=progress)
+        malformed: set[int] = set()
+        records = ledger_store.records(connection, malformed=malformed.add)
+        index.add(Source.DATABASE, _told(records, progress))
+        comparison = _Comparison(
+            services, connection, heads, index=index, malformed=malformed, journal=journal, progress=progress
+        )
         stored = ((checkpoint.size, checkpoint) for checkpoint in ledger_store.checkpoints(connection))
         published = _publications(connection, comparison.last_stored)
         for each in _rounds(heads.roots(), stored, published):
@@ -299,8 +313,8 @@ def _publications(connection: sqlalchemy.Connection, last: int) -> Iterator[tupl
         yield row.size, row.object_key
 
 
-def _told(segments: Iterator[Segment], progress: Progress) -> Iterator[Segment]:
-    for count, segment in enumerate(segments, start=1):
+def _told(records: Iterator[LedgerRecord], progress: Progress) -> Iterator[LedgerRecord]:
+    for count, record in enumerate(records, start=1):
         if count % _ROWS_AT_ONCE == 0:
             progress(Stage.SEGMENTS, count, None)
-        yield segment
+        yield record

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from compliance_pipelines.archive.catalogue import ArchivedPart
     from compliance_pipelines.archive.manifest import Manifest
     from compliance_pipelines.archive.readback import ColdArchive
+    from compliance_pipelines.ledger.records import LedgerRecord
     from compliance_pipelines.ledger.segments import Segment
 
     OnRows = Callable[[int], None]
@@ -98,7 +99,7 @@ def bounded_manifest(archive: ColdArchive, key: str) -> Manifest:
     return manifest
 
 
-def contradictions(manifest: Manifest, ledger: Mapping[int, Segment]) -> list[Finding]:
+def contradictions(manifest: Manifest, ledger: Mapping[int, LedgerRecord]) -> list[Finding]:
     """The finding that a signed manifest holds other segment records than the ledger, if it does."""
     differing = [segment.seq for segment in manifest.segments if ledger.get(segment.seq) != segment]
     if not differing:

@@ -1,7 +1,7 @@
-"""Segment records of more than one origin, on disk, so that ten years of them need no memory.
+"""Records of more than one origin, on disk, so that ten years of them need no memory.
 
-Here: a temporary SQLite file with what each source says about a segment, the comparisons between sources, and which
-parts hold which segments. Not here: which source is right (chain.py).
+Here: a temporary SQLite file with what each source says about a record of the ledger, the comparisons between
+sources, and which parts hold which segments. Not here: which source is right (chain.py).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from compliance_pipelines.archive.staging import staging_file
 from compliance_pipelines.base.errors import TransientError
+from compliance_pipelines.ledger.records import Statement
 from compliance_pipelines.ledger.segments import Segment
 from compliance_pipelines.verification import sql
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from compliance_pipelines.archive.layout import PartKey
+    from compliance_pipelines.ledger.records import LedgerRecord
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -32,6 +34,7 @@ _LEAST: Final = -(2**63)
 _MOST: Final = 2**63 - 1
 _MOST_ENTRIES: Final = 2**40
 _ROWS_AT_ONCE: Final = 10_000
+_NO_SEGMENT: Final = (None,) * 8
 
 
 class Source(IntEnum):
@@ -63,8 +66,11 @@ class Unheld:
     last_held: int | None
 
 
-def fits_index(segment: Segment) -> bool:
+def fits_index(record: LedgerRecord) -> bool:
     """Whether a record's numbers are such as a sealing could have written."""
+    if isinstance(record, Statement):
+        return record.seq >= 0
+    segment = record
     numbers = (segment.seq, segment.tx_from, segment.tx_to, segment.first_id, segment.last_id)
     return (
         all(_LEAST <= number <= _MOST for number in numbers)
@@ -79,7 +85,7 @@ def _bound(seq: int) -> int:
 
 
 class SegmentIndex:
-    """What each source says about each segment. To be used by one thread."""
+    """What each source says about each record. To be used by one thread."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -109,54 +115,57 @@ class SegmentIndex:
                     f"the temporary file {path} cannot be used: {error}; free space there and run it again"
                 ) from error
 
-    def add(self, source: Source, segments: Iterable[Segment]) -> None:
-        """Take what a source says; a segment that it spoke of before is replaced."""
-        rows = (_row(source, segment) for segment in segments)
+    def add(self, source: Source, records: Iterable[LedgerRecord]) -> None:
+        """Take what a source says; a record that it spoke of before is replaced."""
+        rows = (_row(source, record) for record in records)
         while chunk := list(islice(rows, _ROWS_AT_ONCE)):
-            self._connection.executemany(sql.ADD_SEGMENT, chunk)
+            self._connection.executemany(sql.ADD_RECORD, chunk)
 
     def fill(self, source: Source, other: Source, first: int, after: int) -> None:
-        """Let `source` say what `other` says of the segments in [first, after) about which it says nothing."""
-        self._connection.execute(sql.FILL_SEGMENTS, (source, other, _bound(first), _bound(after)))
+        """Let `source` say what `other` says of the records in [first, after) about which it says nothing."""
+        self._connection.execute(sql.FILL_RECORDS, (source, other, _bound(first), _bound(after)))
 
     def adopt(self, source: Source, other: Source, first: int, after: int) -> None:
-        """Let `source` say what `other` says of the segments in [first, after), whatever it said before."""
-        self._connection.execute(sql.ADOPT_SEGMENTS, (source, other, _bound(first), _bound(after)))
+        """Let `source` say what `other` says of the records in [first, after), whatever it said before."""
+        self._connection.execute(sql.ADOPT_RECORDS, (source, other, _bound(first), _bound(after)))
 
     def count(self, source: Source, first: int, after: int) -> int:
-        """How many of the segments in [first, after) a source speaks of."""
+        """How many of the records in [first, after) a source speaks of."""
         bounds = (source, _bound(first), _bound(after))
-        return int(self._connection.execute(sql.COUNT_SEGMENTS, bounds).fetchone()[0])
+        return int(self._connection.execute(sql.COUNT_RECORDS, bounds).fetchone()[0])
 
-    def between(self, source: Source, first: int, after: int) -> Iterator[Segment]:
-        """The segments in [first, after) that a source speaks of, in order, streamed."""
-        for row in self._connection.execute(sql.SEGMENTS_BETWEEN, (source, _bound(first), _bound(after))):
-            yield _segment(row)
+    def between(self, source: Source, first: int, after: int) -> Iterator[LedgerRecord]:
+        """The records in [first, after) that a source speaks of, in order, streamed."""
+        for row in self._connection.execute(sql.RECORDS_BETWEEN, (source, _bound(first), _bound(after))):
+            yield _record(row)
 
-    def one(self, source: Source, seq: int) -> Segment | None:
-        """One segment; None where the source does not speak of it."""
-        row = self._connection.execute(sql.ONE_SEGMENT, (source, _bound(seq))).fetchone()
-        return None if row is None else _segment(row)
+    def one(self, source: Source, seq: int) -> LedgerRecord | None:
+        """One record; None where the source does not speak of it."""
+        row = self._connection.execute(sql.ONE_RECORD, (source, _bound(seq))).fetchone()
+        return None if row is None else _record(row)
 
     def of_day(self, source: Source, day: date) -> list[Segment]:
         """The segments of a day in order."""
-        return [_segment(row) for row in self._connection.execute(sql.SEGMENTS_OF_DAY, (source, day.toordinal()))]
+        return [_segment(row[:-1]) for row in self._connection.execute(sql.SEGMENTS_OF_DAY, (source, day.toordinal()))]
 
     def days(self, source: Source) -> list[date]:
         """The days that a source has segments of, oldest first."""
         return [date.fromordinal(row[0]) for row in self._connection.execute(sql.DAYS_OF_SEGMENTS, (source,))]
 
-    def differing(self, one: Source, other: Source, first: int, after: int) -> Iterator[tuple[int, date]]:
-        """Seq and day (as `one` has it) of the segments in [first, after) of which both speak, and not the same."""
-        bounds = (one, other, _bound(first), _bound(after))
-        for seq, day in self._connection.execute(sql.DIFFERING_SEGMENTS, bounds):
-            yield seq, date.fromordinal(day)
+    def differing(self, one: Source, other: Source, first: int, after: int) -> Iterator[tuple[int, date | None]]:
+        """Seq and day (as `one` has it) of the records in [first, after) of which both speak, and not the same.
 
-    def only_in(self, one: Source, other: Source, first: int, after: int) -> Iterator[tuple[int, date]]:
-        """Seq and day of the segments in [first, after) of which `one` speaks and `other` does not."""
+        A statement has no day.
+        """
+        bounds = (one, other, _bound(first), _bound(after))
+        for seq, day in self._connection.execute(sql.DIFFERING_RECORDS, bounds):
+            yield seq, _day(day)
+
+    def only_in(self, one: Source, other: Source, first: int, after: int) -> Iterator[tuple[int, date | None]]:
+        """Seq and day of the records in [first, after) of which `one` speaks and `other` does not."""
         bounds = (one, _bound(first), _bound(after), other)
-        for seq, day in self._connection.execute(sql.SEGMENTS_OF_ONE_ONLY, bounds):
-            yield seq, date.fromordinal(day)
+        for seq, day in self._connection.execute(sql.RECORDS_OF_ONE_ONLY, bounds):
+            yield seq, _day(day)
 
     def add_part(self, key: PartKey, segments: Iterable[Segment], object_sha256: str | None = None) -> None:
         """A part holds these segments; its object has this SHA-256 (hex), where a manifest commits it."""
@@ -195,7 +204,14 @@ class SegmentIndex:
             yield Unheld(date.fromordinal(day), *numbers)
 
 
-def _row(source: Source, segment: Segment) -> tuple[Any, ...]:
+def _day(ordinal: int | None) -> date | None:
+    return None if ordinal is None else date.fromordinal(ordinal)
+
+
+def _row(source: Source, record: LedgerRecord) -> tuple[Any, ...]:
+    if isinstance(record, Statement):
+        return (source, record.seq, *_NO_SEGMENT, record.record_bytes())
+    segment = record
     return (
         source,
         segment.seq,
@@ -207,7 +223,13 @@ def _row(source: Source, segment: Segment) -> tuple[Any, ...]:
         segment.entry_count,
         segment.root,
         (segment.sealed_at - _EPOCH) // _MICROSECOND,
+        None,
     )
+
+
+def _record(row: tuple[Any, ...]) -> LedgerRecord:
+    *segment, record = row
+    return _segment(tuple(segment)) if record is None else Statement.from_record(record)
 
 
 def _segment(row: tuple[Any, ...]) -> Segment:

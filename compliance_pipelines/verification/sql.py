@@ -60,40 +60,44 @@ ENTRIES_IN_RANGE_EXIST = text("""
 
 # Days and times are numbers there.
 _SEGMENT: Final = tables.ledger_segments
-_COLUMNS: Final = columns(_SEGMENT)
+# Of a statement there are its seq and its bytes; of a segment everything but these.
+_COLUMNS: Final = f"{columns(_SEGMENT)}, record"
 _DEFINITIONS: Final = ", ".join(
     f"{column.name} {'BLOB' if isinstance(column.type, LargeBinary) else 'INTEGER'}" for column in _SEGMENT.columns
 )
-_DIFFERENT: Final = f"({columns(_SEGMENT, but=('seq',), of='a')}) <> ({columns(_SEGMENT, but=('seq',), of='b')})"
+_DIFFERENT: Final = (
+    f"({columns(_SEGMENT, but=('seq',), of='a')}, a.record) IS NOT "
+    f"({columns(_SEGMENT, but=('seq',), of='b')}, b.record)"
+)
 INDEX_OPTIONS: Final = ("PRAGMA journal_mode = OFF", "PRAGMA synchronous = OFF", "PRAGMA cache_size = -65536")
 CREATE_INDEX: Final = (
-    f"CREATE TABLE segments (source INTEGER, {_DEFINITIONS}, PRIMARY KEY (source, seq)) WITHOUT ROWID",
-    "CREATE INDEX segments_of_day ON segments (source, day, seq)",
+    f"CREATE TABLE records (source INTEGER, {_DEFINITIONS}, record BLOB, PRIMARY KEY (source, seq)) WITHOUT ROWID",
+    "CREATE INDEX segments_of_day ON records (source, day, seq)",
     "CREATE TABLE parts (part_id INTEGER PRIMARY KEY, day INTEGER, part INTEGER, key TEXT, sha256 TEXT)",
     "CREATE TABLE held (seq INTEGER, part_id INTEGER, PRIMARY KEY (seq, part_id)) WITHOUT ROWID",
     "CREATE INDEX parts_of_day ON parts (day)",
     "CREATE INDEX held_by_part ON held (part_id, seq)",
 )
-ADD_SEGMENT: Final = f"INSERT OR REPLACE INTO segments VALUES (?{', ?' * len(_SEGMENT.columns)})"  # noqa: S608 - constants only
-COUNT_SEGMENTS: Final = "SELECT count(*) FROM segments WHERE source = ? AND seq >= ? AND seq < ?"
-SEGMENTS_BETWEEN: Final = f"SELECT {_COLUMNS} FROM segments WHERE source = ? AND seq >= ? AND seq < ? ORDER BY seq"  # noqa: S608 - constants only
-ONE_SEGMENT: Final = f"SELECT {_COLUMNS} FROM segments WHERE source = ? AND seq = ?"  # noqa: S608 - constants only
-SEGMENTS_OF_DAY: Final = f"SELECT {_COLUMNS} FROM segments WHERE source = ? AND day = ? ORDER BY seq"  # noqa: S608 - constants only
-DAYS_OF_SEGMENTS: Final = "SELECT DISTINCT day FROM segments WHERE source = ? ORDER BY day"
-FILL_SEGMENTS: Final = (
-    f"INSERT OR IGNORE INTO segments SELECT ?, {_COLUMNS} FROM segments WHERE source = ? AND seq >= ? AND seq < ?"  # noqa: S608 - constants only
+ADD_RECORD: Final = f"INSERT OR REPLACE INTO records VALUES (?{', ?' * (len(_SEGMENT.columns) + 1)})"  # noqa: S608 - constants only
+COUNT_RECORDS: Final = "SELECT count(*) FROM records WHERE source = ? AND seq >= ? AND seq < ?"
+RECORDS_BETWEEN: Final = f"SELECT {_COLUMNS} FROM records WHERE source = ? AND seq >= ? AND seq < ? ORDER BY seq"  # noqa: S608 - constants only
+ONE_RECORD: Final = f"SELECT {_COLUMNS} FROM records WHERE source = ? AND seq = ?"  # noqa: S608 - constants only
+SEGMENTS_OF_DAY: Final = f"SELECT {_COLUMNS} FROM records WHERE source = ? AND day = ? ORDER BY seq"  # noqa: S608 - constants only
+DAYS_OF_SEGMENTS: Final = "SELECT DISTINCT day FROM records WHERE source = ? AND day IS NOT NULL ORDER BY day"
+FILL_RECORDS: Final = (
+    f"INSERT OR IGNORE INTO records SELECT ?, {_COLUMNS} FROM records WHERE source = ? AND seq >= ? AND seq < ?"  # noqa: S608 - constants only
 )
-ADOPT_SEGMENTS: Final = (
-    f"INSERT OR REPLACE INTO segments SELECT ?, {_COLUMNS} FROM segments WHERE source = ? AND seq >= ? AND seq < ?"  # noqa: S608 - constants only
+ADOPT_RECORDS: Final = (
+    f"INSERT OR REPLACE INTO records SELECT ?, {_COLUMNS} FROM records WHERE source = ? AND seq >= ? AND seq < ?"  # noqa: S608 - constants only
 )
-DIFFERING_SEGMENTS: Final = f"""
-    SELECT a.seq, a.day FROM segments AS a JOIN segments AS b ON b.seq = a.seq
+DIFFERING_RECORDS: Final = f"""
+    SELECT a.seq, a.day FROM records AS a JOIN records AS b ON b.seq = a.seq
     WHERE a.source = ? AND b.source = ? AND a.seq >= ? AND a.seq < ? AND {_DIFFERENT} ORDER BY a.seq
 """  # noqa: S608 - constants only
-SEGMENTS_OF_ONE_ONLY: Final = """
-    SELECT a.seq, a.day FROM segments AS a
+RECORDS_OF_ONE_ONLY: Final = """
+    SELECT a.seq, a.day FROM records AS a
     WHERE a.source = ? AND a.seq >= ? AND a.seq < ?
-      AND NOT EXISTS (SELECT 1 FROM segments AS b WHERE b.source = ? AND b.seq = a.seq)
+      AND NOT EXISTS (SELECT 1 FROM records AS b WHERE b.source = ? AND b.seq = a.seq)
     ORDER BY a.seq
 """
 ADD_PART: Final = "INSERT INTO parts (day, part, key, sha256) VALUES (?, ?, ?, ?)"
@@ -109,8 +113,8 @@ LAST_HELD: Final = "SELECT max(held.seq), parts.day, parts.key FROM held JOIN pa
 SEGMENTS_NOT_HELD: Final = """
     SELECT s.day, min(s.seq), max(s.seq), count(*), sum(s.entry_count),
            (SELECT max(held.seq) FROM parts JOIN held USING (part_id) WHERE parts.day = s.day) AS last_held
-    FROM segments AS s
-    WHERE s.source = ? AND NOT EXISTS (SELECT 1 FROM held AS h WHERE h.seq = s.seq)
+    FROM records AS s
+    WHERE s.source = ? AND s.record IS NULL AND NOT EXISTS (SELECT 1 FROM held AS h WHERE h.seq = s.seq)
     GROUP BY s.day ORDER BY s.day
 """
 LAST_DAY_HELD: Final = "SELECT max(day) FROM parts"

@@ -19,7 +19,7 @@ from compliance_pipelines.base.hashing import DIGEST_BYTES
 from compliance_pipelines.base.streaming import run_ahead
 from compliance_pipelines.ledger.log_reading import day_key, read_tile
 from compliance_pipelines.ledger.merkle import CompactRange, hash_leaf, merkle_root
-from compliance_pipelines.ledger.segments import MalformedSegmentError, Segment
+from compliance_pipelines.ledger.records import MalformedRecordError, record_of
 from compliance_pipelines.ledger.tile_edge import TileEdge
 from compliance_pipelines.ledger.tiles import (
     ENTRIES,
@@ -34,7 +34,7 @@ from compliance_pipelines.ledger.tiles import (
     records_of,
     tile_of_key,
 )
-from compliance_pipelines.verification.chain import NAMES
+from compliance_pipelines.verification.chain import NAMES, day_of, name_of
 from compliance_pipelines.verification.findings import Finding, Kind, Note, NoteKind, Undecided
 from compliance_pipelines.verification.guard import reason_of
 from compliance_pipelines.verification.progress import Stage
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from compliance_pipelines.ledger.merkle import Hashes
+    from compliance_pipelines.ledger.records import LedgerRecord
     from compliance_pipelines.object_store.port import ObjectStore
     from compliance_pipelines.verification.checkpoints import ColdHeads
     from compliance_pipelines.verification.findings import Journal
@@ -126,7 +127,7 @@ class TiledLog:
         self._tree: CompactRange | None = CompactRange()
         self._edge: TileEdge | None = TileEdge()
         self._above: tuple[int, Hashes | None] = (-1, None)
-        self._last: Segment | None = None
+        self._last: LedgerRecord | None = None
         self._upper: list[Finding] = []
 
     def leaves(self) -> Iterator[Hashes | None]:
@@ -222,8 +223,8 @@ class TiledLog:
         if base is None and self._index.count(self._witness, first, first + width) < width:
             return []
         leaves = np.zeros((width, DIGEST_BYTES), dtype=np.uint8) if base is None else base.copy()
-        for segment in self._index.between(self._witness, first, first + width):
-            leaves[segment.seq - first] = np.frombuffer(segment.leaf_hash(), dtype=np.uint8)
+        for record in self._index.between(self._witness, first, first + width):
+            leaves[record.seq - first] = np.frombuffer(record.leaf_hash(), dtype=np.uint8)
         return [leaves]
 
     def _compare(self, tile: Tile, said: Hashes | None, leaves: Hashes, kind: Kind) -> None:
@@ -244,60 +245,59 @@ class TiledLog:
         self, first: int, width: int, records: Sequence[bytes] | None, leaves: Hashes | None, bundle: Tile
     ) -> None:
         """Put the records into the index that have the leaves."""
-        taken: list[Segment] = []
-        for position, record in enumerate(records or ()):
-            segment = _segment(record, first + position)
-            if leaves is None or hash_leaf(record) == leaves[position].tobytes():
-                if segment is None:
+        taken: list[LedgerRecord] = []
+        for position, data in enumerate(records or ()):
+            record = _record(data, first + position)
+            if leaves is None or hash_leaf(data) == leaves[position].tobytes():
+                if record is None:
                     message = (
-                        f"{bundle.key} was altered: its record {first + position} is none of segment {first + position}"
+                        f"{bundle.key} was altered: its record {first + position} is none of that place in the ledger"
                     )
                     self._find(Kind.BUNDLE_ALTERED, bundle, message, first + position)
                 else:
-                    taken.append(segment)
+                    taken.append(record)
         if len(taken) < width and leaves is not None:
-            known = {segment.seq for segment in taken}
+            known = {record.seq for record in taken}
             taken += [
-                segment
-                for segment in self._index.between(self._witness, first, first + width)
-                if segment.seq not in known and segment.leaf_hash() == leaves[segment.seq - first].tobytes()
+                record
+                for record in self._index.between(self._witness, first, first + width)
+                if record.seq not in known and record.leaf_hash() == leaves[record.seq - first].tobytes()
             ]
-            taken.sort(key=lambda segment: segment.seq)
-            self._find_altered_in_both(first, width, {segment.seq for segment in taken})
+            taken.sort(key=lambda record: record.seq)
+            self._find_altered_in_both(first, width, {record.seq for record in taken})
         self._index.add(Source.LEDGER, taken)
-        for segment in taken:
-            self._look_at_day(segment)
+        for record in taken:
+            self._look_at_day(record)
 
     def _find_altered_in_both(self, first: int, width: int, known: set[int]) -> None:
         """Records of the witness that are not as they were signed, where the bundle does not have them either."""
-        for segment in self._index.between(self._witness, first, first + width):
-            if segment.seq not in known:
+        for record in self._index.between(self._witness, first, first + width):
+            if record.seq not in known:
+                day = day_of(record)
                 message = (
-                    f"the record of segment {segment.seq} of {segment.day} is not as it was signed where "
-                    f"{NAMES[self._witness]} it, and the entry bundle does not hold it either"
+                    f"{name_of(record.seq, day)} is not as it was signed where {NAMES[self._witness]} it, and the "
+                    "entry bundle does not hold it either"
                 )
-                self._journal.find(
-                    Finding(kind=Kind.SEGMENT_ALTERED, day=segment.day, segment=segment.seq, message=message)
-                )
+                self._journal.find(Finding(kind=Kind.SEGMENT_ALTERED, day=day, segment=record.seq, message=message))
 
-    def _look_at_day(self, segment: Segment) -> None:
+    def _look_at_day(self, record: LedgerRecord) -> None:
         """Whether the last checkpoint of a day that is over was kept."""
-        before, self._last = self._last, segment
-        if before is None or before.seq != segment.seq - 1:
+        before, self._last = self._last, record
+        if before is None or before.seq != record.seq - 1:
             return
         day = before.sealed_at.date()
-        if day >= segment.sealed_at.date() or day in self._heads.damaged_days:
+        if day >= record.sealed_at.date() or day in self._heads.damaged_days:
             return
         key, kept = day_key(day), self._heads.days.get(day)
         if kept is None:
-            message = f"{key}, the last checkpoint of {day}, which is of {segment.seq} segments, is missing"
+            message = f"{key}, the last checkpoint of {day}, which is of {record.seq} records, is missing"
             kind = Kind.DAILY_CHECKPOINT_MISSING
-        elif kept.size != segment.seq:
-            message = f"{key} was altered: it is of {kept.size} segments, and the last one of {day} is of {segment.seq}"
+        elif kept.size != record.seq:
+            message = f"{key} was altered: it is of {kept.size} records, and the last one of {day} is of {record.seq}"
             kind = Kind.CHECKPOINT_ALTERED
         else:
             return
-        self._journal.find(Finding(kind=kind, key=key, checkpoint=segment.seq, message=message))
+        self._journal.find(Finding(kind=kind, key=key, checkpoint=record.seq, message=message))
 
     def _grow(self, leaves: Hashes | None) -> None:
         if leaves is None or self._tree is None or self._edge is None:
@@ -393,9 +393,9 @@ def _same(one: Hashes | None, other: Hashes | None) -> bool:
     return one is not None and other is not None and one.tobytes() == other.tobytes()
 
 
-def _segment(record: bytes, seq: int) -> Segment | None:
+def _record(data: bytes, seq: int) -> LedgerRecord | None:
     try:
-        segment = Segment.from_record(record)
-    except MalformedSegmentError:
+        record = record_of(data)
+    except MalformedRecordError:
         return None
-    return segment if segment.seq == seq and fits_index(segment) else None
+    return record if record.seq == seq and fits_index(record) else None

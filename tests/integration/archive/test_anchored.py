@@ -18,7 +18,8 @@ from compliance_pipelines.ledger.anchored import SegmentNotAnchoredError, Segmen
 from compliance_pipelines.ledger.errors import LedgerError
 from compliance_pipelines.ledger.hashing import SegmentHasher
 from compliance_pipelines.ledger.sealing import SealStep
-from compliance_pipelines.ledger.store import segments_between
+from compliance_pipelines.ledger.segments import Segment
+from compliance_pipelines.ledger.store import records_between
 from tests.integration.archive.days import Stopped, overwrite, stop_after
 from tests.support.sealing import seal_all
 
@@ -44,7 +45,8 @@ def sealed(days: Days, day: date) -> None:
 def reseal(days: Days, day: date, seq: int) -> None:
     """Make a segment's record fit the rows that are there now, as whoever knows the format can."""
     with days.superuser.connect() as connection:
-        (segment,) = segments_between(connection, seq, seq + 1)
+        (segment,) = records_between(connection, seq, seq + 1)
+    assert isinstance(segment, Segment)
     hasher = SegmentHasher([segment])
     with read_rows(days.superuser, day=day, tx_from=segment.tx_from, tx_to=segment.tx_to) as batches:
         for batch in batches:
@@ -268,19 +270,21 @@ def test_the_proof_begins_before_the_day_and_not_at_the_beginning_of_the_ledger(
     today = services.clock().date()
     days.append(today, 1)
     read: list[int] = []
-    original = segments_between
+    original = records_between
 
     def noted(connection: object, first: int, after: int) -> object:
         read.append(first)
         return original(connection, first, after)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("compliance_pipelines.ledger.store.segments_between", noted)
+    monkeypatch.setattr("compliance_pipelines.ledger.store.records_between", noted)
     tomorrow = today + timedelta(days=3)
     with services.engine.connect() as connection:
         check_anchored(services, connection, tomorrow, [])
         assert read == [5]
         read.clear()
-        check_anchored(services, connection, day, segments_between(connection, 0, 1))
+        (first,) = records_between(connection, 0, 1)
+        assert isinstance(first, Segment)
+        check_anchored(services, connection, day, [first])
         assert read == [0]
 
 
@@ -290,7 +294,7 @@ def test_a_day_whose_segments_were_all_removed_is_not_taken_for_one_without_entr
     days.append(day, 2)
     days.execute("DELETE FROM audit_logs WHERE tx_id < (SELECT tx_to FROM ledger_segments)")
     days.execute("DELETE FROM ledger_segments")
-    with pytest.raises(SegmentNotAnchoredError, match="segment record 0 is missing"):
+    with pytest.raises(SegmentNotAnchoredError, match="record 0 is missing"):
         archive_day(replace(services), day)
 
 

@@ -109,7 +109,9 @@ def test_every_relation_has_both_triggers_enabled(relations: list[str], superuse
     ]
 
 
-@pytest.mark.parametrize("table", ["ledger_segments", "ledger_checkpoints", "archived_segments", "audit_purges"])
+@pytest.mark.parametrize(
+    "table", ["ledger_segments", "ledger_statements", "ledger_checkpoints", "archived_segments", "audit_purges"]
+)
 def test_records_about_entries_are_append_only_too(
     table: str, owner: sqlalchemy.Connection, superuser_engine: sqlalchemy.Engine
 ) -> None:
@@ -221,6 +223,7 @@ def test_the_roles_have_exactly_these_privileges(superuser_engine: sqlalchemy.En
         "audit_quarantine",
         "ledger_clusters",
         "ledger_segments",
+        "ledger_statements",
         "ledger_checkpoints",
         "ledger_publications",
         "archived_audit_logs",
@@ -231,6 +234,7 @@ def test_the_roles_have_exactly_these_privileges(superuser_engine: sqlalchemy.En
     }
     recorded = {
         "ledger_segments",
+        "ledger_statements",
         "ledger_checkpoints",
         "ledger_publications",
         "archived_audit_logs",

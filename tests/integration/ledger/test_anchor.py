@@ -263,7 +263,7 @@ def forge_the_second_segment(days: Days) -> None:
     """Make the database tell another story of two segments, consistent in itself but for the signature."""
     days.execute("UPDATE ledger_segments SET root = sha256('forged') WHERE seq = 1")
     with days.superuser.connect() as connection:
-        head = LedgerHead().extended(store.segments_between(connection, 0, 2))
+        head = LedgerHead().extended(store.records_between(connection, 0, 2))
     days.execute(
         "UPDATE ledger_checkpoints SET root = :root, frontier = :frontier WHERE size = 2",
         root=head.root,

@@ -31,7 +31,6 @@ from tests.support.logins import database_of
 from tests.support.sealing import seal_all
 
 if TYPE_CHECKING:
-    from compliance_pipelines.ledger.segments import Segment
     from compliance_pipelines.local_stack.postgres import EmbeddedPostgres
 
 OTHER_KEY: Final = SigningKey(KEY.name, bytes(32))
@@ -55,10 +54,10 @@ def _alter_entry_and_its_segment(world: World) -> None:
 def _rewrite_checkpoints(world: World, key: SigningKey | None) -> None:
     """Let all checkpoints of the database follow from its segment records; with a key, signed anew."""
     with world.services.engine.connect() as connection:
-        segments = list(store.segments(connection))
+        records = list(store.records(connection))
     head = LedgerHead()
     for size in SIZES:
-        added: list[Segment] = segments[head.size : size]
+        added = records[head.size : size]
         head = head.extended(added)
         world.execute(
             "UPDATE ledger_checkpoints SET root = :root, frontier = :frontier WHERE size = :size",

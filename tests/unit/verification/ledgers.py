@@ -128,4 +128,8 @@ class Ledger:
                 chain.grow(size, None if records is None else leaves_of(records))
                 chain.head(size, self.roots[size], self.frontiers.get(size))
             chain.finish()
-            return journal.report(), list(index.between(Source.LEDGER, 0, 2**62)), chain.settled_size
+            return (
+                journal.report(),
+                [each for each in index.between(Source.LEDGER, 0, 2**62) if isinstance(each, Segment)],
+                chain.settled_size,
+            )

@@ -7,6 +7,7 @@ import pytest
 
 from compliance_pipelines.archive.layout import PartKey
 from compliance_pipelines.base.errors import TransientError
+from compliance_pipelines.ledger.records import LedgerRecord, Statement, StatementKind
 from compliance_pipelines.verification.segment_index import SegmentIndex, Source, Unheld, fits_index
 from tests.unit.verification.ledgers import FIRST_DAY, record
 
@@ -42,6 +43,25 @@ def test_filling_keeps_what_is_there_and_adopting_replaces_it(index: SegmentInde
     assert list(index.only_in(Source.DATABASE, Source.LEDGER, 0, 9)) == [(3, record(3).day)]
     index.adopt(Source.LEDGER, Source.DATABASE, 0, 9)
     assert list(index.differing(Source.LEDGER, Source.DATABASE, 0, 9)) == []
+
+
+def statement(seq: int, *, body: bytes = b"") -> Statement:
+    return Statement(seq, StatementKind.LOSS, tx_to=5, sealed_at=record(0).sealed_at, body=body)
+
+
+def test_statements_stand_among_the_segments_and_belong_to_no_day(index: SegmentIndex) -> None:
+    records: list[LedgerRecord] = [record(0), statement(1), record(2)]
+    index.add(Source.LEDGER, records)
+    index.add(Source.DATABASE, [record(0), statement(1, body=b"other"), statement(2), statement(3)])
+    assert list(index.between(Source.LEDGER, 0, 9)) == records
+    assert index.one(Source.LEDGER, 1) == records[1]
+    assert index.count(Source.LEDGER, 0, 9) == 3
+    assert index.days(Source.LEDGER) == sorted({record(0).day, record(2).day})
+    assert [each.segments for each in index.unheld()] == [1, 1]
+    assert list(index.differing(Source.LEDGER, Source.DATABASE, 0, 9)) == [(1, None), (2, record(2).day)]
+    assert list(index.only_in(Source.DATABASE, Source.LEDGER, 0, 9)) == [(3, None)]
+    index.adopt(Source.LEDGER, Source.DATABASE, 1, 3)
+    assert list(index.between(Source.LEDGER, 0, 9)) == [record(0), statement(1, body=b"other"), statement(2)]
 
 
 @pytest.mark.parametrize(

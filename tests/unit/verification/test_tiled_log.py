@@ -254,7 +254,7 @@ def test_another_checkpoint_stands_for_the_last_of_a_day(copy: Copy) -> None:
     copy.write(day_key(FIRST_DAY), note_of(203).encode())
     (finding,) = copy.verify().findings
     assert (finding.kind, finding.key) == (Kind.CHECKPOINT_ALTERED, day_key(FIRST_DAY))
-    assert "it is of 203 segments" in finding.message
+    assert "it is of 203 records" in finding.message
 
 
 def test_a_fork_on_a_day_is_named(copy: Copy) -> None:
