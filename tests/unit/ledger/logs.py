@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from compliance_pipelines.ledger.head import LedgerHead
     from compliance_pipelines.ledger.log_reading import LogHead
+    from compliance_pipelines.ledger.records import LedgerRecord
     from compliance_pipelines.object_store.port import ObjectStore
 
 KEY: Final = SigningKey("tests.example/log", bytes(range(32)))
@@ -40,12 +41,12 @@ def no_step(_name: str) -> None:
 def extend(
     store: ObjectStore,
     log: LogHead,
-    segments: Sequence[Segment],
+    records: Sequence[LedgerRecord],
     step: Callable[[str], None] = no_step,
     key: SigningKey = KEY,
 ) -> LogHead:
     """Publish these records."""
-    return publish(store, log, segments, signed(log.head.extended(segments), key), step)
+    return publish(store, log, records, signed(log.head.extended(records), key), step)
 
 
 def made_log(store: ObjectStore, passes: Sequence[int], *, hours: int = 6, variant: int = 0) -> LogHead:
