@@ -46,6 +46,7 @@ _END: Final = b"}\n"
 # first.
 _MOST_UNSIGNED_BYTES: Final = 2**20
 _MOST_SAID: Final = 500
+_MOST_NUMBER: Final = 2**63 - 1
 
 
 class _Column(BaseModel):
@@ -70,16 +71,16 @@ class _Body(BaseModel):
 
     version: Literal[2]
     day: str
-    part: int = Field(ge=1)
-    revision: int = Field(ge=0)
+    part: int = Field(ge=1, le=_MOST_NUMBER)
+    revision: int = Field(ge=0, le=_MOST_NUMBER)
     replaces: str | None
     object_key: str
     object_sha256: str = Field(pattern=_HEX_SHA256)
-    object_bytes: int = Field(ge=1)
-    entry_count: int = Field(ge=1)
-    canonical_bytes: int = Field(ge=1)
-    first_id: int
-    last_id: int
+    object_bytes: int = Field(ge=1, le=_MOST_NUMBER)
+    entry_count: int = Field(ge=1, le=_MOST_NUMBER)
+    canonical_bytes: int = Field(ge=1, le=_MOST_NUMBER)
+    first_id: int = Field(ge=-_MOST_NUMBER - 1, le=_MOST_NUMBER)
+    last_id: int = Field(ge=-_MOST_NUMBER - 1, le=_MOST_NUMBER)
     root: str = Field(pattern=_HEX_SHA256)
     segments: list[dict[str, Any]] = Field(min_length=1)
     blinded: list[dict[str, Any]]
@@ -138,7 +139,8 @@ class Manifest:
         """The key of this manifest in the cold store."""
         return manifest_key(self.day, self.part, self.root)
 
-    def _body(self) -> bytes:
+    def body(self) -> bytes:
+        """The bytes that are signed."""
         return _canonical_json(
             {
                 "version": VERSION,
@@ -166,7 +168,7 @@ class Manifest:
 
     def to_bytes(self, key: SigningKey) -> bytes:
         """The manifest's file, signed."""
-        body = self._body()
+        body = self.body()
         return _file_bytes(body, sign_note(_signed_text(self.object_key, body), key))
 
 
@@ -240,6 +242,8 @@ def parse_manifest(data: bytes, key: VerifierKey, *, name: str) -> Manifest:
     if text != _signed_text(manifest.object_key, body_bytes):
         raise ManifestError(f"{name} was altered: its signature by {key.name} is for other content")
     _check_consistency(manifest, body, name)
+    if manifest.body() != body_bytes:
+        raise ManifestError(f"{name} is not written as a manifest is: a date or time has another form")
     return manifest
 
 

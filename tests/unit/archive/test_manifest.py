@@ -18,6 +18,7 @@ from compliance_pipelines.archive.manifest import Manifest, parse_manifest
 from compliance_pipelines.audit_log.entry import COLUMNS
 from compliance_pipelines.ledger.checkpoint import SigningKey, sign_note
 from tests.unit.archive.examples import DAY, segment
+from tests.unit.ledger import vectors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,6 +91,17 @@ def test_a_stranger_checks_the_signature_as_documented() -> None:
     assert name == "tests.example/audit"
     public_key = base64.b64decode(KEY.verifier_key().to_note_string().split("+", 2)[2])[1:]
     Ed25519PublicKey.from_public_bytes(public_key).verify(base64.b64decode(signature)[4:], f"{text}\n".encode())
+
+
+def test_the_manifest_of_the_document_is_one_and_is_of_the_vectors() -> None:
+    key = SigningKey.from_note_string(vectors.json_box("key")["private_key"])
+    data = vectors.box("manifest").encode()
+    manifest = parse_manifest(data, key.verifier_key(), name="the manifest")
+    assert [each.to_json() for each in manifest.segments] == [vectors.json_box("segments")[1]["segment"]]
+    written = [bytes.fromhex(each["public"] + each["private"]) for each in vectors.json_box("entries")[:3]]
+    assert manifest.canonical_bytes == sum(map(len, written))
+    assert manifest.to_bytes(key) == data
+    assert f"`{manifest.manifest_key}`" in (vectors.DOCUMENT.parent / "archive-format.md").read_text(encoding="utf-8")
 
 
 @given(data=st.data())
@@ -166,6 +178,27 @@ def signed_by_hand(**values: object) -> bytes:
     digest = hashlib.sha256(written.encode()).hexdigest()
     note = sign_note(f"audit-archive-manifest/2\n{MANIFEST.object_key}\nsha256:{digest}\n", KEY)
     return f'{{"body":{written},"signature":{json.dumps(note)}}}\n'.encode()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"day": "20260701"},
+        {"day": "2026-W27-3"},
+        {"created_at": "2026-07-02T00:00:00.5Z"},
+        {"created_at": "2026-7-2T00:00:00.500000Z"},
+    ],
+)
+def test_a_day_or_time_in_another_form_is_refused(values: dict[str, object]) -> None:
+    with pytest.raises(ManifestError, match=r"a date or time has another form|no manifest of version 2"):
+        parse(signed_by_hand(**values))
+
+
+@pytest.mark.parametrize("name", ["part", "object_bytes", "entry_count", "canonical_bytes", "first_id", "last_id"])
+@pytest.mark.parametrize("value", [2**63, -(2**63) - 1, 1.0, True, "1"])
+def test_a_number_that_is_no_integer_of_64_bits_is_refused(name: str, value: object) -> None:
+    with pytest.raises(ManifestError, match="no manifest of version 2"):
+        parse(signed_by_hand(**{name: value}))
 
 
 def test_a_manifest_that_is_signed_by_hand_is_one() -> None:

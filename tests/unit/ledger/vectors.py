@@ -1,4 +1,4 @@
-"""The test vectors of docs/ledger.md, read from the document itself."""
+"""The test vectors of docs/ledger.md and docs/archive-format.md, read from the documents themselves."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import re
 from pathlib import Path
 from typing import Any, Final
 
-DOCUMENT: Final = Path(__file__).parents[3] / "docs" / "ledger.md"
+_DOCUMENTS: Final = Path(__file__).parents[3] / "docs"
+DOCUMENT: Final = _DOCUMENTS / "ledger.md"
 
 _BOXES: Final[dict[str, str]] = dict(
     re.findall(
         r"^<!-- vectors: ([a-z ]+) -->\n```(?:json)?\n(.*?)^```$",
-        DOCUMENT.read_text(encoding="utf-8"),
+        DOCUMENT.read_text(encoding="utf-8") + (_DOCUMENTS / "archive-format.md").read_text(encoding="utf-8"),
         re.MULTILINE | re.DOTALL,
     )
 )
