@@ -39,6 +39,7 @@ from compliance_pipelines.verification.findings import Finding, Kind, Note, Note
 from compliance_pipelines.verification.guard import reason_of
 from compliance_pipelines.verification.progress import Stage
 from compliance_pipelines.verification.segment_index import Source, fits_index
+from compliance_pipelines.verification.tile_path import TilePaths
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -119,6 +120,7 @@ class TiledLog:
         self._listed = min(size, listed)
         self._store = store
         self._root = root
+        self._paths = TilePaths(size, root, lambda tile: _read(store, tile).data)
         self._heads = heads
         self._index = index
         self._witness = witness
@@ -186,6 +188,10 @@ class TiledLog:
             return likely
         candidates = [each for each in (ours, theirs) if each is not None]
         known = self._of_witness(first, width, likely)
+        # The tile above may be altered, too: what leads to the signed root is right, whatever the tile above says.
+        for candidate in (*candidates, *known):
+            if self._paths.prove(first // WIDTH, candidate):
+                return candidate
         for candidate in (*candidates, *known):
             if self._fits(first, width, candidate):
                 return candidate

@@ -13,7 +13,8 @@ from compliance_pipelines.ledger.checkpoint import SigningKey
 from compliance_pipelines.ledger.errors import FormerFormatError
 from compliance_pipelines.ledger.head import LedgerHead
 from compliance_pipelines.ledger.log_reading import CHECKPOINT_KEY, day_key, read_head
-from compliance_pipelines.ledger.tiles import ENTRIES, Tile, bundle_of, records_of
+from compliance_pipelines.ledger.merkle import merkle_root
+from compliance_pipelines.ledger.tiles import ENTRIES, Tile, bundle_of, hashes_of, records_of
 from compliance_pipelines.object_store.local import LocalObjectStore
 from compliance_pipelines.verification.errors import VerificationError
 from compliance_pipelines.verification.findings import Kind
@@ -169,6 +170,28 @@ def test_a_record_and_its_leaf_that_were_altered_together_are_found_by_the_next_
         ("segment_altered", 0),
         ("checkpoint_unverifiable", None),
     ]
+
+
+def test_a_bundle_that_was_altered_with_the_tile_above_is_named_and_the_tile_between_is_not(copy: Copy) -> None:
+    altered = replace(records()[5], entry_count=9)
+    copy.change_record(Tile(ENTRIES, 0), 5, altered.record_bytes())
+    leaves = bytearray(copy.read(Tile(0, 0).key))
+    leaves[5 * 32 : 6 * 32] = altered.leaf_hash()
+    above = Tile(1, 0, 2)
+    copy.write(above.key, merkle_root(hashes_of(bytes(leaves), 256)) + copy.read(above.key)[32:])
+    report = copy.verify()
+    assert said(report) == [("bundle_altered", Tile(ENTRIES, 0).key, 5), ("tile_altered", above.key, None)]
+    assert report.checked.segments == SIZE
+
+
+def test_a_tile_that_was_altered_with_the_one_above_is_named_and_the_bundle_is_not(copy: Copy) -> None:
+    copy.flip(Tile(0, 1), 40)
+    above = Tile(1, 0, 2)
+    changed = merkle_root(hashes_of(copy.read(Tile(0, 1).key), 256))
+    copy.write(above.key, copy.read(above.key)[:32] + changed)
+    report = copy.verify()
+    assert said(report) == [("tile_altered", Tile(0, 1).key, 257), ("tile_altered", above.key, None)]
+    assert report.checked.segments == SIZE
 
 
 @pytest.mark.parametrize("tile", TILES, ids=lambda tile: tile.key.removeprefix("audit-ledger/"))
