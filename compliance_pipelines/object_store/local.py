@@ -306,14 +306,17 @@ class LocalObjectStore:
                 f"{key!r} cannot be stored at {target.as_uri()}: {obstacle} is not a directory. If it is an object, "
                 f"choose a key that does not continue its key; if it is a link, put a directory in its place"
             )
-        if self._size(target) is not None:
+        # One look: between two, another process may put the object.
+        status = _status(target)
+        if status is None:
+            return
+        if stat.S_ISREG(status.st_mode):
             sync_path(target.parent, self._root)
             raise ObjectExistsError(f"{key!r} already has an object, at {target.as_uri()}; it was left as it is")
-        if os.path.lexists(target):
-            raise ObjectStoreError(
-                f"{key!r} cannot be stored at {target.as_uri()}: there is a directory of that name, or something else "
-                f"that is not an object"
-            )
+        raise ObjectStoreError(
+            f"{key!r} cannot be stored at {target.as_uri()}: there is a directory of that name, or something else "
+            f"that is not an object"
+        )
 
     def _size(self, target: Path) -> int | None:
         """Size in bytes of the object at a path, None when there is none."""

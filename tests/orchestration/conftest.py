@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 from dagster import DagsterInstance
+from dagster._core.remote_representation.code_location import GrpcServerCodeLocation
 from dagster._core.test_utils import create_test_daemon_workspace_context
-from dagster._core.workspace.load_target import WorkspaceFileTarget
+from dagster._core.workspace.load_target import GrpcServerTarget, WorkspaceFileTarget
 from sqlalchemy import text
 
 from compliance_pipelines.archive.catalogue import DayState, states_of_days
@@ -232,6 +233,26 @@ def project(services: Services, instance: DagsterInstance, sink: RecordingSink) 
 
 @pytest.fixture
 def workspace(project: Project, environment: pytest.MonkeyPatch) -> Iterator[WorkspaceProcessContext]:
-    """The project as webserver and daemon load it: from workspace.yaml, in a process of its own."""
+    """The project as webserver and daemon load it: from workspace.yaml, in a process with the settings of this test."""
     with create_test_daemon_workspace_context(WorkspaceFileTarget([str(_WORKSPACE)]), project.instance) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def code_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GrpcServerTarget]:
+    """The process that loads workspace.yaml, without any setting: it takes seconds, and one serves all tests."""
+    directory = str(tmp_path_factory.mktemp("code-server"))
+    with (
+        DagsterInstance.local_temp(directory) as instance,
+        create_test_daemon_workspace_context(WorkspaceFileTarget([str(_WORKSPACE)]), instance) as opened,
+    ):
+        [location] = opened.create_request_context().code_locations
+        assert isinstance(location, GrpcServerCodeLocation)
+        yield GrpcServerTarget(location.host, location.port, location.socket, location.name)
+
+
+@pytest.fixture
+def pages(project: Project, code_server: GrpcServerTarget) -> Iterator[WorkspaceProcessContext]:
+    """The project as its pages show it, with what the instance of this test knows; no run and no tick starts there."""
+    with create_test_daemon_workspace_context(code_server, project.instance) as opened:
         yield opened

@@ -74,11 +74,11 @@ class Backfills:
 
 
 def test_each_asset_can_be_backfilled_with_one_run_for_each_day(
-    project: Project, clock: MovableClock, workspace: WorkspaceProcessContext
+    project: Project, clock: MovableClock, pages: WorkspaceProcessContext
 ) -> None:
     days = [project.append(days_ago) for days_ago in (101, 100)]
     project.seal()
-    backfills = Backfills(project, workspace)
+    backfills = Backfills(project, pages)
     for asset, state in (
         (HOT_PARTITION, DayState.SEALED),
         (COLD_ARCHIVE, DayState.VERIFIED),

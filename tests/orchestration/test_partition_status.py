@@ -57,13 +57,13 @@ STATUSES: Final = """
 class Page:
     """The asset's page of one test."""
 
-    def __init__(self, workspace: WorkspaceProcessContext) -> None:
-        self._workspace = workspace
+    def __init__(self, pages: WorkspaceProcessContext) -> None:
+        self._pages = pages
 
     def of(self, asset: AssetKey) -> dict[str, Any]:
         """The numbers of the asset, and the days in each state."""
         answer = execute_dagster_graphql(
-            self._workspace.create_request_context(), STATUSES, {"key": {"path": list(asset.path)}}
+            self._pages.create_request_context(), STATUSES, {"key": {"path": list(asset.path)}}
         )
         [node] = answer.data["assetNodes"]
         ranges = node["assetPartitionStatuses"]["ranges"]
@@ -71,8 +71,8 @@ class Page:
 
 
 @pytest.fixture
-def page(workspace: WorkspaceProcessContext) -> Page:
-    return Page(workspace)
+def page(pages: WorkspaceProcessContext) -> Page:
+    return Page(pages)
 
 
 @pytest.fixture

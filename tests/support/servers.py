@@ -107,9 +107,12 @@ def empty_database_url(postgres_server: EmbeddedPostgres) -> Iterator[str]:
 
 def memory_directory() -> Path | None:
     """A directory for files in memory, if this machine has one that holds the data of a test run."""
-    if _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).total >= _MEMORY_BYTES:
-        return _MEMORY
-    return None
+    if not _MEMORY.is_dir() or not os.access(_MEMORY, os.W_OK):
+        return None
+    there = os.statvfs(_MEMORY)
+    if there.f_flag & os.ST_NOEXEC or there.f_frsize * there.f_blocks < _MEMORY_BYTES:
+        return None
+    return _MEMORY
 
 
 def alembic_config(url: str) -> Config:

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from compliance_pipelines.object_store import local
 from compliance_pipelines.object_store.local import LocalObjectStore
 from compliance_pipelines.object_store.port import (
     ObjectExistsError,
@@ -377,6 +378,26 @@ class TestListing:
         store.delete("c/1")
 
         assert [info.key for info in listing] == ["d"]
+
+
+class TestPutting:
+    def test_an_object_that_appears_while_its_place_is_looked_at_is_an_object(
+        self, store: LocalObjectStore, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        looks = count()
+
+        def look(path: Path) -> os.stat_result | None:
+            if path == root / "key" and next(looks) == 0:
+                LocalObjectStore(root).put_bytes("key", b"of another process")
+                return None
+            return status(path)
+
+        status = local._status
+        monkeypatch.setattr(local, "_status", look)
+        with pytest.raises(ObjectExistsError):
+            store.put_bytes("key", b"data")
+
+        assert store.get_bytes("key") == b"of another process"
 
 
 class TestReading:
