@@ -201,7 +201,7 @@ class _Reader:
         if any(each.key.public_key == key.public_key for each in self._witnesses):
             raise MalformedPolicyError("two witnesses have the same key")
         self._new(name)
-        self._witnesses.append(Witness(name, key, None if len(words) == 2 else checked_url(words[2])))  # noqa: PLR2004
+        self._witnesses.append(Witness(name, key, None if len(words) == 2 else checked_url(words[2]).rstrip("/")))  # noqa: PLR2004
 
     def _group(self, words: list[str]) -> None:
         if len(words) < 3:  # noqa: PLR2004 - name, threshold, a member
@@ -235,7 +235,7 @@ class _Reader:
 
 
 def checked_url(text: str) -> str:
-    """A URL that can be asked, without a slash at the end.
+    """A URL that can be asked.
 
     Raises:
         MalformedPolicyError: it is none over http or https, or has a user, a query or a fragment.
@@ -249,4 +249,4 @@ def checked_url(text: str) -> str:
         raise MalformedPolicyError(
             f"{text!r} is no URL that can be asked: give http:// or https://, a host, and perhaps a port and a path"
         )
-    return text.rstrip("/")
+    return text

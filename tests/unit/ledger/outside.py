@@ -13,13 +13,19 @@ from compliance_pipelines.settings import Settings
 from tests.unit.ledger.logs import KEY
 
 if TYPE_CHECKING:
+    from compliance_pipelines.base.clock import Clock
     from compliance_pipelines.object_store.port import ObjectStore
 
 NOW = datetime(2026, 7, 9, 12, tzinfo=UTC)
 
 
-def services_of(store: ObjectStore, **settings: Any) -> Services:  # noqa: ANN401 - those of the settings
-    """Services without a database, at a moment that stands still."""
+def standing() -> datetime:
+    """A moment that stands still."""
+    return NOW
+
+
+def services_of(store: ObjectStore, *, clock: Clock = standing, **settings: Any) -> Services:  # noqa: ANN401 - theirs
+    """Services without a database."""
     nowhere = sqlalchemy.create_engine("postgresql+psycopg://nobody@127.0.0.1:1/nowhere")
     made = Settings(_env_file=None, **settings)
-    return Services(made, nowhere, store, Keyring.of(KEY), lambda: NOW)
+    return Services(made, nowhere, store, Keyring.of(KEY), clock)

@@ -19,7 +19,8 @@ from compliance_pipelines.ledger.tile_proofs import TileTree
 from compliance_pipelines.ledger.tiles import Tile
 from compliance_pipelines.ledger.witnessing import Witnessed, ask_witnesses
 from compliance_pipelines.object_store.local import LocalObjectStore
-from tests.support.witness import Reply, Witness, cosigned_by, policy, witness
+from tests.support.replies import Reply
+from tests.support.witness import Witness, cosigned_by, policy, witness
 from tests.unit.ledger.logs import BEGIN, KEY, extend, made_log, record
 from tests.unit.ledger.outside import NOW, services_of
 
