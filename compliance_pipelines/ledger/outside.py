@@ -1,6 +1,6 @@
 """Whether somebody outside has seen the ledger lately: witnesses, and a time-stamp authority.
 
-Here: what is not cosigned or not stamped yet, since when, and whether that is too long. Not here: asking
+Here: what is not cosigned or not stamped yet, since when, and whether that is too long. Not here: how somebody is asked
 (witnessing.py, timestamping.py), verifying all that was ever given (verification/outside.py).
 
 A checkpoint contains all before it, so that one quorum covers everything up to it, and one time stamp all days before.
@@ -21,10 +21,11 @@ from compliance_pipelines.ledger.timestamping import (
     BadTimeStampError,
     load_authority,
     recent_days,
+    stamp_days,
     stamp_key,
 )
 from compliance_pipelines.ledger.witnesses import load_policy
-from compliance_pipelines.ledger.witnessing import read_signed_head
+from compliance_pipelines.ledger.witnessing import ask_witnesses, read_signed_head
 from compliance_pipelines.object_store.bounded import read_bounded
 from compliance_pipelines.object_store.port import OversizedObjectError
 
@@ -205,3 +206,59 @@ def _signed_after(services: Services, size: int) -> datetime | None:
     with services.engine.connect() as connection:
         signed: datetime | None = connection.execute(sql.FIRST_SIGNED_AFTER, {"size": size}).scalar_one_or_none()
     return signed
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was asked for and what there is now.
+
+    Attributes:
+        state: what somebody outside has seen; None where nobody is to see anything.
+        told: what came of asking, one line each; empty where nobody had to be asked.
+        problem: what is wrong for too long, or at once where a witness has seen another ledger; empty where nothing is.
+    """
+
+    state: WitnessState | StampState | None
+    told: tuple[str, ...] = ()
+    problem: str = ""
+
+
+def look_at_witnesses(services: Services) -> Look:
+    """Ask the witnesses about the newest checkpoint, and judge what is missing.
+
+    Raises: as :func:`ask_witnesses` and :func:`witness_state`.
+    """
+    asked = ask_witnesses(services)
+    state = witness_state(services)
+    if asked is None or state is None:
+        return Look(None)
+    problems = list(asked.contradictions.values())
+    if state.late:
+        reasons = [how for name, how in asked.problems.items() if name not in asked.contradictions]
+        silent = f"; {'; '.join(reasons)}" if reasons else ""
+        problems.append(
+            f"what was sealed since {state.waiting_since:{_MOMENT}} is not cosigned by {state.needed}, for longer than "
+            f"the {services.settings.ledger_witness_max_lag_seconds:,} seconds of LEDGER_WITNESS_MAX_LAG_SECONDS"
+            f"{silent}"
+        )
+    return Look(state, tuple(asked.problems.values()), "; ".join(problems))
+
+
+def look_at_stamps(services: Services) -> Look:
+    """Ask for the time stamps that are missing, and judge what still is.
+
+    Raises: as :func:`stamp_days` and :func:`stamp_state`.
+    """
+    asked = stamp_days(services)
+    state = stamp_state(services)
+    if state is None:
+        return Look(None)
+    told = () if asked is None or not asked.problem else (asked.problem,)
+    problems = [state.problem] if state.problem else []
+    if state.late:
+        problems.append(
+            f"the last checkpoint of {state.waiting} and of every day after has no time stamp, for longer than the "
+            f"{services.settings.ledger_tsa_max_lag_seconds:,} seconds of LEDGER_TSA_MAX_LAG_SECONDS"
+        )
+        problems += told
+    return Look(state, told, "; ".join(problems))

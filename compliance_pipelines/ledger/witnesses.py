@@ -96,7 +96,7 @@ class Policy:
         """
         if self.logs and all(log.name != key.name for log in self.logs):
             named = ", ".join(log.name for log in self.logs)
-            raise ConfigurationError(f"LEDGER_WITNESSES is for {named}, and the ledger is {key.name}")
+            raise ConfigurationError(f"the policy of the witnesses is for {named}, and the ledger is {key.name}")
 
     def seen(self, note: str) -> tuple[Mapping[str, datetime], Mapping[str, str], bool]:
         """What the note's lines say: when each witness cosigned, whose line is bad and how, and whether it is enough.

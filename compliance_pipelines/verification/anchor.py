@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from compliance_pipelines.ledger import store as ledger_store
-from compliance_pipelines.ledger.log_reading import CHECKPOINT_KEY
+from compliance_pipelines.ledger.log_reading import CHECKPOINT_KEY, COSIGNED_KEY
 from compliance_pipelines.ledger.merkle import CompactRange
-from compliance_pipelines.verification.checkpoints import judged, read_newest
+from compliance_pipelines.verification.checkpoints import judged, read_one
 from compliance_pipelines.verification.database_ledger import KnownLedger, ledger_snapshot
 from compliance_pipelines.verification.progress import Stage
 from compliance_pipelines.verification.segment_index import Source
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from compliance_pipelines.ledger.segments import Segment
     from compliance_pipelines.services import Services
+    from compliance_pipelines.verification.outside import OutsideView
     from compliance_pipelines.verification.progress import Progress
     from compliance_pipelines.verification.segment_index import SegmentIndex
 
@@ -32,22 +33,32 @@ _TOLD_EVERY: Final = 10_000
 
 
 def anchored_ledger(
-    services: Services, days: Collection[date], index: SegmentIndex, progress: Progress
+    services: Services, days: Collection[date], index: SegmentIndex, progress: Progress, outside: OutsideView
 ) -> KnownLedger | None:
     """The ledger, with the segments of these days in the index; None where anything at all does not fit.
+
+    Args:
+        services: the opened services.
+        days: whose segments are wanted.
+        index: gets them.
+        progress: told of records read.
+        outside: gets the checkpoints, where everything fits.
 
     Raises:
         ObjectStoreError: the store failed.
         sqlalchemy.exc.DBAPIError: the database failed.
     """
     # Before the snapshot: what is published is committed before, so that the snapshot knows it.
-    newest = read_newest(services.store, services.verifier_key)
+    heads = [(key, read_one(services.store, key, services.verifier_key)) for key in (COSIGNED_KEY, CHECKPOINT_KEY)]
+    (_, cosigned), (_, newest) = heads
+    if cosigned is None and services.store.stat(COSIGNED_KEY) is not None:
+        return None
     with ledger_snapshot(services) as connection:
         last = ledger_store.last_checkpoint(connection)
         published = ledger_store.last_published_size(connection) or 0
         roots: dict[int, bytes] = {}
         if newest is not None:
-            roots[newest.size] = newest.root
+            roots[newest[0].size] = newest[0].root
         elif published or services.store.stat(CHECKPOINT_KEY) is not None:
             return None
         if last is not None:
@@ -55,9 +66,14 @@ def anchored_ledger(
             if row.problems or row.signed is None or roots.setdefault(last.size, row.signed.root) != row.signed.root:
                 return None
         size = 0 if last is None else last.size
+        if cosigned is not None and roots.setdefault(cosigned[0].size, cosigned[0].root) != cosigned[0].root:
+            return None
         horizon = _horizon_of_proven(connection, size, roots=roots, days=days, index=index, progress=progress)
     if horizon is None or (last is not None and horizon != last.tx_horizon):
         return None
+    for key, head in heads:
+        if head is not None:
+            outside.note_read(key, head[1], head[0])
     return KnownLedger(size, horizon)
 
 

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     from compliance_pipelines.ledger.timestamping import Stamped
 
-TODAY: Final = datetime.combine(system_clock().date(), time(0, 0, 1), UTC)
 REPLY: Final = "application/timestamp-reply"
 
 
@@ -61,7 +60,8 @@ def store(tmp_path: Path) -> LocalObjectStore:
 def log_of_days(store: LocalObjectStore, days: int) -> list[date]:
     """A log that sealed once on each of so many days, today the last; the days whose checkpoint is kept."""
     log = EMPTY_LOG
-    moments = [TODAY - timedelta(days=days - 1 - number) for number in range(days)]
+    today = datetime.combine(system_clock().date(), time(0, 0, 1), UTC)
+    moments = [today - timedelta(days=days - 1 - number) for number in range(days)]
     for seq, moment in enumerate(moments):
         log = extend(store, log, [record(seq, moment)])
     return [moment.date() for moment in moments[:-1]]
@@ -225,7 +225,7 @@ def test_certificates_that_cannot_be_used_are_told_by_their_setting(
 
 
 def test_keys_of_stamps_are_those_of_days_and_no_others() -> None:
-    day = TODAY.date()
+    day = datetime(2026, 11, 27, tzinfo=UTC).date()
     assert day_of_stamp(stamp_key(day)) == day
     assert day_of_key(stamp_key(day)) is None
     assert day_of_stamp(day_key(day)) is None
