@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from dagster import Definitions, in_process_executor
 
-from compliance_pipelines.orchestration import alerting, checks, erasures, jobs, schedules, sensors
+from compliance_pipelines.orchestration import alerting, checks, erasures, jobs, outside, schedules, sensors
 from compliance_pipelines.orchestration import conversations as conversation_retention
 from compliance_pipelines.orchestration import sessions as session_retention
 from compliance_pipelines.orchestration.alerts import LogAlertSink
@@ -35,7 +35,7 @@ _PARTS: Final = Parts(
         *session_retention.SCHEDULES,
         *erasures.SCHEDULES,
     ],
-    sensors=[*sensors.SENSORS, *alerting.ALERT_SENSORS, *erasures.SENSORS],
+    sensors=[*sensors.SENSORS, *outside.SENSORS, *alerting.ALERT_SENSORS, *erasures.SENSORS],
 )
 
 

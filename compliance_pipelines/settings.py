@@ -127,6 +127,31 @@ class Settings(BaseSettings):
         description="How long whoever holds the lock of sealing may do nothing before that is a failure and no longer "
         "`another process is sealing`.",
     )
+    ledger_witnesses: str | None = Field(
+        default=None,
+        description="Witnesses that cosign checkpoints, and how many must agree: a C2SP tlog-policy, or a file that "
+        "holds it; see docs/ledger.md.",
+    )
+    ledger_witness_max_lag_seconds: int = Field(
+        default=3600, ge=1, description="Time after sealing from which a missing quorum of witnesses is a failure."
+    )
+    ledger_tsa_url: str | None = Field(
+        default=None,
+        description="Time-stamp authority (RFC 3161) that is asked about each day's last checkpoint, http or https.",
+    )
+    ledger_tsa_certificates: Path | None = Field(
+        default=None,
+        description="File with the authority's certificates (PEM), against which its time stamps are checked; "
+        "needed with LEDGER_TSA_URL.",
+    )
+    ledger_tsa_max_lag_seconds: int = Field(
+        default=86_400,
+        ge=1,
+        description="Time after a day's last checkpoint from which a missing time stamp is a failure.",
+    )
+    ledger_outside_timeout_seconds: float = Field(
+        default=10.0, gt=0, le=50, description="How long witnesses, and the time-stamp authority, are waited for."
+    )
     archive_max_runs_per_tick: int = Field(
         default=25, ge=1, description="Runs that one tick of the daily schedule requests at most."
     )

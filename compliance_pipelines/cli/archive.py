@@ -23,9 +23,11 @@ from compliance_pipelines.archive.sql import RESTORED_SCHEMA
 from compliance_pipelines.audit_log.readings import Reading, record_reading
 from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.base.interruption import check_stopped, doing
+from compliance_pipelines.base.printable import printable
 from compliance_pipelines.cli.needs import Need, needs
 from compliance_pipelines.cli.opening import opened
 from compliance_pipelines.cli.summary import human_bytes, show_summary
+from compliance_pipelines.ledger.outside import stamp_state, witness_state
 from compliance_pipelines.ledger.store_identity import check_identity
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
     from compliance_pipelines.archive.figures import Figures
     from compliance_pipelines.archive.progress import Phase, Progress
+    from compliance_pipelines.ledger.outside import StampState, WitnessState
     from compliance_pipelines.services import Services
 
 _DAY: Final = click.DateTime(["%Y-%m-%d"])
@@ -200,10 +203,26 @@ def status(*, as_json: bool) -> None:
     with opened() as services:
         record_reading(services.engine, Reading.STATUS)
         figures = take_figures(services)
+        outside = _outside(services)
     if as_json:
-        click.echo(json.dumps(_status_document(figures), indent=2))
+        seen = {name: {"problem": each} if isinstance(each, str) else each.to_json() for name, each in outside.items()}
+        click.echo(json.dumps({**_status_document(figures), "outside": seen}, indent=2))
     else:
-        show_summary(Console(), None, figures)
+        show_summary(Console(), None, figures, {name: str(each) for name, each in outside.items()})
+
+
+def _outside(services: Services) -> dict[str, WitnessState | StampState | str]:
+    """What witnesses and a time-stamp authority have seen, where there are any; or why it cannot be told."""
+    seen: dict[str, WitnessState | StampState | str] = {}
+    for name, look in (("witnesses", witness_state), ("time stamps", stamp_state)):
+        try:
+            state = look(services)
+        except ComplianceError as error:
+            seen[name] = f"cannot be told: {printable(str(error))}"
+        else:
+            if state is not None:
+                seen[name] = state
+    return seen
 
 
 def _status_document(figures: Figures) -> dict[str, Any]:

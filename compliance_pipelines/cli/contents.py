@@ -109,7 +109,7 @@ CONTENTS: Final[Mapping[str, Listed | ListedGroup]] = {
         "importing", "Append the entries of FILE: one JSON object a line, gzip or not, in one transaction."
     ),
     "ledger": ListedGroup(
-        "The ledger's keys, its head, and the cluster it counts in.",
+        "The ledger's keys, its head, who witnesses it, and the cluster it counts in.",
         {
             "adopt-cluster": Listed(
                 "ledger", "Go on counting in another PostgreSQL cluster after a restore or an upgrade."
@@ -121,6 +121,11 @@ CONTENTS: Final[Mapping[str, Listed | ListedGroup]] = {
             "key": Listed("ledger", "Print the public key, which checks every signature."),
             "new-key": Listed(
                 "ledger", "Make a signing key in a new file that only its owner can read, and print the public key."
+            ),
+            "witness": Listed(
+                "ledger",
+                "Have the newest checkpoint cosigned by witnesses and each day's last one stamped, and say what is "
+                "missing.",
             ),
         },
     ),

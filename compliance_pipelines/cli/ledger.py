@@ -12,11 +12,14 @@ import click
 
 from compliance_pipelines.archive.lookup import ArchiveEntryFinder
 from compliance_pipelines.base.errors import ComplianceError
+from compliance_pipelines.base.printable import printable
 from compliance_pipelines.cli.needs import Need, needs
 from compliance_pipelines.cli.opening import opened
 from compliance_pipelines.ledger import clusters, proof_document, proofs, sealing, store
 from compliance_pipelines.ledger.keys import load_signing_key, write_new_key
+from compliance_pipelines.ledger.outside import look_at_stamps, look_at_witnesses
 from compliance_pipelines.ledger.tlog_proof import tlog_proof
+from compliance_pipelines.ledger.witnesses import load_policy
 from compliance_pipelines.postgres.engine import migration_engine_from_settings
 from compliance_pipelines.postgres.open_transactions import PreparedTransaction, in_words, remedies
 from compliance_pipelines.settings import load_settings
@@ -82,12 +85,22 @@ def prove(log_entry_id: str, output: Path, day: datetime | None, form: str) -> N
         document = proofs.prove(
             services, log_entry_id, finder=ArchiveEntryFinder(services), day=None if day is None else day.date()
         )
+        policy = load_policy(services.settings)
     try:
         text = tlog_proof(document) if form == "tlog-proof" else proof_document.proof_to_text(document)
         output.write_text(text, encoding="utf-8")
     except OSError as error:
         raise ComplianceError(f"the proof cannot be written to {output}: {error.strerror}") from error
     click.echo(f"{output}: entry {log_entry_id}, segment {document['segment']['seq']}")
+    if policy is not None:
+        times, _, agreed = policy.seen(document["checkpoint"])
+        click.echo(f"cosigned by {', '.join(times) or 'nobody'}", err=not agreed)
+        if not agreed:
+            click.echo(
+                f"no quorum of the witnesses ({policy.needed}) has seen this entry yet: run `compliance ledger "
+                "witness`, then prove it again",
+                err=True,
+            )
 
 
 @click.command("key")
@@ -119,6 +132,25 @@ def checkpoint() -> None:
     click.echo(last.note, nl=False)
 
 
+@click.command("witness")
+@needs(Need.DATABASE, Need.COLD_STORE, Need.PUBLIC_KEY, changes=True)
+def witness() -> None:
+    """Have the newest checkpoint cosigned by witnesses and each day's last one stamped, and say what is missing.
+
+    The sensor does it every half minute. Exit status 1 where something is missing for too long, or a witness has seen
+    another ledger.
+    """
+    with opened() as services:
+        looks = {"witnesses": look_at_witnesses(services), "time stamps": look_at_stamps(services)}
+    for name, look in looks.items():
+        click.echo(f"{name}: {look.state or 'none are configured'}")
+        for line in look.told:
+            click.echo(printable(line), err=True)
+    problems = [look.problem for look in looks.values() if look.problem]
+    if problems:
+        raise ComplianceError("; ".join(problems))
+
+
 @click.command("adopt-cluster")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @needs(Need.MIGRATION_DATABASE)
@@ -141,4 +173,4 @@ def adopt_cluster(*, yes: bool) -> None:
         )
 
 
-COMMANDS: Final[list[click.Command]] = [seal, prove, key, new_key, checkpoint, adopt_cluster]
+COMMANDS: Final[list[click.Command]] = [seal, prove, key, new_key, checkpoint, witness, adopt_cluster]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from rich.console import Console
 
@@ -62,8 +62,17 @@ def show_for_copying(console: Console, name: str, value: str) -> None:
     console.print(f"{name} {value}", soft_wrap=True, highlight=False, markup=False)
 
 
-def show_summary(console: Console, title: str | None, figures: Figures) -> None:
-    """Print the figures as a table of two columns, and below it the root of the ledger."""
+def show_summary(
+    console: Console, title: str | None, figures: Figures, outside: Mapping[str, str] | None = None
+) -> None:
+    """Print the figures as a table of two columns, and below it the root of the ledger.
+
+    Args:
+        console: to print on.
+        title: of the table.
+        figures: the figures.
+        outside: what somebody outside has seen of the ledger, in words, by who that is.
+    """
     table = Table(title=title, show_header=False, title_justify="left", min_width=72)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
@@ -81,6 +90,8 @@ def show_summary(console: Console, title: str | None, figures: Figures) -> None:
     if figures.checkpoint_time is not None:
         signed = f"{figures.checkpoint_time:%Y-%m-%d %H:%M:%S} UTC"
         table.add_row("ledger", f"{figures.ledger_size:,} segments, last checkpoint signed {signed}")
+    for name, seen in (outside or {}).items():
+        table.add_row(name, seen)
     if figures.held is None:
         table.add_row("held", "cannot be told: this login may not see whom holds are on")
     elif figures.held:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,11 +23,14 @@ from compliance_pipelines.cli.needs import Need, needs
 from compliance_pipelines.cli.opening import opened, require_declared
 from compliance_pipelines.ledger.log_reading import MOST_NOTE_BYTES
 from compliance_pipelines.ledger.public_key import load_verifier_key, read_verifier_key
+from compliance_pipelines.ledger.timestamping import read_authority
+from compliance_pipelines.ledger.witnesses import read_policy
 from compliance_pipelines.postgres.errors import passing_errors_as_transient, reason_of
 from compliance_pipelines.settings import load_settings
 from compliance_pipelines.verification.errors import VerificationError
 from compliance_pipelines.verification.offline import identity_of_copy, verify_copy
 from compliance_pipelines.verification.online import verify as verify_everything
+from compliance_pipelines.verification.outside import Expected
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -119,13 +122,26 @@ def _settings_with(public_key: str | None) -> Settings:
     return settings.model_copy(update={**unset, "ledger_public_key": key.to_note_string()})
 
 
-def _online(days: Sequence[date], public_key: str | None, found: _Found) -> Report:
+def _expected(witnesses: str | None, certificates: Path | None, otherwise: Expected) -> Expected:
+    """Whose cosignatures and time stamps count: the options' where they are given."""
+    return replace(
+        otherwise,
+        policy=otherwise.policy if witnesses is None else read_policy(witnesses),
+        authority=otherwise.authority if certificates is None else read_authority(certificates),
+    )
+
+
+def _online(
+    days: Sequence[date], public_key: str | None, witnesses: str | None, certificates: Path | None, found: _Found
+) -> Report:
     require_declared()
-    with opened(settings=_settings_with(public_key), judges_rows=True) as services:
+    settings = _settings_with(public_key)
+    expected = _expected(witnesses, certificates, Expected.of_settings(settings))
+    with opened(settings=settings, judges_rows=True) as services:
         with passing_errors_as_transient("the verification", services.engine):
             _put_on_record(services, days)
         with _bars() as bars:
-            return verify_everything(services, days or None, progress=bars, on_finding=found.add)
+            return verify_everything(services, days or None, expected=expected, progress=bars, on_finding=found.add)
 
 
 def _put_on_record(services: Services, days: Sequence[date]) -> None:
@@ -144,8 +160,13 @@ def _put_on_record(services: Services, days: Sequence[date]) -> None:
         )
 
 
-def _offline(
-    directory: Path, public_key: str, archived_through: date | None, checkpoints: Sequence[Path], found: _Found
+def _offline(  # noqa: PLR0913, PLR0917 - what a person may say about it
+    directory: Path,
+    public_key: str,
+    archived_through: date | None,
+    checkpoints: Sequence[Path],
+    expected: Expected,
+    found: _Found,
 ) -> Report:
     key = read_verifier_key(public_key)
     identity = identity_of_copy(directory, key)
@@ -158,6 +179,7 @@ def _offline(
             key,
             archived_through=archived_through,
             remembered=remembered,
+            expected=expected,
             progress=bars,
             on_finding=found.add,
         )
@@ -237,6 +259,18 @@ def _refuse_odd_usage(  # noqa: PLR0913 - what can go together or not
     multiple=True,
     help="With --offline: a checkpoint that was put aside; the ledger must extend it. May be given again.",
 )
+@click.option(
+    "--witnesses",
+    metavar="POLICY",
+    help="Whose cosignatures count, and how many: a file with a C2SP tlog-policy. Default, but not with --offline: "
+    "LEDGER_WITNESSES.",
+)
+@click.option(
+    "--tsa-certificates",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The time-stamp authority's certificates (PEM). Default, but not with --offline: LEDGER_TSA_CERTIFICATES.",
+)
 @needs(*_NEEDS, given_by={"offline": _NEEDS, "public_key": (Need.PUBLIC_KEY,)}, on_record=True, at_once=False)
 def verify(  # noqa: PLR0913 - one parameter an option
     days: Sequence[datetime],
@@ -245,6 +279,8 @@ def verify(  # noqa: PLR0913 - one parameter an option
     archived_through: datetime | None,
     checkpoints: Sequence[Path],
     *,
+    witnesses: str | None,
+    tsa_certificates: Path | None,
     everything: bool,
     as_json: bool,
 ) -> None:
@@ -260,9 +296,10 @@ def verify(  # noqa: PLR0913 - one parameter an option
     try:
         if offline is not None and public_key is not None:
             through = None if archived_through is None else archived_through.date()
-            report = _offline(offline, public_key, through, checkpoints, found)
+            expected = _expected(witnesses, tsa_certificates, Expected())
+            report = _offline(offline, public_key, through, checkpoints, expected, found)
         else:
-            report = _online([day.date() for day in days], public_key, found)
+            report = _online([day.date() for day in days], public_key, witnesses, tsa_certificates, found)
     except (Exception, KeyboardInterrupt) as error:
         if not as_json:
             found.print()

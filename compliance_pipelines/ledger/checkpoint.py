@@ -12,16 +12,13 @@ import binascii
 import hashlib
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.base.printable import printable
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _ED25519: Final = b"\x01"
 _KEY_BYTES: Final = 32
@@ -82,7 +79,7 @@ class VerifierKey:
     """
 
     def __init__(self, name: str, public_key: bytes) -> None:
-        if not _is_key_name(name):
+        if not is_key_name(name):
             raise MalformedKeyError(f"{name!r} is no key name: it must not be empty or contain spaces or `+`")
         if len(public_key) != _KEY_BYTES:
             raise MalformedKeyError(f"an Ed25519 key has {_KEY_BYTES} bytes, not {len(public_key)}")
@@ -97,7 +94,7 @@ class VerifierKey:
         Raises:
             MalformedKeyError: the text has another form, is for another algorithm, or the hash is not the key's.
         """
-        name, key_hash, public_key = _parsed_key(text, "verifier key")
+        name, key_hash, public_key = parsed_key(text, "verifier key")
         key = cls(name, public_key)
         if key.key_hash.hex() != key_hash:
             raise MalformedKeyError(f"the verifier key {name} is damaged: its hash is not that of its name and key")
@@ -163,7 +160,7 @@ class SigningKey:
         """
         if not text.startswith(_SIGNING_KEY_PREFIX):
             raise MalformedKeyError(f"a signing key begins with {_SIGNING_KEY_PREFIX}")
-        name, key_hash, seed = _parsed_key(text.removeprefix(_SIGNING_KEY_PREFIX), "signing key")
+        name, key_hash, seed = parsed_key(text.removeprefix(_SIGNING_KEY_PREFIX), "signing key")
         key = cls(name, seed)
         if key.verifier_key().key_hash.hex() != key_hash:
             raise MalformedKeyError(f"the signing key {name} is damaged: its hash is not that of its name and key")
@@ -260,6 +257,47 @@ def sign_note(text: str, key: SigningKey) -> str:
     return f"{text}\n\u2014 {key.name} {signature}\n"
 
 
+class NoteSignature(NamedTuple):
+    """One signature line of a note: who claims to have signed, and by which algorithm's rules only the key tells."""
+
+    name: str
+    key_hash: bytes
+    signature: bytes
+
+    @property
+    def line(self) -> str:
+        """As it stands in a note."""
+        return f"\u2014 {self.name} {_base64(self.key_hash + self.signature)}\n"
+
+
+def parsed_note(note: str) -> tuple[str, tuple[NoteSignature, ...]]:
+    """The text of a note and its signatures, none of which is checked.
+
+    Raises:
+        MalformedNoteError: this is not a signed note.
+    """
+    if not _is_note_text(note):
+        raise MalformedNoteError("a note has no control characters but newlines")
+    # The text may hold empty lines itself: the last one divides.
+    text, blank_line, signature_lines = note.rpartition(_BLANK_LINE)
+    if not blank_line:
+        raise MalformedNoteError("a note is a text, an empty line and signature lines, each ended by a newline")
+    return text + "\n", parsed_signatures(signature_lines)
+
+
+def parsed_signatures(lines: str) -> tuple[NoteSignature, ...]:
+    """Signature lines, none of which is checked.
+
+    Raises:
+        MalformedNoteError: they are none, or too many.
+    """
+    if not lines.endswith("\n") or not _is_note_text(lines):
+        raise MalformedNoteError("a note is a text, an empty line and signature lines, each ended by a newline")
+    if lines.count("\n") > _MOST_SIGNATURES:
+        raise MalformedNoteError(f"a note with more than {_MOST_SIGNATURES} signatures is not read")
+    return tuple(map(_parsed_signature, lines.removesuffix("\n").split("\n")))
+
+
 def open_note(note: str, key: VerifierKey) -> str:
     """The text of a note that `key` signed. Signatures by other keys are neither needed nor checked.
 
@@ -268,14 +306,7 @@ def open_note(note: str, key: VerifierKey) -> str:
         SignatureByAnotherKeyError: the key did not sign it.
         BadSignatureError: the note has a signature of this key, and it is not of this text.
     """
-    if not _is_note_text(note):
-        raise MalformedNoteError("a note has no control characters but newlines")
-    # The text may hold empty lines itself: the last one divides.
-    text, blank_line, signature_lines = note.rpartition(_BLANK_LINE)
-    if not blank_line or not signature_lines.endswith("\n"):
-        raise MalformedNoteError("a note is a text, an empty line and signature lines, each ended by a newline")
-    text += "\n"
-    signatures = list(_parsed_signatures(signature_lines))
+    text, signatures = parsed_note(note)
     by_key = [each for each in signatures if (each.name, each.key_hash) == (key.name, key.key_hash)]
     if not by_key:
         signers = ", ".join(
@@ -309,36 +340,40 @@ def open_checkpoint(note: str, key: VerifierKey) -> Checkpoint:
     return checkpoint
 
 
-class _Signature(NamedTuple):
-    name: str
-    key_hash: bytes
-    signature: bytes
+def _parsed_signature(line: str) -> NoteSignature:
+    match = _SIGNATURE_LINE.fullmatch(line)
+    signature = match and _from_base64(match["signature"])
+    if not match or not signature or len(signature) <= _KEY_HASH_BYTES or not is_key_name(match["name"]):
+        raise MalformedNoteError(f"{line[:_SHOWN]!r} is no signature line of a note")
+    return NoteSignature(match["name"], signature[:_KEY_HASH_BYTES], signature[_KEY_HASH_BYTES:])
 
 
-def _parsed_signatures(lines: str) -> Iterator[_Signature]:
-    if lines.count("\n") > _MOST_SIGNATURES:
-        raise MalformedNoteError(f"a note with more than {_MOST_SIGNATURES} signatures is not read")
-    for line in lines.removesuffix("\n").split("\n"):
-        match = _SIGNATURE_LINE.fullmatch(line)
-        signature = match and _from_base64(match["signature"])
-        if not match or not signature or len(signature) <= _KEY_HASH_BYTES or not _is_key_name(match["name"]):
-            raise MalformedNoteError(f"{line[:_SHOWN]!r} is no signature line of a note")
-        yield _Signature(match["name"], signature[:_KEY_HASH_BYTES], signature[_KEY_HASH_BYTES:])
+def parsed_key(text: str, what: str, algorithm: bytes = _ED25519) -> tuple[str, str, bytes]:
+    """Name, hash (hex) and key of `<name>+<hash>+<base64>`; the base64 may hold more `+`.
 
+    Args:
+        text: the key.
+        what: it is, for the message.
+        algorithm: the byte that stands before the key.
 
-def _parsed_key(text: str, what: str) -> tuple[str, str, bytes]:
-    """Name, hash (hex) and key (32 bytes) of `<name>+<hash>+<base64>`; the base64 may hold more `+`."""
+    Raises:
+        MalformedKeyError: the text has another form, or is for another algorithm.
+    """
     name, plus, rest = text.partition("+")
     key_hash, second_plus, encoded = rest.partition("+")
     key = _from_base64(encoded)
     if not plus or not second_plus or not key:
         raise MalformedKeyError(f"a {what} has the form <name>+<hash>+<base64>")
-    if key[:1] != _ED25519:
-        raise MalformedKeyError(f"the {what} {name} is for another algorithm than Ed25519")
+    if key[:1] != algorithm:
+        raise MalformedKeyError(
+            f"the {what} {name[:_SHOWN]} is for another algorithm: it has the type 0x{key[:1].hex()}, and 0x"
+            f"{algorithm.hex()} is needed here"
+        )
     return name, key_hash, key[1:]
 
 
-def _is_key_name(name: str) -> bool:
+def is_key_name(name: str) -> bool:
+    """Whether a key may have this name."""
     return bool(name) and "+" not in name and _is_note_text(name) and not any(map(str.isspace, name))
 
 

@@ -4,6 +4,7 @@ Here: reading strictly what stands under the keys of C2SP tlog-tiles, and recomp
 putting anything there (publication.py), and whether the database tells the same story (anchor.py).
 
     audit-ledger/checkpoint                        the newest checkpoint
+    audit-ledger/cosigned                          the newest one that as many witnesses cosigned as must agree
     audit-ledger/checkpoints/2026/11/2026-11-27    the last checkpoint of a UTC day, of its records' sealed_at
     audit-ledger/tile/...                          tiles and entry bundles (tiles.py)
 """
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from compliance_pipelines.object_store.port import ObjectInfo, ObjectStore
 
 CHECKPOINT_KEY: Final = f"{PREFIX}checkpoint"
+COSIGNED_KEY: Final = f"{PREFIX}cosigned"
 DAYS: Final = f"{PREFIX}checkpoints/"
 MOST_NOTE_BYTES: Final = 2**16
 """No checkpoint that is read has more bytes."""

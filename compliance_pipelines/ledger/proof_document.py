@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from compliance_pipelines.ledger.checkpoint import VerifierKey
+    from compliance_pipelines.ledger.witnesses import Policy
 
 FORMAT: Final = "compliance-pipelines/proof/v2"
 MOST_BYTES: Final = 64 * 2**20
@@ -135,6 +136,21 @@ def verify_proof(document: object, key: VerifierKey) -> ProvenEntry:
         return _verify(document, key)
     except (NoteError, ProofError, MalformedSegmentError, CanonicalEncodingError) as error:
         raise InvalidProofError(printable(str(error), _MOST_SAID)) from error
+
+
+def require_cosignatures(document: Mapping[str, Any], policy: Policy) -> Mapping[str, datetime]:
+    """When each witness of a policy cosigned the checkpoint of a proof that was verified.
+
+    Raises:
+        InvalidProofError: they are not as many as must agree, or the line of one is not its cosignature.
+    """
+    times, bad, agreed = policy.seen(document["checkpoint"])
+    if bad:
+        raise InvalidProofError("; ".join(f"the line of the witness {name}: {how}" for name, how in bad.items()))
+    if not agreed:
+        who = ", ".join(times) or "none of the witnesses"
+        raise InvalidProofError(f"its checkpoint is cosigned by {who}, and needed is {policy.needed}")
+    return times
 
 
 def _verify(document: Mapping[str, Any], key: VerifierKey) -> ProvenEntry:

@@ -6,7 +6,7 @@ file and its verification (proof_document.py); finding archived entries, which t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
@@ -19,9 +19,12 @@ from compliance_pipelines.audit_log.readings import Reading, record_reading
 from compliance_pipelines.audit_log.system_entries import system_entry
 from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.ledger import sql, store
+from compliance_pipelines.ledger.log_reading import COSIGNED_KEY
 from compliance_pipelines.ledger.merkle import inclusion_path, merkle_root
 from compliance_pipelines.ledger.proof_document import InvalidProofError, proof_document, verify_proof
 from compliance_pipelines.ledger.store_identity import check_identity
+from compliance_pipelines.ledger.witnesses import load_policy
+from compliance_pipelines.ledger.witnessing import read_signed_head
 from compliance_pipelines.postgres.replica import in_recovery
 
 if TYPE_CHECKING:
@@ -88,7 +91,8 @@ class EntryFinder(Protocol):
 def prove(services: Services, log_entry_id: str, *, finder: EntryFinder, day: date | None = None) -> dict[str, Any]:
     """The proof document of an entry, hot or archived, as JSON values; that it was made is appended to the audit log.
 
-    The proof leads to the last checkpoint that is in the cold store, so that nothing is proved which a restored
+    The proof leads to the newest checkpoint that the witnesses of LEDGER_WITNESSES agreed on; where there are none, or
+    they have not seen the entry yet, to the last one that is in the cold store: nothing is proved which a restored
     database could not know. It was checked as its receiver will check it. On a replica, which takes no writes, nothing
     is appended; whoever hands the proof out says so.
 
@@ -99,6 +103,7 @@ def prove(services: Services, log_entry_id: str, *, finder: EntryFinder, day: da
         day: UTC day of the entry, where the id stands on several days or to search one day alone.
 
     Raises:
+        ConfigurationError: LEDGER_WITNESSES cannot be used.
         LedgerError: the key, the database and the cold store do not belong together.
         EntryNotFoundError: neither store holds it.
         AmbiguousEntryError: it stands on several days of one store, or twice on a day.
@@ -144,7 +149,7 @@ def _hot_place(services: Services, log_entry_id: str, day: date | None) -> _Plac
         if not days:
             return None
         (tx_id,) = (place.tx_id for place in places if place.day == days[0])
-        return _place(connection, log_entry_id, days[0], tx_id)
+        return _place(services, connection, log_entry_id, days[0], tx_id)
 
 
 def _archived(services: Services, log_entry_id: str, finder: EntryFinder, day: date | None) -> dict[str, Any]:
@@ -155,7 +160,7 @@ def _archived(services: Services, log_entry_id: str, finder: EntryFinder, day: d
                 known = ", as far as this replica has replayed" if in_recovery(connection) else ""
             raise EntryNotFoundError(f"there is no entry {log_entry_id}: {where}{known}")
         with services.engine.connect() as connection:
-            place = _place(connection, log_entry_id, found.day, found.tx_id)
+            place = _place(services, connection, log_entry_id, found.day, found.tx_id)
         return _document(services, log_entry_id, place, found.batches)
 
 
@@ -168,7 +173,7 @@ def _ambiguous(log_entry_id: str, days: list[date]) -> AmbiguousEntryError:
     return AmbiguousEntryError(f"{log_entry_id} stands on {named}: give the day with --day")
 
 
-def _place(connection: sqlalchemy.Connection, log_entry_id: str, day: date, tx_id: int) -> _Place:
+def _place(services: Services, connection: sqlalchemy.Connection, log_entry_id: str, day: date, tx_id: int) -> _Place:
     segment = store.segment_of_entry(connection, day, tx_id)
     if segment is None:
         raise EntryNotSealedError(f"entry {log_entry_id} is not sealed yet: run `compliance seal` and try again")
@@ -177,7 +182,19 @@ def _place(connection: sqlalchemy.Connection, log_entry_id: str, day: date, tx_i
         raise EntryNotSealedError(
             f"segment {segment.seq} is not in the cold store yet: run `compliance seal` and try again"
         )
-    return _Place(segment, checkpoint)
+    return _Place(segment, _cosigned(services, connection, segment) or checkpoint)
+
+
+def _cosigned(services: Services, connection: sqlalchemy.Connection, segment: Segment) -> StoredCheckpoint | None:
+    """The newest checkpoint that the witnesses agreed on, if it covers the segment and the database knows it."""
+    policy = load_policy(services.settings)
+    if policy is None:
+        return None
+    head = read_signed_head(services.store, COSIGNED_KEY, services.verifier_key, policy)
+    if head is None or not head.agreed or head.checkpoint.size <= segment.seq:
+        return None
+    known = store.checkpoint_of_size(connection, head.checkpoint.size)
+    return None if known is None or known.root != head.checkpoint.root else replace(known, note=head.note)
 
 
 def _document(

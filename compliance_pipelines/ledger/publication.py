@@ -7,14 +7,15 @@ which checkpoint may be published (anchor.py); keys and bytes of tiles (tiles.py
 2. The partial ones that a full one covers now are removed (tlog-tiles, section "Partial Tiles": only then they may be;
    until the new checkpoint is there, readers of the old one find the beginning of the full one).
 3. Where a new UTC day begins, by the records' `sealed_at`, the old checkpoint is put under its day, for good.
-4. The checkpoint is replaced, if it is still the one that the pass began with. That is the commit.
+4. The checkpoint is replaced, if it is still the one that the pass began with, be it that witnesses cosigned it
+   meanwhile. That is the commit.
 
 Whoever is killed before 4 left the old checkpoint, so that the next pass does it all again and finds its own objects.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -36,7 +37,10 @@ if TYPE_CHECKING:
 
     from compliance_pipelines.ledger.records import LedgerRecord
     from compliance_pipelines.ledger.tile_edge import TileEdge
-    from compliance_pipelines.object_store.port import ObjectStore
+    from compliance_pipelines.object_store.port import ObjectStore, VersionedObject
+
+# How often witnesses may add a line between a reading and the swap, each of which takes milliseconds.
+_ATTEMPTS: Final = 5
 
 
 def publish(
@@ -69,7 +73,7 @@ def publish(
     step("partial tiles removed")
     last = new[-1]
     if log.last is not None and log.last.sealed_at.date() < last.sealed_at.date():
-        _put(cold, day_key(log.last.sealed_at.date()), log.note.encode())
+        _keep_day(cold, day_key(log.last.sealed_at.date()), log.note)
         step("day kept")
     version = _replace(cold, log, note.encode())
     step("checkpoint put")
@@ -109,10 +113,49 @@ def _put(cold: ObjectStore, key: str, data: bytes) -> None:
         cold.put_bytes(key, data)
     except ObjectExistsError:
         if not _holds(cold, key, data):
-            raise LedgerForkError(
-                f"{cold.locate(key)} holds something else than what is to be published there: two databases seal into "
-                "this store, or the object was put there or changed by somebody; run `compliance verify --all`"
-            ) from None
+            raise _occupied(cold, key) from None
+
+
+def _occupied(cold: ObjectStore, key: str) -> LedgerForkError:
+    return LedgerForkError(
+        f"{cold.locate(key)} holds something else than what is to be published there: two databases seal into this "
+        "store, or the object was put there or changed by somebody; run `compliance verify --all`"
+    )
+
+
+def _same_checkpoint(cold: ObjectStore, key: str, note: str) -> VersionedObject | None:
+    """The object, if it is this checkpoint: with cosignatures or without, which witnesses give when they come to it."""
+    try:
+        found = cold.read_versioned(key, MOST_NOTE_BYTES)
+    except (OversizedObjectError, ObjectMissingError):
+        return None
+    # The text and the ledger's own line, which is the first.
+    signed = note[: note.index("\n", note.rindex("\n\n") + 2) + 1].encode()
+    return found if found.data.startswith(signed) else None
+
+
+def _keep_day(cold: ObjectStore, key: str, note: str) -> None:
+    """Put a day's last checkpoint under its day, with the cosignatures that it has by now."""
+    newest = _same_checkpoint(cold, CHECKPOINT_KEY, note)
+    try:
+        cold.put_bytes(key, note.encode() if newest is None else newest.data)
+    except ObjectExistsError:
+        if _same_checkpoint(cold, key, note) is None:
+            raise _occupied(cold, key) from None
+
+
+def _swap(cold: ObjectStore, log: LogHead, version: str, note: bytes) -> None:
+    for _ in range(_ATTEMPTS):
+        try:
+            cold.replace(CHECKPOINT_KEY, note, version)
+        except ObjectReplacedError:
+            cosigned = _same_checkpoint(cold, CHECKPOINT_KEY, log.note)
+            if cosigned is None:
+                raise
+            version = cosigned.version
+        else:
+            return
+    raise ObjectReplacedError(f"{cold.locate(CHECKPOINT_KEY)} is replaced all the time")
 
 
 def _replace(cold: ObjectStore, log: LogHead, note: bytes) -> str:
@@ -121,7 +164,7 @@ def _replace(cold: ObjectStore, log: LogHead, note: bytes) -> str:
         if log.version is None:
             cold.put_bytes(CHECKPOINT_KEY, note)
         else:
-            cold.replace(CHECKPOINT_KEY, note, log.version)
+            _swap(cold, log, log.version, note)
     except (ObjectExistsError, ObjectReplacedError, ObjectMissingError):
         # The answer to a request that the store's client repeated may have been lost.
         if not _holds(cold, CHECKPOINT_KEY, note):

@@ -65,6 +65,7 @@ UNPUBLISHED_CHECKPOINTS = text(
     f"SELECT {_CHECKPOINT_COLUMNS} FROM ledger_checkpoints"  # noqa: S608 - constants only
     " WHERE size > (SELECT coalesce(max(size), 0) FROM ledger_publications) ORDER BY size"
 )
+FIRST_SIGNED_AFTER = text("SELECT signed_at FROM ledger_checkpoints WHERE size > :size ORDER BY size LIMIT 1")
 LAST_PUBLISHED_SIZE = text("SELECT max(size) FROM ledger_publications")
 
 _SEGMENT_COLUMNS = columns(tables.ledger_segments)

@@ -47,6 +47,7 @@ from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.ledger.anchor import check_anchor
 from compliance_pipelines.ledger.clusters import check_cluster
 from compliance_pipelines.ledger.lag import sealing_lag
+from compliance_pipelines.ledger.outside import Look, look_at_stamps, look_at_witnesses
 from compliance_pipelines.ledger.segments import Segment
 from compliance_pipelines.ledger.store import last_checkpoint
 from compliance_pipelines.ledger.store_identity import check_identity
@@ -69,6 +70,8 @@ from compliance_pipelines.orchestration.keys import (
     SCHEMA,
     SEALING,
     SEALING_LAG,
+    TIME_STAMPS,
+    WITNESSES,
 )
 from compliance_pipelines.orchestration.names import Names
 from compliance_pipelines.orchestration.partition_bar import (
@@ -468,6 +471,31 @@ def sealing_lag_verdict(services: Services) -> Verdict:
     )
 
 
+def witnesses_verdict(services: Services) -> Verdict:
+    """Whether witnesses have seen the ledger in time; who has not is asked."""
+    return _outside_verdict(lambda: look_at_witnesses(services), "No witnesses are configured (LEDGER_WITNESSES).")
+
+
+def time_stamps_verdict(services: Services) -> Verdict:
+    """Whether the ledger's days have time stamps in time; one that is missing is asked for."""
+    return _outside_verdict(lambda: look_at_stamps(services), "No authority is configured (LEDGER_TSA_URL).")
+
+
+def _outside_verdict(look: Callable[[], Look], nobody: str) -> Verdict:
+    try:
+        seen = look()
+    except ComplianceError as error:
+        if is_passing(error):
+            raise
+        return Verdict(str(error), "")
+    told: Metadata = {"not had": "; ".join(seen.told)} if seen.told else {}
+    if seen.problem:
+        return Verdict(
+            seen.problem, "", told, remedy="see what `compliance ledger witness` says, and docs/operations.md"
+        )
+    return Verdict(None, nobody if seen.state is None else f"{seen.state}.", told)
+
+
 CHECKS: Final = (
     rows_match_ledger,
     _health_check(
@@ -482,4 +510,6 @@ CHECKS: Final = (
     _health_check(RUNWAY, "Partitions exist for the days to come.", _runway),
     _health_check(SEALING, "Nothing stands in the way of the next sealing pass.", sealing_verdict),
     _health_check(SEALING_LAG, "What is appended is sealed in time.", sealing_lag_verdict),
+    _health_check(WITNESSES, "As many witnesses as must agree have seen the ledger lately.", witnesses_verdict),
+    _health_check(TIME_STAMPS, "The last checkpoint of each day has a time stamp.", time_stamps_verdict),
 )

@@ -32,6 +32,8 @@ NO_LARGE_DAY_IN_DEFAULT_PARTITIONS: Final = AssetCheckKey(AUDIT_LOG_PARTITIONS, 
 RUNWAY: Final = AssetCheckKey(AUDIT_LOG_PARTITIONS, "runway")
 SEALING: Final = AssetCheckKey(CHECKPOINT, "sealing")
 SEALING_LAG: Final = AssetCheckKey(CHECKPOINT, "sealing_lag")
+WITNESSES: Final = AssetCheckKey(CHECKPOINT, "witnesses")
+TIME_STAMPS: Final = AssetCheckKey(CHECKPOINT, "time_stamps")
 HEALTH: Final = (
     NO_DAY_TO_ARCHIVE_OVERDUE,
     NO_DAY_TO_PURGE_OVERDUE,
@@ -39,6 +41,8 @@ HEALTH: Final = (
     RUNWAY,
     SEALING,
     SEALING_LAG,
+    WITNESSES,
+    TIME_STAMPS,
 )
 
 # The days' way out of PostgreSQL and into the cold store is one group: of two, each would come after the other.

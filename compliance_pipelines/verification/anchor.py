@@ -10,11 +10,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from compliance_pipelines.ledger import store as ledger_store
-from compliance_pipelines.ledger.log_reading import CHECKPOINT_KEY
+from compliance_pipelines.ledger.log_reading import CHECKPOINT_KEY, COSIGNED_KEY
 from compliance_pipelines.ledger.merkle import CompactRange
 from compliance_pipelines.ledger.records import MalformedRecordError
 from compliance_pipelines.ledger.segments import Segment
-from compliance_pipelines.verification.checkpoints import judged, read_newest
+from compliance_pipelines.verification.checkpoints import judged, read_one
 from compliance_pipelines.verification.database_ledger import KnownLedger, ledger_snapshot
 from compliance_pipelines.verification.progress import Stage
 from compliance_pipelines.verification.segment_index import Source
@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
     import sqlalchemy
 
+    from compliance_pipelines.ledger.checkpoint import Checkpoint
+    from compliance_pipelines.ledger.store import StoredCheckpoint
     from compliance_pipelines.services import Services
+    from compliance_pipelines.verification.outside import OutsideView
     from compliance_pipelines.verification.progress import Progress
     from compliance_pipelines.verification.segment_index import SegmentIndex
 
@@ -33,36 +36,67 @@ _TOLD_EVERY: Final = 10_000
 
 
 def anchored_ledger(
-    services: Services, days: Collection[date], index: SegmentIndex, progress: Progress
+    services: Services, days: Collection[date], index: SegmentIndex, progress: Progress, outside: OutsideView
 ) -> KnownLedger | None:
     """The ledger, with the segments of these days in the index; None where anything at all does not fit.
+
+    Args:
+        services: the opened services.
+        days: whose segments are wanted.
+        index: gets them.
+        progress: told of records read.
+        outside: gets the checkpoints, where everything fits.
 
     Raises:
         ObjectStoreError: the store failed.
         sqlalchemy.exc.DBAPIError: the database failed.
     """
     # Before the snapshot: what is published is committed before, so that the snapshot knows it.
-    newest = read_newest(services.store, services.verifier_key)
+    heads = [(key, read_one(services.store, key, services.verifier_key)) for key in (COSIGNED_KEY, CHECKPOINT_KEY)]
+    (_, cosigned), (_, newest) = heads
+    if cosigned is None and services.store.stat(COSIGNED_KEY) is not None:
+        return None
     with ledger_snapshot(services) as connection:
         last = ledger_store.last_checkpoint(connection)
-        published = ledger_store.last_published_size(connection) or 0
-        roots: dict[int, bytes] = {}
-        if newest is not None:
-            roots[newest.size] = newest.root
-        elif published or services.store.stat(CHECKPOINT_KEY) is not None:
-            return None
-        if last is not None:
-            row = judged(last, services.verifier_key, {})
-            if row.problems or row.signed is None or roots.setdefault(last.size, row.signed.root) != row.signed.root:
-                return None
         size = 0 if last is None else last.size
+        signed = [None if head is None else head[0] for head in (newest, cosigned)]
+        roots = _signed_roots(services, connection, last, *signed)
+        if roots is None:
+            return None
         try:
             horizon = _horizon_of_proven(connection, size, roots=roots, days=days, index=index, progress=progress)
         except MalformedRecordError:
             return None
     if horizon is None or (last is not None and horizon != last.tx_horizon):
         return None
+    for key, head in heads:
+        if head is not None:
+            outside.note_read(key, head[1], head[0])
     return KnownLedger(size, horizon)
+
+
+def _signed_roots(
+    services: Services,
+    connection: sqlalchemy.Connection,
+    last: StoredCheckpoint | None,
+    newest: Checkpoint | None,
+    cosigned: Checkpoint | None,
+) -> dict[int, bytes] | None:
+    """What is signed for each size that the records must lead to; None where two things are, or one is not there."""
+    if newest is None and (
+        ledger_store.last_published_size(connection) or services.store.stat(CHECKPOINT_KEY) is not None
+    ):
+        return None
+    roots: dict[int, bytes] = {}
+    if last is not None:
+        row = judged(last, services.verifier_key, {})
+        if row.problems or row.signed is None:
+            return None
+        roots[last.size] = row.signed.root
+    for checkpoint in (newest, cosigned):
+        if checkpoint is not None and roots.setdefault(checkpoint.size, checkpoint.root) != checkpoint.root:
+            return None
+    return roots
 
 
 def _horizon_of_proven(  # noqa: PLR0913 - what one pass over the records needs

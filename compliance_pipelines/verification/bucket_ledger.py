@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from compliance_pipelines.ledger.checkpoint import Checkpoint, VerifierKey
     from compliance_pipelines.object_store.port import ObjectStore
     from compliance_pipelines.verification.findings import Journal
+    from compliance_pipelines.verification.outside import OutsideView
     from compliance_pipelines.verification.progress import Progress
     from compliance_pipelines.verification.segment_index import SegmentIndex
 
@@ -32,6 +33,7 @@ def check_bucket_ledger(  # noqa: PLR0913 - what one verification needs
     index: SegmentIndex,
     journal: Journal,
     progress: Progress,
+    outside: OutsideView,
     remembered: Sequence[Checkpoint] = (),
 ) -> int:
     """Rebuild the ledger from tiles and entry bundles; the index gets its records.
@@ -42,6 +44,7 @@ def check_bucket_ledger(  # noqa: PLR0913 - what one verification needs
         index: holds the records of the manifests, which are the witness where an object is missing or altered.
         journal: is told what is wrong.
         progress: told of records and checkpoints read.
+        outside: gets the checkpoints, and says what nobody outside has seen.
         remembered: checkpoints that were put aside outside; the ledger must extend each of them.
 
     Returns:
@@ -52,7 +55,7 @@ def check_bucket_ledger(  # noqa: PLR0913 - what one verification needs
         ObjectStoreError: the store cannot be listed.
     """
     refuse_former_format(store)
-    heads = read_cold_heads(store, key, journal)
+    heads = read_cold_heads(store, key, journal, outside)
     walk = Walk(store, heads, index=index, witness=Source.MANIFESTS, journal=journal, progress=progress)
     signed = {size: dict(roots) for size, roots in heads.roots()}
     for checkpoint in remembered:
@@ -65,6 +68,7 @@ def check_bucket_ledger(  # noqa: PLR0913 - what one verification needs
         journal.checked.checkpoints += 1
         progress(Stage.CHECKPOINTS, journal.checked.checkpoints, None)
     walk.finish()
+    outside.finish(index, walk.log_size)
     return walk.log_size
 
 

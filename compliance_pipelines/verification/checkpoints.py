@@ -18,8 +18,9 @@ from compliance_pipelines.ledger.checkpoint import (
     SignatureByAnotherKeyError,
     open_checkpoint,
 )
-from compliance_pipelines.ledger.log_reading import CHECKPOINT_KEY, DAYS, MOST_NOTE_BYTES, day_of_key
+from compliance_pipelines.ledger.log_reading import CHECKPOINT_KEY, COSIGNED_KEY, DAYS, MOST_NOTE_BYTES, day_of_key
 from compliance_pipelines.ledger.merkle import CompactRange, FrontierError
+from compliance_pipelines.ledger.timestamping import day_of_stamp
 from compliance_pipelines.object_store.bounded import read_bounded
 from compliance_pipelines.object_store.port import ObjectMissingError, OversizedObjectError
 from compliance_pipelines.verification.findings import Finding, Kind, Undecided
@@ -33,12 +34,14 @@ if TYPE_CHECKING:
     from compliance_pipelines.ledger.store import StoredCheckpoint
     from compliance_pipelines.object_store.port import ObjectStore
     from compliance_pipelines.verification.findings import Journal
+    from compliance_pipelines.verification.outside import OutsideView
 
 
 class Store(StrEnum):
     """Where a signed checkpoint stands."""
 
     COLD = "cold store"
+    COSIGNED = "cold store as the last cosigned one"
     DAY = "cold store as its day's last"
     DATABASE = "database"
     REMEMBERED = "file that was put aside"
@@ -79,6 +82,7 @@ class ColdHeads:
 
     Attributes:
         newest: the one that is replaced; None where there is none with such a signature.
+        cosigned: the newest one that witnesses agreed on; None likewise.
         present: whether there is any object in its place.
         days: the last one of each day, by day.
         damaged_days: days of which there is an object that says nothing.
@@ -86,6 +90,7 @@ class ColdHeads:
     """
 
     newest: Checkpoint | None = None
+    cosigned: Checkpoint | None = None
     present: bool = False
     days: dict[date, Checkpoint] = field(default_factory=dict)
     damaged_days: set[date] = field(default_factory=set)
@@ -96,46 +101,62 @@ class ColdHeads:
         by_size: dict[int, dict[Store, bytes]] = {}
         for checkpoint in self.days.values():
             by_size.setdefault(checkpoint.size, {})[Store.DAY] = checkpoint.root
-        if self.newest is not None:
-            by_size.setdefault(self.newest.size, {})[Store.COLD] = self.newest.root
+        for store, newest in ((Store.COSIGNED, self.cosigned), (Store.COLD, self.newest)):
+            if newest is not None:
+                by_size.setdefault(newest.size, {})[store] = newest.root
         yield from sorted(by_size.items())
 
 
-def read_newest(store: ObjectStore, key: VerifierKey) -> Checkpoint | None:
-    """The newest checkpoint of the cold store; None where none is there that the key signed.
+def read_one(store: ObjectStore, object_key: str, key: VerifierKey) -> tuple[Checkpoint, str] | None:
+    """A checkpoint of the cold store and its note; None where none is there that the key signed.
 
     Raises:
         ObjectStoreError: the store failed.
     """
     try:
-        note = read_bounded(store, CHECKPOINT_KEY, MOST_NOTE_BYTES)
+        note = read_bounded(store, object_key, MOST_NOTE_BYTES)
     except (ObjectMissingError, OversizedObjectError):
         return None
-    return opened(note, key, CHECKPOINT_KEY)[0]
+    checkpoint = opened(note, key, object_key)[0]
+    return None if checkpoint is None else (checkpoint, note.decode())
 
 
-def read_cold_heads(store: ObjectStore, key: VerifierKey, journal: Journal) -> ColdHeads:
+def read_cold_heads(store: ObjectStore, key: VerifierKey, journal: Journal, outside: OutsideView) -> ColdHeads:
     """Read the checkpoints of the cold store; what is wrong with one by itself is said.
+
+    Args:
+        store: the cold store.
+        key: the key that must have signed.
+        journal: is told what is wrong.
+        outside: gets the notes, and what lies beside them.
 
     Raises:
         ObjectStoreError: the store cannot be listed.
     """
     heads = ColdHeads()
-    checkpoint = _read(store, CHECKPOINT_KEY, key, heads, journal)
-    heads.newest = checkpoint
+    # Before the newest, which it follows at a distance.
+    heads.cosigned = _read(store, COSIGNED_KEY, key, heads, journal, outside)
+    heads.newest = _read(store, CHECKPOINT_KEY, key, heads, journal, outside)
     for info in store.list(DAYS):
-        day = day_of_key(info.key)
+        day, stamped = day_of_key(info.key), day_of_stamp(info.key)
+        if stamped is not None:
+            # It stands right behind the checkpoint that it is of.
+            of = heads.days.get(stamped)
+            outside.stamp_found(store, stamped, None if of is None else heads.notes[of.size])
         if day is None:
             continue
-        kept = _read(store, info.key, key, heads, journal)
+        kept = _read(store, info.key, key, heads, journal, outside)
         if kept is None:
             heads.damaged_days.add(day)
         else:
             heads.days[day] = kept
+            outside.day_read(day, kept)
     return heads
 
 
-def _read(store: ObjectStore, key: str, verifier: VerifierKey, heads: ColdHeads, journal: Journal) -> Checkpoint | None:
+def _read(  # noqa: PLR0913, PLR0917 - what one reading needs
+    store: ObjectStore, key: str, verifier: VerifierKey, heads: ColdHeads, journal: Journal, outside: OutsideView
+) -> Checkpoint | None:
     try:
         note = read_bounded(store, key, MOST_NOTE_BYTES)
     except ObjectMissingError:
@@ -154,6 +175,7 @@ def _read(store: ObjectStore, key: str, verifier: VerifierKey, heads: ColdHeads,
         journal.find(Finding(kind=problem.kind, key=key, message=problem.message))
     if checkpoint is not None:
         heads.notes[checkpoint.size] = note.decode()
+        outside.note_read(key, note.decode(), checkpoint)
     return checkpoint
 
 

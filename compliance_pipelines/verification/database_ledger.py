@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from compliance_pipelines.ledger.store import StoredCheckpoint
     from compliance_pipelines.services import Services
     from compliance_pipelines.verification.findings import Journal
+    from compliance_pipelines.verification.outside import OutsideView
     from compliance_pipelines.verification.progress import Progress
     from compliance_pipelines.verification.segment_index import SegmentIndex
 
@@ -282,8 +283,17 @@ class _Comparison:
             self._journal.find(Finding(kind=Kind.SEGMENT_INSERTED, day=day, segment=seq, message=message))
 
 
-def check_ledger(services: Services, index: SegmentIndex, journal: Journal, progress: Progress) -> KnownLedger:
+def check_ledger(
+    services: Services, index: SegmentIndex, journal: Journal, progress: Progress, outside: OutsideView
+) -> KnownLedger:
     """Compare all checkpoints and records of both stores; the index gets the ledger that was signed.
+
+    Args:
+        services: the opened services.
+        index: gets the records.
+        journal: is told what is wrong.
+        progress: told of records and checkpoints read.
+        outside: gets the checkpoints of the cold store.
 
     Raises:
         FormerFormatError: the cold store is of format 1.
@@ -291,7 +301,7 @@ def check_ledger(services: Services, index: SegmentIndex, journal: Journal, prog
         sqlalchemy.exc.DBAPIError: the database failed.
     """
     refuse_former_format(services.store)
-    heads = read_cold_heads(services.store, services.verifier_key, journal)
+    heads = read_cold_heads(services.store, services.verifier_key, journal, outside)
     with ledger_snapshot(services) as connection:
         malformed: set[int] = set()
         records = ledger_store.records(connection, malformed=malformed.add)

@@ -66,6 +66,11 @@ class Kind(StrEnum):
     DATABASE_ROLLED_BACK = "database_rolled_back"
     STORE_IDENTITY_ALTERED = "store_identity_altered"
 
+    COSIGNATURE_INVALID = "cosignature_invalid"
+    COSIGNATURES_MISSING = "cosignatures_missing"
+    TIME_STAMP_INVALID = "time_stamp_invalid"
+    TIME_STAMP_MISSING = "time_stamp_missing"
+
 
 class NoteKind(StrEnum):
     """What an auditor should know although nothing is wrong with it."""
@@ -82,6 +87,11 @@ class NoteKind(StrEnum):
     ENTRY_QUARANTINED = "entry_quarantined"
     STORE_IDENTITY_MISSING = "store_identity_missing"
     REPLICA = "replica"
+    COSIGNED = "cosigned"
+    COSIGNATURES_PENDING = "cosignatures_pending"
+    TIME_STAMPED = "time_stamped"
+    TIME_STAMP_PENDING = "time_stamp_pending"
+    TIME_STAMPS_UNCHECKED = "time_stamps_unchecked"
 
 
 K = TypeVar("K", Kind, NoteKind)

@@ -23,6 +23,7 @@ from compliance_pipelines.verification.checkpoints import opened
 from compliance_pipelines.verification.coverage import check_coverage, compare_parts
 from compliance_pipelines.verification.errors import VerificationError
 from compliance_pipelines.verification.findings import Finding, Journal, Kind, Note, NoteKind
+from compliance_pipelines.verification.outside import Expected, OutsideView
 from compliance_pipelines.verification.progress import Progress, silent
 from compliance_pipelines.verification.segment_index import SegmentIndex
 from compliance_pipelines.verification.strays import note_strays
@@ -44,6 +45,7 @@ def verify_copy(  # noqa: PLR0913 - what a person may say about it
     *,
     archived_through: date | None = None,
     remembered: Sequence[bytes] = (),
+    expected: Expected | None = None,
     progress: Progress = silent,
     on_finding: Callable[[Finding], None] | None = None,
 ) -> Report:
@@ -55,10 +57,12 @@ def verify_copy(  # noqa: PLR0913 - what a person may say about it
         archived_through: the last day of which the auditor knows that it must be archived: what is missing up to there
             is a finding. Without it, it is a note, because it may still be in PostgreSQL.
         remembered: checkpoints (signed notes) that the auditor put aside: the ledger must extend each of them.
+        expected: whose cosignatures and time stamps count; None for nobody's, which are not looked at then.
         progress: told what is through.
         on_finding: told each finding at once, so that those made before a failure are not lost.
 
     Raises:
+        ConfigurationError: the witnesses' policy is another ledger's.
         VerificationError: the directory is none, or holds nothing of an audit log; a remembered checkpoint is not
             signed by the key.
         FormerFormatError: it is of format 1.
@@ -71,11 +75,21 @@ def verify_copy(  # noqa: PLR0913 - what a person may say about it
     put_aside = [_opened(note, key) for note in remembered]
     store = LocalObjectStore(directory)
     journal = Journal(on_finding)
+    counts = expected or Expected()
+    counts.require_log(key)
     says = _says(store, key, journal)
     with SegmentIndex.open(None) as index:
         parts = BucketParts(store, key, index, journal, progress)
         parts.read_manifests()
-        size = check_bucket_ledger(store, key, index=index, journal=journal, progress=progress, remembered=put_aside)
+        size = check_bucket_ledger(
+            store,
+            key,
+            index=index,
+            journal=journal,
+            progress=progress,
+            outside=OutsideView(counts, journal),
+            remembered=put_aside,
+        )
         if not parts.listed and not size and not journal.checked.checkpoints:
             raise VerificationError(
                 f"{directory} holds neither checkpoints nor archives, so that nothing can be verified: it must be the "

@@ -32,6 +32,7 @@ from compliance_pipelines.verification.database_ledger import check_ledger
 from compliance_pipelines.verification.days import DayVerifier
 from compliance_pipelines.verification.errors import VerificationError
 from compliance_pipelines.verification.findings import Finding, Journal, Kind, Note, NoteKind, ReplicaView
+from compliance_pipelines.verification.outside import Expected, OutsideView
 from compliance_pipelines.verification.progress import Progress, RowCount, Stage, silent
 from compliance_pipelines.verification.segment_index import SegmentIndex, Source
 from compliance_pipelines.verification.strays import note_strays
@@ -52,6 +53,7 @@ def verify(
     services: Services,
     days: Collection[date] | None = None,
     *,
+    expected: Expected | None = None,
     progress: Progress = silent,
     on_finding: Callable[[Finding], None] | None = None,
 ) -> Report:
@@ -67,19 +69,25 @@ def verify(
     Args:
         services: the opened services; nothing is written. The clock says which parts may have expired.
         days: UTC days; None for everything.
+        expected: whose cosignatures and time stamps count; None for those of the settings.
         progress: told what is through.
         on_finding: told each finding at once, so that those made before a failure are not lost.
 
     Raises:
+        ConfigurationError: the witnesses or the time-stamp authority of the settings cannot be used.
         LedgerError: the key, the database and the cold store do not belong together.
         ObjectStoreError: the store cannot be listed.
         TransientError: the database went away.
         VerificationError: the database holds something that cannot even be read.
     """
     journal = Journal(on_finding)
+    counts = Expected.of_settings(services.settings) if expected is None else expected
+    counts.require_log(services.verifier_key)
+    outside = OutsideView(counts, journal, services.clock())
     with _named_failures(services.engine), SegmentIndex.open(services.settings.archive_staging_path) as index:
         _look_at_server(services, journal)
-        known = _established(services, days, index, journal, progress)
+        known = _established(services, days, index, journal, progress, outside)
+        outside.finish(index, known.size)
         wanted = sorted(set(days) if days is not None else _all_days(services, index, journal))
         if days is None:
             note_strays(services.store, journal)
@@ -125,20 +133,21 @@ def _named_failures(engine: sqlalchemy.Engine) -> Iterator[None]:
         raise VerificationError(f"the database cannot be read, so that nothing is known about it: {reason}") from error
 
 
-def _established(
+def _established(  # noqa: PLR0913, PLR0917 - what one verification needs
     services: Services,
     days: Collection[date] | None,
     index: SegmentIndex,
     journal: Journal,
     progress: Progress,
+    outside: OutsideView,
 ) -> KnownLedger:
     if days is not None:
-        known = anchored_ledger(services, set(days), index, progress)
+        known = anchored_ledger(services, set(days), index, progress, outside)
         if known is not None:
             journal.checked.segments = known.size
             journal.checked.checkpoints = 1 if known.size else 0
             return replace(known, on_replica=journal.replica is not None)
-    return check_ledger(services, index, journal, progress)
+    return check_ledger(services, index, journal, progress, outside)
 
 
 def _all_days(services: Services, index: SegmentIndex, journal: Journal) -> set[date]:

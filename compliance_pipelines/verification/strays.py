@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from compliance_pipelines.archive.layout import PREFIX as ARCHIVES
-from compliance_pipelines.ledger.log_reading import CHECKPOINT_KEY, day_of_key
+from compliance_pipelines.ledger.log_reading import CHECKPOINT_KEY, COSIGNED_KEY, day_of_key
 from compliance_pipelines.ledger.tiles import PREFIX, tile_of_key
+from compliance_pipelines.ledger.timestamping import day_of_stamp
 from compliance_pipelines.verification.bucket_ledger import note_unknown
 from compliance_pipelines.verification.findings import Note, NoteKind
 
@@ -35,7 +36,10 @@ def note_strays(store: ObjectStore, journal: Journal) -> None:
         ObjectStoreError: the store cannot be listed.
     """
     for info in store.list(PREFIX):
-        if info.key != CHECKPOINT_KEY and day_of_key(info.key) is None and tile_of_key(info.key) is None:
+        known = info.key in {CHECKPOINT_KEY, COSIGNED_KEY} or any(
+            read(info.key) is not None for read in (tile_of_key, day_of_key, day_of_stamp)
+        )
+        if not known:
             note_unknown(journal, info.key)
     if isinstance(store, _Tree):
         for directory in (ARCHIVES, PREFIX):

@@ -58,7 +58,8 @@ class Walk:
         journal: Journal,
         progress: Progress,
     ) -> None:
-        kept = max((checkpoint.size for checkpoint in heads.days.values()), default=0)
+        others = (*heads.days.values(), *([] if heads.cosigned is None else [heads.cosigned]))
+        kept = max((checkpoint.size for checkpoint in others), default=0)
         newest = heads.newest
         listed = listed_size(store)
         self._chain = Chain(index, witness, journal, max(kept, 0 if newest is None else newest.size))
@@ -127,7 +128,7 @@ def _look_at_newest(heads: ColdHeads, kept: int, size: int, journal: Journal) ->
         journal.find(Finding(kind=Kind.CHECKPOINT_MISSING, key=CHECKPOINT_KEY, checkpoint=size, message=message))
     if heads.newest is not None and heads.newest.size < kept:
         message = (
-            f"{CHECKPOINT_KEY} is of {heads.newest.size} segments, and a day's last one is of {kept}: the cold store "
+            f"{CHECKPOINT_KEY} is of {heads.newest.size} segments, and one beside it is of {kept}: the cold store "
             "was put back to an older state"
         )
         journal.find(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import subprocess
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,16 +13,22 @@ import pytest
 from compliance_pipelines.audit_log import canonical
 from compliance_pipelines.audit_log.entry import COLUMNS
 from compliance_pipelines.ledger.checkpoint import Checkpoint, SigningKey, VerifierKey, open_checkpoint, sign_checkpoint
+from compliance_pipelines.ledger.cosignatures import WitnessKey, cosigned
 from compliance_pipelines.ledger.head import LedgerHead
 from compliance_pipelines.ledger.log_reading import EMPTY_LOG, read_head
 from compliance_pipelines.ledger.merkle import merkle_root
 from compliance_pipelines.ledger.proof_document import proof_document, verify_proof
 from compliance_pipelines.ledger.publication import publish
 from compliance_pipelines.ledger.segments import Segment
+from compliance_pipelines.ledger.timestamping import Authority
 from compliance_pipelines.ledger.tlog_proof import tlog_proof
+from compliance_pipelines.ledger.witnesses import parse_policy
+from tests.support.witness import Witness
 from tests.unit.ledger import stranger, vectors
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from compliance_pipelines.object_store.local import LocalObjectStore
 
 ENTRIES: Final = vectors.json_box("entries")
@@ -155,3 +163,39 @@ def test_the_proof_proves_its_entry() -> None:
         )
         == PROOF
     )
+
+
+def test_the_cosigned_checkpoint_is_that_of_its_witness() -> None:
+    vector, note = vectors.json_box("cosignature"), vectors.box("cosigned checkpoint")
+    witness = Witness("witness.example/w1", bytes.fromhex(vector["seed"]))
+    text = note.rpartition("\n\n")[0] + "\n"
+    assert witness.vkey == vector["public_key"]
+    assert vector["message"] == f"cosignature/v1\ntime {vector['time']}\n{text}"
+    assert note == vectors.box("checkpoint") + witness.line(text, vector["time"])
+    key = WitnessKey.from_note_string(vector["public_key"])
+    assert cosigned(note, [key]).times[key].timestamp() == vector["time"]
+    assert open_checkpoint(note, VerifierKey.from_note_string(KEY["public_key"])).size == 3
+    assert stranger.open_checkpoint(note, stranger.read_public_key(KEY["public_key"]))[0] == 3
+
+
+def test_the_policy_of_the_document_can_be_read() -> None:
+    document = vectors.DOCUMENT.read_text(encoding="utf-8")
+    policy = next(box for box in document.split("```\n") if box.startswith("witness w1 "))
+    seeds = {name: Witness(f"{name}.example", bytes([number] * 32)) for number, name in enumerate(("w2", "w3"))}
+    whole = policy
+    for name, each in seeds.items():
+        whole = whole.replace(f"witness {name} ...", f"witness {name} {each.vkey}")
+    assert parse_policy(whole).needed == "2 of w1, w2, w3"
+
+
+def test_the_time_stamp_is_over_the_cosigned_checkpoint_and_openssl_takes_it(tmp_path: Path) -> None:
+    stamp = base64.b64decode(vectors.box("time stamp"))
+    note, root = vectors.box("cosigned checkpoint").encode(), vectors.box("time stamp root").encode()
+    time = Authority(root).time_of(note, stamp)
+    for name, data in {"note": note, "stamp": stamp, "root.pem": root}.items():
+        (tmp_path / name).write_bytes(data)
+    files = ("-data", "note", "-in", "stamp", "-CAfile", "root.pem", "-attime", str(int(time.timestamp())))
+    done = subprocess.run(
+        ["openssl", "ts", "-verify", *files], cwd=tmp_path, capture_output=True, check=True, text=True
+    )
+    assert "Verification: OK" in done.stdout
