@@ -178,6 +178,11 @@ class Voids:
                 together.append((first, after))
         self._ranges = together
 
+    @property
+    def ranges(self) -> tuple[tuple[int, int], ...]:
+        """First and after of what is void, ascending."""
+        return tuple(self._ranges)
+
     def covers(self, seq: int) -> bool:
         """Whether a segment is void."""
         place = bisect_right(self._ranges, seq, key=itemgetter(0)) - 1

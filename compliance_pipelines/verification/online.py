@@ -133,7 +133,7 @@ def _established(
     progress: Progress,
 ) -> KnownLedger:
     if days is not None:
-        known = anchored_ledger(services, set(days), index, progress)
+        known = anchored_ledger(services, set(days), index, journal, progress)
         if known is not None:
             journal.checked.segments = known.size
             journal.checked.checkpoints = 1 if known.size else 0
