@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import sqlalchemy
 
     from compliance_pipelines.ledger.gap import Gap
+    from compliance_pipelines.ledger.records import LedgerRecord
     from compliance_pipelines.services import Services
 
 _SIGN_OF_LIFE_SECONDS: Final = 30.0
@@ -120,9 +121,7 @@ def survey(services: Services, connection: sqlalchemy.Connection, gap: Gap, arch
         ReadingError: the entries could not be read.
         ComplianceError: whatever `archives` raises.
     """
-    voids = Voids.of(gap.records)
     segments = [record for record in gap.records if isinstance(record, Segment)]
-    standing = [segment for segment in segments if not voids.covers(segment.seq)]
     with connection.begin():
         withdrawn = _withdrawn(connection, gap)
     spans = sorted({span_of(segment) for segment in [*segments, *withdrawn]})
@@ -131,18 +130,45 @@ def survey(services: Services, connection: sqlalchemy.Connection, gap: Gap, arch
     with connection.begin():
         others = store.segments_of_transactions(connection, spans[0].tx_from, spans[-1].tx_to)
     hashed = _hashed(services, connection, spans)
-    held = {day: set(archives.held(day)) for day in {segment.day for segment in standing}}
+    held = {segment for day in {segment.day for segment in segments} for segment in archives.held(day)}
+    return judged(gap.records, hashed, held=held, withdrawn=withdrawn, others=others)
+
+
+def judged(
+    records: Sequence[LedgerRecord],
+    hashed: Mapping[tuple[Span, date], HashedRows],
+    *,
+    held: Collection[Segment] = (),
+    withdrawn: Collection[Segment] = (),
+    others: Collection[Segment] = (),
+) -> Survey:
+    """Judge segments by what stands in their ranges of transaction ids.
+
+    Args:
+        records: of the ledger, from the first one on that the database lacks.
+        hashed: what stands in each range of theirs, by day.
+        held: the segments that committed parts hold.
+        withdrawn: segments of the database that a loss among the records voids.
+        others: all segments that the database looks entries up by, in these ranges.
+
+    Raises:
+        MalformedRecordError: a loss among the records cannot be read.
+    """
+    voids = Voids.of(records)
+    segments = [record for record in records if isinstance(record, Segment)]
     intact, archived, lost = [], [], []
-    for segment in standing:
+    for segment in segments:
         rows = hashed.get((span_of(segment), segment.day))
+        if voids.covers(segment.seq):
+            continue
         if rows is not None and _are_those_of(rows, segment):
             intact.append(segment)
-        elif segment in held[segment.day]:
+        elif segment in held:
             archived.append(segment)
         else:
             lost.append(Lost(segment, 0 if rows is None else rows.entry_count))
-    taken = {(span_of(segment), segment.day) for segment in [*intact, *archived, *others]}
-    taken -= {(span_of(segment), segment.day) for segment in withdrawn}
+    standing = {*intact, *archived, *others} - set(withdrawn)
+    taken = {(span_of(segment), segment.day) for segment in standing}
     return Survey(
         intact=tuple(intact),
         archived=tuple(archived),

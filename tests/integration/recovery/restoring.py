@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import uuid
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from compliance_pipelines.archive.returning import ReturningParts
 from compliance_pipelines.ledger.recovery import Recovery, recover, rehearse_recovery
+from compliance_pipelines.verification.findings import NoteKind
 from tests.integration.verification.conftest import opened
 from tests.support.logins import database_of, login_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import date
+
+    import sqlalchemy
 
     from compliance_pipelines.local_stack.postgres import EmbeddedPostgres
+    from compliance_pipelines.verification.findings import Note
     from tests.integration.verification.world import World
 
+_SEALED_OTHER_THAN_ONCE: Final = """
+    SELECT entry.id FROM audit_logs AS entry
+    WHERE entry.tx_id < (SELECT tx_horizon FROM ledger_checkpoints ORDER BY size DESC LIMIT 1)
+      AND (SELECT count(*) FROM ledger_segments AS segment
+           WHERE segment.day = (entry."timestamp" AT TIME ZONE 'UTC')::date
+             AND segment.tx_from <= entry.tx_id AND entry.tx_id < segment.tx_to) <> 1
+"""
 AUTHOR = "Ada Admin"
 REASON = "INC-7: the primary's disk is gone"
 
@@ -52,3 +64,26 @@ def recovered(world: World, **options: Any) -> Recovery:  # noqa: ANN401 - those
 def rehearsed(world: World) -> Recovery:
     """What a recovery would find."""
     return rehearse_recovery(world.services, ReturningParts(world.services))
+
+
+def recover_as(world: World, owner: sqlalchemy.Engine) -> Recovery:
+    """Recover with the owner's login of some database."""
+    archives = ReturningParts(world.services)
+    return recover(world.services, owner, archives, author=AUTHOR, reason=REASON)
+
+
+def losses_noted(world: World, day: date) -> list[Note]:
+    """The notes on losses of all verifications: of everything, of a day, and of a copy of the cold store."""
+    reports = (world.verify(), world.verify(day), world.verify_offline())
+    return [note for report in reports for note in report.notes if note.kind is NoteKind.LOSS_ACCEPTED]
+
+
+def assert_sound(world: World, *, losses: int | None = None) -> None:
+    """Both stores are as they were signed, as far as they were not accepted as lost; each loss is shown each time."""
+    whole, copy = world.verify(), world.verify_offline()
+    for report in (whole, copy):
+        assert (report.findings, report.undecided) == ((), ())
+    noted = [[note for note in report.notes if note.kind is NoteKind.LOSS_ACCEPTED] for report in (whole, copy)]
+    assert noted[0] == noted[1]
+    assert noted[0] if losses is None else len(noted[0]) == losses
+    assert world.execute(_SEALED_OTHER_THAN_ONCE) == []
