@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from compliance_pipelines.ledger import sql
 from compliance_pipelines.ledger.head import LedgerHead
-from compliance_pipelines.ledger.records import MalformedRecordError, Statement, record_of
+from compliance_pipelines.ledger.losses import Loss, is_loss
+from compliance_pipelines.ledger.records import MalformedRecordError, record_of
 from compliance_pipelines.ledger.segments import Segment
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     import sqlalchemy
 
-    from compliance_pipelines.ledger.records import LedgerRecord
+    from compliance_pipelines.ledger.records import LedgerRecord, Statement
 
 _STREAMED: Final = {"yield_per": 10_000}
 
@@ -174,14 +175,14 @@ def _statement_of_row(row: sqlalchemy.Row[Any]) -> LedgerRecord:
     return record
 
 
-def losses(connection: sqlalchemy.Connection) -> list[Statement]:
-    """The statements about losses, in order.
+def losses(connection: sqlalchemy.Connection) -> list[tuple[Statement, Loss]]:
+    """The statements about losses, in order, and what they say.
 
     Raises:
-        MalformedRecordError: the bytes of one are those of no record.
+        MalformedRecordError: the bytes of one are those of no record, or state no loss.
     """
-    rows = connection.execute(sql.LOSSES)
-    return [record for record in _statements(rows, None) if isinstance(record, Statement)]
+    found = [record for record in _statements(connection.execute(sql.LOSSES), None) if is_loss(record)]
+    return [(statement, Loss.of(statement)) for statement in found]
 
 
 def segments_between(connection: sqlalchemy.Connection, first: int, after: int) -> list[Segment]:
