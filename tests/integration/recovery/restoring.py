@@ -11,6 +11,7 @@ from compliance_pipelines.ledger.recovery import Recovery, recover, rehearse_rec
 from compliance_pipelines.verification.findings import NoteKind
 from tests.integration.verification.conftest import opened
 from tests.support.logins import database_of, login_url
+from tests.unit.ledger import stranger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,3 +88,14 @@ def assert_sound(world: World, *, losses: int | None = None) -> None:
     assert noted[0] == noted[1]
     assert noted[0] if losses is None else len(noted[0]) == losses
     assert world.execute(_SEALED_OTHER_THAN_ONCE) == []
+    assert _standing_in_cold_store(world) == [
+        seq for (seq,) in world.execute("SELECT seq FROM ledger_segments ORDER BY 1")
+    ]
+
+
+def _standing_in_cold_store(world: World) -> list[int]:
+    """The segments that a stranger looks for entries in."""
+    paths = [path for path in (world.cold / "audit-ledger").rglob("*") if path.is_file()]
+    objects = {str(path.relative_to(world.cold)): path.read_bytes() for path in paths}
+    key = stranger.read_public_key(world.services.verifier_key.to_note_string())
+    return [record["seq"] for record in stranger.standing(stranger.rebuild(objects, key))]

@@ -16,6 +16,7 @@ from compliance_pipelines.ledger.records import (
     StatementKind,
     record_of,
 )
+from tests.unit.ledger import stranger
 
 NOW: Final = datetime(2026, 11, 29, 12, tzinfo=UTC)
 TEXTS: Final = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=40).filter(str.strip)
@@ -50,8 +51,11 @@ def test_exactly_one_string_of_bytes_is_one_loss(body: bytes) -> None:
     try:
         loss = read(body)
     except MalformedRecordError:
+        with pytest.raises(ValueError):  # noqa: PT011 - whatever a stranger finds wrong with it
+            stranger.read_loss(Statement(1_000, StatementKind.LOSS, 90_121, NOW, body).record_bytes())
         return
     assert loss.to_body() == body
+    assert stranger.read_loss(stated(loss).record_bytes())["author"] == loss.author
 
 
 @pytest.mark.parametrize(
