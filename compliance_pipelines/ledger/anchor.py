@@ -64,6 +64,17 @@ def check_anchor(services: Services, connection: sqlalchemy.Connection) -> LogHe
     if in_recovery(connection):
         raise refusal("whoever seals, archives or purges")
     log = read_published(services, connection)
+    check_known(services, connection, log)
+    return log
+
+
+def check_known(services: Services, connection: sqlalchemy.Connection, log: LogHead) -> None:
+    """Whether the database knows the checkpoint that was read in the cold store, as it is there.
+
+    Raises:
+        DatabaseRolledBackError: it ends before that.
+        LedgerForkError: it has another one of that size.
+    """
     size, where = log.head.size, services.store.locate(CHECKPOINT_KEY)
     # Asked after the reading: another process may seal meanwhile, and commits before it publishes.
     known = store.checkpoint_of_size(connection, size) if size else None
@@ -83,7 +94,6 @@ def check_anchor(services: Services, connection: sqlalchemy.Connection) -> LogHe
         )
     if known is not None:
         _check_stored(known, log.head)
-    return log
 
 
 def read_published(services: Services, connection: sqlalchemy.Connection) -> LogHead:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from compliance_pipelines.ledger import store
-from compliance_pipelines.ledger.anchor import check_anchor, read_published
+from compliance_pipelines.ledger.anchor import check_known, read_published
 from compliance_pipelines.ledger.errors import ColdStoreRolledBackError, LedgerForkError, TilesAlteredError
 from compliance_pipelines.ledger.head import LedgerHead
 from compliance_pipelines.ledger.log_reading import (
@@ -68,13 +68,13 @@ def read_gap(services: Services, connection: sqlalchemy.Connection) -> Gap:
         LedgerForkError: the database's records are not the beginning of the ledger in the cold store.
         LedgerError: the cold store holds less than was published, or it was altered.
         ObjectStoreError: the store failed.
-        ReadOnlyReplicaError: the database is a replica that lacks nothing.
     """
     log = read_published(services, connection)
     last = store.last_checkpoint(connection)
     known = LedgerHead() if last is None else last.head
     if known.size >= log.head.size:
-        return Gap(check_anchor(services, connection), known)
+        check_known(services, connection, log)
+        return Gap(log, known)
     known = _proven_beginning(connection, known)
     records = tuple(_records(services, known.size, log.head.size))
     end = known.extended(records)

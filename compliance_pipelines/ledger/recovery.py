@@ -373,6 +373,8 @@ class _Recovering:
             "lost_days": [*days[:_MOST_NAMED]],
             "first_lost_id": min((segment.first_id for segment in lost), default=None),
             "last_lost_id": max((segment.last_id for segment in lost), default=None),
+            "first_lost_sealed_at": min((segment.sealed_at.isoformat() for segment in lost), default=None),
+            "last_lost_sealed_at": max((segment.sealed_at.isoformat() for segment in lost), default=None),
             "tx_offset": tx_offset,
         }
 

@@ -16,9 +16,19 @@ from compliance_pipelines.archive.returning import EntriesInTheWayError
 from compliance_pipelines.audit_log.log import AuditLog
 from compliance_pipelines.ledger.proofs import prove
 from compliance_pipelines.ledger.recovery import RecoveryRefusedError
+from compliance_pipelines.postgres.engine import create_engine
 from tests.integration.archive.days import entry
-from tests.integration.recovery.restoring import assert_sound, opened_at, recovered, rehearsed, remembered
+from tests.integration.recovery.restoring import (
+    assert_sound,
+    let_transaction_ids_start_again,
+    opened_at,
+    recover_as,
+    recovered,
+    rehearsed,
+    remembered,
+)
 from tests.integration.verification.world import TODAY
+from tests.support.logins import login_url, url_of
 from tests.support.sealing import seal_all
 
 if TYPE_CHECKING:
@@ -173,3 +183,24 @@ def test_strangers_in_the_range_of_an_archived_segment_are_named(
             recovered(restored)
             seal_all(restored.services)
             assert_sound(restored)
+
+
+def test_the_owner_needs_to_be_no_superuser(postgres_server: EmbeddedPostgres, world: World) -> None:
+    """A loss, an archived segment, transaction ids that went back, and a loss of before that has to be taken over."""
+    world.days.append(DAY, 1)
+    with remembered(postgres_server, world) as early:
+        world.days.append(DAY, 2)
+        with remembered(postgres_server, world) as late, opened_at(postgres_server, early, world) as first:
+            recovered(first)
+            first.days.append(PURGED, 3)
+            archive_day(first.services, PURGED)
+            seal_all(first.services)
+            with opened_at(postgres_server, late, first) as second:
+                let_transaction_ids_start_again(second)
+                owner = create_engine(login_url(url_of(second.days.superuser), "test_owner"), pool_size=1)
+                done = recover_as(second, owner)
+                owner.dispose()
+                assert (done.tx_offset, done.survey.withdrawn, done.survey.archived) != (None, (), ())
+                assert len(second.days.hot_rows(PURGED)) == 3
+                seal_all(second.services)
+                assert_sound(second)

@@ -24,6 +24,7 @@ from tests.integration.recovery.restoring import (
     AUTHOR,
     REASON,
     assert_sound,
+    let_transaction_ids_start_again,
     losses_noted,
     opened_at,
     recover_as,
@@ -60,15 +61,6 @@ def recovery_entries(world: World) -> list[dict[str, object]]:
     """What the audit log says about recoveries."""
     found = world.execute("SELECT metadata FROM audit_logs WHERE action = :action ORDER BY id", action=ACTION)
     return [metadata for (metadata,) in found if isinstance(metadata, dict)]
-
-
-def let_transaction_ids_start_again(world: World) -> None:
-    """Give new entries transaction ids that were used before, as a promoted replica does."""
-    ((least,),) = world.execute("SELECT min(tx_id) - 1 FROM audit_logs")
-    ((now,),) = world.execute("SELECT audit_tx_id()")
-    for function in ("audit_tx_id", "audit_tx_horizon"):
-        ((definition,),) = world.execute(f"SELECT pg_get_functiondef('{function}'::regproc)")
-        world.execute(str(definition).replace("+ 0", f"- {int(str(now)) - int(str(least))}"))
 
 
 def test_segments_whose_entries_are_gone_are_lost_on_record(postgres_server: EmbeddedPostgres, world: World) -> None:
@@ -165,6 +157,14 @@ def test_entries_under_transaction_ids_that_were_used_are_sealed_and_later_ones_
             last=max(each.segment.last_id for each in done.survey.lost),
         )
         assert above
+        assert_sound(restored)
+
+
+def test_a_database_from_before_the_first_segment_is_recovered(postgres_server: EmbeddedPostgres, world: World) -> None:
+    with set_back(postgres_server, world, (2, 1)) as restored:
+        done = recovered(restored)
+        assert (done.known, done.published, len(done.survey.lost)) == (0, 2, 2)
+        restored.days.append(DAY, 1)
         assert_sound(restored)
 
 
