@@ -23,7 +23,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from compliance_pipelines.audit_log.log import AuditLog
 from compliance_pipelines.audit_log.system_entries import system_entry
@@ -163,7 +163,8 @@ def recover(  # noqa: PLR0913 - two logins, what is to be put on record, and who
 
     Raises:
         InvalidLossError: author or reason cannot be put on record.
-        RecoveryRefusedError: the two logins are of two databases, or an archived segment's entries cannot be put back.
+        RecoveryRefusedError: the two logins are of two databases, or the second one has not the rights, or an archived
+            segment's entries cannot be put back.
         ClusterNotAdoptedError: a writer did not let go of the audit log.
         LedgerForkError: the database's ledger is not the beginning of that in the cold store.
         LedgerError: the cold store was altered or put back itself.
@@ -183,18 +184,26 @@ def recover(  # noqa: PLR0913 - two logins, what is to be put on record, and who
                 raise refusal("`compliance ledger recover`")
             check_identity(services, connection)
             gap = read_gap(services, connection)
-        _refuse_other_database(connection, owner)
+        _refuse_other_owner(connection, owner)
         recovering = _Recovering(services, owner, connection, gap, author, reason, step)
         return recovering.run(archives) if gap.records else recovering.clear_leftovers()
 
 
-def _refuse_other_database(connection: sqlalchemy.Connection, owner: sqlalchemy.Engine) -> None:
+def _refuse_other_owner(connection: sqlalchemy.Connection, owner: sqlalchemy.Engine) -> None:
+    """See beforehand that the second login is of the same database, and may do what it is for."""
     with connection.begin(), owner.begin() as other:
         if connection.execute(sql.WHICH_DATABASE).one() != other.execute(sql.WHICH_DATABASE).one():
             raise RecoveryRefusedError(
                 "AUDIT_LOG_DATABASE_URL and AUDIT_LOG_MIGRATION_DATABASE_URL lead to two databases: set both to the "
                 "one that is to be recovered"
             )
+        try:
+            other.execute(sql.BECOME_OWNER)
+        except ProgrammingError as error:
+            raise RecoveryRefusedError(
+                "the login of AUDIT_LOG_MIGRATION_DATABASE_URL cannot become audit_owner "
+                f"({' '.join(str(error.orig).split())}): give one that is a member of that role"
+            ) from error
 
 
 def _leftovers(services: Services, connection: sqlalchemy.Connection, gap: Gap) -> list[Tile]:

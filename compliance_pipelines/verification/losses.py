@@ -52,8 +52,7 @@ def accept_losses(index: SegmentIndex, proven: int, journal: Journal) -> Voids:
         ]
         journal.note(_note(statement, loss, segments))
         voids.add(loss.ranges)
-        for first, after in loss.ranges:
-            index.void(first, after)
+    index.void(voids.ranges)
     return voids
 
 

@@ -144,9 +144,12 @@ class SegmentIndex:
         row = self._connection.execute(sql.ONE_RECORD, (source, _bound(seq))).fetchone()
         return None if row is None else _record(row)
 
-    def void(self, first: int, after: int) -> None:
-        """From now on the segments in [first, after) are no longer among those of a day, nor wait for a part."""
-        self._connection.execute(sql.ADD_VOID, (_bound(first), _bound(after)))
+    def void(self, ranges: Iterable[tuple[int, int]]) -> None:
+        """The segments in these ranges, first and after, are not among those of a day, and wait for no part.
+
+        Ranges that are added have no segment in common, with each other or with those of before.
+        """
+        self._connection.executemany(sql.ADD_VOID, ((_bound(first), _bound(after)) for first, after in ranges))
 
     def segments_between(self, source: Source, first: int, after: int) -> Iterator[Segment]:
         """The segments in [first, after), void or not, in order."""

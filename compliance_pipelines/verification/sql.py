@@ -77,7 +77,7 @@ INDEX_OPTIONS: Final = ("PRAGMA journal_mode = OFF", "PRAGMA synchronous = OFF",
 CREATE_INDEX: Final = (
     f"CREATE TABLE records (source INTEGER, {_DEFINITIONS}, record BLOB, PRIMARY KEY (source, seq)) WITHOUT ROWID",
     "CREATE INDEX segments_of_day ON records (source, day, seq)",
-    "CREATE TABLE void (first INTEGER, after INTEGER)",
+    "CREATE TABLE void (first INTEGER PRIMARY KEY, after INTEGER) WITHOUT ROWID",
     "CREATE TABLE parts (part_id INTEGER PRIMARY KEY, day INTEGER, part INTEGER, key TEXT, sha256 TEXT)",
     "CREATE TABLE held (seq INTEGER, part_id INTEGER, PRIMARY KEY (seq, part_id)) WITHOUT ROWID",
     "CREATE INDEX parts_of_day ON parts (day)",
@@ -88,7 +88,9 @@ COUNT_RECORDS: Final = "SELECT count(*) FROM records WHERE source = ? AND seq >=
 RECORDS_BETWEEN: Final = f"SELECT {_COLUMNS} FROM records WHERE source = ? AND seq >= ? AND seq < ? ORDER BY seq"  # noqa: S608 - constants only
 ONE_RECORD: Final = f"SELECT {_COLUMNS} FROM records WHERE source = ? AND seq = ?"  # noqa: S608 - constants only
 # A segment that a loss voided is a record like any other, and no entry is looked for in it.
-_NOT_VOID: Final = "NOT EXISTS (SELECT 1 FROM void WHERE void.first <= s.seq AND s.seq < void.after)"
+_NOT_VOID: Final = (
+    "coalesce((SELECT void.after FROM void WHERE void.first <= s.seq ORDER BY void.first DESC LIMIT 1), 0) <= s.seq"
+)
 SEGMENTS_OF_DAY: Final = (
     f"SELECT {_COLUMNS} FROM records AS s WHERE source = ? AND day = ? AND {_NOT_VOID} ORDER BY seq"  # noqa: S608 - constants only
 )

@@ -6,21 +6,22 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
 
 from compliance_pipelines.archive.export import archive_day
-from compliance_pipelines.archive.returning import ReturningParts
 from compliance_pipelines.ledger.errors import LedgerForkError
-from compliance_pipelines.ledger.recovery import ACTION, recover
+from compliance_pipelines.ledger.recovery import ACTION
+from compliance_pipelines.object_store.port import ObjectStoreError
 from compliance_pipelines.postgres.errors import LockBusyError
 from compliance_pipelines.postgres.locks import SEALING_LOCK, process_lock
+from tests.integration.archive.faulty_store import Fault, FaultyStore
 from tests.integration.recovery.restoring import (
-    AUTHOR,
-    REASON,
     assert_sound,
     opened_at,
     recovered,
@@ -137,7 +138,33 @@ def test_what_was_left_before_is_still_in_the_way_of_sealing(postgres_server: Em
             assert_sound(restored, losses=1)
 
 
-def test_a_store_that_fails_in_between_changes_nothing(postgres_server: EmbeddedPostgres, world: World) -> None:
+@pytest.mark.parametrize("done", [False, True], ids=["not done", "done and not said"])
+def test_a_store_that_fails_at_any_call_stops_it_and_the_next_one_finishes_it(
+    postgres_server: EmbeddedPostgres, world: World, done: bool
+) -> None:
+    world.days.append(DAY, 2)
+    world.days.append(ARCHIVED, 1)
+    with remembered(postgres_server, world) as database:
+        lose_something_of_everything(world)
+        with opened_at(postgres_server, database, world) as restored:
+            failures = 0
+            for call in count(1):
+                store = FaultyStore(restored.services.store, Fault(call=call, done=done))
+                faulty = replace(restored, services=replace(restored.services, store=store))
+                try:
+                    recovered(faulty)
+                except ObjectStoreError:
+                    failures += 1
+                else:
+                    break
+            assert failures > 20
+            assert not recovered(restored).needed
+            restored.days.append(DAY, 1)
+            assert restored.execute("SELECT count(*) FROM ledger_statements WHERE get_byte(record, 0) = 3") == [(1,)]
+            assert_sound(restored, losses=1)
+
+
+def test_a_transaction_that_fails_changes_nothing(postgres_server: EmbeddedPostgres, world: World) -> None:
     world.days.append(DAY, 1)
     with remembered(postgres_server, world) as database:
         world.days.append(DAY, 1)
@@ -145,17 +172,10 @@ def test_a_store_that_fails_in_between_changes_nothing(postgres_server: Embedded
 
             def step(done: str) -> None:
                 if done == "inserted":
-                    restored.execute("SELECT 1 / 0")
+                    raise RuntimeError(done)
 
-            with pytest.raises(Exception, match="division by zero"):
-                recover(
-                    restored.services,
-                    restored.days.superuser,
-                    ReturningParts(restored.services),
-                    author=AUTHOR,
-                    reason=REASON,
-                    step=step,
-                )
+            with pytest.raises(RuntimeError):
+                recovered(restored, step=step)
             assert restored.execute("SELECT count(*) FROM ledger_statements") == [(0,)]
             assert rehearsed(restored).needed
 

@@ -229,6 +229,15 @@ def test_the_two_logins_must_lead_to_one_database(postgres_server: EmbeddedPostg
         recover_as(restored, world.days.superuser)
 
 
+def test_the_second_login_must_be_the_owners(postgres_server: EmbeddedPostgres, world: World) -> None:
+    world.days.append(DAY, 1)
+    with (
+        set_back(postgres_server, world, (1, 1)) as restored,
+        pytest.raises(RecoveryRefusedError, match="cannot become audit_owner"),
+    ):
+        recover_as(restored, restored.services.engine)
+
+
 def test_a_second_recovery_goes_on_from_the_first(postgres_server: EmbeddedPostgres, world: World) -> None:
     world.days.append(DAY, 1)
     with set_back(postgres_server, world, (2, 1)) as restored:
