@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from compliance_pipelines.archive.returning import ReturningParts
+from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.cli.needs import Need, needs
 from compliance_pipelines.cli.opening import opened
 from compliance_pipelines.ledger.recovery import Recovery, recover, rehearse_recovery
@@ -63,6 +64,12 @@ def recover_ledger(*, reason: str | None, author: str | None, dry_run: bool, yes
             owner.dispose()
     for line in _outcome(recovered):
         click.echo(line)
+    if recovered.entries_in_no_segment:
+        raise ComplianceError(
+            "entries were written before this recovery under transaction ids of segments that are intact, and are in "
+            f"no segment: {', '.join(recovered.entries_in_no_segment)}; append them again under new ids, and have the "
+            "database's administrator remove these rows, which stop the archive of their days"
+        )
 
 
 def _in_words(found: Recovery) -> Iterator[str]:

@@ -95,8 +95,14 @@ def _adopt(connection: sqlalchemy.Connection) -> Adoption:
     if clusters.running == clusters.adopted and connection.execute(sql.HORIZON).one().horizon >= horizon:
         raise ClusterNotAdoptedError(f"cluster {clusters.running} is the adopted one already: nothing to do")
     lock_out_writers(connection)
-    unsealed = connection.execute(sql.ENTRIES_IN_NO_SEGMENT, {"horizon": horizon, "most": _MOST_NAMED}).scalars()
-    return Adoption(raise_transaction_ids(connection, horizon), tuple(unsealed))
+    unsealed = entries_in_no_segment(connection, horizon)
+    return Adoption(raise_transaction_ids(connection, horizon), unsealed)
+
+
+def entries_in_no_segment(connection: sqlalchemy.Connection, horizon: int) -> tuple[str, ...]:
+    """Up to twenty entries below a horizon that no segment holds: they were written under ids that were used before."""
+    found = connection.execute(sql.ENTRIES_IN_NO_SEGMENT, {"horizon": horizon, "most": _MOST_NAMED})
+    return tuple(found.scalars())
 
 
 def lock_out_writers(connection: sqlalchemy.Connection) -> None:

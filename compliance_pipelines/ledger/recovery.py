@@ -33,6 +33,7 @@ from compliance_pipelines.ledger.anchor import publish_pending
 from compliance_pipelines.ledger.clusters import (
     ClusterNotAdoptedError,
     check_cluster,
+    entries_in_no_segment,
     lock_out_writers,
     raise_transaction_ids,
     writers_at_work,
@@ -95,6 +96,8 @@ class Recovery:
         size: records of the ledger afterwards; None where nothing was put on record.
         tx_offset: what is added to transaction ids from now on; None where they had not to be raised.
         finished: sizes of the checkpoints that were published.
+        entries_in_no_segment: up to twenty entries that were written in another cluster before this, under transaction
+            ids below those of what is lost; they are in no segment, and `compliance verify` will go on naming them.
     """
 
     known: int
@@ -105,6 +108,7 @@ class Recovery:
     size: int | None = None
     tx_offset: int | None = None
     finished: tuple[int, ...] = ()
+    entries_in_no_segment: tuple[str, ...] = ()
 
     @property
     def needed(self) -> bool:
@@ -247,7 +251,7 @@ class _Recovering:
 
     def run(self, archives: ArchivedEntries) -> Recovery:
         """Recover."""
-        tx_offset = self._raise_ids()
+        tx_offset, in_no_segment = self._raise_ids()
         self.step(RecoveryStep.IDS_RAISED)
         self._quarantine()
         found = self._survey(archives)
@@ -264,6 +268,7 @@ class _Recovering:
             size=size,
             tx_offset=tx_offset,
             finished=self._publish(left),
+            entries_in_no_segment=in_no_segment,
         )
 
     def clear_leftovers(self) -> Recovery:
@@ -281,18 +286,23 @@ class _Recovering:
         keys = tuple(tile.key for tile in left)
         return Recovery(self.gap.known.size, size, leftovers=keys, finished=finished)
 
-    def _raise_ids(self) -> int | None:
-        """See that no entry gets a transaction id or an id that was used; the entries of before are not changed."""
+    def _raise_ids(self) -> tuple[int | None, tuple[str, ...]]:
+        """See that no entry gets a transaction id or an id that was used; the entries of before are not changed.
+
+        Returns:
+            What is added to transaction ids from now on, and entries that no segment will hold.
+        """
         horizon = self.gap.log.head.tx_horizon
         last_id = max((record.last_id for record in self.gap.records if isinstance(record, Segment)), default=0)
         with _named_writers(self.owner), self.owner.begin() as owner:
             clusters = owner.execute(sql.CLUSTER).one()
             behind = clusters.running != clusters.adopted or owner.execute(sql.HORIZON).one().horizon < horizon
             if not behind and owner.execute(sql.LAST_ID_GIVEN).scalar_one() >= last_id:
-                return None
+                return None, ()
             lock_out_writers(owner)
             owner.execute(sql.RAISE_IDS, {"last": last_id})
-            return raise_transaction_ids(owner, horizon) if behind else None
+            unsealed = entries_in_no_segment(owner, self.gap.known.tx_horizon)
+            return (raise_transaction_ids(owner, horizon) if behind else None), unsealed
 
     def _quarantine(self) -> None:
         with self.connection.begin():

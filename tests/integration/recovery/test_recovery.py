@@ -19,7 +19,7 @@ from compliance_pipelines.ledger.recovery import ACTION, RecoveryRefusedError
 from compliance_pipelines.ledger.sealing import seal
 from compliance_pipelines.verification.findings import Kind, NoteKind
 from tests.integration.archive.days import entry
-from tests.integration.ledger.moves import seal_without_publishing
+from tests.integration.ledger.moves import move_to_another_cluster, seal_without_publishing
 from tests.integration.recovery.restoring import (
     AUTHOR,
     REASON,
@@ -164,6 +164,26 @@ def test_a_database_from_before_the_first_segment_is_recovered(postgres_server: 
     with set_back(postgres_server, world, (2, 1)) as restored:
         done = recovered(restored)
         assert (done.known, done.published, len(done.survey.lost)) == (0, 2, 2)
+        restored.days.append(DAY, 1)
+        assert_sound(restored)
+
+
+def test_another_cluster_is_adopted_by_the_recovery(postgres_server: EmbeddedPostgres, world: World) -> None:
+    """A dump of an earlier moment: what was written there before it is named where no segment can hold it."""
+    world.days.append(DAY, 2)
+    with set_back(postgres_server, world, (2, 1)) as restored:
+        move_to_another_cluster(restored.days)
+        (sealed, unreachable) = restored.days.append(DAY, 2, sealed=False)
+        restored.execute("UPDATE audit_logs SET tx_id = 1 WHERE log_entry_id = :id", id=unreachable.log_entry_id)
+        ((first,),) = restored.execute("SELECT tx_horizon FROM ledger_checkpoints")
+        restored.execute("UPDATE audit_logs SET tx_id = :tx WHERE log_entry_id = :id", id=sealed.log_entry_id, tx=first)
+
+        done = recovered(restored)
+
+        assert done.tx_offset is not None
+        assert done.entries_in_no_segment == (unreachable.log_entry_id,)
+        restored.execute("DELETE FROM audit_logs WHERE log_entry_id = :id", id=unreachable.log_entry_id)
+        prove(restored.services, sealed.log_entry_id, finder=ArchiveEntryFinder(restored.services))
         restored.days.append(DAY, 1)
         assert_sound(restored)
 
