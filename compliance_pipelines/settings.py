@@ -59,8 +59,8 @@ class Settings(BaseSettings):
     )
     audit_log_migration_database_url: SecretStr | None = Field(
         default=None,
-        description="Connection string with the right to create roles and tables, for `compliance db migrate` and "
-        "`compliance ledger adopt-cluster` alone. Default: AUDIT_LOG_DATABASE_URL.",
+        description="Connection string with the right to create roles and tables, for `compliance db migrate`, "
+        "`compliance ledger adopt-cluster` and `compliance ledger recover` alone. Default: AUDIT_LOG_DATABASE_URL.",
     )
     audit_log_connection_pool_size: int = Field(
         default=20, ge=1, le=1000, description="Connections that one process keeps to the audit log's database."

@@ -90,7 +90,7 @@ def committed_part(services: Services, key: PartKey, pending: Sequence[Segment])
             f"the cold store has a committed part {key.object_key} that the catalogue does not know. Its segments "
             f"{', '.join(map(str, strange))} are not in the database's ledger as they are in it, or another part holds "
             f"them: run `compliance verify {key.day}`; if the database was restored to an older state, see "
-            f"`compliance ledger adopt-cluster`"
+            f"`compliance ledger recover`"
         )
     return manifest, data
 

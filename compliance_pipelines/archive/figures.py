@@ -13,14 +13,16 @@ from compliance_pipelines.archive import catalogue
 from compliance_pipelines.archive.held_days import held_days
 from compliance_pipelines.base.clock import utc_day
 from compliance_pipelines.holds import may_see_holds
-from compliance_pipelines.ledger.store import last_checkpoint
+from compliance_pipelines.ledger.store import last_checkpoint, losses
 from compliance_pipelines.postgres.replica import replica_state
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import date, datetime
 
     from compliance_pipelines.holds import Hold
+    from compliance_pipelines.ledger.losses import Loss
+    from compliance_pipelines.ledger.records import Statement
     from compliance_pipelines.postgres.replica import ReplicaState
     from compliance_pipelines.services import Services
 
@@ -40,6 +42,7 @@ class Figures:
         next_due: the earliest step that is due or will fall due, the purge of held days left out; None where nothing
             is pending.
         replica: how far behind the database is, where it is a replica; None where it is a primary.
+        losses: what was accepted as lost after a failover or a restore, with the records that state it.
     """
 
     days: Mapping[catalogue.DayState, int]
@@ -50,6 +53,7 @@ class Figures:
     held: Mapping[date, Hold] | None
     next_due: catalogue.NextDue | None
     replica: ReplicaState | None = None
+    losses: Sequence[tuple[Statement, Loss]] = ()
 
 
 def take_figures(services: Services) -> Figures:
@@ -60,6 +64,7 @@ def take_figures(services: Services) -> Figures:
         days = list(catalogue.facts_of_days(connection).values())
         totals = catalogue.totals_of(connection, days)
         checkpoint = last_checkpoint(connection)
+        accepted = losses(connection)
         verified = [facts.day for facts in days if facts.state(today) is catalogue.DayState.VERIFIED]
         held = held_days(connection, services, verified) if may_see_holds(connection) else None
     states = Counter(facts.state(today) for facts in days)
@@ -72,4 +77,5 @@ def take_figures(services: Services) -> Figures:
         held=held,
         next_due=catalogue.next_due_among(services, days, held or {}),
         replica=replica,
+        losses=accepted,
     )

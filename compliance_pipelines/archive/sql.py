@@ -124,6 +124,20 @@ MARK_PURGED = _statement("""
 """)
 INSERT_PURGE = _statement(insert(tables.audit_purges))
 
+BECOME_OWNER = _statement("SET LOCAL ROLE audit_owner")
+_ENTRY_COLUMNS: Final = columns(tables.audit_logs)
+CREATE_RETURNED = _statement("CREATE TEMPORARY TABLE audit_returned (LIKE public.audit_logs) ON COMMIT DROP")
+INSERT_RETURNED = _statement(
+    f"INSERT INTO audit_logs ({_ENTRY_COLUMNS}) SELECT {_ENTRY_COLUMNS} FROM audit_returned ON CONFLICT DO NOTHING"  # noqa: S608 - constants only
+)
+RETURNED_NOT_THERE = _statement("""
+    SELECT returned.log_entry_id FROM audit_returned AS returned
+    WHERE NOT EXISTS (SELECT FROM audit_logs AS entry
+                      WHERE entry.id = returned.id AND entry."timestamp" = returned."timestamp"
+                        AND entry.nonce = returned.nonce)
+    ORDER BY returned.id LIMIT :most
+""")
+
 TABLE_COMMENT = _statement("SELECT obj_description(to_regclass(:name), 'pg_class')")
 TABLE_IS_OURS = _statement("""
     SELECT relkind = 'r' AND pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = to_regclass(:name)

@@ -236,6 +236,18 @@ def _status_document(figures: Figures) -> dict[str, Any]:
             "size": figures.ledger_size,
             "root": None if figures.ledger_root is None else figures.ledger_root.hex(),
             "checkpoint_time": None if signed is None else signed.isoformat(),
+            "losses": [
+                {
+                    "record": statement.seq,
+                    "accepted_at": statement.sealed_at.isoformat(),
+                    "author": loss.author,
+                    "reason": loss.reason,
+                    "segments": [list(each) for each in loss.ranges],
+                    "entries": loss.entries,
+                    "found": loss.found,
+                }
+                for statement, loss in figures.losses
+            ],
         },
         "held": None if held is None else [{"day": str(day), "hold": hold.id} for day, hold in held.items()],
         "replica": None if figures.replica is None else figures.replica.to_json(),

@@ -122,6 +122,10 @@ CONTENTS: Final[Mapping[str, Listed | ListedGroup]] = {
             "new-key": Listed(
                 "ledger", "Make a signing key in a new file that only its owner can read, and print the public key."
             ),
+            "recover": Listed(
+                "recovery",
+                "Go on in the ledger with a database that lacks what was published, and put on record what is lost.",
+            ),
             "witness": Listed(
                 "ledger",
                 "Have the newest checkpoint cosigned by witnesses and each day's last one stamped, and say what is "

@@ -8,7 +8,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
+from rich.markup import escape
 from rich.table import Table
+
+from compliance_pipelines.base.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -17,9 +20,12 @@ if TYPE_CHECKING:
 
     from compliance_pipelines.archive.figures import Figures
     from compliance_pipelines.holds import Hold
+    from compliance_pipelines.ledger.losses import Loss
+    from compliance_pipelines.ledger.records import Statement
 
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
 _STEP: Final = 1024
+_MOST_SAID: Final = 500
 
 
 def human_bytes(count: float) -> str:
@@ -52,6 +58,13 @@ def _next_due(figures: Figures) -> str:
         return "nothing"
     doubt = ", unless held" if due.action == "purge" and figures.held is None else ""
     return f"{due.action} {due.day} from {due.at:%Y-%m-%d %H:%M} UTC on{doubt}"
+
+
+def _loss(statement: Statement, loss: Loss) -> str:
+    segments = sum(after - first for first, after in loss.ranges)
+    what = f"{segments:,} segments with {loss.entries:,} entries, of which {loss.found:,} were found again"
+    said = f"{statement.sealed_at:%Y-%m-%d %H:%M} UTC by {loss.author}: {loss.reason}"
+    return escape(printable(f"{what if loss.ranges else 'a recovery without a loss'}; {said}", _MOST_SAID))
 
 
 def show_for_copying(console: Console, name: str, value: str) -> None:
@@ -92,6 +105,8 @@ def show_summary(
         table.add_row("ledger", f"{figures.ledger_size:,} segments, last checkpoint signed {signed}")
     for name, seen in (outside or {}).items():
         table.add_row(name, seen)
+    for statement, loss in figures.losses:
+        table.add_row("loss accepted", _loss(statement, loss))
     if figures.held is None:
         table.add_row("held", "cannot be told: this login may not see whom holds are on")
     elif figures.held:

@@ -63,6 +63,46 @@ def check_anchor(services: Services, connection: sqlalchemy.Connection) -> LogHe
     """
     if in_recovery(connection):
         raise refusal("whoever seals, archives or purges")
+    log = read_published(services, connection)
+    check_known(services, connection, log)
+    return log
+
+
+def check_known(services: Services, connection: sqlalchemy.Connection, log: LogHead) -> None:
+    """Whether the database knows the checkpoint that was read in the cold store, as it is there.
+
+    Raises:
+        DatabaseRolledBackError: it ends before that.
+        LedgerForkError: it has another one of that size.
+    """
+    size, where = log.head.size, services.store.locate(CHECKPOINT_KEY)
+    # Asked after the reading: another process may seal meanwhile, and commits before it publishes.
+    known = store.checkpoint_of_size(connection, size) if size else None
+    last = store.last_checkpoint(connection)
+    if size > (0 if last is None else last.size):
+        raise DatabaseRolledBackError(
+            f"the cold store holds checkpoint {size} ({where}), the database ends at {0 if last is None else last.size}"
+            ": it was restored to an older state, or promoted before it had everything, or another database seals into "
+            "this store. Go on with the newer database if there is one; if it is lost, `compliance ledger recover` "
+            "goes on with this one and puts on record what is lost"
+        )
+    if size and (known is None or known.root != log.head.root):
+        ours = "none" if known is None else known.root.hex()
+        raise LedgerForkError(
+            f"checkpoint {size}: the database has root {ours}, {where} has {log.head.root.hex()}; one of the two was "
+            "changed: run `compliance verify --all`"
+        )
+    if known is not None:
+        _check_stored(known, log.head)
+
+
+def read_published(services: Services, connection: sqlalchemy.Connection) -> LogHead:
+    """The head of the log in the cold store, if that holds at least what the database says was published.
+
+    Raises:
+        LedgerError: it does not, or holds no ledger of ours.
+        ObjectStoreError: the store failed; then it cannot be told.
+    """
     # Asked first: what is published meanwhile makes the cold store newer, never older.
     published = store.last_published_size(connection) or 0
     log = read_head(services.store, services.verifier_key)
@@ -77,23 +117,6 @@ def check_anchor(services: Services, connection: sqlalchemy.Connection) -> LogHe
             f"{where} is the checkpoint of {size} segments, and that of {published} was published: the cold store was "
             "put back to an older state; restore the newer objects (versions of the bucket, a replica)"
         )
-    # Asked after the reading: another process may seal meanwhile, and commits before it publishes.
-    known = store.checkpoint_of_size(connection, size) if size else None
-    last = store.last_checkpoint(connection)
-    if size > (0 if last is None else last.size):
-        raise DatabaseRolledBackError(
-            f"the cold store holds checkpoint {size} ({where}), the database ends at {0 if last is None else last.size}"
-            ": the database was restored to an older state, or another database seals into this store; recover the "
-            "newer database, or restore the entries from the archives into a new database with a cold store of its own"
-        )
-    if size and (known is None or known.root != log.head.root):
-        ours = "none" if known is None else known.root.hex()
-        raise LedgerForkError(
-            f"checkpoint {size}: the database has root {ours}, {where} has {log.head.root.hex()}; one of the two was "
-            "changed: run `compliance verify --all`"
-        )
-    if known is not None:
-        _check_stored(known, log.head)
     return log
 
 

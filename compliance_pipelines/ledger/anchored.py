@@ -24,6 +24,7 @@ from compliance_pipelines.ledger import sql, store
 from compliance_pipelines.ledger.anchor import check_anchor
 from compliance_pipelines.ledger.errors import LedgerError
 from compliance_pipelines.ledger.head import LedgerHead
+from compliance_pipelines.ledger.losses import Voids
 from compliance_pipelines.ledger.merkle import FrontierError
 from compliance_pipelines.ledger.segments import Segment
 
@@ -77,15 +78,15 @@ def check_anchored(
     most = min([newest.size - 1, *(segment.seq for segment in segments)])
     beginning = head = _beginning(connection, before, most)
     of_day: list[Segment] = []
+    # A segment is void by a later record, which the proof covers, too. What the database says of it is not asked.
+    voids = Voids()
     try:
         while head.size < newest.size:
-            records = store.records_between(connection, head.size, min(head.size + _BATCH, newest.size))
-            expected = range(head.size, head.size + len(records))
-            if not records or [record.seq for record in records] != list(expected):
-                raise _differs(day, f"record {_first_missing(records, head.size)} is missing")
+            records = _records_from(connection, day, head.size, min(head.size + _BATCH, newest.size))
             if head is beginning and head.size and records[0].sealed_at >= before:
                 raise _differs(day, f"record {records[0].seq} is another one than a moment ago")
             of_day += [record for record in records if isinstance(record, Segment) and record.day == day]
+            voids.take_all(records)
             head = head.extended(records)
         proven = head.root == newest.root
     except FrontierError:
@@ -94,6 +95,7 @@ def check_anchored(
         raise _differs(
             day, f"they do not lead to the root {newest.root.hex()} that is signed over {newest.size} segments"
         )
+    of_day = [segment for segment in of_day if not voids.covers(segment.seq)]
     for segment, record in zip(segments, of_day, strict=False):
         if segment != record:
             raise _differs(day, f"segment {record.seq} is another one than a moment ago")
@@ -106,6 +108,13 @@ def _beginning(connection: sqlalchemy.Connection, before: datetime, most: int) -
     size: int | None = connection.execute(sql.LAST_SIZE_SEALED_BEFORE, {"before": before, "most": most}).scalar()
     known = None if size is None else store.checkpoint_of_size(connection, size)
     return LedgerHead() if known is None else known.head
+
+
+def _records_from(connection: sqlalchemy.Connection, day: date, first: int, after: int) -> list[LedgerRecord]:
+    records = store.records_between(connection, first, after)
+    if not records or [record.seq for record in records] != list(range(first, first + len(records))):
+        raise _differs(day, f"record {_first_missing(records, first)} is missing")
+    return records
 
 
 def _first_missing(records: Sequence[LedgerRecord], first: int) -> int:

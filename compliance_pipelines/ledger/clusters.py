@@ -76,11 +76,16 @@ def adopt_cluster(owner: sqlalchemy.Engine) -> Adoption:
             return _adopt(connection)
     except OperationalError as error:
         if is_busy(error):
-            raise ClusterNotAdoptedError(
-                "a transaction that writes to the audit log was still open after "
-                f"{_WRITERS_PATIENCE.total_seconds():g} s{table_locks_held(conninfo_of(owner))}: stop the writers"
-            ) from error
+            raise ClusterNotAdoptedError(writers_at_work(owner)) from error
         raise
+
+
+def writers_at_work(owner: sqlalchemy.Engine) -> str:
+    """Who could not be locked out, in words."""
+    return (
+        "a transaction that writes to the audit log was still open after "
+        f"{_WRITERS_PATIENCE.total_seconds():g} s{table_locks_held(conninfo_of(owner))}: stop the writers"
+    )
 
 
 def _adopt(connection: sqlalchemy.Connection) -> Adoption:
@@ -89,12 +94,40 @@ def _adopt(connection: sqlalchemy.Connection) -> Adoption:
     clusters = connection.execute(sql.CLUSTER).one()
     if clusters.running == clusters.adopted and connection.execute(sql.HORIZON).one().horizon >= horizon:
         raise ClusterNotAdoptedError(f"cluster {clusters.running} is the adopted one already: nothing to do")
-    # An entry of a transaction that was still open would get lost below the new horizon.
+    lock_out_writers(connection)
+    unsealed = entries_in_no_segment(connection, horizon)
+    return Adoption(raise_transaction_ids(connection, horizon), unsealed)
+
+
+def entries_in_no_segment(connection: sqlalchemy.Connection, horizon: int) -> tuple[str, ...]:
+    """Up to twenty entries below a horizon that no segment holds: they were written under ids that were used before."""
+    found = connection.execute(sql.ENTRIES_IN_NO_SEGMENT, {"horizon": horizon, "most": _MOST_NAMED})
+    return tuple(found.scalars())
+
+
+def lock_out_writers(connection: sqlalchemy.Connection) -> None:
+    """Become the owner, and wait until no transaction that wrote to the audit log is open; none writes until the end.
+
+    An entry of a transaction that was still open would get lost below the new horizon.
+
+    Raises:
+        OperationalError: one was still open after ten seconds.
+    """
     connection.execute(sql.BECOME_OWNER)
     bound_waits(connection, _WRITERS_PATIENCE)
     connection.execute(sql.LOCK_OUT_WRITERS)
-    tx_offset = int(connection.execute(sql.HIGHEST_TX_ID).scalar_one()) + 1
-    unsealed = connection.execute(sql.ENTRIES_IN_NO_SEGMENT, {"horizon": horizon, "most": _MOST_NAMED}).scalars()
-    adoption = Adoption(tx_offset, tuple(unsealed))
+
+
+def raise_transaction_ids(connection: sqlalchemy.Connection, horizon: int) -> int:
+    """Lift the transaction ids of all entries to come above every one that was used, and above a horizon.
+
+    Args:
+        connection: of the owner, with writers locked out; the caller commits.
+        horizon: which the database need not know of.
+
+    Returns:
+        The offset that is added to PostgreSQL's own ids from now on.
+    """
+    tx_offset = max(int(connection.execute(sql.HIGHEST_TX_ID).scalar_one()), horizon) + 1
     connection.execute(sql.ADOPT_CLUSTER, {"tx_offset": tx_offset})
-    return adoption
+    return tx_offset

@@ -45,6 +45,8 @@ from compliance_pipelines.object_store.bounded import read_bounded
 from compliance_pipelines.object_store.port import ObjectMissingError, OversizedObjectError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from compliance_pipelines.ledger.checkpoint import VerifierKey
     from compliance_pipelines.ledger.records import LedgerRecord
     from compliance_pipelines.object_store.port import ObjectInfo, ObjectStore
@@ -184,6 +186,18 @@ def read_head(cold: ObjectStore, key: VerifierKey) -> LogHead:
     edge, records, last = _edge(cold, checkpoint)
     head = LedgerHead(checkpoint.size, b"".join(edge.tree.nodes), last.tx_to)
     return LogHead(head, edge, records, last, found.data.decode(), found.version)
+
+
+def read_records(cold: ObjectStore, first: int, size: int) -> Iterator[bytes]:
+    """The bytes of the records from `first` on of a log of some size, as its entry bundles have them, unproven.
+
+    Raises:
+        TilesAlteredError: a bundle is missing or malformed.
+        ObjectStoreError: the store failed.
+    """
+    for index in range(first // WIDTH, -(-size // WIDTH)):
+        bundle = _read_records(cold, Tile(ENTRIES, index, min(WIDTH, size - index * WIDTH)))
+        yield from bundle[max(0, first - index * WIDTH) :]
 
 
 def _edge(cold: ObjectStore, checkpoint: Checkpoint) -> tuple[TileEdge, tuple[bytes, ...], LedgerRecord]:

@@ -15,6 +15,7 @@ Whoever is killed before 4 left the old checkpoint, so that the next pass does i
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -33,7 +34,7 @@ from compliance_pipelines.object_store.port import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from compliance_pipelines.ledger.records import LedgerRecord
     from compliance_pipelines.ledger.tile_edge import TileEdge
@@ -79,6 +80,23 @@ def publish(
     step("checkpoint put")
     head = LedgerHead(edge.size, b"".join(edge.tree.nodes), last.tx_to)
     return LogHead(head, edge, tuple(records[len(records) - edge.size % WIDTH :]), last, note, version)
+
+
+def objects_of(log: LogHead, passes: Iterable[Sequence[LedgerRecord]]) -> dict[str, bytes]:
+    """Keys and bytes of all bundles and tiles that publishing some passes, one after the other, will put.
+
+    Args:
+        log: the log's head, as it was read.
+        passes: the records of each pass that waits to be published.
+    """
+    objects: dict[str, bytes] = {}
+    edge, records = log.edge.copy(), list(log.records)
+    for new in passes:
+        before = replace(log, edge=edge.copy())
+        records += (record.record_bytes() for record in new)
+        objects.update((tile.key, data) for tile, data in _new_objects(before, edge, records, new))
+        records = records[len(records) - edge.size % WIDTH :]
+    return objects
 
 
 def _new_objects(

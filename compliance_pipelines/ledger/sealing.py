@@ -228,7 +228,7 @@ def _work(services: Services, connection: sqlalchemy.Connection, log: LogHead, m
             "`compliance ledger adopt-cluster`"
         )
     span = _Range(tx_from, horizon.horizon)
-    quarantined = _quarantine(services, connection, span)
+    quarantined = quarantine_broken(services, connection, span.tx_from, span.tx_to)
     per_day = _entries_per_day(connection, span)
     waiting = sum(per_day.values())
     if waiting > most:
@@ -259,11 +259,11 @@ def _held_back(
     )
 
 
-def _quarantine(
-    services: Services, connection: sqlalchemy.Connection, span: _Range
+def quarantine_broken(
+    services: Services, connection: sqlalchemy.Connection, tx_from: int, tx_to: int
 ) -> tuple[quarantine.Quarantined, ...]:
     """Put aside what breaks a rule, each day with an entry that says so; the next pass seals these entries."""
-    found = quarantine.quarantine_broken(connection, span.tx_from, span.tx_to)
+    found = quarantine.quarantine_broken(connection, tx_from, tx_to)
     log = AuditLog(services.engine, first_day=services.settings.audit_log_first_day)
     for day in found:
         entry = system_entry(
@@ -328,6 +328,19 @@ def _hash_days(
     return segments
 
 
+def sign_head(services: Services, head: LedgerHead, now: datetime) -> tuple[Checkpoint, store.StoredCheckpoint]:
+    """Sign a head; what the database is to hold of it is the second."""
+    checkpoint = Checkpoint(origin=services.signing_key.name, size=head.size, root=head.root)
+    return checkpoint, store.StoredCheckpoint(
+        size=head.size,
+        root=checkpoint.root,
+        tx_horizon=head.tx_horizon,
+        frontier=head.frontier,
+        note=sign_checkpoint(checkpoint, services.signing_key),
+        signed_at=now,
+    )
+
+
 def _insert(
     services: Services,
     connection: sqlalchemy.Connection,
@@ -336,15 +349,7 @@ def _insert(
     step: Callable[[str], None],
 ) -> Checkpoint:
     """Sign the head and commit it with its segments."""
-    checkpoint = Checkpoint(origin=services.signing_key.name, size=head.size, root=head.root)
-    stored = store.StoredCheckpoint(
-        size=head.size,
-        root=checkpoint.root,
-        tx_horizon=head.tx_horizon,
-        frontier=head.frontier,
-        note=sign_checkpoint(checkpoint, services.signing_key),
-        signed_at=segments[0].sealed_at,
-    )
+    checkpoint, stored = sign_head(services, head, segments[0].sealed_at)
     try:
         with connection.begin():
             store.insert(connection, segments, stored)

@@ -57,6 +57,16 @@ CUT = text("""
                         AND "timestamp" >= :since AND "timestamp" < :until)) AS tx_to
 """)
 
+# Two connections that get the same answer are connected to one database of one running server.
+WHICH_DATABASE = text("""
+    SELECT control.system_identifier, current_database() AS name, pg_postmaster_start_time() AS started
+    FROM pg_control_system() AS control
+""")
+LAST_ID_GIVEN = text("SELECT coalesce(pg_sequence_last_value('audit_logs_id_seq'), 0)")
+RAISE_IDS = text("""
+    SELECT setval('audit_logs_id_seq', :last) WHERE coalesce(pg_sequence_last_value('audit_logs_id_seq'), 0) < :last
+""")
+
 _CHECKPOINT_COLUMNS = columns(tables.ledger_checkpoints)
 LAST_CHECKPOINT = text(f"SELECT {_CHECKPOINT_COLUMNS} FROM ledger_checkpoints ORDER BY size DESC LIMIT 1")  # noqa: S608 - constants only
 CHECKPOINT_OF_SIZE = text(f"SELECT {_CHECKPOINT_COLUMNS} FROM ledger_checkpoints WHERE size = :size")  # noqa: S608 - constants only
@@ -72,9 +82,20 @@ _SEGMENT_COLUMNS = columns(tables.ledger_segments)
 SEGMENTS_BETWEEN = text(
     f"SELECT {_SEGMENT_COLUMNS} FROM ledger_segments WHERE seq >= :first AND seq < :after ORDER BY seq"  # noqa: S608 - constants only
 )
+SEGMENTS_OF_TRANSACTIONS = text(
+    f"SELECT {_SEGMENT_COLUMNS} FROM ledger_segments WHERE tx_from >= :tx_from AND tx_from < :tx_to ORDER BY seq"  # noqa: S608 - constants only
+)
+# Append-only for everybody else: what is void is kept as a record among the statements, in the same transaction.
+LET_SEGMENTS_GO = text("ALTER TABLE ledger_segments DISABLE TRIGGER ledger_segments_append_only")
+WITHDRAW_SEGMENTS = text("DELETE FROM ledger_segments WHERE seq = ANY(:seqs)")
+KEEP_SEGMENTS = text("ALTER TABLE ledger_segments ENABLE TRIGGER ledger_segments_append_only")
 _STATEMENT_COLUMNS = columns(tables.ledger_statements)
 STATEMENTS_BETWEEN = text(
     f"SELECT {_STATEMENT_COLUMNS} FROM ledger_statements WHERE seq >= :first AND seq < :after ORDER BY seq"  # noqa: S608 - constants only
+)
+# Kind 3 is that of losses.
+LOSSES = text(
+    f"SELECT {_STATEMENT_COLUMNS} FROM ledger_statements WHERE get_byte(record, 0) = 3 ORDER BY seq"  # noqa: S608 - constants only
 )
 SEGMENT_OF_ENTRY = text(
     f"SELECT {_SEGMENT_COLUMNS} FROM ledger_segments"  # noqa: S608 - constants only

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from compliance_pipelines.ledger import sql
 from compliance_pipelines.ledger.head import LedgerHead
+from compliance_pipelines.ledger.losses import Loss, is_loss
 from compliance_pipelines.ledger.records import MalformedRecordError, record_of
 from compliance_pipelines.ledger.segments import Segment
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     import sqlalchemy
 
-    from compliance_pipelines.ledger.records import LedgerRecord
+    from compliance_pipelines.ledger.records import LedgerRecord, Statement
 
 _STREAMED: Final = {"yield_per": 10_000}
 
@@ -174,6 +175,42 @@ def _statement_of_row(row: sqlalchemy.Row[Any]) -> LedgerRecord:
     return record
 
 
+def losses(connection: sqlalchemy.Connection) -> list[tuple[Statement, Loss]]:
+    """The statements about losses, in order, and what they say.
+
+    Raises:
+        MalformedRecordError: the bytes of one are those of no record, or state no loss.
+    """
+    found = [record for record in _statements(connection.execute(sql.LOSSES), None) if is_loss(record)]
+    return [(statement, Loss.of(statement)) for statement in found]
+
+
+def segments_between(connection: sqlalchemy.Connection, first: int, after: int) -> list[Segment]:
+    """The segments with `first` <= seq < `after` that entries are looked up by, in order: those that are not void."""
+    return [segment_of_row(row) for row in connection.execute(sql.SEGMENTS_BETWEEN, {"first": first, "after": after})]
+
+
+def segments_of_transactions(connection: sqlalchemy.Connection, tx_from: int, tx_to: int) -> list[Segment]:
+    """The segments that begin in a range of transaction ids, those that are void left out."""
+    rows = connection.execute(sql.SEGMENTS_OF_TRANSACTIONS, {"tx_from": tx_from, "tx_to": tx_to})
+    return [segment_of_row(row) for row in rows]
+
+
+def withdraw(connection: sqlalchemy.Connection, void: Sequence[Segment]) -> None:
+    """Keep segments as records alone, so that no entry is looked up by them; of the owner, who commits."""
+    if void:
+        connection.execute(sql.LET_SEGMENTS_GO)
+        connection.execute(sql.WITHDRAW_SEGMENTS, {"seqs": [segment.seq for segment in void]})
+        connection.execute(sql.KEEP_SEGMENTS)
+        insert_statements(connection, void)
+
+
+def insert_published(connection: sqlalchemy.Connection, checkpoint: StoredCheckpoint, object_key: str) -> None:
+    """Write a checkpoint that is in the cold store already; the caller commits."""
+    connection.execute(sql.INSERT_CHECKPOINT, vars(checkpoint))
+    connection.execute(sql.INSERT_PUBLICATION, {"size": checkpoint.size, "object_key": object_key})
+
+
 def segment_of_entry(connection: sqlalchemy.Connection, day: date, tx_id: int) -> Segment | None:
     """The segment that covers an entry; None where it is not sealed."""
     row = connection.execute(sql.SEGMENT_OF_ENTRY, {"day": day, "tx_id": tx_id}).first()
@@ -182,11 +219,16 @@ def segment_of_entry(connection: sqlalchemy.Connection, day: date, tx_id: int) -
 
 def insert(connection: sqlalchemy.Connection, new: Sequence[LedgerRecord], checkpoint: StoredCheckpoint) -> None:
     """Write records and the checkpoint over them; the caller commits."""
+    insert_records(connection, new)
+    connection.execute(sql.INSERT_CHECKPOINT, vars(checkpoint))
+
+
+def insert_records(connection: sqlalchemy.Connection, new: Sequence[LedgerRecord]) -> None:
+    """Write records, segments as what entries are looked up by; the caller commits."""
     segments = [record for record in new if isinstance(record, Segment)]
     if segments:
         connection.execute(sql.INSERT_SEGMENT, [vars(segment) for segment in segments])
     insert_statements(connection, [record for record in new if not isinstance(record, Segment)])
-    connection.execute(sql.INSERT_CHECKPOINT, vars(checkpoint))
 
 
 def insert_statements(connection: sqlalchemy.Connection, new: Sequence[LedgerRecord]) -> None:

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Final
 
 from compliance_pipelines.ledger import store as ledger_store
 from compliance_pipelines.ledger.log_reading import CHECKPOINT_KEY, COSIGNED_KEY
+from compliance_pipelines.ledger.losses import Loss, is_loss
 from compliance_pipelines.ledger.merkle import CompactRange
 from compliance_pipelines.ledger.records import MalformedRecordError
 from compliance_pipelines.ledger.segments import Segment
 from compliance_pipelines.verification.checkpoints import judged, read_one
 from compliance_pipelines.verification.database_ledger import KnownLedger, ledger_snapshot
+from compliance_pipelines.verification.losses import accept_losses
 from compliance_pipelines.verification.progress import Stage
 from compliance_pipelines.verification.segment_index import Source
 
@@ -26,8 +28,10 @@ if TYPE_CHECKING:
     import sqlalchemy
 
     from compliance_pipelines.ledger.checkpoint import Checkpoint
+    from compliance_pipelines.ledger.records import LedgerRecord
     from compliance_pipelines.ledger.store import StoredCheckpoint
     from compliance_pipelines.services import Services
+    from compliance_pipelines.verification.findings import Journal
     from compliance_pipelines.verification.outside import OutsideView
     from compliance_pipelines.verification.progress import Progress
     from compliance_pipelines.verification.segment_index import SegmentIndex
@@ -35,8 +39,14 @@ if TYPE_CHECKING:
 _TOLD_EVERY: Final = 10_000
 
 
-def anchored_ledger(
-    services: Services, days: Collection[date], index: SegmentIndex, progress: Progress, outside: OutsideView
+def anchored_ledger(  # noqa: PLR0913 - what one look needs
+    services: Services,
+    days: Collection[date],
+    index: SegmentIndex,
+    *,
+    journal: Journal,
+    progress: Progress,
+    outside: OutsideView,
 ) -> KnownLedger | None:
     """The ledger, with the segments of these days in the index; None where anything at all does not fit.
 
@@ -44,6 +54,7 @@ def anchored_ledger(
         services: the opened services.
         days: whose segments are wanted.
         index: gets them.
+        journal: is told of the losses that were accepted.
         progress: told of records read.
         outside: gets the checkpoints, where everything fits.
 
@@ -65,13 +76,15 @@ def anchored_ledger(
             return None
         try:
             horizon = _horizon_of_proven(connection, size, roots=roots, days=days, index=index, progress=progress)
+            if horizon is None or (last is not None and horizon != last.tx_horizon):
+                return None
+            _add_lost(connection, index, size)
         except MalformedRecordError:
             return None
-    if horizon is None or (last is not None and horizon != last.tx_horizon):
-        return None
     for key, head in heads:
         if head is not None:
             outside.note_read(key, head[1], head[0])
+    accept_losses(index, size, journal)
     return KnownLedger(size, horizon)
 
 
@@ -110,7 +123,7 @@ def _horizon_of_proven(  # noqa: PLR0913 - what one pass over the records needs
 ) -> int | None:
     """Where the last segment ends, if the records lead to every one of the roots and no record is left over."""
     tree = CompactRange()
-    wanted: list[Segment] = []
+    wanted: list[LedgerRecord] = []
     horizon = 0
     for record in ledger_store.records(connection):
         if record.seq != tree.size:
@@ -120,7 +133,7 @@ def _horizon_of_proven(  # noqa: PLR0913 - what one pass over the records needs
         if expected is not None and tree.root() != expected:
             return None
         horizon = record.tx_to
-        if isinstance(record, Segment) and record.day in days:
+        if is_loss(record) or (isinstance(record, Segment) and record.day in days):
             wanted.append(record)
         if tree.size % _TOLD_EVERY == 0:
             progress(Stage.SEGMENTS, tree.size, size)
@@ -128,3 +141,10 @@ def _horizon_of_proven(  # noqa: PLR0913 - what one pass over the records needs
         return None
     index.add(Source.LEDGER, wanted)
     return horizon
+
+
+def _add_lost(connection: sqlalchemy.Connection, index: SegmentIndex, size: int) -> None:
+    """Let the index know of all segments that were lost, which the losses' notes tell of."""
+    for statement in index.statements(Source.LEDGER, size):
+        for first, after in Loss.of(statement).ranges:
+            index.add(Source.LEDGER, ledger_store.records_between(connection, first, after))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from compliance_pipelines.ledger.log_reading import refuse_former_format
 from compliance_pipelines.verification.checkpoints import Store, read_cold_heads
 from compliance_pipelines.verification.findings import Finding, Kind, Note, NoteKind
+from compliance_pipelines.verification.losses import accept_losses
 from compliance_pipelines.verification.progress import Stage
 from compliance_pipelines.verification.segment_index import Source
 from compliance_pipelines.verification.walk import Walk
@@ -69,6 +70,7 @@ def check_bucket_ledger(  # noqa: PLR0913 - what one verification needs
         progress(Stage.CHECKPOINTS, journal.checked.checkpoints, None)
     walk.finish()
     outside.finish(index, walk.log_size)
+    accept_losses(index, walk.settled_size, journal)
     return walk.log_size
 
 

@@ -32,6 +32,7 @@ from compliance_pipelines.verification.checkpoints import (
     read_cold_heads,
 )
 from compliance_pipelines.verification.findings import Finding, Kind, Note, NoteKind, Undecided
+from compliance_pipelines.verification.losses import accept_losses, check_places
 from compliance_pipelines.verification.progress import Stage
 from compliance_pipelines.verification.runs import CheckpointRuns
 from compliance_pipelines.verification.segment_index import Source
@@ -241,6 +242,9 @@ class _Comparison:
                 )
             )
         self._compare_segments(size)
+        voids = accept_losses(self._index, self._walk.settled_size, self._journal)
+        with self._services.engine.connect() as connection:
+            check_places(connection, voids, min(size, self.last_stored, self._walk.settled_size), self._journal)
         last = next(self._index.between(Source.LEDGER, size - 1, size), None)
         return KnownLedger(size, 0 if last is None else last.tx_to, self._on_replica)
 

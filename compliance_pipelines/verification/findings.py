@@ -85,6 +85,7 @@ class NoteKind(StrEnum):
     NOT_ARCHIVED = "not_archived"
     GAP = "gap"
     ENTRY_QUARANTINED = "entry_quarantined"
+    LOSS_ACCEPTED = "loss_accepted"
     STORE_IDENTITY_MISSING = "store_identity_missing"
     REPLICA = "replica"
     COSIGNED = "cosigned"

@@ -142,7 +142,7 @@ def _established(  # noqa: PLR0913, PLR0917 - what one verification needs
     outside: OutsideView,
 ) -> KnownLedger:
     if days is not None:
-        known = anchored_ledger(services, set(days), index, progress, outside)
+        known = anchored_ledger(services, set(days), index, journal=journal, progress=progress, outside=outside)
         if known is not None:
             journal.checked.segments = known.size
             journal.checked.checkpoints = 1 if known.size else 0

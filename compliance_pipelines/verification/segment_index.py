@@ -144,12 +144,30 @@ class SegmentIndex:
         row = self._connection.execute(sql.ONE_RECORD, (source, _bound(seq))).fetchone()
         return None if row is None else _record(row)
 
+    def void(self, ranges: Iterable[tuple[int, int]]) -> None:
+        """The segments in these ranges, first and after, are not among those of a day, and wait for no part.
+
+        Ranges that are added have no segment in common, with each other or with those of before.
+        """
+        self._connection.executemany(sql.ADD_VOID, ((_bound(first), _bound(after)) for first, after in ranges))
+
+    def segments_between(self, source: Source, first: int, after: int) -> Iterator[Segment]:
+        """The segments in [first, after), void or not, in order."""
+        bounds = (source, _bound(first), _bound(after))
+        for row in self._connection.execute(sql.SEGMENTS_BETWEEN, bounds):
+            yield _segment(row[:-1])
+
+    def statements(self, source: Source, after: int) -> list[Statement]:
+        """The statements before `after`, in order."""
+        rows = self._connection.execute(sql.STATEMENTS, (source, _bound(after)))
+        return [Statement.from_record(row[-1]) for row in rows]
+
     def of_day(self, source: Source, day: date) -> list[Segment]:
-        """The segments of a day in order."""
+        """The segments of a day in order, without those that are void."""
         return [_segment(row[:-1]) for row in self._connection.execute(sql.SEGMENTS_OF_DAY, (source, day.toordinal()))]
 
     def days(self, source: Source) -> list[date]:
-        """The days that a source has segments of, oldest first."""
+        """The days that a source has segments of that are not void, oldest first."""
         return [date.fromordinal(row[0]) for row in self._connection.execute(sql.DAYS_OF_SEGMENTS, (source,))]
 
     def differing(self, one: Source, other: Source, first: int, after: int) -> Iterator[tuple[int, date | None]]:
@@ -199,7 +217,7 @@ class SegmentIndex:
         return None if day is None else date.fromordinal(day)
 
     def unheld(self) -> Iterator[Unheld]:
-        """The segments of the ledger that no part holds, day by day."""
+        """The segments of the ledger that no part holds and that are not void, day by day."""
         for day, *numbers in self._connection.execute(sql.SEGMENTS_NOT_HELD, (Source.LEDGER,)):
             yield Unheld(date.fromordinal(day), *numbers)
 

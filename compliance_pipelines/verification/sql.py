@@ -56,6 +56,10 @@ ENTRIES_IN_RANGE_EXIST = text("""
                    AND tx_id >= :tx_from AND tx_id < :tx_to)
 """)
 
+# Records of segments that no entry is looked up by, and segments in a range that entries are looked up by.
+SEGMENTS_AMONG_STATEMENTS = text("SELECT seq FROM ledger_statements WHERE get_byte(record, 0) = 1 ORDER BY seq")
+SEGMENTS_STANDING = text("SELECT seq FROM ledger_segments WHERE seq >= :first AND seq < :after ORDER BY seq")
+
 # SQLite
 
 # Days and times are numbers there.
@@ -73,6 +77,7 @@ INDEX_OPTIONS: Final = ("PRAGMA journal_mode = OFF", "PRAGMA synchronous = OFF",
 CREATE_INDEX: Final = (
     f"CREATE TABLE records (source INTEGER, {_DEFINITIONS}, record BLOB, PRIMARY KEY (source, seq)) WITHOUT ROWID",
     "CREATE INDEX segments_of_day ON records (source, day, seq)",
+    "CREATE TABLE void (first INTEGER PRIMARY KEY, after INTEGER) WITHOUT ROWID",
     "CREATE TABLE parts (part_id INTEGER PRIMARY KEY, day INTEGER, part INTEGER, key TEXT, sha256 TEXT)",
     "CREATE TABLE held (seq INTEGER, part_id INTEGER, PRIMARY KEY (seq, part_id)) WITHOUT ROWID",
     "CREATE INDEX parts_of_day ON parts (day)",
@@ -82,8 +87,22 @@ ADD_RECORD: Final = f"INSERT OR REPLACE INTO records VALUES (?{', ?' * (len(_SEG
 COUNT_RECORDS: Final = "SELECT count(*) FROM records WHERE source = ? AND seq >= ? AND seq < ?"
 RECORDS_BETWEEN: Final = f"SELECT {_COLUMNS} FROM records WHERE source = ? AND seq >= ? AND seq < ? ORDER BY seq"  # noqa: S608 - constants only
 ONE_RECORD: Final = f"SELECT {_COLUMNS} FROM records WHERE source = ? AND seq = ?"  # noqa: S608 - constants only
-SEGMENTS_OF_DAY: Final = f"SELECT {_COLUMNS} FROM records WHERE source = ? AND day = ? ORDER BY seq"  # noqa: S608 - constants only
-DAYS_OF_SEGMENTS: Final = "SELECT DISTINCT day FROM records WHERE source = ? AND day IS NOT NULL ORDER BY day"
+# A segment that a loss voided is a record like any other, and no entry is looked for in it.
+_NOT_VOID: Final = (
+    "coalesce((SELECT void.after FROM void WHERE void.first <= s.seq ORDER BY void.first DESC LIMIT 1), 0) <= s.seq"
+)
+SEGMENTS_OF_DAY: Final = (
+    f"SELECT {_COLUMNS} FROM records AS s WHERE source = ? AND day = ? AND {_NOT_VOID} ORDER BY seq"  # noqa: S608 - constants only
+)
+SEGMENTS_BETWEEN: Final = (
+    f"SELECT {_COLUMNS} FROM records AS s"  # noqa: S608 - constants only
+    " WHERE source = ? AND seq >= ? AND seq < ? AND record IS NULL ORDER BY seq"
+)
+STATEMENTS: Final = f"SELECT {_COLUMNS} FROM records WHERE source = ? AND record IS NOT NULL AND seq < ? ORDER BY seq"  # noqa: S608 - constants only
+ADD_VOID: Final = "INSERT INTO void VALUES (?, ?)"
+DAYS_OF_SEGMENTS: Final = (
+    f"SELECT DISTINCT day FROM records AS s WHERE source = ? AND day IS NOT NULL AND {_NOT_VOID} ORDER BY day"  # noqa: S608 - constants only
+)
 FILL_RECORDS: Final = (
     f"INSERT OR IGNORE INTO records SELECT ?, {_COLUMNS} FROM records WHERE source = ? AND seq >= ? AND seq < ?"  # noqa: S608 - constants only
 )
@@ -110,11 +129,12 @@ SEGMENTS_HELD_TWICE: Final = """
 HELD_AMONG: Final = "SELECT DISTINCT seq FROM held WHERE seq IN (SELECT value FROM json_each(?))"
 LAST_HELD: Final = "SELECT max(held.seq), parts.day, parts.key FROM held JOIN parts USING (part_id)"
 # For each day: its segments and entries that no part holds, and the last segment of it that one holds.
-SEGMENTS_NOT_HELD: Final = """
+SEGMENTS_NOT_HELD: Final = f"""
     SELECT s.day, min(s.seq), max(s.seq), count(*), sum(s.entry_count),
            (SELECT max(held.seq) FROM parts JOIN held USING (part_id) WHERE parts.day = s.day) AS last_held
     FROM records AS s
     WHERE s.source = ? AND s.record IS NULL AND NOT EXISTS (SELECT 1 FROM held AS h WHERE h.seq = s.seq)
+      AND {_NOT_VOID}
     GROUP BY s.day ORDER BY s.day
-"""
+"""  # noqa: S608 - constants only
 LAST_DAY_HELD: Final = "SELECT max(day) FROM parts"

@@ -19,6 +19,7 @@ ROLES: Final = {
     "test_pipeline": "audit_writer, audit_archiver, audit_reader",
     "test_writer": "audit_writer",
     "test_reader": "audit_reader",
+    "test_owner": "audit_owner",
 }
 PASSWORD: Final = "only-for-tests"
 

@@ -8,10 +8,13 @@ Nothing waits for a while: whoever needs the replica to be at some state asks bo
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import subprocess
 import time
 import uuid
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
@@ -102,7 +105,19 @@ class Replica(EmbeddedPostgres):
     def promote(self) -> None:
         """Make it a primary; returns when it takes writes. For a replica of one's own: the shared one is needed."""
         self.execute("SELECT pg_promote(wait => true, wait_seconds => 60)")
+        self.await_promotion()
+
+    def await_promotion(self) -> None:
+        """Wait until it takes writes."""
         self._await("promote", lambda: self.execute("SELECT pg_is_in_recovery()") == [(False,)])
+
+    def crash(self) -> None:
+        """End the server at once, as a kill of its machine's container does, and start it again."""
+        pid = self.pid
+        if pid is not None:
+            os.kill(pid, signal.SIGQUIT)
+            self._await("end", lambda: not self.running)
+        self.start()
 
     def execute(self, statement: str, *parameters: object, database: str = SUPERUSER) -> list[tuple[Any, ...]]:
         """Run a statement as superuser on the replica."""
@@ -168,6 +183,37 @@ def _rows(
     with psycopg.connect(server.url(database), autocommit=True, connect_timeout=10) as connection:
         cursor = connection.execute(statement.encode(), parameters or None)
         return cursor.fetchall() if cursor.description else []
+
+
+@contextmanager
+def another_replica(primary: EmbeddedPostgres, run_dir: Path) -> Iterator[Replica]:
+    """One more replica of a primary, for a test that promotes it."""
+    name = f"compliance-tests-{uuid.uuid4().hex}-replica"
+    standby = Replica(primary, (memory_directory() or run_dir) / name)
+    with in_use(standby, "postgres", run_dir / f"{name}.users"):
+        yield standby
+
+
+@contextmanager
+def restored_to(primary: EmbeddedPostgres, run_dir: Path, wanted: Callable[[], str]) -> Iterator[Replica]:
+    """A backup of a primary, taken now, and restored to a later point in time.
+
+    Args:
+        primary: whose backup it is.
+        run_dir: for files of this run.
+        wanted: called when the backup is there; names the restore point (pg_create_restore_point) that it is restored
+            to, and may go on writing after it.
+    """
+    name = f"compliance-tests-{uuid.uuid4().hex}-restored"
+    state_dir = (memory_directory() or run_dir) / name
+    backup = Replica(primary, state_dir)
+    with in_use(backup, "postgres", run_dir / f"{name}.users"):
+        backup.stop()
+        target = {"recovery_target_name": wanted(), "recovery_target_action": "promote"}
+        restored = Replica(primary, state_dir, settings=target)
+        restored.start()
+        restored.await_promotion()
+        yield restored
 
 
 @pytest.fixture(scope="session")

@@ -191,7 +191,7 @@ def test_the_status_of_nothing(run: Run) -> None:
     document = status_of(run)
     assert document["days"] == dict.fromkeys(["open", "sealed", "archived", "verified", "purged", "expired"], 0)
     assert document["entries"] == {"hot": 0, "cold": 0, "total": 0}
-    assert document["ledger"] == {"size": 0, "root": None, "checkpoint_time": None}
+    assert document["ledger"] == {"size": 0, "root": None, "checkpoint_time": None, "losses": []}
     assert document["held"] == []
     assert document["next_due"] is None
     assert run("status")[0] == 0

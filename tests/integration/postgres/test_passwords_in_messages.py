@@ -83,6 +83,8 @@ COMMANDS: Final = [
     ("import", "entries.jsonl"),
     ("ledger", "adopt-cluster", "--yes"),
     ("ledger", "checkpoint"),
+    ("ledger", "recover", "--dry-run"),
+    ("ledger", "recover", "--reason", "a test", "--author", "tester", "--yes"),
     ("prove", "an-entry", "-o", "proof.json"),
     ("purge", "2025-10-01"),
     ("restore", "2025-10-01"),

@@ -257,7 +257,60 @@ def tile_key(level: int | str, index: int, width: int) -> str:
     return f"audit-ledger/tile/{level}/{path}" + ("" if width == 256 else f".p/{width}")
 
 
+LOSS = {"seq": int, "tx_to": int, "sealed_at": int, "entries": int, "found": int, "author": str, "reason": str}
+
+
+def loss_bytes(loss: Mapping[str, Any]) -> bytes:
+    """Of a record that states a loss."""
+    need({name: type(loss[name]) for name in LOSS} == LOSS and set(loss) == {*LOSS, "ranges"}, "no loss")
+    ranges, end = loss["ranges"], -1
+    need(len(ranges) <= 3_000 and loss["entries"] >= 0 and loss["found"] >= 0, "numbers that no loss has")
+    for first, after in ranges:
+        need(end < first < after <= loss["seq"], "ranges that no loss has")
+        end = after
+    data = b"\x03" + number(loss["seq"]) + number(loss["tx_to"]) + number(loss["sealed_at"])
+    data += number(loss["entries"]) + number(loss["found"]) + signed(len(ranges), 4)
+    data += b"".join(number(first) + number(after) for first, after in ranges)
+    for name, most in (("author", 1_000), ("reason", 10_000)):
+        text = loss[name].encode()
+        need(0 < len(text) <= most and loss[name].strip(), "no author or no reason")
+        need(not re.search("[\0-\x1f\x7f-\x9f]", loss[name]), "control characters")
+        data += signed(len(text), 4) + text
+    need(len(data) <= 65_535, "too long for an entry of a bundle")
+    return data
+
+
+def read_loss(data: bytes) -> dict[str, Any]:
+    need(data[:1] == b"\x03", "no loss")
+    at = 1
+
+    def take(width: int) -> bytes:
+        nonlocal at
+        need(0 <= width <= len(data) - at, "cut off")
+        at += width
+        return data[at - width : at]
+
+    def integer(width: int) -> int:
+        return int.from_bytes(take(width), "big", signed=True)
+
+    loss: dict[str, Any] = {name: integer(8) for name in ("seq", "tx_to", "sealed_at", "entries", "found")}
+    count = integer(4)
+    need(0 <= count <= 3_000, "too many ranges")
+    loss["ranges"] = [[integer(8), integer(8)] for _ in range(count)]
+    loss |= {name: take(integer(4)).decode() for name in ("author", "reason")}
+    need(loss_bytes(loss) == data, "other bytes")
+    return loss
+
+
+def standing(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The segments in which entries are looked for."""
+    void = {seq for record in records if "ranges" in record for each in record["ranges"] for seq in range(*each)}
+    return [record for record in records if "root" in record and record["seq"] not in void]
+
+
 def read_record(data: bytes) -> dict[str, Any]:
+    if data[:1] == b"\x03":
+        return read_loss(data)
     need(len(data) == 93 and data[0] == 1, "no segment record")
 
     def number(start: int, width: int) -> int:
@@ -272,7 +325,7 @@ def read_record(data: bytes) -> dict[str, Any]:
 
 
 def rebuild(objects: Mapping[str, bytes], key: PublicKey) -> list[dict[str, Any]]:
-    """Every segment record of a ledger from its entry bundles; all else in the cold store is checked against them."""
+    """Every record of a ledger from its entry bundles; all else in the cold store is checked against them."""
     need("audit-ledger/checkpoint" in objects, "no checkpoint")
     size, root = open_checkpoint(objects["audit-ledger/checkpoint"].decode(), key)
     entries: list[bytes] = []

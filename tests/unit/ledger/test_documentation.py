@@ -16,9 +16,11 @@ from compliance_pipelines.ledger.checkpoint import Checkpoint, SigningKey, Verif
 from compliance_pipelines.ledger.cosignatures import WitnessKey, cosigned
 from compliance_pipelines.ledger.head import LedgerHead
 from compliance_pipelines.ledger.log_reading import EMPTY_LOG, read_head
+from compliance_pipelines.ledger.losses import Loss, is_loss
 from compliance_pipelines.ledger.merkle import merkle_root
 from compliance_pipelines.ledger.proof_document import proof_document, verify_proof
 from compliance_pipelines.ledger.publication import publish
+from compliance_pipelines.ledger.records import record_of
 from compliance_pipelines.ledger.segments import Segment
 from compliance_pipelines.ledger.timestamping import Authority
 from compliance_pipelines.ledger.tlog_proof import tlog_proof
@@ -107,6 +109,28 @@ def test_the_ledger_has_the_roots_of_the_document() -> None:
     assert [stranger.tree_root(leaves[:size]).hex() for size in range(4)] == roots
     assert [LedgerHead().root.hex()] == roots[:1]
     assert [LedgerHead().extended(records()[:size]).root.hex() for size in (1, 2, 3)] == roots[1:]
+
+
+def test_the_loss_has_the_record_and_the_leaf_of_the_document() -> None:
+    vector = vectors.json_box("loss")
+    stated, record = vector["loss"], bytes.fromhex(vector["record"])
+    statement = record_of(record)
+    assert is_loss(statement)
+    loss = Loss.of(statement)
+    assert stranger.loss_bytes(stated) == statement.record_bytes() == record
+    assert stranger.read_loss(record) == stated
+    assert {"entries": loss.entries, "found": loss.found, "author": loss.author, "reason": loss.reason} == {
+        name: stated[name] for name in ("entries", "found", "author", "reason")
+    }
+    assert [list(each) for each in loss.ranges] == stated["ranges"]
+    assert (statement.seq, statement.tx_to) == (stated["seq"], stated["tx_to"])
+    assert stranger.leaf_hash(record).hex() == statement.leaf_hash().hex() == vector["leaf"]
+    leaves = [bytes.fromhex(segment["leaf"]) for segment in [*SEGMENTS, vector]]
+    assert (
+        stranger.tree_root(leaves).hex() == LedgerHead().extended([*records(), statement]).root.hex() == vector["root"]
+    )
+    left = stranger.standing([*(segment["segment"] for segment in SEGMENTS), stated])
+    assert left == [segment["segment"] for segment in SEGMENTS[:2]]
 
 
 def test_the_key_is_that_of_its_seed() -> None:
