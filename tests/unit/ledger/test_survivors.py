@@ -151,7 +151,9 @@ def test_each_surviving_row_is_in_exactly_one_standing_segment(steps: list[tuple
             restored = Database(set(moment.rows), moment.known, dict(moment.looked_up_by))
             for day in days:
                 system.last_id += 1
-                used = max((row.tx_id for row in restored.rows), default=0) + 1
+                # Above all that it has used and sealed itself, as PostgreSQL counts.
+                sealed = system.ledger[restored.known - 1].tx_to if restored.known else 0
+                used = max(sealed, *(row.tx_id + 1 for row in restored.rows), 0)
                 restored.rows.add(Row(system.last_id, used, DAYS[day]))
             if restored.known < len(system.ledger):
                 system.recover(restored)
