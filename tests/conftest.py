@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -19,7 +18,6 @@ from compliance_pipelines.postgres.engine import create_engine
 from compliance_pipelines.services import Services
 from compliance_pipelines.settings import Settings
 from tests.support.logins import login_url
-from tests.support.servers import memory_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,18 +25,11 @@ if TYPE_CHECKING:
 
     import sqlalchemy
 
-pytest_plugins = ["tests.support.servers", "tests.support.replica"]
+pytest_plugins = ["tests.support.memory", "tests.support.servers", "tests.support.replica"]
 
 # How long an example takes, or its making, is a property of the machine and of what else it does.
 hypothesis_settings.register_profile("any_machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 hypothesis_settings.load_profile("any_machine")
-
-
-def pytest_configure() -> None:
-    """Keep the directories of tests in memory where there is room: a cold store makes every object durable."""
-    in_memory = memory_directory()
-    if in_memory is not None:
-        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(in_memory))
 
 
 class MovableClock:

@@ -24,7 +24,8 @@ from compliance_pipelines.local_stack.errors import EmbeddedServerError
 from compliance_pipelines.local_stack.places import package_dir
 from compliance_pipelines.local_stack.postgres import SUPERUSER, THROWAWAY_SETTINGS, EmbeddedPostgres
 from compliance_pipelines.local_stack.server import LOOPBACK, server_environment, write_atomically
-from tests.support.servers import in_use, memory_directory
+from tests.support.memory import memory_directory
+from tests.support.servers import in_use
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

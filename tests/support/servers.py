@@ -3,15 +3,11 @@
 Here: servers and databases. Not here: anything of the domain, apart from running the migrations.
 
 One PostgreSQL serves all workers of a run. Its roles are therefore shared by all tests; databases are not.
-
-Its data lies in memory where there is enough: a test's database is a few hundred new files, and some file systems take
-ten times as long to make them.
 """
 
 from __future__ import annotations
 
 import fcntl
-import os
 import shutil
 import subprocess
 import sys
@@ -27,6 +23,7 @@ from alembic.config import Config
 from compliance_pipelines.local_stack.postgres import THROWAWAY_SETTINGS, EmbeddedPostgres
 from compliance_pipelines.local_stack.redis import EmbeddedRedis
 from tests.support.logins import make_logins
+from tests.support.memory import memory_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,8 +32,6 @@ if TYPE_CHECKING:
 
 _CHECKOUT: Final = Path(__file__).resolve().parents[2]
 _TEMPLATE: Final = "migrated_template"
-_MEMORY: Final = Path("/dev/shm")  # noqa: S108  only for directories with random names
-_MEMORY_BYTES: Final = 4 * 2**30  # containers often have 64 MB there
 
 
 @pytest.fixture(scope="session")
@@ -103,16 +98,6 @@ def empty_database_url(postgres_server: EmbeddedPostgres) -> Iterator[str]:
     """`postgresql://` URL, as superuser, of a fresh database without any table."""
     with _database(postgres_server, None) as url:
         yield url
-
-
-def memory_directory() -> Path | None:
-    """A directory for files in memory, if this machine has one that holds the data of a test run."""
-    if not _MEMORY.is_dir() or not os.access(_MEMORY, os.W_OK):
-        return None
-    there = os.statvfs(_MEMORY)
-    if there.f_flag & os.ST_NOEXEC or there.f_frsize * there.f_blocks < _MEMORY_BYTES:
-        return None
-    return _MEMORY
 
 
 def alembic_config(url: str) -> Config:

@@ -10,7 +10,7 @@ import pytest
 
 from compliance_pipelines.local_stack.postgres import EmbeddedPostgres
 from compliance_pipelines.local_stack.redis import EmbeddedRedis
-from tests.support.servers import memory_directory
+from tests.support.memory import memory_directory
 from tests.unit.local_stack.helpers import stopped_at_the_end
 
 if TYPE_CHECKING:

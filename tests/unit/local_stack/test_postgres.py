@@ -24,7 +24,7 @@ from compliance_pipelines.local_stack.errors import EmbeddedServerError
 from compliance_pipelines.local_stack.places import package_dir
 from compliance_pipelines.local_stack.postgres import THROWAWAY_SETTINGS, EmbeddedPostgres
 from compliance_pipelines.local_stack.server import await_end
-from tests.support.servers import memory_directory
+from tests.support.memory import memory_directory
 from tests.unit.local_stack.helpers import CHECKOUT, stopped_at_the_end, stranger
 
 if TYPE_CHECKING:
