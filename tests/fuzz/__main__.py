@@ -17,7 +17,10 @@ from typing import Final
 from tests.fuzz.mutations import mutated
 from tests.fuzz.targets import Target, targets
 
-_KINDS: Final = ("footer", "part", "manifest", "bundle", "note", "proof", "record", "certificate", "import")
+_KINDS: Final = (
+    *("footer", "part", "manifest", "bundle", "note", "cosigned", "policy", "stamp"),
+    *("proof", "record", "certificate", "import"),
+)
 _MEMORY: Final = 3 * 2**30
 _PROCESS: Final = "--in-this-process"
 

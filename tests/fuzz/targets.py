@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
 from dataclasses import dataclass
@@ -39,7 +40,10 @@ from compliance_pipelines.ledger.proof_document import (
 )
 from compliance_pipelines.ledger.segments import MalformedSegmentError, Segment
 from compliance_pipelines.ledger.tiles import MalformedTileError, bundle_of, records_of
+from compliance_pipelines.ledger.timestamping import Authority, BadTimeStampError
+from compliance_pipelines.ledger.witnesses import MalformedPolicyError, parse_policy
 from tests.unit.archive.examples import DAY, row, sealed_segments, write_part
+from tests.unit.ledger import vectors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -50,6 +54,10 @@ _VERIFIER: Final = KEY.verifier_key()
 _NOW: Final = datetime(2026, 11, 27, tzinfo=UTC)
 _ROWS: Final = [row(number) for number in range(1, 41)]
 _SEGMENTS: Final = sealed_segments(_ROWS)
+_POLICY: Final = (
+    f"# who sees it\nlog {_VERIFIER.to_note_string()}\nwitness w1 {vectors.json_box('cosignature')['public_key']} "
+    "https://w.example:8443/prefix\ngroup some any w1\nquorum some\n"
+).encode()
 _LABEL: Final = PartLabel.of(DAY, 1, part_root(_SEGMENTS))
 
 
@@ -220,6 +228,16 @@ def _decoded(line: bytes) -> str:
         raise InvalidLineError("it is not UTF-8") from error
 
 
+def _seen(data: bytes, _: Path) -> object:
+    policy = parse_policy(_POLICY.decode())
+    return policy.seen(data.decode("utf-8", "surrogateescape"))
+
+
+def _stamp(data: bytes, _: Path) -> object:
+    note, root = vectors.box("cosigned checkpoint"), vectors.box("time stamp root")
+    return Authority(root.encode()).time_of(note.encode(), data)
+
+
 def targets(directory: Path) -> dict[str, Target]:
     """All kinds by name.
 
@@ -245,6 +263,11 @@ def targets(directory: Path) -> dict[str, Target]:
             (NoteError,),
             says_so=True,
         ),
+        "cosigned": Target((vectors.box("cosigned checkpoint").encode(),), _seen, (NoteError,)),
+        "policy": Target(
+            (_POLICY,), lambda data, _: parse_policy(data.decode("utf-8", "surrogateescape")), (MalformedPolicyError,)
+        ),
+        "stamp": Target((base64.b64decode(vectors.box("time stamp")),), _stamp, (BadTimeStampError,)),
         "proof": Target(
             (proof,), lambda data, _: verify_proof(proof_from_bytes(data), _VERIFIER), (InvalidProofError,)
         ),

@@ -9,6 +9,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Iterator
 
 
@@ -23,8 +24,18 @@ class Reply:
 
 
 @contextmanager
-def serving(answer: Callable[[str, bytes], Reply], raw: Callable[[], Callable[[Any], None] | None]) -> Iterator[int]:
-    """A server on a free port of this machine; the port."""
+def serving(
+    answer: Callable[[str, bytes], Reply],
+    raw: Callable[[], Callable[[Any], None] | None] = lambda: None,
+    tls: ssl.SSLContext | None = None,
+) -> Iterator[int]:
+    """A server on a free port of this machine; the port.
+
+    Args:
+        answer: gets path and body.
+        raw: what takes the connection instead, after the request was read.
+        tls: with which it speaks, where it does.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -55,6 +66,8 @@ def serving(answer: Callable[[str, bytes], Reply], raw: Callable[[], Callable[[A
             """A client that goes away is no news."""
 
     server = Server(("127.0.0.1", 0), Handler)
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:

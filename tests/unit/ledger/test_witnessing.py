@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import random
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -19,6 +19,8 @@ from compliance_pipelines.ledger.tile_proofs import TileTree
 from compliance_pipelines.ledger.tiles import Tile
 from compliance_pipelines.ledger.witnessing import Witnessed, ask_witnesses
 from compliance_pipelines.object_store.local import LocalObjectStore
+from compliance_pipelines.object_store.port import ObjectStoreError
+from tests.integration.archive.faulty_store import Fault, FaultyStore
 from tests.support.replies import Reply
 from tests.support.witness import Witness, cosigned_by, policy, witness
 from tests.unit.ledger.logs import BEGIN, KEY, extend, made_log, record
@@ -27,6 +29,8 @@ from tests.unit.ledger.outside import NOW, services_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from compliance_pipelines.object_store.port import ObjectStore
 
 VKEY: Final = KEY.verifier_key().to_note_string()
 
@@ -501,6 +505,35 @@ def test_a_bad_line_in_a_witnesss_name_is_replaced_by_a_good_one(
 
     assert bad not in note_of(store)
     assert cosigned_by(note_of(store), witnesses[0])
+
+
+@pytest.mark.parametrize("done", [False, True])
+def test_whatever_call_of_the_store_fails_the_next_time_finishes_it(
+    store: LocalObjectStore, witnesses: tuple[Witness, Witness, Witness], done: bool
+) -> None:
+    """Whether the store did what it was asked or not."""
+    log = made_log(store, [3])
+    ask_of(store, *witnesses[:2])
+    grown = extend(store, log, [record(3, BEGIN)])
+    calls = 0
+    while True:
+        calls += 1
+        faulty = FaultyStore(store, Fault(call=calls, done=done))
+        with suppress(ObjectStoreError):
+            ask_of(faulty, *witnesses[:2])
+        if len(faulty.calls) < calls:
+            break
+        assert note_of(store).startswith(grown.note)
+        ask(store, *witnesses[:2])
+        for key in (CHECKPOINT_KEY, COSIGNED_KEY):
+            assert note_of(store, key).startswith(grown.note), calls
+            assert all(cosigned_by(note_of(store, key), each) for each in witnesses[:2]), calls
+        grown = extend(store, read_head(store, KEY.verifier_key()), [record(grown.head.size, BEGIN)])
+    assert calls > 5
+
+
+def ask_of(store: ObjectStore, *asked: Witness) -> None:
+    ask_witnesses(services_of(store, ledger_witnesses=policy(*asked, quorum="all")))
 
 
 def test_altered_tiles_are_no_witnesss_fault(
