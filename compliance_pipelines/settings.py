@@ -110,6 +110,20 @@ class Settings(BaseSettings):
     ledger_signing_key_file: Path | None = Field(
         default=None, description="File that holds the signing key; LEDGER_SIGNING_KEY wins."
     )
+    ledger_second_signing_key: SecretStr | None = Field(
+        default=None,
+        description="Another key of the same ledger: the one that will follow, or the one before. Which of the two "
+        "signs, and whether both do, the ledger's records about its keys say.",
+    )
+    ledger_second_signing_key_file: Path | None = Field(
+        default=None, description="File that holds that other key; LEDGER_SECOND_SIGNING_KEY wins."
+    )
+    ledger_key_overlap_days: int = Field(
+        default=30,
+        ge=0,
+        le=3650,
+        description="Days for which the key before signs checkpoints, too, after `compliance ledger rotate-key`.",
+    )
     ledger_public_key: str | None = Field(
         default=None,
         description="The ledger's public key, or a file that holds it: what is verified against where there is no "

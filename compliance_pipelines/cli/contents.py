@@ -122,6 +122,9 @@ CONTENTS: Final[Mapping[str, Listed | ListedGroup]] = {
             "new-key": Listed(
                 "ledger", "Make a signing key in a new file that only its owner can read, and print the public key."
             ),
+            "rotate-key": Listed(
+                "key_rotation", "Let the key NEW sign for the ledger from here on: the old key says so, on record."
+            ),
         },
     ),
     "prove": Listed(

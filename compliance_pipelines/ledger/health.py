@@ -62,9 +62,10 @@ def _check_ledger(settings: Settings, engine: sqlalchemy.Engine) -> list[HealthC
     try:
         with engine.connect() as connection:
             binding = read_binding(connection)
+            if binding is not None:
+                check_key(connection, binding, load_verifier_key(settings))
         if binding is None:
             return [HealthCheck("ledger", "the database has no store and no ledger yet", "run `compliance store init`")]
-        check_key(binding, load_verifier_key(settings))
     except LedgerIdentityError as error:
         return [HealthCheck("ledger", str(error), "set the key of this database's ledger")]
     except (ComplianceError, SQLAlchemyError) as error:

@@ -14,6 +14,8 @@ from compliance_pipelines.settings import ConfigurationError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pydantic import SecretStr
+
     from compliance_pipelines.settings import Settings
 
 _OWNER_ONLY: Final = 0o600
@@ -25,21 +27,51 @@ def load_signing_key(settings: Settings) -> SigningKey:
     Raises:
         ConfigurationError: neither is set, the file cannot be read, or the key is malformed.
     """
-    if settings.ledger_signing_key is not None:
-        source, encoded = "LEDGER_SIGNING_KEY", settings.ledger_signing_key.get_secret_value()
-    elif settings.ledger_signing_key_file is not None:
-        source = f"LEDGER_SIGNING_KEY_FILE ({settings.ledger_signing_key_file})"
-        try:
-            encoded = settings.ledger_signing_key_file.read_text(encoding="ascii")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigurationError(
-                f"the signing key of {source} cannot be read: {error}; make one with `compliance ledger new-key FILE`"
-            ) from error
-    else:
+    key = _of_settings("LEDGER_SIGNING_KEY", settings.ledger_signing_key, settings.ledger_signing_key_file)
+    if key is None:
         raise ConfigurationError(
             "no signing key: set LEDGER_SIGNING_KEY_FILE to a key made with `compliance ledger new-key FILE`, "
             "or LEDGER_SIGNING_KEY to the key itself"
         )
+    return key
+
+
+def load_second_signing_key(settings: Settings) -> SigningKey | None:
+    """The key of LEDGER_SECOND_SIGNING_KEY, else of LEDGER_SECOND_SIGNING_KEY_FILE; None where neither is set.
+
+    Raises:
+        ConfigurationError: the file cannot be read, or the key is malformed.
+    """
+    text, file = settings.ledger_second_signing_key, settings.ledger_second_signing_key_file
+    return _of_settings("LEDGER_SECOND_SIGNING_KEY", text, file)
+
+
+def read_signing_key(file: Path, source: str) -> SigningKey:
+    """The key that a file holds.
+
+    Args:
+        file: that holds it.
+        source: what messages call it.
+
+    Raises:
+        ConfigurationError: it cannot be read, or the key is malformed.
+    """
+    try:
+        encoded = file.read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            f"the signing key of {source} cannot be read: {error}; make one with `compliance ledger new-key FILE`"
+        ) from error
+    return _parsed(encoded, source)
+
+
+def _of_settings(name: str, text: SecretStr | None, file: Path | None) -> SigningKey | None:
+    if text is not None:
+        return _parsed(text.get_secret_value(), name)
+    return None if file is None else read_signing_key(file, f"{name}_FILE ({file})")
+
+
+def _parsed(encoded: str, source: str) -> SigningKey:
     try:
         return SigningKey.from_note_string(encoded.strip())
     except NoteError as error:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-from compliance_pipelines.archive.errors import ManifestError
+from compliance_pipelines.archive.errors import ManifestError, RetiredSignatureError
 from compliance_pipelines.archive.layout import PREFIX, PartKey, parse_key
 from compliance_pipelines.archive.readback import ColdArchive
 from compliance_pipelines.object_store.port import ObjectMissingError
@@ -125,6 +125,8 @@ class BucketParts:
         with guarded(lambda error: self._cannot_tell(key, key.manifest_key, error)):
             try:
                 return bounded_manifest(self._archive, key.manifest_key)
+            except RetiredSignatureError as error:
+                self._find(Kind.SIGNATURE_BY_RETIRED_KEY, key, str(error))
             except ManifestError as error:
                 self._find(Kind.MANIFEST_ALTERED, key, str(error))
             except ObjectMissingError:
