@@ -25,6 +25,7 @@ from compliance_pipelines.ledger.errors import (
 )
 from compliance_pipelines.ledger.key_chain import is_key_record
 from compliance_pipelines.ledger.key_changes import KeyChange
+from compliance_pipelines.ledger.key_objects import key_object_key
 from compliance_pipelines.ledger.log_reading import CHECKPOINT_KEY, LogHead, opened, read_head
 from compliance_pipelines.ledger.publication import publish
 from compliance_pipelines.postgres.replica import in_recovery, refusal
@@ -97,7 +98,22 @@ def check_anchor(services: Services, connection: sqlalchemy.Connection) -> LogHe
         )
     if known is not None:
         _check_stored(known, log.head)
+    _check_keys(services, connection, log)
     return log
+
+
+def _check_keys(services: Services, connection: sqlalchemy.Connection, log: LogHead) -> None:
+    """Let no store hide from the other that a key was followed: who has the old one would sign on."""
+    stated = [record for record in store.key_records(connection) if record.seq < log.head.size]
+    differing = {record.seq for record in stated}.symmetric_difference(record.seq for record in log.keys)
+    differing |= {one.seq for one, other in zip(stated, log.keys, strict=False) if one != other}
+    if differing:
+        seq = min(differing)
+        raise KeyRecordError(
+            f"record {seq}, about a key, is not the same in the database and in "
+            f"{services.store.locate(key_object_key(seq))}, or is missing from one of them: restore what was altered, "
+            "and run `compliance verify --all`"
+        )
 
 
 def publish_pending(

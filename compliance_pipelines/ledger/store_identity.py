@@ -189,8 +189,15 @@ def check_key(connection: sqlalchemy.Connection, binding: Binding, key: Verifier
         )
 
 
-def check_identity(services: Services, connection: sqlalchemy.Connection) -> StoreIdentity:
-    """Whether the key, the database and the cold store belong together; one small object is read, and never remembered.
+def check_identity(
+    services: Services, connection: sqlalchemy.Connection, keys: KeyChain | None = None
+) -> StoreIdentity:
+    """Whether the key, the database and the cold store belong together; small objects are read, and never remembered.
+
+    Args:
+        services: the opened services.
+        connection: to the database.
+        keys: of the ledger; None for those that the cold store says, if there is no doubt about them.
 
     Returns:
         The identity of the store.
@@ -207,7 +214,8 @@ def check_identity(services: Services, connection: sqlalchemy.Connection) -> Sto
             f"{services.store.uri}; where archives are there already, `compliance store init --adopt-existing`"
         )
     check_key(connection, binding, services.verifier_key)
-    identity = read_identity(services.store, read_chain(services.store, services.verifier_key))
+    chain = read_chain(services.store, services.verifier_key) if keys is None else keys
+    identity = read_identity(services.store, chain)
     if identity is None:
         raise StoreIdentityError(
             f"the cold store at {services.store.uri} has no identity ({IDENTITY_KEY}): it is empty, the wrong place, "

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     import sqlalchemy
 
+    from compliance_pipelines.ledger.key_chain import KeyChain
     from compliance_pipelines.services import Services
     from compliance_pipelines.verification.progress import Progress
     from compliance_pipelines.verification.segment_index import SegmentIndex
@@ -33,7 +34,7 @@ _TOLD_EVERY: Final = 10_000
 
 
 def anchored_ledger(
-    services: Services, days: Collection[date], index: SegmentIndex, progress: Progress
+    services: Services, keys: KeyChain, days: Collection[date], index: SegmentIndex, progress: Progress
 ) -> KnownLedger | None:
     """The ledger, with the segments of these days in the index; None where anything at all does not fit.
 
@@ -42,7 +43,7 @@ def anchored_ledger(
         sqlalchemy.exc.DBAPIError: the database failed.
     """
     # Before the snapshot: what is published is committed before, so that the snapshot knows it.
-    newest = read_newest(services.store, services.verifier_key)
+    newest = read_newest(services.store, keys)
     with ledger_snapshot(services) as connection:
         last = ledger_store.last_checkpoint(connection)
         published = ledger_store.last_published_size(connection) or 0
@@ -52,7 +53,7 @@ def anchored_ledger(
         elif published or services.store.stat(CHECKPOINT_KEY) is not None:
             return None
         if last is not None:
-            row = judged(last, services.verifier_key, {})
+            row = judged(last, keys, {})
             if row.problems or row.signed is None or roots.setdefault(last.size, row.signed.root) != row.signed.root:
                 return None
         size = 0 if last is None else last.size

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from compliance_pipelines.archive.manifest import Manifest
-    from compliance_pipelines.ledger.checkpoint import VerifierKey
+    from compliance_pipelines.ledger.key_chain import KeyChain
     from compliance_pipelines.ledger.segments import Segment
     from compliance_pipelines.object_store.port import ObjectStore
     from compliance_pipelines.verification.findings import Journal
@@ -58,7 +58,7 @@ class BucketParts:
 
     Args:
         store: the cold store.
-        key: the key that must have signed the manifests.
+        keys: of the ledger, of which one must have signed each manifest, in its time.
         index: gets the records of the manifests; holds those of the ledger when the objects are checked.
         journal: is told what is wrong.
         progress: told of manifests, parts and rows read.
@@ -69,10 +69,10 @@ class BucketParts:
     """
 
     def __init__(
-        self, store: ObjectStore, key: VerifierKey, index: SegmentIndex, journal: Journal, progress: Progress
+        self, store: ObjectStore, keys: KeyChain, index: SegmentIndex, journal: Journal, progress: Progress
     ) -> None:
         self._store = store
-        self._archive = ColdArchive(store, key, object_with=index.object_with)
+        self._archive = ColdArchive(store, keys, object_with=index.object_with)
         self._index = index
         self._journal = journal
         self._progress = progress

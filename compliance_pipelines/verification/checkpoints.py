@@ -16,8 +16,8 @@ from compliance_pipelines.ledger.checkpoint import (
     CheckpointOfAnotherLedgerError,
     NoteError,
     SignatureByAnotherKeyError,
-    open_checkpoint,
 )
+from compliance_pipelines.ledger.key_chain import RetiredKeyError
 from compliance_pipelines.ledger.log_reading import CHECKPOINT_KEY, DAYS, MOST_NOTE_BYTES, day_of_key
 from compliance_pipelines.ledger.merkle import CompactRange, FrontierError
 from compliance_pipelines.object_store.bounded import read_bounded
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from datetime import date
 
-    from compliance_pipelines.ledger.checkpoint import VerifierKey
+    from compliance_pipelines.ledger.key_chain import KeyChain
     from compliance_pipelines.ledger.store import StoredCheckpoint
     from compliance_pipelines.object_store.port import ObjectStore
     from compliance_pipelines.verification.findings import Journal
@@ -101,8 +101,8 @@ class ColdHeads:
         yield from sorted(by_size.items())
 
 
-def read_newest(store: ObjectStore, key: VerifierKey) -> Checkpoint | None:
-    """The newest checkpoint of the cold store; None where none is there that the key signed.
+def read_newest(store: ObjectStore, keys: KeyChain) -> Checkpoint | None:
+    """The newest checkpoint of the cold store; None where none is there that the key in charge signed.
 
     Raises:
         ObjectStoreError: the store failed.
@@ -111,23 +111,23 @@ def read_newest(store: ObjectStore, key: VerifierKey) -> Checkpoint | None:
         note = read_bounded(store, CHECKPOINT_KEY, MOST_NOTE_BYTES)
     except (ObjectMissingError, OversizedObjectError):
         return None
-    return opened(note, key, CHECKPOINT_KEY)[0]
+    return opened(note, keys, CHECKPOINT_KEY)[0]
 
 
-def read_cold_heads(store: ObjectStore, key: VerifierKey, journal: Journal) -> ColdHeads:
+def read_cold_heads(store: ObjectStore, keys: KeyChain, journal: Journal) -> ColdHeads:
     """Read the checkpoints of the cold store; what is wrong with one by itself is said.
 
     Raises:
         ObjectStoreError: the store cannot be listed.
     """
     heads = ColdHeads()
-    checkpoint = _read(store, CHECKPOINT_KEY, key, heads, journal)
+    checkpoint = _read(store, CHECKPOINT_KEY, keys, heads, journal)
     heads.newest = checkpoint
     for info in store.list(DAYS):
         day = day_of_key(info.key)
         if day is None:
             continue
-        kept = _read(store, info.key, key, heads, journal)
+        kept = _read(store, info.key, keys, heads, journal)
         if kept is None:
             heads.damaged_days.add(day)
         else:
@@ -135,7 +135,7 @@ def read_cold_heads(store: ObjectStore, key: VerifierKey, journal: Journal) -> C
     return heads
 
 
-def _read(store: ObjectStore, key: str, verifier: VerifierKey, heads: ColdHeads, journal: Journal) -> Checkpoint | None:
+def _read(store: ObjectStore, key: str, keys: KeyChain, heads: ColdHeads, journal: Journal) -> Checkpoint | None:
     try:
         note = read_bounded(store, key, MOST_NOTE_BYTES)
     except ObjectMissingError:
@@ -149,7 +149,7 @@ def _read(store: ObjectStore, key: str, verifier: VerifierKey, heads: ColdHeads,
         journal.cannot_tell(Undecided(f"{key} could not be read: {reason_of(error)}"))
         return None
     heads.present |= key == CHECKPOINT_KEY
-    checkpoint, problem = opened(note, verifier, key)
+    checkpoint, problem = opened(note, keys, key)
     if problem is not None:
         journal.find(Finding(kind=problem.kind, key=key, message=problem.message))
     if checkpoint is not None:
@@ -157,16 +157,18 @@ def _read(store: ObjectStore, key: str, verifier: VerifierKey, heads: ColdHeads,
     return checkpoint
 
 
-def opened(note: bytes, key: VerifierKey, where: str) -> tuple[Checkpoint | None, Problem | None]:
-    """What a note says that the key signed, or what is wrong with it.
+def opened(note: bytes, keys: KeyChain, where: str) -> tuple[Checkpoint | None, Problem | None]:
+    """What a note says that the key in charge signed, or what is wrong with it.
 
     Args:
         note: the note's bytes.
-        key: the key that must have signed.
+        keys: of the ledger; that in charge must have signed.
         where: the note is, for the message.
     """
     try:
-        checkpoint = open_checkpoint(note.decode(), key)
+        checkpoint = keys.open_checkpoint(note.decode())
+    except RetiredKeyError as error:
+        return None, Problem(Kind.SIGNATURE_BY_RETIRED_KEY, f"{where}: {error}")
     except SignatureByAnotherKeyError as error:
         return None, Problem(Kind.CHECKPOINT_OF_ANOTHER_KEY, f"{where} is signed by another key: {error}")
     except CheckpointOfAnotherLedgerError as error:
@@ -178,12 +180,12 @@ def opened(note: bytes, key: VerifierKey, where: str) -> tuple[Checkpoint | None
     return checkpoint, None
 
 
-def judged(stored: StoredCheckpoint, key: VerifierKey, notes: Mapping[int, str]) -> DatabaseCheckpoint:
+def judged(stored: StoredCheckpoint, keys: KeyChain, notes: Mapping[int, str]) -> DatabaseCheckpoint:
     """A row of the database with what is wrong with it by itself.
 
     Args:
         stored: the row.
-        key: the key in use.
+        keys: of the ledger.
         notes: of the cold store, by size: a note that both have is not checked twice.
     """
     where = f"checkpoint {stored.size} in the database"
@@ -192,7 +194,7 @@ def judged(stored: StoredCheckpoint, key: VerifierKey, notes: Mapping[int, str])
     if notes.get(stored.size) == stored.note:
         signed, problem = Checkpoint.from_text(stored.note.rpartition("\n\n")[0] + "\n"), None
     else:
-        signed, problem = opened(stored.note.encode("utf-8", "surrogateescape"), key, where)
+        signed, problem = opened(stored.note.encode("utf-8", "surrogateescape"), keys, where)
     if signed is not None and signed.size != stored.size:
         message = f"{where} was altered: it is signed for {signed.size} segments, not {stored.size}"
         signed, problem = None, Problem(Kind.CHECKPOINT_ALTERED, message)

@@ -32,6 +32,7 @@ from compliance_pipelines.verification.checkpoints import (
     read_cold_heads,
 )
 from compliance_pipelines.verification.findings import Finding, Kind, Note, NoteKind, Undecided
+from compliance_pipelines.verification.key_records import check_key_records
 from compliance_pipelines.verification.progress import Stage
 from compliance_pipelines.verification.runs import CheckpointRuns
 from compliance_pipelines.verification.segment_index import Source
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
     import sqlalchemy
 
+    from compliance_pipelines.ledger.key_chain import KeyChain
     from compliance_pipelines.ledger.records import LedgerRecord
     from compliance_pipelines.ledger.store import StoredCheckpoint
     from compliance_pipelines.services import Services
@@ -131,6 +133,7 @@ class _Comparison:
         services: Services,
         connection: sqlalchemy.Connection,
         heads: ColdHeads,
+        keys: KeyChain,
         *,
         index: SegmentIndex,
         malformed: Collection[int],
@@ -140,7 +143,7 @@ class _Comparison:
         self._malformed = malformed
         self._services = services
         self._on_replica = journal.replica is not None
-        self._key = services.verifier_key
+        self._keys = keys
         self._heads = heads
         self._index = index
         self._journal = journal
@@ -157,7 +160,7 @@ class _Comparison:
         """Compare what is said about one size, and let the chain have it."""
         if each.size > self.last_stored and each.cold is not None:
             self._unknown = [*self._unknown[:1], each.size]
-        row = None if each.stored is None else judged(each.stored, self._key, self._heads.notes)
+        row = None if each.stored is None else judged(each.stored, self._keys, self._heads.notes)
         if row is not None:
             self._report_row(row)
         self._report_publication(each, row)
@@ -240,6 +243,15 @@ class _Comparison:
                 )
             )
         self._compare_segments(size)
+        check_key_records(
+            self._services.store,
+            self._keys,
+            self._heads.notes,
+            size=self._walk.log_size,
+            index=self._index,
+            roots=self._walk.roots_before_keys,
+            journal=self._journal,
+        )
         last = next(self._index.between(Source.LEDGER, size - 1, size), None)
         return KnownLedger(size, 0 if last is None else last.tx_to, self._on_replica)
 
@@ -282,7 +294,9 @@ class _Comparison:
             self._journal.find(Finding(kind=Kind.SEGMENT_INSERTED, day=day, segment=seq, message=message))
 
 
-def check_ledger(services: Services, index: SegmentIndex, journal: Journal, progress: Progress) -> KnownLedger:
+def check_ledger(
+    services: Services, keys: KeyChain, index: SegmentIndex, journal: Journal, progress: Progress
+) -> KnownLedger:
     """Compare all checkpoints and records of both stores; the index gets the ledger that was signed.
 
     Raises:
@@ -291,13 +305,13 @@ def check_ledger(services: Services, index: SegmentIndex, journal: Journal, prog
         sqlalchemy.exc.DBAPIError: the database failed.
     """
     refuse_former_format(services.store)
-    heads = read_cold_heads(services.store, services.verifier_key, journal)
+    heads = read_cold_heads(services.store, keys, journal)
     with ledger_snapshot(services) as connection:
         malformed: set[int] = set()
         records = ledger_store.records(connection, malformed=malformed.add)
         index.add(Source.DATABASE, _told(records, progress))
         comparison = _Comparison(
-            services, connection, heads, index=index, malformed=malformed, journal=journal, progress=progress
+            services, connection, heads, keys, index=index, malformed=malformed, journal=journal, progress=progress
         )
         stored = ((checkpoint.size, checkpoint) for checkpoint in ledger_store.checkpoints(connection))
         published = _publications(connection, comparison.last_stored)

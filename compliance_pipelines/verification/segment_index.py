@@ -139,6 +139,11 @@ class SegmentIndex:
         for row in self._connection.execute(sql.RECORDS_BETWEEN, (source, _bound(first), _bound(after))):
             yield _record(row)
 
+    def statements(self, source: Source) -> Iterator[LedgerRecord]:
+        """The records that are no segments, of which a source speaks, in order."""
+        for row in self._connection.execute(sql.STATEMENTS, (source,)):
+            yield _record(row)
+
     def one(self, source: Source, seq: int) -> LedgerRecord | None:
         """One record; None where the source does not speak of it."""
         row = self._connection.execute(sql.ONE_RECORD, (source, _bound(seq))).fetchone()

@@ -81,6 +81,7 @@ CREATE_INDEX: Final = (
 ADD_RECORD: Final = f"INSERT OR REPLACE INTO records VALUES (?{', ?' * (len(_SEGMENT.columns) + 1)})"  # noqa: S608 - constants only
 COUNT_RECORDS: Final = "SELECT count(*) FROM records WHERE source = ? AND seq >= ? AND seq < ?"
 RECORDS_BETWEEN: Final = f"SELECT {_COLUMNS} FROM records WHERE source = ? AND seq >= ? AND seq < ? ORDER BY seq"  # noqa: S608 - constants only
+STATEMENTS: Final = f"SELECT {_COLUMNS} FROM records WHERE source = ? AND day IS NULL ORDER BY seq"  # noqa: S608 - constants only
 ONE_RECORD: Final = f"SELECT {_COLUMNS} FROM records WHERE source = ? AND seq = ?"  # noqa: S608 - constants only
 SEGMENTS_OF_DAY: Final = f"SELECT {_COLUMNS} FROM records WHERE source = ? AND day = ? ORDER BY seq"  # noqa: S608 - constants only
 DAYS_OF_SEGMENTS: Final = "SELECT DISTINCT day FROM records WHERE source = ? AND day IS NOT NULL ORDER BY day"

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from compliance_pipelines.archive.layout import PREFIX as ARCHIVES
+from compliance_pipelines.ledger.key_objects import seq_of_key
 from compliance_pipelines.ledger.log_reading import CHECKPOINT_KEY, day_of_key
 from compliance_pipelines.ledger.tiles import PREFIX, tile_of_key
 from compliance_pipelines.verification.bucket_ledger import note_unknown
@@ -35,7 +36,10 @@ def note_strays(store: ObjectStore, journal: Journal) -> None:
         ObjectStoreError: the store cannot be listed.
     """
     for info in store.list(PREFIX):
-        if info.key != CHECKPOINT_KEY and day_of_key(info.key) is None and tile_of_key(info.key) is None:
+        known = info.key == CHECKPOINT_KEY or any(
+            of_key(info.key) is not None for of_key in (day_of_key, tile_of_key, seq_of_key)
+        )
+        if not known:
             note_unknown(journal, info.key)
     if isinstance(store, _Tree):
         for directory in (ARCHIVES, PREFIX):
