@@ -19,7 +19,11 @@ from compliance_pipelines.ledger.public_key import read_verifier_key
 
 @click.command("verify-proof")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--public-key", required=True, help="The ledger's public key, or a file that holds it.")
+@click.option(
+    "--public-key",
+    required=True,
+    help="A public key of the ledger, the first one or a later one, or a file that holds it.",
+)
 @needs()
 def verify_proof(file: Path, public_key: str) -> None:
     """Check a proof, or the certificate or record of an erasure, with nothing but itself and the public key.
