@@ -105,10 +105,17 @@ class Settings(BaseSettings):
         default=7, ge=1, description="Years for which archives are kept in the cold store."
     )
     ledger_signing_key: SecretStr | None = Field(
-        default=None, description="Ed25519 key that signs checkpoints and manifests, as a signed-note private key."
+        default=None,
+        description="Ed25519 key that signs checkpoints and manifests: a signed-note private key, or a reference to a "
+        "key in AWS or GCP KMS (`awskms:///...`, `gcpkms://...`).",
     )
     ledger_signing_key_file: Path | None = Field(
-        default=None, description="File that holds the signing key; LEDGER_SIGNING_KEY wins."
+        default=None, description="File that holds the signing key, or the reference; LEDGER_SIGNING_KEY wins."
+    )
+    ledger_name: str = Field(
+        default="compliance-pipelines/audit",
+        min_length=1,
+        description="Name of the ledger where its key is in a KMS, which does not know it; a key of a file has it.",
     )
     ledger_second_signing_key: SecretStr | None = Field(
         default=None,

@@ -5,14 +5,13 @@ Here: arguments and words. Not here: what is done (ledger/rotation.py).
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Final
 
 import click
 
 from compliance_pipelines.cli.needs import Need, needs
 from compliance_pipelines.cli.opening import opened
-from compliance_pipelines.ledger.keys import read_signing_key
+from compliance_pipelines.ledger.keys import signer_of
 from compliance_pipelines.ledger.rotation import rotate_key as rotate
 
 
@@ -27,11 +26,12 @@ from compliance_pipelines.ledger.rotation import rotate_key as rotate
 def rotate_key(new: str, *, compromised: bool) -> None:
     """Let the key NEW sign for the ledger from here on: the old key says so, on record.
 
-    NEW is a file with a key of the same name (`compliance ledger new-key`). Give it to the processes that sign before,
-    as LEDGER_SECOND_SIGNING_KEY_FILE: those that have both keys go on by themselves. Prints the new public key.
+    NEW is a file with a key of the same name (`compliance ledger new-key`), or a reference to a key in a KMS. Give it
+    to the processes that sign before, as LEDGER_SECOND_SIGNING_KEY_FILE: those that have both keys go on by themselves.
+    Prints the new public key.
     """
     with opened() as services:
-        rotation = rotate(services, read_signing_key(Path(new), new), compromised=compromised)
+        rotation = rotate(services, signer_of(new, services.settings), compromised=compromised)
     change = rotation.change
     done = "is on record" if rotation.made else "was on record already"
     both = (

@@ -33,6 +33,8 @@ _NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,18}")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _LINES: Final = 7
+MOST_RECORD_BYTES: Final = 4096
+"""No record about a key has more bytes."""
 
 
 class MalformedKeyChangeError(ComplianceError):
@@ -79,6 +81,8 @@ class KeyChange:
         Raises:
             MalformedKeyChangeError: it is no such statement, or not validly signed by both keys.
         """
+        if len(record.record_bytes()) > MOST_RECORD_BYTES:
+            raise _malformed(record.seq, f"it has more than {MOST_RECORD_BYTES:,} bytes")
         try:
             text, signatures = read_note(record.body.decode())
             change = cls._of_text(text)

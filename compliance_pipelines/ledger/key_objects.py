@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from compliance_pipelines.ledger.errors import KeyRecordError, TilesAlteredError
 from compliance_pipelines.ledger.key_chain import is_key_record
+from compliance_pipelines.ledger.key_changes import MOST_RECORD_BYTES
 from compliance_pipelines.ledger.merkle import merkle_root
 from compliance_pipelines.ledger.records import MalformedRecordError, record_of
 from compliance_pipelines.ledger.tiles import PREFIX, WIDTH, MalformedTileError, Tile, hashes_of, levels
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from compliance_pipelines.object_store.port import ObjectStore
 
 KEYS: Final = f"{PREFIX}keys/"
-MOST_RECORD_BYTES: Final = 4096
-"""No record about a key has more bytes."""
 
 _KEY: Final = re.compile(rf"{KEYS}([0-9]{{20}})")
 _MOST_OBJECTS: Final = 1_000

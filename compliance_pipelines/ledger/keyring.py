@@ -15,7 +15,7 @@ from compliance_pipelines.ledger.public_key import load_verifier_key
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from compliance_pipelines.ledger.checkpoint import SigningKey, VerifierKey
+    from compliance_pipelines.ledger.checkpoint import Signer, VerifierKey
     from compliance_pipelines.settings import Settings
 
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 class Keyring:
     """The keys that sign and the key that checks signatures; most processes need one of them at most."""
 
-    open_signing_key: Callable[[], SigningKey]
+    open_signing_key: Callable[[], Signer]
     open_verifier_key: Callable[[], VerifierKey]
-    open_second_signing_key: Callable[[], SigningKey | None] = lambda: None
+    open_second_signing_key: Callable[[], Signer | None] = lambda: None
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
@@ -37,12 +37,12 @@ class Keyring:
         )
 
     @classmethod
-    def of(cls, key: SigningKey, second: SigningKey | None = None) -> Self:
+    def of(cls, key: Signer, second: Signer | None = None) -> Self:
         """A key that is open already, and its public half; beside it the key that follows it, or the one before."""
         return cls(lambda: key, key.verifier_key, lambda: second)
 
     @cached_property
-    def signing_key(self) -> SigningKey:
+    def signing_key(self) -> Signer:
         """The key that signs checkpoints and manifests.
 
         Raises:
@@ -51,7 +51,7 @@ class Keyring:
         return self.open_signing_key()
 
     @cached_property
-    def signers(self) -> tuple[SigningKey, ...]:
+    def signers(self) -> tuple[Signer, ...]:
         """The key that signs, and the second one of the settings where there is one.
 
         Raises:

@@ -7,23 +7,22 @@ new key.
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
-from compliance_pipelines.ledger.keys import read_signing_key
+from compliance_pipelines.ledger.keys import signer_of
 from compliance_pipelines.ledger.rotation import rotate_key
 from compliance_pipelines.services import open_services
 from compliance_pipelines.settings import load_settings
 from tests.integration.ledger.sealing_process import die
 
 
-def main(moment: str, file: Path) -> None:
+def main(moment: str, file: str) -> None:
     def step(done: str) -> None:
         if done == moment:
             die()
 
     with open_services(load_settings()) as services:
-        rotate_key(services, read_signing_key(file, "NEW"), step=step)
+        rotate_key(services, signer_of(file, services.settings), step=step)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    main(sys.argv[1], sys.argv[2])

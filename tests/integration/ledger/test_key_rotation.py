@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from compliance_pipelines.ledger.checkpoint import SigningKey, read_note
+from compliance_pipelines.ledger.checkpoint import Signer, SigningKey, read_note
 from compliance_pipelines.ledger.errors import KeyRecordError, SigningKeyNotInChargeError
 from compliance_pipelines.ledger.key_objects import key_object_key
 from compliance_pipelines.ledger.keyring import Keyring
@@ -36,7 +36,7 @@ NEW: Final = SigningKey("tests.example/audit", b"n" * 32)
 LATER: Final = SigningKey("tests.example/audit", b"l" * 32)
 
 
-def with_keys(services: Services, key: SigningKey, second: SigningKey | None = None, **settings: Any) -> Services:  # noqa: ANN401 - settings of any type
+def with_keys(services: Services, key: Signer, second: Signer | None = None, **settings: Any) -> Services:  # noqa: ANN401 - settings of any type
     """The services of a process with other keys in its settings."""
     changed = services.settings.model_copy(update={"ledger_signing_key": None, **settings})
     return replace(services, keys=Keyring.of(key, second), settings=changed)

@@ -6,7 +6,7 @@ import random
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from compliance_pipelines.ledger.checkpoint import Checkpoint, SigningKey, sign_checkpoint
+from compliance_pipelines.ledger.checkpoint import Checkpoint, Signer, SigningKey, sign_checkpoint
 from compliance_pipelines.ledger.log_reading import EMPTY_LOG
 from compliance_pipelines.ledger.publication import publish
 from compliance_pipelines.ledger.segments import Segment
@@ -28,7 +28,7 @@ def record(seq: int, sealed_at: datetime = BEGIN, *, variant: int = 0) -> Segmen
     return Segment(seq, date(2026, 6, 1), 10 * seq, 10 * seq + 10, seq + 1, seq + 1, 1, root, sealed_at)
 
 
-def signed(head: LedgerHead, key: SigningKey = KEY) -> str:
+def signed(head: LedgerHead, key: Signer = KEY) -> str:
     """The checkpoint over a head."""
     return sign_checkpoint(Checkpoint(key.name, head.size, head.root), key)
 
@@ -42,7 +42,7 @@ def extend(
     log: LogHead,
     segments: Sequence[Segment],
     step: Callable[[str], None] = no_step,
-    key: SigningKey = KEY,
+    key: Signer = KEY,
 ) -> LogHead:
     """Publish these records."""
     return publish(store, log, segments, signed(log.head.extended(segments), key), step)
