@@ -1,4 +1,4 @@
-"""Keys in a KMS, against servers that answer as AWS and GCP do: the request is looked at, the answer is not believed."""
+"""Keys in a KMS, against servers that answer as AWS and GCP do: requests are looked at, answers are not believed."""
 
 from __future__ import annotations
 
