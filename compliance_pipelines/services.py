@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import sqlalchemy
 
     from compliance_pipelines.base.clock import Clock
-    from compliance_pipelines.ledger.checkpoint import SigningKey, VerifierKey
+    from compliance_pipelines.ledger.checkpoint import Signer, VerifierKey
     from compliance_pipelines.object_store.port import ObjectStore
     from compliance_pipelines.settings import Settings
 
@@ -43,7 +43,7 @@ class Services:
     clock: Clock = system_clock
 
     @property
-    def signing_key(self) -> SigningKey:
+    def signing_key(self) -> Signer:
         """The key that signs, opened at its first use, because most of what is done signs nothing.
 
         Raises:
@@ -89,7 +89,7 @@ def open_services(
     try:
         if signs:
             # The public key too: one that is not the signing key's half is refused.
-            _ = services.signing_key, services.verifier_key
+            _ = services.keys.signers, services.verifier_key
         yield services
     finally:
         services.engine.dispose()

@@ -105,10 +105,31 @@ class Settings(BaseSettings):
         default=7, ge=1, description="Years for which archives are kept in the cold store."
     )
     ledger_signing_key: SecretStr | None = Field(
-        default=None, description="Ed25519 key that signs checkpoints and manifests, as a signed-note private key."
+        default=None,
+        description="Ed25519 key that signs checkpoints and manifests: a signed-note private key, or a reference to a "
+        "key in AWS or GCP KMS (`awskms:///...`, `gcpkms://...`).",
     )
     ledger_signing_key_file: Path | None = Field(
-        default=None, description="File that holds the signing key; LEDGER_SIGNING_KEY wins."
+        default=None, description="File that holds the signing key, or the reference; LEDGER_SIGNING_KEY wins."
+    )
+    ledger_name: str = Field(
+        default="compliance-pipelines/audit",
+        min_length=1,
+        description="Name of the ledger where its key is in a KMS, which does not know it; a key of a file has it.",
+    )
+    ledger_second_signing_key: SecretStr | None = Field(
+        default=None,
+        description="Another key of the same ledger: the one that will follow, or the one before. Which of the two "
+        "signs, and whether both do, the ledger's records about its keys say.",
+    )
+    ledger_second_signing_key_file: Path | None = Field(
+        default=None, description="File that holds that other key; LEDGER_SECOND_SIGNING_KEY wins."
+    )
+    ledger_key_overlap_days: int = Field(
+        default=30,
+        ge=0,
+        le=3650,
+        description="Days for which the key before signs checkpoints, too, after `compliance ledger rotate-key`.",
     )
     ledger_public_key: str | None = Field(
         default=None,

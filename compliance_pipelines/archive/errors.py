@@ -33,6 +33,10 @@ class ManifestError(ArchiveError):
     """A manifest is malformed, or is not signed by the key in use."""
 
 
+class RetiredSignatureError(ManifestError):
+    """A manifest is signed by a key of the ledger that may not sign any more."""
+
+
 class PurgeRefusedError(ArchiveError):
     """The hot rows of a day stay where they are."""
 

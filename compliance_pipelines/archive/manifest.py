@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from compliance_pipelines.archive.errors import ManifestError
+from compliance_pipelines.archive.errors import ManifestError, RetiredSignatureError
 from compliance_pipelines.archive.layout import REVISION, manifest_key, object_key, part_root
 from compliance_pipelines.archive.parquet import COMPRESSION
 from compliance_pipelines.audit_log.entry import ENTRY_SCHEMA
 from compliance_pipelines.base.printable import printable
 from compliance_pipelines.ledger.checkpoint import NoteError, open_note, sign_note
+from compliance_pipelines.ledger.key_chain import KeyChain, RetiredKeyError, chain_of
 from compliance_pipelines.ledger.segments import MalformedSegmentError, Segment
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from compliance_pipelines.ledger.checkpoint import SigningKey, VerifierKey
+    from compliance_pipelines.ledger.checkpoint import Signer, VerifierKey
 
 VERSION: Final = 2
 MOST_BYTES: Final = 64 * 2**20
@@ -166,7 +167,7 @@ class Manifest:
             }
         )
 
-    def to_bytes(self, key: SigningKey) -> bytes:
+    def to_bytes(self, key: Signer) -> bytes:
         """The manifest's file, signed."""
         body = self.body()
         return _file_bytes(body, sign_note(_signed_text(self.object_key, body), key))
@@ -193,38 +194,40 @@ def _file_bytes(body: bytes, signature: str) -> bytes:
     return _BODY_START + body + _SIGNATURE_START + _canonical_json(signature) + _END
 
 
-def _refuse_large_unless_signed(data: bytes, key: VerifierKey, name: str) -> None:
+def _refuse_large_unless_signed(data: bytes, key: KeyChain, name: str) -> None:
     """Check the signature of the bytes alone, without parsing them.
 
     Raises:
-        ManifestError: the key did not sign this body.
+        ManifestError: no key of the chain signed this body.
     """
     body, _, signature = data.removeprefix(_BODY_START).rpartition(_SIGNATURE_START)
     try:
         note = json.loads(signature.removesuffix(_END)) if len(signature) <= _MOST_UNSIGNED_BYTES else None
-        text = open_note(note, key) if isinstance(note, str) else ""
+        text = open_note(note, *key.keys) if isinstance(note, str) else ""
     except (NoteError, ValueError, RecursionError) as error:
         raise ManifestError(f"{name} is not validly signed by {key.name}: {_one_line(error)}") from error
     if not text.endswith(f"\nsha256:{hashlib.sha256(body).hexdigest()}\n"):
         raise ManifestError(f"{name} is no manifest that {key.name} signed")
 
 
-def parse_manifest(data: bytes, key: VerifierKey, *, name: str) -> Manifest:
+def parse_manifest(data: bytes, key: VerifierKey | KeyChain, *, name: str) -> Manifest:
     """Read a manifest and check its form, its signature and what it says about itself.
 
     Args:
         data: the bytes of the file.
-        key: the key that must have signed it.
+        key: the key that must have signed it, or the chain of the ledger's keys, of which one must have, in its time.
         name: how messages call it: its key in the store.
 
     Raises:
         ManifestError: it is malformed, has other bytes than its content is written in, contradicts itself, or is not
             signed by `key`.
+        RetiredSignatureError: it is all that, but signed by a key whose time was over when it says that it was made.
     """
+    chain = chain_of(key)
     if len(data) > MOST_BYTES:
         raise ManifestError(f"{name} has {len(data):,} bytes, and no manifest has more than {MOST_BYTES:,}")
     if len(data) > _MOST_UNSIGNED_BYTES:
-        _refuse_large_unless_signed(data, key, name)
+        _refuse_large_unless_signed(data, chain, name)
     try:
         body = _File.model_validate_json(data).body
         raw = json.loads(data)
@@ -236,14 +239,18 @@ def parse_manifest(data: bytes, key: VerifierKey, *, name: str) -> Manifest:
     except (ValidationError, MalformedSegmentError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ManifestError(f"{name} is no manifest of version {VERSION}: {_one_line(error)}") from error
     try:
-        text = open_note(signature, key)
+        text, signers = chain.open_dated(signature)
     except NoteError as error:
-        raise ManifestError(f"{name} is not validly signed by {key.name}: {_one_line(error)}") from error
+        raise ManifestError(f"{name} is not validly signed by {chain.name}: {_one_line(error)}") from error
     if text != _signed_text(manifest.object_key, body_bytes):
-        raise ManifestError(f"{name} was altered: its signature by {key.name} is for other content")
+        raise ManifestError(f"{name} was altered: its signature by {chain.name} is for other content")
     _check_consistency(manifest, body, name)
     if manifest.body() != body_bytes:
         raise ManifestError(f"{name} is not written as a manifest is: a date or time has another form")
+    try:
+        chain.refuse_after_end(signers, manifest.created_at)
+    except RetiredKeyError as error:
+        raise RetiredSignatureError(f"{name}: {_one_line(error)}") from error
     return manifest
 
 

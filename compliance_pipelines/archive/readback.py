@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from compliance_pipelines.archive.errors import ArchiveError, ManifestError
+from compliance_pipelines.archive.errors import ArchiveError, ManifestError, RetiredSignatureError
 from compliance_pipelines.archive.examiner import ExaminationsExceededError, Examiner
 from compliance_pipelines.archive.layout import parse_key
 from compliance_pipelines.archive.manifest import MOST_BYTES, Manifest, parse_manifest
@@ -24,6 +24,7 @@ from compliance_pipelines.audit_log.entry import ENTRY_SCHEMA
 from compliance_pipelines.base.errors import TransientError
 from compliance_pipelines.base.printable import printable
 from compliance_pipelines.base.streaming import run_ahead
+from compliance_pipelines.ledger.log_reading import read_chain
 from compliance_pipelines.object_store.bounded import read_bounded
 from compliance_pipelines.object_store.port import ObjectMissingError, OversizedObjectError
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from compliance_pipelines.archive.catalogue import ArchivedPart
     from compliance_pipelines.archive.examination import Examination
     from compliance_pipelines.ledger.checkpoint import VerifierKey
+    from compliance_pipelines.ledger.key_chain import KeyChain
     from compliance_pipelines.ledger.segments import Segment
     from compliance_pipelines.object_store.port import ObjectStore
     from compliance_pipelines.services import Services
@@ -57,6 +59,7 @@ class Damage(StrEnum):
     OBJECT_SWAPPED = "object_swapped"
     MANIFEST_MISSING = "manifest_missing"
     MANIFEST_ALTERED = "manifest_altered"
+    SIGNATURE_BY_RETIRED_KEY = "signature_by_retired_key"
     SEGMENT_ALTERED = "segment_altered"
     CATALOGUE_ALTERED = "catalogue_altered"
 
@@ -85,7 +88,7 @@ class ColdArchive:
 
     Attributes:
         store: the cold store.
-        verifier_key: the key that must have signed the manifests.
+        verifier_key: the key that must have signed the manifests, or the chain of the ledger's keys.
         staging: directory for copies of objects; None is one of the system's.
         object_with: the key of the object that was committed with a SHA-256 (hex); None where it is no part's. So that
             a file in the wrong place is named by what it is, not by what it says.
@@ -93,15 +96,21 @@ class ColdArchive:
     """
 
     store: ObjectStore
-    verifier_key: VerifierKey
+    verifier_key: VerifierKey | KeyChain
     staging: Path | None = None
     object_with: Callable[[str], str | None] = _nobodys
     examiner: Examiner = field(default_factory=Examiner)
 
     @classmethod
     def of(cls, services: Services) -> ColdArchive:
-        """The archive of the opened services."""
-        return cls(services.store, services.verifier_key, services.settings.archive_staging_path)
+        """The archive of the opened services.
+
+        Raises:
+            KeyRecordError: the records about keys in the cold store do not make a chain.
+            ObjectStoreError: the store failed.
+        """
+        chain = read_chain(services.store, services.verifier_key)
+        return cls(services.store, chain, services.settings.archive_staging_path)
 
 
 @dataclass(frozen=True)
@@ -518,6 +527,9 @@ class _PartReading:
             manifest, data = read_manifest(self._archive, key)
         except ObjectMissingError:
             self._find(Damage.MANIFEST_MISSING, f"{key} is missing from the cold store")
+            return of_database
+        except RetiredSignatureError as error:
+            self._find(Damage.SIGNATURE_BY_RETIRED_KEY, str(error))
             return of_database
         except ManifestError as error:
             self._find(Damage.MANIFEST_ALTERED, str(error))

@@ -13,6 +13,7 @@ from compliance_pipelines.archive import sql
 from compliance_pipelines.archive.errors import AdoptionError
 from compliance_pipelines.archive.readback import ColdArchive, read_manifest
 from compliance_pipelines.archive.self_audit import archive_entry, audit_log
+from compliance_pipelines.ledger.signing import signer_in_charge
 from compliance_pipelines.object_store.port import ObjectExistsError
 
 if TYPE_CHECKING:
@@ -31,9 +32,10 @@ def put_manifest(services: Services, manifest: Manifest) -> tuple[Manifest, byte
     Raises:
         ManifestError: there is one, and it is not ours.
         AdoptionError: there is one of ours for another object.
+        LedgerError: the settings do not have the key that signs for the ledger.
         ObjectStoreError: the store failed.
     """
-    data = manifest.to_bytes(services.signing_key)
+    data = manifest.to_bytes(signer_in_charge(services))
     try:
         services.store.put_bytes(manifest.manifest_key, data)
     except ObjectExistsError:

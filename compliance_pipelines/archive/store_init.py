@@ -21,6 +21,8 @@ from compliance_pipelines.audit_log.environment import ensure_environment
 from compliance_pipelines.ledger import sql as ledger_sql
 from compliance_pipelines.ledger import store as ledger_store
 from compliance_pipelines.ledger.anchor import check_anchor
+from compliance_pipelines.ledger.log_reading import read_chain
+from compliance_pipelines.ledger.signing import signer_in_charge
 from compliance_pipelines.ledger.store_identity import (
     IDENTITY_KEY,
     Binding,
@@ -87,11 +89,11 @@ def init_store(services: Services, *, adopt_existing: bool = False) -> Initialis
             binding = read_binding(connection)
             published = ledger_store.last_published_size(connection)
             if binding is not None:
-                check_key(binding, services.verifier_key)
+                check_key(connection, binding, services.verifier_key)
             if published is None and (binding is None or adopt_existing):
                 # There is nothing yet that could be somewhere else.
                 services.store.create()
-            lost = adopt_existing and read_identity(services.store, services.verifier_key) is None
+            lost = adopt_existing and _identity(services) is None
             if binding is not None and not lost:
                 return InitialisedStore(check_identity(services, connection), new=False)
         if published is not None and not adopt_existing:
@@ -103,6 +105,10 @@ def init_store(services: Services, *, adopt_existing: bool = False) -> Initialis
         with connection.begin():
             environment = ensure_environment(connection)
         return _Init(services, connection, environment, adopt_existing=adopt_existing).run(binding, published)
+
+
+def _identity(services: Services) -> StoreIdentity | None:
+    return read_identity(services.store, read_chain(services.store, services.verifier_key))
 
 
 class _Init:
@@ -118,7 +124,7 @@ class _Init:
 
     def run(self, binding: Binding | None, published: int | None) -> InitialisedStore:
         store = self._services.store
-        identity = read_identity(store, self._services.verifier_key)
+        identity = _identity(self._services)
         ours = identity is not None and identity.environment_id == self._environment
         holds = next((info.key for info in store.list("") if info.key != IDENTITY_KEY), None)
         adopted = published is not None or holds is not None or (identity is not None and not ours)
@@ -163,10 +169,10 @@ class _Init:
         services = self._services
         made = StoreIdentity(services.verifier_key.name, store_id, self._environment, datetime.now(UTC))
         try:
-            services.store.put_bytes(IDENTITY_KEY, made.to_note(services.signing_key))
+            services.store.put_bytes(IDENTITY_KEY, made.to_note(signer_in_charge(services)))
         except ObjectExistsError:
             # The answer to a put that the store's client repeated was lost, or another database was faster.
-            found = read_identity(services.store, services.verifier_key)
+            found = _identity(services)
             if found is None or found.environment_id != self._environment:
                 raise StoreInitRefusedError(
                     f"{services.store.uri} was made another database's store meanwhile"

@@ -131,6 +131,9 @@ CONTENTS: Final[Mapping[str, Listed | ListedGroup]] = {
                 "Have the newest checkpoint cosigned by witnesses and each day's last one stamped, and say what is "
                 "missing.",
             ),
+            "rotate-key": Listed(
+                "key_rotation", "Let the key NEW sign for the ledger from here on: the old key says so, on record."
+            ),
         },
     ),
     "prove": Listed(

@@ -23,7 +23,7 @@ from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.cli.needs import ANY_REDIS, CONVERSATIONS, SESSIONS, Need, Needs, called, declared_needs
 from compliance_pipelines.conversations.connection import check_url
 from compliance_pipelines.erasure.configured import configured_targets
-from compliance_pipelines.ledger.keys import load_signing_key
+from compliance_pipelines.ledger.keys import load_signing_key, load_signing_keys
 from compliance_pipelines.ledger.public_key import load_verifier_key
 from compliance_pipelines.object_store import open_object_store
 from compliance_pipelines.postgres.engine import engine_from_settings, read_conninfo
@@ -99,7 +99,7 @@ _LOOKS: Final[Mapping[Need, Callable[[Settings], object]]] = {
     Need.DATABASE: _database,
     Need.MIGRATION_DATABASE: _migration_database,
     Need.COLD_STORE: open_object_store,
-    Need.SIGNING_KEY: load_signing_key,
+    Need.SIGNING_KEY: load_signing_keys,
     Need.PUBLIC_KEY: load_verifier_key,
     Need.RECORD_KEY: _record_key,
     Need.SUBJECT_NAMES: subjects_from_settings,

@@ -20,7 +20,11 @@ from compliance_pipelines.ledger.witnesses import read_policy
 
 @click.command("verify-proof")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--public-key", required=True, help="The ledger's public key, or a file that holds it.")
+@click.option(
+    "--public-key",
+    required=True,
+    help="A public key of the ledger, the first one or a later one, or a file that holds it.",
+)
 @click.option(
     "--witnesses",
     metavar="POLICY",

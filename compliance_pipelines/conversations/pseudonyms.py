@@ -11,7 +11,9 @@ import hmac
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from compliance_pipelines.ledger.checkpoint import SigningKey
 from compliance_pipelines.pseudonyms import PREFIX, pseudonym, subjects_from_settings
+from compliance_pipelines.settings import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -42,10 +44,16 @@ def pseudonyms_of(services: Services) -> Pseudonyms:
     """The names under GDPR_PSEUDONYM_KEY; without it, under a key derived from the ledger's signing key.
 
     Raises:
-        ConfigurationError: the key is too short.
+        ConfigurationError: the key is too short, or there is none, and none can be derived from one in a KMS.
     """
     key = subjects_from_settings(services.settings).key
     if key is None:
-        secret = services.signing_key.to_note_string().encode()
+        signing_key = services.signing_key
+        if not isinstance(signing_key, SigningKey):
+            raise ConfigurationError(
+                "the signing key is in a KMS, which gives it to nobody, so that names for records cannot be derived "
+                "from it: set GDPR_PSEUDONYM_KEY to at least 32 random characters"
+            )
+        secret = signing_key.to_note_string().encode()
         key = hmac.new(secret, _DERIVATION, hashlib.sha256).digest()
     return Pseudonyms(key)

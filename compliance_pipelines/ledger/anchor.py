@@ -19,9 +19,13 @@ from compliance_pipelines.ledger.errors import (
     CheckpointMissingError,
     ColdStoreRolledBackError,
     DatabaseRolledBackError,
+    KeyRecordError,
     LedgerForkError,
     MalformedCheckpointError,
 )
+from compliance_pipelines.ledger.key_chain import is_key_record
+from compliance_pipelines.ledger.key_changes import KeyChange
+from compliance_pipelines.ledger.key_objects import key_object_key
 from compliance_pipelines.ledger.log_reading import CHECKPOINT_KEY, LogHead, opened, read_head
 from compliance_pipelines.ledger.publication import publish
 from compliance_pipelines.postgres.replica import in_recovery, refusal
@@ -94,6 +98,7 @@ def check_known(services: Services, connection: sqlalchemy.Connection, log: LogH
         )
     if known is not None:
         _check_stored(known, log.head)
+    _check_keys(services, connection, log)
 
 
 def read_published(services: Services, connection: sqlalchemy.Connection) -> LogHead:
@@ -118,6 +123,20 @@ def read_published(services: Services, connection: sqlalchemy.Connection) -> Log
             "put back to an older state; restore the newer objects (versions of the bucket, a replica)"
         )
     return log
+
+
+def _check_keys(services: Services, connection: sqlalchemy.Connection, log: LogHead) -> None:
+    """Let no store hide from the other that a key was followed: who has the old one would sign on."""
+    stated = [record for record in store.key_records(connection) if record.seq < log.head.size]
+    differing = {record.seq for record in stated}.symmetric_difference(record.seq for record in log.keys)
+    differing |= {one.seq for one, other in zip(stated, log.keys, strict=False) if one != other}
+    if differing:
+        seq = min(differing)
+        raise KeyRecordError(
+            f"record {seq}, about a key, is not the same in the database and in "
+            f"{services.store.locate(key_object_key(seq))}, or is missing from one of them: restore what was altered, "
+            "and run `compliance verify --all`"
+        )
 
 
 def publish_pending(
@@ -150,7 +169,7 @@ def publish_pending(
     for checkpoint in pending:
         if checkpoint.size in added:
             records = added[checkpoint.size]
-            _check(services, log.head, records, checkpoint)
+            _check(services, log, records, checkpoint)
             log = publish(services.store, log, records, checkpoint.note, step)
             step("published")
         with connection.begin():
@@ -159,10 +178,10 @@ def publish_pending(
     return Published(log, tuple(checkpoint.size for checkpoint in pending))
 
 
-def _check(services: Services, head: LedgerHead, records: Sequence[LedgerRecord], checkpoint: StoredCheckpoint) -> None:
+def _check(services: Services, log: LogHead, records: Sequence[LedgerRecord], checkpoint: StoredCheckpoint) -> None:
     """Let a checkpoint pass that is over the records; one over others is never published."""
-    where = f"checkpoint {checkpoint.size} of the database"
-    signed = opened(checkpoint.note.encode(), services.verifier_key, where)
+    where, head = f"checkpoint {checkpoint.size} of the database", log.head
+    signed = opened(checkpoint.note.encode(), log.chain(services.verifier_key, records), where)
     if signed.size != checkpoint.size or [each.seq for each in records] != list(range(head.size, checkpoint.size)):
         raise MalformedCheckpointError(
             f"{where} is signed for {signed.size} segments, and the database holds {len(records)} records after "
@@ -175,6 +194,16 @@ def _check(services: Services, head: LedgerHead, records: Sequence[LedgerRecord]
             f"{signed.root.hex()}: records were changed before they were published; run `compliance verify --all`"
         )
     _check_stored(checkpoint, grown)
+    for place, record in enumerate(records):
+        if is_key_record(record) and KeyChange.of_record(record).root != _before(head, records[:place]).root:
+            raise KeyRecordError(
+                f"record {record.seq} in the database changes the key of another ledger: it was put there by somebody; "
+                "run `compliance verify --all`"
+            )
+
+
+def _before(head: LedgerHead, records: Sequence[LedgerRecord]) -> LedgerHead:
+    return head.extended(records) if records else head
 
 
 def _check_stored(checkpoint: StoredCheckpoint, head: LedgerHead) -> None:

@@ -12,13 +12,16 @@ import binascii
 import hashlib
 import re
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.base.printable import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _ED25519: Final = b"\x01"
 _KEY_BYTES: Final = 32
@@ -123,6 +126,20 @@ class VerifierKey:
 
     def __hash__(self) -> int:
         return hash((self.name, self.public_key))
+
+
+class Signer(Protocol):
+    """Whatever signs for a ledger: a key in this process, or one that a service keeps and never gives away."""
+
+    @property
+    def name(self) -> str:
+        """Who signs."""
+
+    def verifier_key(self) -> VerifierKey:
+        """The public half."""
+
+    def sign(self, text: str) -> bytes:
+        """The Ed25519 signature (64 bytes, RFC 8032) of the text in UTF-8."""
 
 
 class SigningKey:
@@ -241,33 +258,40 @@ class Checkpoint:
         return cls(origin, int(size), decoded)
 
 
-def sign_note(text: str, key: SigningKey) -> str:
-    """The note that says `text`, signed by `key`.
+class NoteSignature(NamedTuple):
+    """A signature line of a note, read and not checked: whose it claims to be, and the signature."""
+
+    name: str
+    key_hash: bytes
+    signature: bytes
+
+    def is_by(self, key: VerifierKey) -> bool:
+        """Whether it claims to be by this key."""
+        return (self.name, self.key_hash) == (key.name, key.key_hash)
+
+    @property
+    def line(self) -> str:
+        """As it stands in a note."""
+        return f"\u2014 {self.name} {_base64(self.key_hash + self.signature)}\n"
+
+    def __str__(self) -> str:
+        return f"{printable(self.name, _SHOWN)}+{self.key_hash.hex()}"
+
+
+def sign_note(text: str, *keys: Signer) -> str:
+    """The note that says `text`, with a signature line of each of the keys.
 
     Args:
         text: one line or more, each ended by a newline, without other control characters.
-        key: whose signature the note carries.
+        keys: whose signatures the note carries, in this order; at least one.
 
     Raises:
         MalformedNoteError: the text cannot stand in a note.
     """
     if not text.endswith("\n") or not _is_note_text(text):
         raise MalformedNoteError("the text of a note ends in a newline and has no other control characters")
-    signature = _base64(key.verifier_key().key_hash + key.sign(text))
-    return f"{text}\n\u2014 {key.name} {signature}\n"
-
-
-class NoteSignature(NamedTuple):
-    """One signature line of a note: who claims to have signed, and by which algorithm's rules only the key tells."""
-
-    name: str
-    key_hash: bytes
-    signature: bytes
-
-    @property
-    def line(self) -> str:
-        """As it stands in a note."""
-        return f"\u2014 {self.name} {_base64(self.key_hash + self.signature)}\n"
+    signed = ((key.name, _base64(key.verifier_key().key_hash + key.sign(text))) for key in keys)
+    return f"{text}\n" + "".join(f"\u2014 {name} {signature}\n" for name, signature in signed)
 
 
 def parsed_note(note: str) -> tuple[str, tuple[NoteSignature, ...]]:
@@ -298,29 +322,45 @@ def parsed_signatures(lines: str) -> tuple[NoteSignature, ...]:
     return tuple(map(_parsed_signature, lines.removesuffix("\n").split("\n")))
 
 
-def open_note(note: str, key: VerifierKey) -> str:
-    """The text of a note that `key` signed. Signatures by other keys are neither needed nor checked.
+def open_note(note: str, *keys: VerifierKey) -> str:
+    """The text of a note that one of the keys signed. Signatures by other keys are neither needed nor checked.
+
+    Args:
+        note: the note.
+        keys: at least one.
 
     Raises:
         MalformedNoteError: this is not a signed note.
-        SignatureByAnotherKeyError: the key did not sign it.
-        BadSignatureError: the note has a signature of this key, and it is not of this text.
+        SignatureByAnotherKeyError: none of the keys signed it.
+        BadSignatureError: the note has a signature of one of the keys, and it is not of this text.
     """
     text, signatures = parsed_note(note)
-    by_key = [each for each in signatures if (each.name, each.key_hash) == (key.name, key.key_hash)]
-    if not by_key:
-        signers = ", ".join(
-            f"{printable(each.name, _SHOWN)}+{each.key_hash.hex()}" for each in signatures[:_SHOWN_SIGNERS]
-        )
-        raise SignatureByAnotherKeyError(f"the note is not signed by {key}, but by {signers}")
-    if not all(key.verify(text, each.signature) for each in by_key):
-        raise BadSignatureError(f"the signature of {key} does not fit: the note or the signature was altered")
+    signers_among(keys, text, signatures)
     return text
 
 
-def sign_checkpoint(checkpoint: Checkpoint, key: SigningKey) -> str:
-    """The signed note of a checkpoint."""
-    return sign_note(checkpoint.to_text(), key)
+def signers_among(
+    keys: Sequence[VerifierKey], text: str, signatures: Sequence[NoteSignature]
+) -> tuple[VerifierKey, ...]:
+    """Those of the keys that signed a note, in the order of `keys`; there is at least one.
+
+    Raises:
+        SignatureByAnotherKeyError: none of them did.
+        BadSignatureError: the note has a signature of one of them, and it is not of this text.
+    """
+    signers = tuple(key for key in keys if any(each.is_by(key) for each in signatures))
+    if not signers:
+        others = ", ".join(map(str, signatures[:_SHOWN_SIGNERS]))
+        raise SignatureByAnotherKeyError(f"the note is not signed by {keys[-1]}, but by {others}")
+    for key in signers:
+        if not all(key.verify(text, each.signature) for each in signatures if each.is_by(key)):
+            raise BadSignatureError(f"the signature of {key} does not fit: the note or the signature was altered")
+    return signers
+
+
+def sign_checkpoint(checkpoint: Checkpoint, *keys: Signer) -> str:
+    """The note of a checkpoint, signed by each of the keys."""
+    return sign_note(checkpoint.to_text(), *keys)
 
 
 def open_checkpoint(note: str, key: VerifierKey) -> Checkpoint:
@@ -332,7 +372,17 @@ def open_checkpoint(note: str, key: VerifierKey) -> Checkpoint:
         BadSignatureError: the note has a signature of this key, and it is not of this text.
         CheckpointOfAnotherLedgerError: its origin is not the key's name.
     """
-    checkpoint = Checkpoint.from_text(open_note(note, key))
+    return checkpoint_of(open_note(note, key), key)
+
+
+def checkpoint_of(text: str, key: VerifierKey) -> Checkpoint:
+    """The checkpoint that a text states, which the key signed.
+
+    Raises:
+        MalformedNoteError: it states none.
+        CheckpointOfAnotherLedgerError: its origin is not the key's name.
+    """
+    checkpoint = Checkpoint.from_text(text)
     if checkpoint.origin != key.name:
         raise CheckpointOfAnotherLedgerError(
             f"the checkpoint is of {checkpoint.origin[:_SHOWN]!r}, and {key} is another's key"

@@ -21,6 +21,14 @@ class ForeignCheckpointError(LedgerError):
     """A checkpoint is not signed by our key."""
 
 
+class KeyRecordError(LedgerError):
+    """A record about a key is no link of the chain of keys, or its copy in the cold store is not what the log has."""
+
+
+class SigningKeyNotInChargeError(LedgerError):
+    """The settings do not have the key that signs for the ledger now."""
+
+
 class MalformedCheckpointError(LedgerError):
     """What stands for a checkpoint is none, or speaks of another size than it must."""
 

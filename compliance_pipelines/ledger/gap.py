@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     import sqlalchemy
 
+    from compliance_pipelines.ledger.key_chain import KeyChain
     from compliance_pipelines.ledger.log_reading import LogHead
     from compliance_pipelines.ledger.records import LedgerRecord
     from compliance_pipelines.services import Services
@@ -87,7 +88,7 @@ def read_gap(services: Services, connection: sqlalchemy.Connection) -> Gap:
         )
     notes = dict(_day_notes(services, known, log, records))
     notes[log.head.size] = log.note
-    return Gap(log, known, records, tuple(_checkpoints(services, known, records, notes)))
+    return Gap(log, known, records, tuple(_checkpoints(log.chain(services.verifier_key), known, records, notes)))
 
 
 def _proven_beginning(connection: sqlalchemy.Connection, known: LedgerHead) -> LedgerHead:
@@ -129,7 +130,7 @@ def _day_notes(
             continue
         where = services.store.locate(info.key)
         note = read_bounded(services.store, info.key, MOST_NOTE_BYTES)
-        size = opened(note, services.verifier_key, where).size
+        size = opened(note, log.chain(services.verifier_key), where).size
         if size > log.head.size:
             raise ColdStoreRolledBackError(
                 f"{where} is the checkpoint of {size} segments, and the newest one in the cold store is of "
@@ -140,13 +141,13 @@ def _day_notes(
 
 
 def _checkpoints(
-    services: Services, known: LedgerHead, records: tuple[LedgerRecord, ...], notes: Mapping[int, str]
+    keys: KeyChain, known: LedgerHead, records: tuple[LedgerRecord, ...], notes: Mapping[int, str]
 ) -> Iterator[StoredCheckpoint]:
     head = known
     for size, note in sorted(notes.items()):
         added = records[head.size - known.size : size - known.size]
         head = head.extended(added)
-        signed = opened(note.encode(), services.verifier_key, f"checkpoint {size} in the cold store")
+        signed = opened(note.encode(), keys, f"checkpoint {size} in the cold store")
         if signed.root != head.root:
             raise LedgerForkError(
                 f"checkpoint {size}, which the cold store keeps for its day, is signed over root {signed.root.hex()}, "

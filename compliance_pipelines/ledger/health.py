@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.base.health import HealthCheck
-from compliance_pipelines.ledger.keys import load_signing_key
+from compliance_pipelines.ledger.keys import load_signing_keys
 from compliance_pipelines.ledger.public_key import load_verifier_key
 from compliance_pipelines.ledger.store_identity import (
     LedgerIdentityError,
@@ -51,7 +51,7 @@ def check_keys(settings: Settings, engine: sqlalchemy.Engine) -> list[HealthChec
         key = load_verifier_key(settings)
         signs = settings.ledger_signing_key is not None or settings.ledger_signing_key_file is not None
         if signs:
-            load_signing_key(settings)
+            load_signing_keys(settings)
     except ComplianceError as error:
         return [HealthCheck("key", str(error), _KEYS)]
     what = "a signing key" if signs else "the public key alone, which checks and does not sign"
@@ -62,9 +62,10 @@ def _check_ledger(settings: Settings, engine: sqlalchemy.Engine) -> list[HealthC
     try:
         with engine.connect() as connection:
             binding = read_binding(connection)
+            if binding is not None:
+                check_key(connection, binding, load_verifier_key(settings))
         if binding is None:
             return [HealthCheck("ledger", "the database has no store and no ledger yet", "run `compliance store init`")]
-        check_key(binding, load_verifier_key(settings))
     except LedgerIdentityError as error:
         return [HealthCheck("ledger", str(error), "set the key of this database's ledger")]
     except (ComplianceError, SQLAlchemyError) as error:

@@ -6,20 +6,21 @@ putting anything there (publication.py), and whether the database tells the same
     audit-ledger/checkpoint                        the newest checkpoint
     audit-ledger/cosigned                          the newest one that as many witnesses cosigned as must agree
     audit-ledger/checkpoints/2026/11/2026-11-27    the last checkpoint of a UTC day, of its records' sealed_at
+    audit-ledger/keys/...                          the records about keys (key_objects.py)
     audit-ledger/tile/...                          tiles and entry bundles (tiles.py)
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from compliance_pipelines.base.hashing import DIGEST_BYTES
-from compliance_pipelines.ledger.checkpoint import Checkpoint, MalformedNoteError, NoteError, open_checkpoint
+from compliance_pipelines.ledger.checkpoint import Checkpoint, MalformedNoteError, NoteError, parsed_note
 from compliance_pipelines.ledger.errors import (
     ForeignCheckpointError,
     FormerFormatError,
@@ -27,6 +28,8 @@ from compliance_pipelines.ledger.errors import (
     TilesAlteredError,
 )
 from compliance_pipelines.ledger.head import LedgerHead
+from compliance_pipelines.ledger.key_chain import KeyChain, chain_of
+from compliance_pipelines.ledger.key_objects import check_in_log, read_key_records
 from compliance_pipelines.ledger.merkle import hash_leaf
 from compliance_pipelines.ledger.records import MalformedRecordError, record_of
 from compliance_pipelines.ledger.tile_edge import TileEdge
@@ -45,10 +48,10 @@ from compliance_pipelines.object_store.bounded import read_bounded
 from compliance_pipelines.object_store.port import ObjectMissingError, OversizedObjectError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from compliance_pipelines.ledger.checkpoint import VerifierKey
-    from compliance_pipelines.ledger.records import LedgerRecord
+    from compliance_pipelines.ledger.records import LedgerRecord, Statement
     from compliance_pipelines.object_store.port import ObjectInfo, ObjectStore
 
 CHECKPOINT_KEY: Final = f"{PREFIX}checkpoint"
@@ -72,6 +75,8 @@ class LogHead:
         last: the last record; None where there is none.
         note: the signed checkpoint; empty where there is none.
         version: what the store calls this version of the checkpoint; None where there is none.
+        keys: the records about keys, by place.
+        left_behind: keys of objects that stand for records about keys beyond the log's end.
     """
 
     head: LedgerHead
@@ -80,6 +85,16 @@ class LogHead:
     last: LedgerRecord | None = None
     note: str = ""
     version: str | None = None
+    keys: tuple[Statement, ...] = ()
+    left_behind: tuple[str, ...] = ()
+
+    def chain(self, trusted: VerifierKey, new: Sequence[LedgerRecord] = ()) -> KeyChain:
+        """The chain of the ledger's keys, with the records that follow.
+
+        Raises:
+            KeyRecordError: a record about a key is no link of it.
+        """
+        return KeyChain.of(trusted, [*self.keys, *new])
 
 
 EMPTY_LOG: Final = LogHead(LedgerHead(), TileEdge())
@@ -114,19 +129,51 @@ def refuse_former_format(cold: ObjectStore) -> None:
         )
 
 
-def opened(note: bytes, key: VerifierKey, where: str) -> Checkpoint:
-    """The checkpoint of a note, its signature checked.
+def opened(note: bytes, key: VerifierKey | KeyChain, where: str) -> Checkpoint:
+    """The checkpoint of a note, its signatures checked.
 
     Raises:
-        ForeignCheckpointError: signed by another key, or badly.
+        ForeignCheckpointError: signed by another key than the one in charge, or badly.
         MalformedCheckpointError: the note is none.
     """
+    chain = chain_of(key)
     try:
-        return open_checkpoint(note.decode(), key)
+        return chain.open_checkpoint(note.decode())
     except (MalformedNoteError, UnicodeDecodeError) as error:
         raise MalformedCheckpointError(f"{where} was altered, it holds no checkpoint: {error}") from error
     except NoteError as error:
-        raise ForeignCheckpointError(f"{where} is not validly signed by {key.name}: {error}") from error
+        raise ForeignCheckpointError(f"{where} is not validly signed by {chain.name}: {error}") from error
+
+
+def claimed_size(note: bytes) -> int:
+    """The size that a checkpoint claims, no signature checked; 0 where it is none."""
+    try:
+        return Checkpoint.from_text(parsed_note(note.decode())[0]).size
+    except (MalformedNoteError, UnicodeDecodeError):
+        return 0
+
+
+def read_chain(cold: ObjectStore, trusted: VerifierKey) -> KeyChain:
+    """The chain of the ledger's keys by their objects, as far as the checkpoint claims to reach.
+
+    It needs no other witness than the keys. Who hides a link makes a later key unknown, which signs nothing then.
+
+    Args:
+        cold: the cold store.
+        trusted: a key of the ledger.
+
+    Raises:
+        KeyRecordError: an object holds something else, or is no link.
+        ObjectStoreError: the store failed.
+    """
+
+    def size() -> int:
+        try:
+            return claimed_size(read_bounded(cold, CHECKPOINT_KEY, MOST_NOTE_BYTES))
+        except (ObjectMissingError, OversizedObjectError):
+            return 0
+
+    return KeyChain.of(trusted, read_key_records(cold, size)[0])
 
 
 def read_tile(cold: ObjectStore, tile: Tile) -> bytes | None:
@@ -153,14 +200,15 @@ def _object(cold: ObjectStore, tile: Tile) -> bytes | None:
 
 
 def read_head(cold: ObjectStore, key: VerifierKey) -> LogHead:
-    """The head of the log, recomputed from its tiles.
+    """The head of the log, recomputed from its tiles, and the chain of its keys.
 
     The records of the last bundle, put on top of the hashes of all before, must lead to the root that the checkpoint is
-    signed over, which no other records and no other hashes do (SHA-256).
+    signed over, which no other records and no other hashes do (SHA-256). So must the records about keys, by which it
+    is told which key that root must be signed by: before that they are believed for what the keys in them signed.
 
     Args:
         cold: the cold store.
-        key: the key that must have signed.
+        key: a key of the ledger.
 
     Returns:
         The head; that of the empty log where the store has no checkpoint.
@@ -168,8 +216,10 @@ def read_head(cold: ObjectStore, key: VerifierKey) -> LogHead:
     Raises:
         FormerFormatError: it is a ledger of format 1.
         MalformedCheckpointError: the checkpoint is none.
-        ForeignCheckpointError: it is not validly signed by the key.
-        TilesAlteredError: a tile or bundle at the log's end is missing or altered.
+        ForeignCheckpointError: it is not validly signed by the key in charge.
+        KeyRecordError: an object that stands for a record about a key is not what the log has, or no link of the chain.
+        TilesAlteredError: a tile or bundle at the log's end, or on the way to a record about a key, is missing or
+            altered.
         ObjectStoreError: the store failed.
     """
     where = cold.locate(CHECKPOINT_KEY)
@@ -177,15 +227,21 @@ def read_head(cold: ObjectStore, key: VerifierKey) -> LogHead:
         found = cold.read_versioned(CHECKPOINT_KEY, MOST_NOTE_BYTES)
     except ObjectMissingError:
         refuse_former_format(cold)
-        return EMPTY_LOG
+        return replace(EMPTY_LOG, left_behind=tuple(read_key_records(cold, lambda: 0)[1]))
     except OversizedObjectError as error:
         raise MalformedCheckpointError(f"{where} was altered: {error}") from error
-    checkpoint = opened(found.data, key, where)
+    keys, left_behind = read_key_records(cold, lambda: claimed_size(found.data))
+    chain = KeyChain.of(key, keys)
+    checkpoint = opened(found.data, chain, where)
     if checkpoint.size == 0:
         raise MalformedCheckpointError(f"{where} was altered: none is signed over no record")
     edge, records, last = _edge(cold, checkpoint)
+    partial = dict(edge.partial_tiles())
+    for record in keys:
+        check_in_log(cold, record, checkpoint.size, partial, lambda tile: read_tile(cold, tile))
     head = LedgerHead(checkpoint.size, b"".join(edge.tree.nodes), last.tx_to)
-    return LogHead(head, edge, records, last, found.data.decode(), found.version)
+    note = found.data.decode()
+    return LogHead(head, edge, records, last, note, found.version, tuple(keys), tuple(left_behind))
 
 
 def read_records(cold: ObjectStore, first: int, size: int) -> Iterator[bytes]:

@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from compliance_pipelines.base.clock import utc_day
 from compliance_pipelines.ledger import sql
-from compliance_pipelines.ledger.log_reading import CHECKPOINT_KEY, COSIGNED_KEY, MOST_NOTE_BYTES, day_key, opened
+from compliance_pipelines.ledger.log_reading import (
+    CHECKPOINT_KEY,
+    COSIGNED_KEY,
+    MOST_NOTE_BYTES,
+    day_key,
+    opened,
+    read_chain,
+)
 from compliance_pipelines.ledger.timestamping import (
     MOST_STAMP_BYTES,
     BadTimeStampError,
@@ -198,7 +205,7 @@ def _superseded(services: Services, day: date) -> datetime | None:
         note = read_bounded(services.store, day_key(day), MOST_NOTE_BYTES)
     except OversizedObjectError:
         note = b""
-    return _signed_after(services, opened(note, services.verifier_key, where).size)
+    return _signed_after(services, opened(note, read_chain(services.store, services.verifier_key), where).size)
 
 
 def _signed_after(services: Services, size: int) -> datetime | None:

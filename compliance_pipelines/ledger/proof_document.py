@@ -19,8 +19,10 @@ from compliance_pipelines.base.clock import utc_day
 from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.base.printable import printable
 from compliance_pipelines.base.strict_json import MalformedJsonError, parse_strictly
-from compliance_pipelines.ledger.checkpoint import Checkpoint, NoteError, open_checkpoint
+from compliance_pipelines.ledger.checkpoint import Checkpoint, NoteError
+from compliance_pipelines.ledger.key_chain import KeyChain
 from compliance_pipelines.ledger.merkle import ProofError, verify_inclusion
+from compliance_pipelines.ledger.records import MalformedRecordError, record_of
 from compliance_pipelines.ledger.segments import MalformedSegmentError, Segment
 from compliance_pipelines.ledger.tlog_proof import FIRST_LINE
 
@@ -44,6 +46,7 @@ _JSON_TYPES: Final = {
     "segment": dict,
     "ledger_path": list,
     "checkpoint": str,
+    "keys": list,
 }
 _TIMES: Final = frozenset(field.name for field in ENTRY_SCHEMA if pa.types.is_timestamp(field.type))
 _INTEGERS: Final = frozenset(field.name for field in ENTRY_SCHEMA if pa.types.is_integer(field.type))
@@ -73,6 +76,7 @@ def proof_document(  # noqa: PLR0913 - the parts of a proof, each by its name
     segment: Segment,
     ledger_path: Sequence[bytes],
     note: str,
+    keys: Sequence[bytes] = (),
 ) -> dict[str, Any]:
     """The proof as JSON values.
 
@@ -83,6 +87,7 @@ def proof_document(  # noqa: PLR0913 - the parts of a proof, each by its name
         segment: the record.
         ledger_path: nodes from the record to the ledger's root, 32 bytes each.
         note: the signed checkpoint.
+        keys: the ledger's records about keys before the checkpoint, in order.
     """
     return {
         "format": FORMAT,
@@ -92,6 +97,7 @@ def proof_document(  # noqa: PLR0913 - the parts of a proof, each by its name
         "segment": segment.to_json(),
         "ledger_path": [node.hex() for node in ledger_path],
         "checkpoint": note,
+        "keys": [record.hex() for record in keys],
     }
 
 
@@ -123,10 +129,11 @@ def verify_proof(document: object, key: VerifierKey) -> ProvenEntry:
 
     Args:
         document: the parsed JSON.
-        key: whose signature counts.
+        key: a key of the ledger; what it leads to by the records in the proof counts, too.
 
     Raises:
-        InvalidProofError: something in it was changed, or the checkpoint is not signed by this key.
+        InvalidProofError: something in it was changed, or the checkpoint is not signed by the key in charge, or that
+            key was revoked.
     """
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise InvalidProofError(f"this is no proof of the format {FORMAT}")
@@ -134,7 +141,7 @@ def verify_proof(document: object, key: VerifierKey) -> ProvenEntry:
         raise InvalidProofError(f"a proof has {', '.join(_JSON_TYPES)}, and nothing else; this one has another form")
     try:
         return _verify(document, key)
-    except (NoteError, ProofError, MalformedSegmentError, CanonicalEncodingError) as error:
+    except (NoteError, ProofError, MalformedSegmentError, MalformedRecordError, CanonicalEncodingError) as error:
         raise InvalidProofError(printable(str(error), _MOST_SAID)) from error
 
 
@@ -154,7 +161,14 @@ def require_cosignatures(document: Mapping[str, Any], policy: Policy) -> Mapping
 
 
 def _verify(document: Mapping[str, Any], key: VerifierKey) -> ProvenEntry:
-    checkpoint = open_checkpoint(document["checkpoint"], key)
+    chain = _chain(document, key)
+    checkpoint = chain.open_checkpoint(document["checkpoint"])
+    end = chain.end_of(chain.in_charge(checkpoint.size))
+    if end is not None and end.revoked:
+        raise InvalidProofError(
+            f"its checkpoint is signed by {end.old}, which became known to others, so that anybody may have made it: "
+            "have the proof made again, with a checkpoint of a later key"
+        )
     segment = Segment.from_json(document["segment"])
     verify_inclusion(segment.leaf_hash(), segment.seq, checkpoint.size, _path(document, "ledger_path"), checkpoint.root)
     entry = _entry_from_json(document["entry"])
@@ -164,6 +178,17 @@ def _verify(document: Mapping[str, Any], key: VerifierKey) -> ProvenEntry:
     if utc_day(entry["timestamp"]) != segment.day or not segment.covers(entry["tx_id"]):
         raise InvalidProofError(f"the entry is not one of segment {segment.seq}: another day or transaction")
     return ProvenEntry(entry, segment, checkpoint)
+
+
+def _chain(document: Mapping[str, Any], key: VerifierKey) -> KeyChain:
+    """The chain of the ledger's keys; every record in the proof is a link of it, and in its place."""
+    records = [record_of(data) for data in _hex_values(document, "keys", "record")]
+    chain, problems = KeyChain.linked(key, records)
+    if problems:
+        raise InvalidProofError(f"its keys are not a chain that {key} is in: {problems[0].message}")
+    if [change.seq for change in chain.changes] != [record.seq for record in records]:
+        raise InvalidProofError("its keys are not in order, or hold a record that is not about a key")
+    return chain
 
 
 def _entry_to_json(entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -204,12 +229,16 @@ def _entry_from_json(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _path(document: Mapping[str, Any], name: str) -> list[bytes]:
+    return _hex_values(document, name, "hash")
+
+
+def _hex_values(document: Mapping[str, Any], name: str, what: str) -> list[bytes]:
     try:
-        path = [bytes.fromhex(node) for node in document[name]]
+        values = [bytes.fromhex(value) for value in document[name]]
     except (TypeError, ValueError) as error:
         raise InvalidProofError(
-            f"{name} holds something that is no hash: {printable(str(error), _MOST_SAID)}"
+            f"{name} holds something that is no {what}: {printable(str(error), _MOST_SAID)}"
         ) from error
-    if [node.hex() for node in path] != document[name]:
+    if [value.hex() for value in values] != document[name]:
         raise InvalidProofError(f"{name} is not written in lower-case hex digits")
-    return path
+    return values

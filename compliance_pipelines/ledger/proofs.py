@@ -204,6 +204,7 @@ def _document(
     entry, index, leaves = _leaves_of_segment(segment, batches, log_entry_id)
     with services.engine.connect() as connection:
         ledger = [each.leaf_hash() for each in store.records(connection, after=checkpoint.size)]
+        keys = [each.record_bytes() for each in store.key_records(connection) if each.seq < checkpoint.size]
     if len(ledger) != checkpoint.size:
         raise EntryDiffersError(
             f"checkpoint {checkpoint.size} is over {checkpoint.size} records, and the database holds "
@@ -216,6 +217,7 @@ def _document(
         segment=segment,
         ledger_path=inclusion_path(ledger, segment.seq),
         note=checkpoint.note,
+        keys=keys,
     )
 
 

@@ -3,7 +3,8 @@
 Here: the order in which objects are put, so that a pass that is killed anywhere is finished by the next. Not here:
 which checkpoint may be published (anchor.py); keys and bytes of tiles (tiles.py).
 
-1. Bundles and tiles, full and partial ones, are put where they are not there yet: no checkpoint needs them before.
+1. Bundles and tiles, full and partial ones, are put where they are not there yet: no checkpoint needs them before. So
+   are the objects of new records about keys, in the place of any that a pass left behind which never came to its end.
 2. The partial ones that a full one covers now are removed (tlog-tiles, section "Partial Tiles": only then they may be;
    until the new checkpoint is there, readers of the old one find the beginning of the full one).
 3. Where a new UTC day begins, by the records' `sealed_at`, the old checkpoint is put under its day, for good.
@@ -23,6 +24,8 @@ import numpy as np
 from compliance_pipelines.base.hashing import DIGEST_BYTES
 from compliance_pipelines.ledger.errors import CheckpointReplacedError, LedgerForkError
 from compliance_pipelines.ledger.head import LedgerHead
+from compliance_pipelines.ledger.key_chain import is_key_record
+from compliance_pipelines.ledger.key_objects import key_object_key
 from compliance_pipelines.ledger.log_reading import CHECKPOINT_KEY, MOST_NOTE_BYTES, LogHead, day_key
 from compliance_pipelines.ledger.tiles import ENTRIES, WIDTH, Tile, bundle_of, full_tiles, last_tile, levels
 from compliance_pipelines.object_store.bounded import read_bounded
@@ -36,7 +39,7 @@ from compliance_pipelines.object_store.port import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from compliance_pipelines.ledger.records import LedgerRecord
+    from compliance_pipelines.ledger.records import LedgerRecord, Statement
     from compliance_pipelines.ledger.tile_edge import TileEdge
     from compliance_pipelines.object_store.port import ObjectStore, VersionedObject
 
@@ -54,8 +57,8 @@ def publish(
         log: its head, as it was read.
         new: the records that follow, at least one.
         note: the checkpoint over all of them, which is right.
-        step: called with the name of each step that is done: `tiles put`, `partial tiles removed`, `day kept`,
-            `checkpoint put`.
+        step: called with the name of each step that is done: `tiles put`, `key record put` where there is one, `partial
+            tiles removed`, `day kept`, `checkpoint put`.
 
     Returns:
         The log's new head.
@@ -70,6 +73,10 @@ def publish(
     for tile, data in _new_objects(log, edge, records, new):
         _put(cold, tile.key, data)
     step("tiles put")
+    keys = list(filter(is_key_record, new))
+    _put_keys(cold, log, keys)
+    if keys:
+        step("key record put")
     _remove_covered(cold, log.edge.size, edge.size)
     step("partial tiles removed")
     last = new[-1]
@@ -79,7 +86,18 @@ def publish(
     version = _replace(cold, log, note.encode())
     step("checkpoint put")
     head = LedgerHead(edge.size, b"".join(edge.tree.nodes), last.tx_to)
-    return LogHead(head, edge, tuple(records[len(records) - edge.size % WIDTH :]), last, note, version)
+    left = tuple(records[len(records) - edge.size % WIDTH :])
+    return LogHead(head, edge, left, last, note, version, (*log.keys, *keys))
+
+
+def _put_keys(cold: ObjectStore, log: LogHead, keys: Sequence[Statement]) -> None:
+    """The objects of records about keys; those that were left behind by another story go."""
+    objects = {key_object_key(record.seq): record.record_bytes() for record in keys}
+    for key in log.left_behind:
+        if key not in objects or not _holds(cold, key, objects[key]):
+            cold.delete(key)
+    for key, data in objects.items():
+        _put(cold, key, data)
 
 
 def objects_of(log: LogHead, passes: Iterable[Sequence[LedgerRecord]]) -> dict[str, bytes]:

@@ -46,6 +46,7 @@ from compliance_pipelines.ledger.publication import objects_of
 from compliance_pipelines.ledger.records import Statement, StatementKind
 from compliance_pipelines.ledger.sealing import quarantine_broken, sign_head
 from compliance_pipelines.ledger.segments import Segment
+from compliance_pipelines.ledger.signing import signers_of_checkpoint
 from compliance_pipelines.ledger.store_identity import check_identity
 from compliance_pipelines.ledger.survivors import Survey, new_segments, survey
 from compliance_pipelines.postgres.errors import is_busy
@@ -171,6 +172,7 @@ def recover(  # noqa: PLR0913 - two logins, what is to be put on record, and who
             segment's entries cannot be put back.
         ClusterNotAdoptedError: a writer did not let go of the audit log.
         LedgerForkError: the database's ledger is not the beginning of that in the cold store.
+        SigningKeyNotInChargeError: the settings do not have the key that signs for the ledger.
         LedgerError: the cold store was altered or put back itself.
         LockBusyError: another process seals or recovers.
         ReadOnlyReplicaError: the database is a replica: promote it first.
@@ -341,13 +343,15 @@ class _Recovering:
             segments = new_segments(found, log.head.size, now)
             statements = self._statements(found, log.head.size + len(segments), now)
             head = log.head.extended([*segments, *statements])
+            chain = log.chain(self.services.verifier_key)
+            signers = signers_of_checkpoint(self.services.keys.signers, chain, head.size, now)
             store.withdraw(owner, found.withdrawn)
             standing = {segment.seq for segment in [*found.intact, *found.archived]}
             store.insert_records(owner, [record for record in self.gap.records if record.seq in standing])
             store.insert_statements(owner, [record for record in self.gap.records if record.seq not in standing])
             for checkpoint in self.gap.checkpoints:
                 store.insert_published(owner, checkpoint, CHECKPOINT_KEY)
-            store.insert(owner, [*segments, *statements], sign_head(self.services, head, now)[1])
+            store.insert(owner, [*segments, *statements], sign_head(signers, head, now)[1])
             log_of_entries = AuditLog(self.services.engine, first_day=self.services.settings.audit_log_first_day)
             particulars = self._particulars(found, segments, head.size, tx_offset)
             log_of_entries.append_within(owner, self._entry({**particulars, "leftovers": _named(left)}))

@@ -33,6 +33,7 @@ from compliance_pipelines.ledger.clusters import check_cluster
 from compliance_pipelines.ledger.hashing import SegmentHasher
 from compliance_pipelines.ledger.lag import sealing_lag
 from compliance_pipelines.ledger.segments import Segment
+from compliance_pipelines.ledger.signing import signers_of_checkpoint
 from compliance_pipelines.ledger.store_identity import check_identity
 from compliance_pipelines.postgres.errors import LockBusyError, LockStuckError
 from compliance_pipelines.postgres.locks import SEALING_LOCK, process_lock
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 
     import sqlalchemy
 
+    from compliance_pipelines.ledger.checkpoint import Signer
     from compliance_pipelines.ledger.head import LedgerHead
     from compliance_pipelines.ledger.log_reading import LogHead
     from compliance_pipelines.services import Services
@@ -157,7 +159,8 @@ def seal(services: Services, *, max_entries: int | None = None, step: Callable[[
         LockStuckError: the lock is held, and nothing was done under it for LEDGER_SEAL_MAX_BUSY_SECONDS.
         ClusterChangedError: the database was restored into another cluster.
         TransactionIdsWentBackError: its transaction ids are lower than they were.
-        LedgerError: the cold store and the database do not tell the same story.
+        LedgerError: the cold store and the database do not tell the same story, or the settings do not have the key
+            that signs for the ledger.
         SealedRowsChangedError: rows came or went while they were hashed.
         SegmentsInTheWayError: somebody wrote segment records beside the sealing.
         ObjectStoreError: the cold store failed; a checkpoint that was committed is published by the next pass.
@@ -187,8 +190,12 @@ def seal(services: Services, *, max_entries: int | None = None, step: Callable[[
                 sequence=work.sequence,
                 held_back=work.held_back,
             )
-        segments = _hash_days(services, connection, work, first_seq=healed.head.size, step=step)
-        checkpoint = _insert(services, connection, healed.head.extended(segments), segments, step)
+        first_seq = healed.head.size
+        signers = signers_of_checkpoint(
+            services.keys.signers, healed.log.chain(services.verifier_key), first_seq + 1, work.now
+        )
+        segments = _hash_days(services, connection, work, first_seq=first_seq, step=step)
+        checkpoint = _insert(connection, healed.head.extended(segments), segments, signers, step)
         step(SealStep.COMMITTED)
         published = publish_pending(services, connection, healed.log, step)
     return SealResult(
@@ -328,28 +335,28 @@ def _hash_days(
     return segments
 
 
-def sign_head(services: Services, head: LedgerHead, now: datetime) -> tuple[Checkpoint, store.StoredCheckpoint]:
+def sign_head(signers: Sequence[Signer], head: LedgerHead, now: datetime) -> tuple[Checkpoint, store.StoredCheckpoint]:
     """Sign a head; what the database is to hold of it is the second."""
-    checkpoint = Checkpoint(origin=services.signing_key.name, size=head.size, root=head.root)
+    checkpoint = Checkpoint(origin=signers[0].name, size=head.size, root=head.root)
     return checkpoint, store.StoredCheckpoint(
         size=head.size,
         root=checkpoint.root,
         tx_horizon=head.tx_horizon,
         frontier=head.frontier,
-        note=sign_checkpoint(checkpoint, services.signing_key),
+        note=sign_checkpoint(checkpoint, *signers),
         signed_at=now,
     )
 
 
 def _insert(
-    services: Services,
     connection: sqlalchemy.Connection,
     head: LedgerHead,
     segments: Sequence[Segment],
+    signers: Sequence[Signer],
     step: Callable[[str], None],
 ) -> Checkpoint:
     """Sign the head and commit it with its segments."""
-    checkpoint, stored = sign_head(services, head, segments[0].sealed_at)
+    checkpoint, stored = sign_head(signers, head, segments[0].sealed_at)
     try:
         with connection.begin():
             store.insert(connection, segments, stored)

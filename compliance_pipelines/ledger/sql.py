@@ -97,6 +97,10 @@ STATEMENTS_BETWEEN = text(
 LOSSES = text(
     f"SELECT {_STATEMENT_COLUMNS} FROM ledger_statements WHERE get_byte(record, 0) = 3 ORDER BY seq"  # noqa: S608 - constants only
 )
+# 2 is the kind of records about keys.
+KEY_STATEMENTS = text(
+    f"SELECT {_STATEMENT_COLUMNS} FROM ledger_statements WHERE get_byte(record, 0) = 2 ORDER BY seq"  # noqa: S608 - constants only
+)
 SEGMENT_OF_ENTRY = text(
     f"SELECT {_SEGMENT_COLUMNS} FROM ledger_segments"  # noqa: S608 - constants only
     " WHERE day = :day AND tx_from <= :tx_id AND :tx_id < tx_to"

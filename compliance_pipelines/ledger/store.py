@@ -211,6 +211,11 @@ def insert_published(connection: sqlalchemy.Connection, checkpoint: StoredCheckp
     connection.execute(sql.INSERT_PUBLICATION, {"size": checkpoint.size, "object_key": object_key})
 
 
+def key_records(connection: sqlalchemy.Connection) -> list[LedgerRecord]:
+    """The records about keys, those left out whose bytes are none; nothing in them is believed but their signatures."""
+    return list(_statements(connection.execute(sql.KEY_STATEMENTS), lambda _seq: None))
+
+
 def segment_of_entry(connection: sqlalchemy.Connection, day: date, tx_id: int) -> Segment | None:
     """The segment that covers an entry; None where it is not sealed."""
     row = connection.execute(sql.SEGMENT_OF_ENTRY, {"day": day, "tx_id": tx_id}).first()

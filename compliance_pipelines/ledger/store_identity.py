@@ -15,21 +15,22 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import UUID
 
-from compliance_pipelines.ledger import sql
+from compliance_pipelines.ledger import sql, store
 from compliance_pipelines.ledger.checkpoint import (
     BadSignatureError,
     MalformedNoteError,
     SignatureByAnotherKeyError,
     VerifierKey,
-    open_note,
     sign_note,
 )
 from compliance_pipelines.ledger.errors import FormerFormatError, LedgerError
+from compliance_pipelines.ledger.key_chain import KeyChain, RetiredKeyError, chain_of
+from compliance_pipelines.ledger.log_reading import read_chain
 
 if TYPE_CHECKING:
     import sqlalchemy
 
-    from compliance_pipelines.ledger.checkpoint import SigningKey
+    from compliance_pipelines.ledger.checkpoint import Signer
     from compliance_pipelines.object_store.port import ObjectStore
     from compliance_pipelines.services import Services
 
@@ -68,7 +69,7 @@ class StoreIdentity:
     environment_id: UUID
     created_at: datetime
 
-    def to_note(self, key: SigningKey) -> bytes:
+    def to_note(self, key: Signer) -> bytes:
         """The object's bytes: a signed note (https://c2sp.org/signed-note)."""
         return sign_note(self._text(), key).encode()
 
@@ -119,8 +120,12 @@ def read_binding(connection: sqlalchemy.Connection) -> Binding | None:
     return None if row is None else Binding(row.store_id, row.ledger_key)
 
 
-def read_identity(cold: ObjectStore, key: VerifierKey) -> StoreIdentity | None:
+def read_identity(cold: ObjectStore, key: VerifierKey | KeyChain) -> StoreIdentity | None:
     """The identity of a store, its signature checked; None where it has none.
+
+    Args:
+        cold: the store.
+        key: a key of the ledger, or the chain of them all, of which any may have signed it in its time.
 
     Raises:
         StoreIdentityError: it is of another ledger.
@@ -128,6 +133,7 @@ def read_identity(cold: ObjectStore, key: VerifierKey) -> StoreIdentity | None:
         FormerFormatError: it is a store of format 1.
         ObjectStoreError: the store failed, or is not there at all.
     """
+    chain = chain_of(key)
     info = cold.stat(IDENTITY_KEY)
     if info is None:
         return None
@@ -141,16 +147,16 @@ def read_identity(cold: ObjectStore, key: VerifierKey) -> StoreIdentity | None:
                 "with a cold store of its own, and keep this one with the version that wrote it"
             )
         identity = StoreIdentity.claimed_by(note)
-        open_note(note, key)
+        chain.refuse_after_end(chain.open_dated(note)[1], identity.created_at)
     except SignatureByAnotherKeyError as error:
         raise StoreIdentityError(
-            f"the cold store at {cold.uri} is the {identity}, and the key in use is of ledger {key}: {error}. Set the "
-            "key or the store that belongs here"
+            f"the cold store at {cold.uri} is the {identity}, and the key in use is of ledger {chain.trusted}: {error}"
+            ". Set the key or the store that belongs here"
         ) from error
-    except (UnicodeDecodeError, MalformedNoteError, BadSignatureError) as error:
+    except (UnicodeDecodeError, MalformedNoteError, BadSignatureError, RetiredKeyError) as error:
         raise _altered(cold, str(error)) from error
-    if identity.ledger != key.name:
-        raise StoreIdentityError(f"the cold store at {cold.uri} is the {identity}, signed by the key of {key}")
+    if identity.ledger != chain.name:
+        raise StoreIdentityError(f"the cold store at {cold.uri} is the {identity}, signed by the key of {chain}")
     return identity
 
 
@@ -161,13 +167,21 @@ def _altered(cold: ObjectStore, how: str) -> StoreIdentityAlteredError:
     )
 
 
-def check_key(binding: Binding, key: VerifierKey) -> None:
-    """Let the key of the database's ledger pass.
+def check_key(connection: sqlalchemy.Connection, binding: Binding, key: VerifierKey) -> None:
+    """Let a key of the database's ledger pass: the first one, or one that both keys of each step say follows it.
+
+    Args:
+        connection: to the database, whose records about keys are asked where it is not the first one.
+        binding: names the first key.
+        key: in use.
 
     Raises:
         LedgerIdentityError: it is another ledger's.
     """
-    if binding.ledger_key != key.to_note_string():
+    if binding.ledger_key == key.to_note_string():
+        return
+    chain, _ = KeyChain.linked(key, store.key_records(connection))
+    if binding.ledger_key not in {each.to_note_string() for each in chain.keys}:
         raise LedgerIdentityError(
             f"the key in use is of ledger {key}, and the database is of ledger {binding.ledger}: set "
             "LEDGER_SIGNING_KEY (LEDGER_PUBLIC_KEY where nothing is signed) or AUDIT_LOG_DATABASE_URL to those that "
@@ -175,8 +189,15 @@ def check_key(binding: Binding, key: VerifierKey) -> None:
         )
 
 
-def check_identity(services: Services, connection: sqlalchemy.Connection) -> StoreIdentity:
-    """Whether the key, the database and the cold store belong together; one small object is read, and never remembered.
+def check_identity(
+    services: Services, connection: sqlalchemy.Connection, keys: KeyChain | None = None
+) -> StoreIdentity:
+    """Whether the key, the database and the cold store belong together; small objects are read, and never remembered.
+
+    Args:
+        services: the opened services.
+        connection: to the database.
+        keys: of the ledger; None for those that the cold store says, if there is no doubt about them.
 
     Returns:
         The identity of the store.
@@ -192,8 +213,9 @@ def check_identity(services: Services, connection: sqlalchemy.Connection) -> Sto
             f"this database has no cold store yet: run `compliance store init`, which makes the one at "
             f"{services.store.uri}; where archives are there already, `compliance store init --adopt-existing`"
         )
-    check_key(binding, services.verifier_key)
-    identity = read_identity(services.store, services.verifier_key)
+    check_key(connection, binding, services.verifier_key)
+    chain = read_chain(services.store, services.verifier_key) if keys is None else keys
+    identity = read_identity(services.store, chain)
     if identity is None:
         raise StoreIdentityError(
             f"the cold store at {services.store.uri} has no identity ({IDENTITY_KEY}): it is empty, the wrong place, "

@@ -29,7 +29,7 @@ from compliance_pipelines.base.asking import Deadline, NoAnswerError, ask_all, p
 from compliance_pipelines.base.clock import days_before, utc_day
 from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.base.printable import printable
-from compliance_pipelines.ledger.log_reading import DAYS, MOST_NOTE_BYTES, day_key, day_of_key, opened
+from compliance_pipelines.ledger.log_reading import DAYS, MOST_NOTE_BYTES, day_key, day_of_key, opened, read_chain
 from compliance_pipelines.ledger.witnesses import MalformedPolicyError, checked_url
 from compliance_pipelines.object_store.bounded import read_bounded
 from compliance_pipelines.object_store.port import ObjectExistsError, OversizedObjectError
@@ -226,7 +226,7 @@ def _note_of(services: Services, day: date) -> bytes:
         note = read_bounded(services.store, key, MOST_NOTE_BYTES)
     except OversizedObjectError as error:
         raise BadTimeStampError(f"{services.store.locate(key)} is not stamped: {error}") from error
-    opened(note, services.verifier_key, services.store.locate(key))
+    opened(note, read_chain(services.store, services.verifier_key), services.store.locate(key))
     return note
 
 

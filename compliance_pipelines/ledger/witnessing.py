@@ -24,7 +24,7 @@ from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.ledger.checkpoint import MalformedNoteError
 from compliance_pipelines.ledger.cosignatures import lines_of, with_cosignatures
 from compliance_pipelines.ledger.errors import MalformedCheckpointError
-from compliance_pipelines.ledger.log_reading import CHECKPOINT_KEY, COSIGNED_KEY, MOST_NOTE_BYTES, opened
+from compliance_pipelines.ledger.log_reading import CHECKPOINT_KEY, COSIGNED_KEY, MOST_NOTE_BYTES, opened, read_chain
 from compliance_pipelines.ledger.tile_proofs import TileTree
 from compliance_pipelines.ledger.witness_client import (
     Submission,
@@ -101,7 +101,7 @@ def read_signed_head(store: ObjectStore, object_key: str, key: VerifierKey, poli
     Args:
         store: the cold store.
         object_key: of the checkpoint.
-        key: the ledger's.
+        key: one of the ledger's.
         policy: whose cosignatures are looked for.
 
     Raises:
@@ -116,7 +116,7 @@ def read_signed_head(store: ObjectStore, object_key: str, key: VerifierKey, poli
         return None
     except OversizedObjectError as error:
         raise MalformedCheckpointError(f"{where} was altered: {error}") from error
-    return _head(opened(found.data, key, where), found.data.decode(), found.version, policy)
+    return _head(opened(found.data, read_chain(store, key), where), found.data.decode(), found.version, policy)
 
 
 def _head(checkpoint: Checkpoint, note: str, version: str, policy: Policy) -> SignedHead:

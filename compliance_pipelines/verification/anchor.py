@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import sqlalchemy
 
     from compliance_pipelines.ledger.checkpoint import Checkpoint
+    from compliance_pipelines.ledger.key_chain import KeyChain
     from compliance_pipelines.ledger.records import LedgerRecord
     from compliance_pipelines.ledger.store import StoredCheckpoint
     from compliance_pipelines.services import Services
@@ -41,6 +42,7 @@ _TOLD_EVERY: Final = 10_000
 
 def anchored_ledger(  # noqa: PLR0913 - what one look needs
     services: Services,
+    keys: KeyChain,
     days: Collection[date],
     index: SegmentIndex,
     *,
@@ -52,6 +54,7 @@ def anchored_ledger(  # noqa: PLR0913 - what one look needs
 
     Args:
         services: the opened services.
+        keys: those of the ledger.
         days: whose segments are wanted.
         index: gets them.
         journal: is told of the losses that were accepted.
@@ -63,7 +66,7 @@ def anchored_ledger(  # noqa: PLR0913 - what one look needs
         sqlalchemy.exc.DBAPIError: the database failed.
     """
     # Before the snapshot: what is published is committed before, so that the snapshot knows it.
-    heads = [(key, read_one(services.store, key, services.verifier_key)) for key in (COSIGNED_KEY, CHECKPOINT_KEY)]
+    heads = [(key, read_one(services.store, key, keys)) for key in (COSIGNED_KEY, CHECKPOINT_KEY)]
     (_, cosigned), (_, newest) = heads
     if cosigned is None and services.store.stat(COSIGNED_KEY) is not None:
         return None
@@ -71,7 +74,7 @@ def anchored_ledger(  # noqa: PLR0913 - what one look needs
         last = ledger_store.last_checkpoint(connection)
         size = 0 if last is None else last.size
         signed = [None if head is None else head[0] for head in (newest, cosigned)]
-        roots = _signed_roots(services, connection, last, *signed)
+        roots = _signed_roots(services, keys, connection, last, *signed)
         if roots is None:
             return None
         try:
@@ -88,8 +91,9 @@ def anchored_ledger(  # noqa: PLR0913 - what one look needs
     return KnownLedger(size, horizon)
 
 
-def _signed_roots(
+def _signed_roots(  # noqa: PLR0913, PLR0917 - what signs for a size
     services: Services,
+    keys: KeyChain,
     connection: sqlalchemy.Connection,
     last: StoredCheckpoint | None,
     newest: Checkpoint | None,
@@ -102,7 +106,7 @@ def _signed_roots(
         return None
     roots: dict[int, bytes] = {}
     if last is not None:
-        row = judged(last, services.verifier_key, {})
+        row = judged(last, keys, {})
         if row.problems or row.signed is None:
             return None
         roots[last.size] = row.signed.root
@@ -145,6 +149,6 @@ def _horizon_of_proven(  # noqa: PLR0913 - what one pass over the records needs
 
 def _add_lost(connection: sqlalchemy.Connection, index: SegmentIndex, size: int) -> None:
     """Let the index know of all segments that were lost, which the losses' notes tell of."""
-    for statement in index.statements(Source.LEDGER, size):
+    for statement in filter(is_loss, index.statements(Source.LEDGER, size)):
         for first, after in Loss.of(statement).ranges:
             index.add(Source.LEDGER, ledger_store.records_between(connection, first, after))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from compliance_pipelines.ledger.log_reading import refuse_former_format
 from compliance_pipelines.verification.checkpoints import Store, read_cold_heads
 from compliance_pipelines.verification.findings import Finding, Kind, Note, NoteKind
+from compliance_pipelines.verification.key_records import check_key_records
 from compliance_pipelines.verification.losses import accept_losses
 from compliance_pipelines.verification.progress import Stage
 from compliance_pipelines.verification.segment_index import Source
@@ -19,7 +20,8 @@ from compliance_pipelines.verification.walk import Walk
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from compliance_pipelines.ledger.checkpoint import Checkpoint, VerifierKey
+    from compliance_pipelines.ledger.checkpoint import Checkpoint
+    from compliance_pipelines.ledger.key_chain import KeyChain
     from compliance_pipelines.object_store.port import ObjectStore
     from compliance_pipelines.verification.findings import Journal
     from compliance_pipelines.verification.outside import OutsideView
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
 def check_bucket_ledger(  # noqa: PLR0913 - what one verification needs
     store: ObjectStore,
-    key: VerifierKey,
+    keys: KeyChain,
     *,
     index: SegmentIndex,
     journal: Journal,
@@ -41,7 +43,7 @@ def check_bucket_ledger(  # noqa: PLR0913 - what one verification needs
 
     Args:
         store: the cold store.
-        key: the key that must have signed.
+        keys: of the ledger; that in charge must have signed.
         index: holds the records of the manifests, which are the witness where an object is missing or altered.
         journal: is told what is wrong.
         progress: told of records and checkpoints read.
@@ -56,7 +58,7 @@ def check_bucket_ledger(  # noqa: PLR0913 - what one verification needs
         ObjectStoreError: the store cannot be listed.
     """
     refuse_former_format(store)
-    heads = read_cold_heads(store, key, journal, outside)
+    heads = read_cold_heads(store, keys, journal, outside)
     walk = Walk(store, heads, index=index, witness=Source.MANIFESTS, journal=journal, progress=progress)
     signed = {size: dict(roots) for size, roots in heads.roots()}
     for checkpoint in remembered:
@@ -69,6 +71,9 @@ def check_bucket_ledger(  # noqa: PLR0913 - what one verification needs
         journal.checked.checkpoints += 1
         progress(Stage.CHECKPOINTS, journal.checked.checkpoints, None)
     walk.finish()
+    check_key_records(
+        store, keys, heads.notes, size=walk.log_size, index=index, roots=walk.roots_before_keys, journal=journal
+    )
     outside.finish(index, walk.log_size)
     accept_losses(index, walk.settled_size, journal)
     return walk.log_size

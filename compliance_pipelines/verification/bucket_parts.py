@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-from compliance_pipelines.archive.errors import ManifestError
+from compliance_pipelines.archive.errors import ManifestError, RetiredSignatureError
 from compliance_pipelines.archive.layout import PREFIX, PartKey, parse_key
 from compliance_pipelines.archive.readback import ColdArchive
 from compliance_pipelines.object_store.port import ObjectMissingError
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from compliance_pipelines.archive.manifest import Manifest
-    from compliance_pipelines.ledger.checkpoint import VerifierKey
+    from compliance_pipelines.ledger.key_chain import KeyChain
     from compliance_pipelines.ledger.segments import Segment
     from compliance_pipelines.object_store.port import ObjectStore
     from compliance_pipelines.verification.findings import Journal
@@ -58,7 +58,7 @@ class BucketParts:
 
     Args:
         store: the cold store.
-        key: the key that must have signed the manifests.
+        keys: of the ledger, of which one must have signed each manifest, in its time.
         index: gets the records of the manifests; holds those of the ledger when the objects are checked.
         journal: is told what is wrong.
         progress: told of manifests, parts and rows read.
@@ -69,10 +69,10 @@ class BucketParts:
     """
 
     def __init__(
-        self, store: ObjectStore, key: VerifierKey, index: SegmentIndex, journal: Journal, progress: Progress
+        self, store: ObjectStore, keys: KeyChain, index: SegmentIndex, journal: Journal, progress: Progress
     ) -> None:
         self._store = store
-        self._archive = ColdArchive(store, key, object_with=index.object_with)
+        self._archive = ColdArchive(store, keys, object_with=index.object_with)
         self._index = index
         self._journal = journal
         self._progress = progress
@@ -125,6 +125,8 @@ class BucketParts:
         with guarded(lambda error: self._cannot_tell(key, key.manifest_key, error)):
             try:
                 return bounded_manifest(self._archive, key.manifest_key)
+            except RetiredSignatureError as error:
+                self._find(Kind.SIGNATURE_BY_RETIRED_KEY, key, str(error))
             except ManifestError as error:
                 self._find(Kind.MANIFEST_ALTERED, key, str(error))
             except ObjectMissingError:

@@ -16,8 +16,8 @@ from compliance_pipelines.ledger.checkpoint import (
     CheckpointOfAnotherLedgerError,
     NoteError,
     SignatureByAnotherKeyError,
-    open_checkpoint,
 )
+from compliance_pipelines.ledger.key_chain import RetiredKeyError
 from compliance_pipelines.ledger.log_reading import CHECKPOINT_KEY, COSIGNED_KEY, DAYS, MOST_NOTE_BYTES, day_of_key
 from compliance_pipelines.ledger.merkle import CompactRange, FrontierError
 from compliance_pipelines.ledger.timestamping import day_of_stamp
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from datetime import date
 
-    from compliance_pipelines.ledger.checkpoint import VerifierKey
+    from compliance_pipelines.ledger.key_chain import KeyChain
     from compliance_pipelines.ledger.store import StoredCheckpoint
     from compliance_pipelines.object_store.port import ObjectStore
     from compliance_pipelines.verification.findings import Journal
@@ -107,8 +107,8 @@ class ColdHeads:
         yield from sorted(by_size.items())
 
 
-def read_one(store: ObjectStore, object_key: str, key: VerifierKey) -> tuple[Checkpoint, str] | None:
-    """A checkpoint of the cold store and its note; None where none is there that the key signed.
+def read_one(store: ObjectStore, object_key: str, keys: KeyChain) -> tuple[Checkpoint, str] | None:
+    """A checkpoint of the cold store and its note; None where none is there that the key in charge signed.
 
     Raises:
         ObjectStoreError: the store failed.
@@ -117,16 +117,16 @@ def read_one(store: ObjectStore, object_key: str, key: VerifierKey) -> tuple[Che
         note = read_bounded(store, object_key, MOST_NOTE_BYTES)
     except (ObjectMissingError, OversizedObjectError):
         return None
-    checkpoint = opened(note, key, object_key)[0]
+    checkpoint = opened(note, keys, object_key)[0]
     return None if checkpoint is None else (checkpoint, note.decode())
 
 
-def read_cold_heads(store: ObjectStore, key: VerifierKey, journal: Journal, outside: OutsideView) -> ColdHeads:
+def read_cold_heads(store: ObjectStore, keys: KeyChain, journal: Journal, outside: OutsideView) -> ColdHeads:
     """Read the checkpoints of the cold store; what is wrong with one by itself is said.
 
     Args:
         store: the cold store.
-        key: the key that must have signed.
+        keys: of the ledger.
         journal: is told what is wrong.
         outside: gets the notes, and what lies beside them.
 
@@ -135,8 +135,8 @@ def read_cold_heads(store: ObjectStore, key: VerifierKey, journal: Journal, outs
     """
     heads = ColdHeads()
     # Before the newest, which it follows at a distance.
-    heads.cosigned = _read(store, COSIGNED_KEY, key, heads, journal, outside)
-    heads.newest = _read(store, CHECKPOINT_KEY, key, heads, journal, outside)
+    heads.cosigned = _read(store, COSIGNED_KEY, keys, heads, journal, outside)
+    heads.newest = _read(store, CHECKPOINT_KEY, keys, heads, journal, outside)
     for info in store.list(DAYS):
         day, stamped = day_of_key(info.key), day_of_stamp(info.key)
         if stamped is not None:
@@ -145,7 +145,7 @@ def read_cold_heads(store: ObjectStore, key: VerifierKey, journal: Journal, outs
             outside.stamp_found(store, stamped, None if of is None else heads.notes[of.size])
         if day is None:
             continue
-        kept = _read(store, info.key, key, heads, journal, outside)
+        kept = _read(store, info.key, keys, heads, journal, outside)
         if kept is None:
             heads.damaged_days.add(day)
         else:
@@ -155,7 +155,7 @@ def read_cold_heads(store: ObjectStore, key: VerifierKey, journal: Journal, outs
 
 
 def _read(  # noqa: PLR0913, PLR0917 - what one reading needs
-    store: ObjectStore, key: str, verifier: VerifierKey, heads: ColdHeads, journal: Journal, outside: OutsideView
+    store: ObjectStore, key: str, keys: KeyChain, heads: ColdHeads, journal: Journal, outside: OutsideView
 ) -> Checkpoint | None:
     try:
         note = read_bounded(store, key, MOST_NOTE_BYTES)
@@ -170,7 +170,7 @@ def _read(  # noqa: PLR0913, PLR0917 - what one reading needs
         journal.cannot_tell(Undecided(f"{key} could not be read: {reason_of(error)}"))
         return None
     heads.present |= key == CHECKPOINT_KEY
-    checkpoint, problem = opened(note, verifier, key)
+    checkpoint, problem = opened(note, keys, key)
     if problem is not None:
         journal.find(Finding(kind=problem.kind, key=key, message=problem.message))
     if checkpoint is not None:
@@ -179,16 +179,18 @@ def _read(  # noqa: PLR0913, PLR0917 - what one reading needs
     return checkpoint
 
 
-def opened(note: bytes, key: VerifierKey, where: str) -> tuple[Checkpoint | None, Problem | None]:
-    """What a note says that the key signed, or what is wrong with it.
+def opened(note: bytes, keys: KeyChain, where: str) -> tuple[Checkpoint | None, Problem | None]:
+    """What a note says that the key in charge signed, or what is wrong with it.
 
     Args:
         note: the note's bytes.
-        key: the key that must have signed.
+        keys: of the ledger; that in charge must have signed.
         where: the note is, for the message.
     """
     try:
-        checkpoint = open_checkpoint(note.decode(), key)
+        checkpoint = keys.open_checkpoint(note.decode())
+    except RetiredKeyError as error:
+        return None, Problem(Kind.SIGNATURE_BY_RETIRED_KEY, f"{where}: {error}")
     except SignatureByAnotherKeyError as error:
         return None, Problem(Kind.CHECKPOINT_OF_ANOTHER_KEY, f"{where} is signed by another key: {error}")
     except CheckpointOfAnotherLedgerError as error:
@@ -200,12 +202,12 @@ def opened(note: bytes, key: VerifierKey, where: str) -> tuple[Checkpoint | None
     return checkpoint, None
 
 
-def judged(stored: StoredCheckpoint, key: VerifierKey, notes: Mapping[int, str]) -> DatabaseCheckpoint:
+def judged(stored: StoredCheckpoint, keys: KeyChain, notes: Mapping[int, str]) -> DatabaseCheckpoint:
     """A row of the database with what is wrong with it by itself.
 
     Args:
         stored: the row.
-        key: the key in use.
+        keys: of the ledger.
         notes: of the cold store, by size: a note that both have is not checked twice.
     """
     where = f"checkpoint {stored.size} in the database"
@@ -214,7 +216,7 @@ def judged(stored: StoredCheckpoint, key: VerifierKey, notes: Mapping[int, str])
     if notes.get(stored.size) == stored.note:
         signed, problem = Checkpoint.from_text(stored.note.rpartition("\n\n")[0] + "\n"), None
     else:
-        signed, problem = opened(stored.note.encode("utf-8", "surrogateescape"), key, where)
+        signed, problem = opened(stored.note.encode("utf-8", "surrogateescape"), keys, where)
     if signed is not None and signed.size != stored.size:
         message = f"{where} was altered: it is signed for {signed.size} segments, not {stored.size}"
         signed, problem = None, Problem(Kind.CHECKPOINT_ALTERED, message)

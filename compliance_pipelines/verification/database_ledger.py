@@ -32,6 +32,7 @@ from compliance_pipelines.verification.checkpoints import (
     read_cold_heads,
 )
 from compliance_pipelines.verification.findings import Finding, Kind, Note, NoteKind, Undecided
+from compliance_pipelines.verification.key_records import check_key_records
 from compliance_pipelines.verification.losses import accept_losses, check_places
 from compliance_pipelines.verification.progress import Stage
 from compliance_pipelines.verification.runs import CheckpointRuns
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
     import sqlalchemy
 
+    from compliance_pipelines.ledger.key_chain import KeyChain
     from compliance_pipelines.ledger.records import LedgerRecord
     from compliance_pipelines.ledger.store import StoredCheckpoint
     from compliance_pipelines.services import Services
@@ -133,6 +135,7 @@ class _Comparison:
         services: Services,
         connection: sqlalchemy.Connection,
         heads: ColdHeads,
+        keys: KeyChain,
         *,
         index: SegmentIndex,
         malformed: Collection[int],
@@ -142,7 +145,7 @@ class _Comparison:
         self._malformed = malformed
         self._services = services
         self._on_replica = journal.replica is not None
-        self._key = services.verifier_key
+        self._keys = keys
         self._heads = heads
         self._index = index
         self._journal = journal
@@ -159,7 +162,7 @@ class _Comparison:
         """Compare what is said about one size, and let the chain have it."""
         if each.size > self.last_stored and each.cold is not None:
             self._unknown = [*self._unknown[:1], each.size]
-        row = None if each.stored is None else judged(each.stored, self._key, self._heads.notes)
+        row = None if each.stored is None else judged(each.stored, self._keys, self._heads.notes)
         if row is not None:
             self._report_row(row)
         self._report_publication(each, row)
@@ -242,6 +245,15 @@ class _Comparison:
                 )
             )
         self._compare_segments(size)
+        check_key_records(
+            self._services.store,
+            self._keys,
+            self._heads.notes,
+            size=self._walk.log_size,
+            index=self._index,
+            roots=self._walk.roots_before_keys,
+            journal=self._journal,
+        )
         voids = accept_losses(self._index, self._walk.settled_size, self._journal)
         with self._services.engine.connect() as connection:
             check_places(connection, voids, min(size, self.last_stored, self._walk.settled_size), self._journal)
@@ -287,13 +299,20 @@ class _Comparison:
             self._journal.find(Finding(kind=Kind.SEGMENT_INSERTED, day=day, segment=seq, message=message))
 
 
-def check_ledger(
-    services: Services, index: SegmentIndex, journal: Journal, progress: Progress, outside: OutsideView
+def check_ledger(  # noqa: PLR0913 - what one comparison needs
+    services: Services,
+    keys: KeyChain,
+    index: SegmentIndex,
+    *,
+    journal: Journal,
+    progress: Progress,
+    outside: OutsideView,
 ) -> KnownLedger:
     """Compare all checkpoints and records of both stores; the index gets the ledger that was signed.
 
     Args:
         services: the opened services.
+        keys: those of the ledger.
         index: gets the records.
         journal: is told what is wrong.
         progress: told of records and checkpoints read.
@@ -305,13 +324,13 @@ def check_ledger(
         sqlalchemy.exc.DBAPIError: the database failed.
     """
     refuse_former_format(services.store)
-    heads = read_cold_heads(services.store, services.verifier_key, journal, outside)
+    heads = read_cold_heads(services.store, keys, journal, outside)
     with ledger_snapshot(services) as connection:
         malformed: set[int] = set()
         records = ledger_store.records(connection, malformed=malformed.add)
         index.add(Source.DATABASE, _told(records, progress))
         comparison = _Comparison(
-            services, connection, heads, index=index, malformed=malformed, journal=journal, progress=progress
+            services, connection, heads, keys, index=index, malformed=malformed, journal=journal, progress=progress
         )
         stored = ((checkpoint.size, checkpoint) for checkpoint in ledger_store.checkpoints(connection))
         published = _publications(connection, comparison.last_stored)

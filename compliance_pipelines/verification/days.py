@@ -10,7 +10,7 @@ does not belong together, and the day is looked at again.
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from compliance_pipelines.archive.layout import PartKey
     from compliance_pipelines.archive.manifest import Manifest
+    from compliance_pipelines.ledger.key_chain import KeyChain
     from compliance_pipelines.ledger.segments import Segment
     from compliance_pipelines.services import Services
     from compliance_pipelines.verification.database_ledger import KnownLedger
@@ -90,22 +91,26 @@ class DayVerifier:
 
     Args:
         services: the opened services.
+        keys: of the ledger, of which one must have signed each manifest, in its time.
         index: holds the ledger's segments of the days.
         ledger: the ledger that was established.
         journal: is told what was found.
         on_rows: told how many rows were read, piece by piece.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what one verification needs
         self,
         services: Services,
+        keys: KeyChain,
         index: SegmentIndex,
         ledger: KnownLedger,
+        *,
         journal: Journal,
         on_rows: Callable[[int], None],
     ) -> None:
         self._services = services
-        self._archive = replace(ColdArchive.of(services), object_with=self._object_with)
+        staging = services.settings.archive_staging_path
+        self._archive = ColdArchive(services.store, keys, staging, self._object_with)
         self._index = index
         self._ledger = ledger
         self._journal = journal

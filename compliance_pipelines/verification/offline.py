@@ -23,6 +23,7 @@ from compliance_pipelines.verification.checkpoints import opened
 from compliance_pipelines.verification.coverage import check_coverage, compare_parts
 from compliance_pipelines.verification.errors import VerificationError
 from compliance_pipelines.verification.findings import Finding, Journal, Kind, Note, NoteKind
+from compliance_pipelines.verification.key_records import known_keys
 from compliance_pipelines.verification.outside import Expected, OutsideView
 from compliance_pipelines.verification.progress import Progress, silent
 from compliance_pipelines.verification.segment_index import SegmentIndex
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from compliance_pipelines.ledger.checkpoint import Checkpoint, VerifierKey
+    from compliance_pipelines.ledger.key_chain import KeyChain
     from compliance_pipelines.ledger.store_identity import StoreIdentity
     from compliance_pipelines.object_store.port import ObjectStore
     from compliance_pipelines.verification.findings import Report
@@ -53,7 +55,7 @@ def verify_copy(  # noqa: PLR0913 - what a person may say about it
 
     Args:
         directory: the copy; nothing is written there.
-        key: the key that must have signed checkpoints and manifests.
+        key: a key of the ledger that the auditor trusts, its first one or any later one.
         archived_through: the last day of which the auditor knows that it must be archived: what is missing up to there
             is a finding. Without it, it is a note, because it may still be in PostgreSQL.
         remembered: checkpoints (signed notes) that the auditor put aside: the ledger must extend each of them.
@@ -72,18 +74,19 @@ def verify_copy(  # noqa: PLR0913 - what a person may say about it
     """
     if not directory.is_dir():
         raise VerificationError(f"{directory} is not a directory: give the directory of a copy of the bucket")
-    put_aside = [_opened(note, key) for note in remembered]
     store = LocalObjectStore(directory)
+    keys = known_keys(store, key)
+    put_aside = [_opened(note, keys) for note in remembered]
     journal = Journal(on_finding)
     counts = expected or Expected()
     counts.require_log(key)
-    says = _says(store, key, journal)
+    says = _says(store, keys, journal)
     with SegmentIndex.open(None) as index:
-        parts = BucketParts(store, key, index, journal, progress)
+        parts = BucketParts(store, keys, index, journal, progress)
         parts.read_manifests()
         size = check_bucket_ledger(
             store,
-            key,
+            keys,
             index=index,
             journal=journal,
             progress=progress,
@@ -105,8 +108,8 @@ def verify_copy(  # noqa: PLR0913 - what a person may say about it
     return journal.report()
 
 
-def _opened(note: bytes, key: VerifierKey) -> Checkpoint:
-    checkpoint, problem = opened(note, key, "the checkpoint that was put aside")
+def _opened(note: bytes, keys: KeyChain) -> Checkpoint:
+    checkpoint, problem = opened(note, keys, "the checkpoint that was put aside")
     if checkpoint is None:
         raise VerificationError(
             "nothing can be compared with it" if problem is None else f"nothing was verified: {problem.message}"
@@ -114,10 +117,10 @@ def _opened(note: bytes, key: VerifierKey) -> Checkpoint:
     return checkpoint
 
 
-def _says(store: ObjectStore, key: VerifierKey, journal: Journal) -> bool:
+def _says(store: ObjectStore, keys: KeyChain, journal: Journal) -> bool:
     """Whether the copy says what store it is, altered or not."""
     try:
-        return read_identity(store, key) is not None
+        return read_identity(store, keys) is not None
     except StoreIdentityAlteredError as error:
         journal.find(Finding(kind=Kind.STORE_IDENTITY_ALTERED, key=IDENTITY_KEY, message=str(error)))
         return True
@@ -126,6 +129,7 @@ def _says(store: ObjectStore, key: VerifierKey, journal: Journal) -> bool:
 def identity_of_copy(directory: Path, key: VerifierKey) -> StoreIdentity | None:
     """Which store a directory is a copy of; None where it does not say, or not under this key."""
     try:
-        return read_identity(LocalObjectStore(directory), key)
+        store = LocalObjectStore(directory)
+        return read_identity(store, known_keys(store, key))
     except ComplianceError:
         return None

@@ -32,6 +32,7 @@ from compliance_pipelines.verification.database_ledger import check_ledger
 from compliance_pipelines.verification.days import DayVerifier
 from compliance_pipelines.verification.errors import VerificationError
 from compliance_pipelines.verification.findings import Finding, Journal, Kind, Note, NoteKind, ReplicaView
+from compliance_pipelines.verification.key_records import known_keys
 from compliance_pipelines.verification.outside import Expected, OutsideView
 from compliance_pipelines.verification.progress import Progress, RowCount, Stage, silent
 from compliance_pipelines.verification.segment_index import SegmentIndex, Source
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
     import sqlalchemy
 
+    from compliance_pipelines.ledger.key_chain import KeyChain
     from compliance_pipelines.services import Services
     from compliance_pipelines.verification.database_ledger import KnownLedger
     from compliance_pipelines.verification.findings import Report
@@ -85,15 +87,16 @@ def verify(
     counts.require_log(services.verifier_key)
     outside = OutsideView(counts, journal, services.clock())
     with _named_failures(services.engine), SegmentIndex.open(services.settings.archive_staging_path) as index:
-        _look_at_server(services, journal)
-        known = _established(services, days, index, journal, progress, outside)
+        keys = known_keys(services.store, services.verifier_key)
+        _look_at_server(services, keys, journal)
+        known = _established(services, keys, days, index, journal=journal, progress=progress, outside=outside)
         outside.finish(index, known.size)
         wanted = sorted(set(days) if days is not None else _all_days(services, index, journal))
         if days is None:
             note_strays(services.store, journal)
             _find_entries_of_no_day_or_time(services, known, journal)
         rows = RowCount(progress)
-        verifier = DayVerifier(services, index, known, journal, rows)
+        verifier = DayVerifier(services, keys, index, known, journal=journal, on_rows=rows)
         for number, day in enumerate(wanted, start=1):
             if not verifier.verify(day) and days is not None:
                 message = "nothing of it is sealed or archived, so that there is nothing to verify"
@@ -102,13 +105,13 @@ def verify(
     return journal.report()
 
 
-def _look_at_server(services: Services, journal: Journal) -> None:
+def _look_at_server(services: Services, keys: KeyChain, journal: Journal) -> None:
     """See whether the database is the store's and the key's, and whether it is a replica, which is noted."""
     with services.engine.connect() as connection:
         replica = replica_state(connection)
         lag = "" if replica is None else f"the database is a read-only replica: {replica.in_words()}"
         try:
-            check_identity(services, connection)
+            check_identity(services, connection, keys)
         except StoreIdentityError as error:
             if not lag:
                 raise
@@ -133,21 +136,23 @@ def _named_failures(engine: sqlalchemy.Engine) -> Iterator[None]:
         raise VerificationError(f"the database cannot be read, so that nothing is known about it: {reason}") from error
 
 
-def _established(  # noqa: PLR0913, PLR0917 - what one verification needs
+def _established(  # noqa: PLR0913 - what one verification needs
     services: Services,
+    keys: KeyChain,
     days: Collection[date] | None,
     index: SegmentIndex,
+    *,
     journal: Journal,
     progress: Progress,
     outside: OutsideView,
 ) -> KnownLedger:
     if days is not None:
-        known = anchored_ledger(services, set(days), index, journal=journal, progress=progress, outside=outside)
+        known = anchored_ledger(services, keys, set(days), index, journal=journal, progress=progress, outside=outside)
         if known is not None:
             journal.checked.segments = known.size
             journal.checked.checkpoints = 1 if known.size else 0
             return replace(known, on_replica=journal.replica is not None)
-    return check_ledger(services, index, journal, progress, outside)
+    return check_ledger(services, keys, index, journal=journal, progress=progress, outside=outside)
 
 
 def _all_days(services: Services, index: SegmentIndex, journal: Journal) -> set[date]:

@@ -157,8 +157,8 @@ class SegmentIndex:
         for row in self._connection.execute(sql.SEGMENTS_BETWEEN, bounds):
             yield _segment(row[:-1])
 
-    def statements(self, source: Source, after: int) -> list[Statement]:
-        """The statements before `after`, in order."""
+    def statements(self, source: Source, after: int = _MOST) -> list[Statement]:
+        """The statements of which a source speaks, before `after`, in order."""
         rows = self._connection.execute(sql.STATEMENTS, (source, _bound(after)))
         return [Statement.from_record(row[-1]) for row in rows]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from compliance_pipelines.archive.layout import PREFIX as ARCHIVES
+from compliance_pipelines.ledger.key_objects import seq_of_key
 from compliance_pipelines.ledger.log_reading import CHECKPOINT_KEY, COSIGNED_KEY, day_of_key
 from compliance_pipelines.ledger.tiles import PREFIX, tile_of_key
 from compliance_pipelines.ledger.timestamping import day_of_stamp
@@ -37,7 +38,7 @@ def note_strays(store: ObjectStore, journal: Journal) -> None:
     """
     for info in store.list(PREFIX):
         known = info.key in {CHECKPOINT_KEY, COSIGNED_KEY} or any(
-            read(info.key) is not None for read in (tile_of_key, day_of_key, day_of_stamp)
+            read(info.key) is not None for read in (tile_of_key, day_of_key, day_of_stamp, seq_of_key)
         )
         if not known:
             note_unknown(journal, info.key)

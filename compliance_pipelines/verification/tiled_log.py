@@ -17,6 +17,7 @@ import numpy as np
 
 from compliance_pipelines.base.hashing import DIGEST_BYTES
 from compliance_pipelines.base.streaming import run_ahead
+from compliance_pipelines.ledger.key_chain import is_key_record
 from compliance_pipelines.ledger.log_reading import day_key, read_tile
 from compliance_pipelines.ledger.merkle import CompactRange, hash_leaf, merkle_root
 from compliance_pipelines.ledger.records import MalformedRecordError, record_of
@@ -101,6 +102,9 @@ class TiledLog:
         witness: the source that is asked where bundle and tile do not help.
         journal: is told what is missing or altered.
         progress: told of records read.
+
+    Attributes:
+        roots_before_keys: the root of the records before each record about a key, by its place, as far as it is known.
     """
 
     def __init__(  # noqa: PLR0913 - what one reading needs
@@ -131,6 +135,7 @@ class TiledLog:
         self._above: tuple[int, Hashes | None] = (-1, None)
         self._last: LedgerRecord | None = None
         self._upper: list[Finding] = []
+        self.roots_before_keys: dict[int, bytes] = {}
 
     def leaves(self) -> Iterator[Hashes | None]:
         """The leaves of each bundle in order, as far as there are any; None where nothing says them."""
@@ -274,6 +279,10 @@ class TiledLog:
         self._index.add(Source.LEDGER, taken)
         for record in taken:
             self._look_at_day(record)
+            if is_key_record(record) and leaves is not None and self._tree is not None:
+                before = CompactRange.from_nodes(self._tree.size, self._tree.nodes)
+                before.extend(leaves[: record.seq - first])
+                self.roots_before_keys[record.seq] = before.root()
 
     def _find_altered_in_both(self, first: int, width: int, known: set[int]) -> None:
         """Records of the witness that are not as they were signed, where the bundle does not have them either."""

@@ -84,6 +84,11 @@ class Walk:
         """Segments whose records are known to be those that were signed."""
         return self._chain.settled_size
 
+    @property
+    def roots_before_keys(self) -> Mapping[int, bytes]:
+        """The root of the records before each record about a key, by its place."""
+        return self._log.roots_before_keys
+
     def head(self, size: int, signed: Mapping[Store, bytes], frontier: Sequence[bytes] | None = None) -> None:
         """Go on to a size, and compare what is signed for it; see :meth:`Chain.head`."""
         self._go_to(size)

@@ -55,7 +55,7 @@ def test_the_key_is_left_alone_until_something_is_signed_after_all(settings: Set
         with pytest.raises(ConfigurationError, match="LEDGER_SIGNING_KEY_FILE"):
             _ = services.signing_key
         write_key(settings)
-        assert services.signing_key.to_note_string() == KEY.to_note_string()
+        assert services.signing_key.sign("x") == KEY.sign("x")
 
 
 def test_the_public_key_alone_verifies_and_does_not_sign(settings: Settings) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from compliance_pipelines.ledger import store
-from compliance_pipelines.ledger.checkpoint import Checkpoint, SigningKey, open_checkpoint, sign_checkpoint
+from compliance_pipelines.ledger.checkpoint import Checkpoint, Signer, SigningKey, open_checkpoint, sign_checkpoint
 from compliance_pipelines.ledger.errors import (
     CheckpointMissingError,
     CheckpointReplacedError,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from tests.integration.ledger.inspector import Inspector
 
 
-def note_over(segments: list[Segment], key: SigningKey, size: int | None = None) -> bytes:
+def note_over(segments: list[Segment], key: Signer, size: int | None = None) -> bytes:
     """A checkpoint that is right in itself, over any records."""
     head = LedgerHead().extended(segments)
     return sign_checkpoint(Checkpoint(key.name, head.size if size is None else size, head.root), key).encode()

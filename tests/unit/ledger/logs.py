@@ -6,7 +6,7 @@ import random
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from compliance_pipelines.ledger.checkpoint import Checkpoint, SigningKey, sign_checkpoint
+from compliance_pipelines.ledger.checkpoint import Checkpoint, Signer, SigningKey, sign_checkpoint
 from compliance_pipelines.ledger.log_reading import EMPTY_LOG
 from compliance_pipelines.ledger.publication import publish
 from compliance_pipelines.ledger.segments import Segment
@@ -29,7 +29,7 @@ def record(seq: int, sealed_at: datetime = BEGIN, *, variant: int = 0) -> Segmen
     return Segment(seq, date(2026, 6, 1), 10 * seq, 10 * seq + 10, seq + 1, seq + 1, 1, root, sealed_at)
 
 
-def signed(head: LedgerHead, key: SigningKey = KEY) -> str:
+def signed(head: LedgerHead, key: Signer = KEY) -> str:
     """The checkpoint over a head."""
     return sign_checkpoint(Checkpoint(key.name, head.size, head.root), key)
 
@@ -43,7 +43,7 @@ def extend(
     log: LogHead,
     records: Sequence[LedgerRecord],
     step: Callable[[str], None] = no_step,
-    key: SigningKey = KEY,
+    key: Signer = KEY,
 ) -> LogHead:
     """Publish these records."""
     return publish(store, log, records, signed(log.head.extended(records), key), step)

@@ -54,6 +54,7 @@ PROOF = {
     "segment": dict,
     "ledger_path": list,
     "checkpoint": str,
+    "keys": list,
 }
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00")
 HASH = re.compile(r"[0-9a-f]{64}")
@@ -196,33 +197,122 @@ def read_public_key(text: str) -> PublicKey:
     return PublicKey(name, bytes.fromhex(key_hash), Ed25519PublicKey.from_public_bytes(data[1:]))
 
 
-def open_checkpoint(note: str, key: PublicKey) -> tuple[int, bytes]:
-    """Size and root of a checkpoint that the key signed."""
+@dataclass
+class KeyChange:
+    """What a record about a key says."""
+
+    seq: int
+    sealed_at: int
+    old: PublicKey
+    new: PublicKey
+    root: bytes
+    until: int
+    revoked: bool
+
+
+@dataclass
+class Keys:
+    """The keys of a ledger, oldest first, and the changes between them."""
+
+    keys: list[PublicKey]
+    changes: list[KeyChange]
+
+
+def same(one: PublicKey, other: PublicKey) -> bool:
+    return (one.name, one.key.public_bytes_raw()) == (other.name, other.key.public_bytes_raw())
+
+
+def decimal(text: str) -> int:
+    need(re.fullmatch(r"0|[1-9][0-9]*", text) and int(text) < 2**63, f"{text} is no number")
+    return int(text)
+
+
+def note_text(note: str) -> tuple[str, list[tuple[str, bytes]]]:
+    """The text of a note, and name and the decoded base64 of each signature line."""
     need(all(character >= " " or character == "\n" for character in note), "control characters")
-    text, _, signatures = note.rpartition("\n\n")
-    need(signatures.endswith("\n"), "a line does not end")
-    text += "\n"
-    signed = 0
+    text, blank, signatures = note.rpartition("\n\n")
+    need(blank and signatures.endswith("\n"), "a line does not end")
+    lines = []
     for line in signatures[:-1].split("\n"):
         dash, name, encoded = line.split(" ")
         need(dash == "\u2014", "no signature line")
-        data = from_base64(encoded)
-        if name == key.name and data[:4] == key.key_hash:
-            try:
-                key.key.verify(data[4:], text.encode())
-            except InvalidSignature:
-                raise ValueError("the signature is not of this text") from None
-            signed += 1
-    need(signed, "not signed by the key")
-    origin, size, root = text.split("\n")[:3]
-    need(origin == key.name, "another ledger")
-    return int(size), from_base64(root)
+        lines.append((name, from_base64(encoded)))
+    return text + "\n", lines
+
+
+def is_signed_by(key: PublicKey, text: str, lines: Sequence[tuple[str, bytes]]) -> bool:
+    """Whether there is a line of the key; it has to be right then."""
+    mine = [data[4:] for name, data in lines if (name, data[:4]) == (key.name, key.key_hash)]
+    for signature in mine:
+        try:
+            key.key.verify(signature, text.encode())
+        except InvalidSignature:
+            raise ValueError("the signature is not of this text") from None
+    return bool(mine)
+
+
+def read_key_change(data: bytes) -> KeyChange:
+    """The record about a key that these bytes are."""
+    need(25 <= len(data) <= 4096 and data[0] == 2, "no record about a key")
+    seq, sealed_at = (int.from_bytes(data[at : at + 8], "big", signed=True) for at in (1, 17))
+    text, lines = note_text(data[25:].decode())
+    first, old, new, place, root, until, end = text[:-1].split("\n")
+    need(first == "audit-ledger-key/1" and end in {"retired", "revoked"}, "another statement")
+    change = KeyChange(
+        seq,
+        sealed_at,
+        read_public_key(old),
+        read_public_key(new),
+        from_base64(root),
+        decimal(until),
+        end == "revoked",
+    )
+    need(decimal(place) == seq and len(change.root) == 32, "another record")
+    need(change.old.name == change.new.name and not same(change.old, change.new), "this key cannot follow")
+    need(change.until == sealed_at if change.revoked else change.until >= sealed_at, "an end before the beginning")
+    need(len(lines) == 2, "not two signatures")
+    for key, line in zip((change.old, change.new), lines, strict=True):
+        need(is_signed_by(key, text, [line]), "not signed by the old and then the new key")
+    return change
+
+
+def chain_through(trusted: PublicKey, records: Sequence[bytes]) -> Keys:
+    """The chain of keys that these records are, one after the other; the trusted key is one of them."""
+    changes = [read_key_change(record) for record in records]
+    keys = [changes[0].old] if changes else [trusted]
+    for change in changes:
+        need(same(change.old, keys[-1]), "not the key that signs")
+        need(not any(same(change.new, key) for key in keys), "a key comes back")
+        keys.append(change.new)
+    need([change.seq for change in changes] == sorted({change.seq for change in changes}), "not in order")
+    need(any(same(trusted, key) for key in keys), "the trusted key is not in the chain")
+    return Keys(keys, changes)
+
+
+def open_checkpoint(note: str, key: PublicKey | Keys) -> tuple[int, bytes]:
+    """Size and root of a checkpoint that the key in charge signed, and no key that may not."""
+    chain = Keys([key], []) if isinstance(key, PublicKey) else key
+    text, lines = note_text(note)
+    origin, size_text, root = text.split("\n")[:3]
+    size = decimal(size_text)
+    at = sum(change.seq < size for change in chain.changes)
+    signed = [is_signed_by(each, text, lines) for each in chain.keys]
+    need(signed[at], "not signed by the key in charge")
+    for place in range(at):
+        need(not signed[place] or (place == at - 1 and not chain.changes[place].revoked), "signed by a retired key")
+    need(origin == chain.keys[0].name, "another ledger")
+    return size, from_base64(root)
 
 
 def verify_proof(document: dict[str, Any], key: PublicKey) -> None:
     need({name: type(value) for name, value in document.items()} == PROOF, "other members")
     need(document["format"] == "compliance-pipelines/proof/v2", "another format")
-    size, root = open_checkpoint(document["checkpoint"], key)
+    for record in document["keys"]:
+        need(re.fullmatch(r"([0-9a-f]{2})*", record), "no hex digits")
+    chain = chain_through(key, [bytes.fromhex(record) for record in document["keys"]])
+    size, root = open_checkpoint(document["checkpoint"], chain)
+    later = [change for change in chain.changes if change.seq >= size]
+    need(not later or not later[0].revoked, "signed by a key that became known to others")
     segment, entry = document["segment"], document["entry"]
     for node in (*document["ledger_path"], *document["entry_path"]):
         need(HASH.fullmatch(node), "no hash")
@@ -309,8 +399,8 @@ def standing(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def read_record(data: bytes) -> dict[str, Any]:
-    if data[:1] == b"\x03":
-        return read_loss(data)
+    if data[:1] in {b"\x02", b"\x03"}:
+        return read_statement(data)
     need(len(data) == 93 and data[0] == 1, "no segment record")
 
     def number(start: int, width: int) -> int:
@@ -324,10 +414,21 @@ def read_record(data: bytes) -> dict[str, Any]:
     return record
 
 
+def read_statement(data: bytes) -> dict[str, Any]:
+    need(len(data) >= 25, "no statement")
+    seq, tx_to, sealed_at = (int.from_bytes(data[at : at + 8], "big", signed=True) for at in (1, 9, 17))
+    return {"kind": data[0], "seq": seq, "tx_to": tx_to, "sealed_at": sealed_at, "body": data[25:]}
+
+
 def rebuild(objects: Mapping[str, bytes], key: PublicKey) -> list[dict[str, Any]]:
     """Every record of a ledger from its entry bundles; all else in the cold store is checked against them."""
     need("audit-ledger/checkpoint" in objects, "no checkpoint")
-    size, root = open_checkpoint(objects["audit-ledger/checkpoint"].decode(), key)
+    note = objects["audit-ledger/checkpoint"].decode()
+    claimed = decimal(note.split("\n")[1])
+    stated = {name: data for name, data in sorted(objects.items()) if name.startswith("audit-ledger/keys/")}
+    about_keys = [data for name, data in stated.items() if int(name.removeprefix("audit-ledger/keys/")) < claimed]
+    chain = chain_through(key, about_keys)
+    size, root = open_checkpoint(note, chain)
     entries: list[bytes] = []
     for index in range(-(-size // 256)):
         width = min(256, size - 256 * index)
@@ -344,8 +445,21 @@ def rebuild(objects: Mapping[str, bytes], key: PublicKey) -> list[dict[str, Any]
     need(set(objects) >= check_tiles(objects, leaves), "a tile is missing")
     records = [read_record(entry) for entry in entries]
     need([record["seq"] for record in records] == list(range(size)), "records out of order")
-    check_days(objects, records, leaves, key)
+    need([entry for entry in entries if entry[0] == 2] == about_keys, "other records about keys beside the log")
+    for change in chain.changes:
+        need(change.root == tree_root(leaves[: change.seq]), "a record about the key of another ledger")
+        need(f"audit-ledger/keys/{change.seq:020d}" in stated, "an object of another record about a key")
+    check_days(objects, records, leaves, chain)
+    check_ends(note, records[-1]["sealed_at"], size, chain)
     return records
+
+
+def check_ends(note: str, sealed_at: int, size: int, chain: Keys) -> None:
+    """No key signed beside the one in charge when the time for both was over."""
+    text, lines = note_text(note)
+    for change in chain.changes:
+        late = change.seq < size and sealed_at > change.until
+        need(not (late and is_signed_by(change.old, text, lines)), "signed by a retired key")
 
 
 def check_tiles(objects: Mapping[str, bytes], leaves: Sequence[bytes]) -> set[str]:
@@ -366,7 +480,7 @@ def check_tiles(objects: Mapping[str, bytes], leaves: Sequence[bytes]) -> set[st
 
 
 def check_days(
-    objects: Mapping[str, bytes], records: Sequence[Mapping[str, Any]], leaves: Sequence[bytes], key: PublicKey
+    objects: Mapping[str, bytes], records: Sequence[Mapping[str, Any]], leaves: Sequence[bytes], key: Keys
 ) -> None:
     """Each UTC day that is over has its last checkpoint."""
     days = [datetime.fromtimestamp(record["sealed_at"] // 1_000_000, UTC).date() for record in records]
@@ -377,3 +491,4 @@ def check_days(
             need(
                 open_checkpoint(note.decode(), key) == (size, tree_root(leaves[:size])), "another checkpoint of its day"
             )
+            check_ends(note.decode(), records[size - 1]["sealed_at"], size, key)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import subprocess
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -15,6 +15,7 @@ from compliance_pipelines.audit_log.entry import COLUMNS
 from compliance_pipelines.ledger.checkpoint import Checkpoint, SigningKey, VerifierKey, open_checkpoint, sign_checkpoint
 from compliance_pipelines.ledger.cosignatures import WitnessKey, cosigned
 from compliance_pipelines.ledger.head import LedgerHead
+from compliance_pipelines.ledger.key_changes import key_change_record
 from compliance_pipelines.ledger.log_reading import EMPTY_LOG, read_head
 from compliance_pipelines.ledger.losses import Loss, is_loss
 from compliance_pipelines.ledger.merkle import merkle_root
@@ -162,6 +163,34 @@ def test_the_objects_rebuild_the_ledger(object_store: LocalObjectStore) -> None:
     assert {info.key: object_store.get_bytes(info.key) for info in object_store.list("")} == objects
     assert read_head(object_store, key.verifier_key()).records == log.records
     assert log.note == vectors.box("checkpoint")
+
+
+def test_the_change_of_the_key_has_the_bytes_of_the_document(object_store: LocalObjectStore) -> None:
+    vector = vectors.json_box("key change")
+    old = SigningKey.from_note_string(KEY["private_key"])
+    new = SigningKey(old.name, bytes.fromhex(vector["seed"]))
+    assert (new.to_note_string(), new.verifier_key().to_note_string()) == (vector["private_key"], vector["public_key"])
+    head = LedgerHead().extended(records())
+    sealed_at = records()[-1].sealed_at + timedelta(minutes=1)
+    record = key_change_record(head, old, new, sealed_at=sealed_at, until=sealed_at + timedelta(days=30))
+    data = record.record_bytes()
+    assert (data.hex(), record.body.decode()) == (vector["record"], vector["body"])
+    assert stranger.leaf_hash(data).hex() == record.leaf_hash().hex() == vector["leaf"]
+    grown = head.extended([record])
+    assert sign_checkpoint(Checkpoint(new.name, 4, grown.root), new, old) == vector["checkpoint"]
+    for key in (KEY["public_key"], vector["public_key"]):
+        chain = stranger.chain_through(stranger.read_public_key(key), [data])
+        assert stranger.open_checkpoint(vector["checkpoint"], chain) == (4, grown.root)
+        assert vector["root"] == grown.root.hex()
+    log = EMPTY_LOG
+    for added, note in ((records(), vectors.box("checkpoint")), ([record], vector["checkpoint"])):
+        log = publish(object_store, log, added, note, list[str]().append)
+    objects = {info.key: object_store.get_bytes(info.key) for info in object_store.list("")}
+    assert objects["audit-ledger/keys/00000000000000000003"] == data
+    rebuilt = stranger.rebuild(objects, stranger.read_public_key(vector["public_key"]))
+    assert rebuilt[:3] == [each["segment"] for each in SEGMENTS]
+    assert rebuilt[3]["body"].decode() == vector["body"]
+    assert read_head(object_store, new.verifier_key()).keys == (record,)
 
 
 def test_the_proof_of_the_record_alone_is_a_tlog_proof() -> None:

@@ -269,7 +269,7 @@ LEDGER: Final = [
         sql("UPDATE ledger_checkpoints SET tx_horizon = 0 WHERE size = 9"),
         ["checkpoint_altered"],
         [],
-        "its horizon is 0, and its last segment ends at",
+        "its horizon is 0, and its last record ends at",
     ),
     Damage(
         "a checkpoint is missing from the database",
