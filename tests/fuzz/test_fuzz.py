@@ -14,7 +14,9 @@ from tests.fuzz.targets import targets
 _CHECKOUT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("kind", ["manifest", "bundle", "note", "proof", "record", "certificate", "import"])
+@pytest.mark.parametrize(
+    "kind", ["manifest", "bundle", "key record", "note", "proof", "record", "certificate", "import"]
+)
 def test_mutated_documents_are_refused_or_read(kind: str, tmp_path: Path) -> None:
     target = targets(tmp_path)[kind]
     refused = sum(read_mutated(target, number, tmp_path) for number in range(500))

@@ -187,7 +187,7 @@ def test_another_key_follows(command: Command, days: Days, tmp_path: Path, day: 
     changed("prove", proved.log_entry_id, "-o", proof)
     for key in (old_key, new_key):
         assert command("verify-proof", proof, "--public-key", key).startswith("valid: ")
-        assert command("verify", "--all", "--public-key", key).startswith("nothing is wrong: ")
+        assert "nothing is wrong: " in command("verify", "--all", "--public-key", key)
     assert "ok    cold store: signing: the settings have the key in charge" in changed("check", code=None)
     assert "FAIL  cold store: signing: the ledger is signed by" in command("check", code=None)
 
