@@ -68,7 +68,7 @@ def verify_proof(file: Path, public_key: str, witnesses: str | None) -> None:
     valid.append(
         f"valid: entry {entry['log_entry_id']!r} of {entry['timestamp'].isoformat()} ({entry['user_id']!r}, "
         f"{entry['action']!r}, {entry['result']!r}) is in segment {proven.segment.seq} of ledger {checkpoint.origin}, "
-        f"signed at {checkpoint.size} segments with root {checkpoint.root.hex()}"
+        f"signed at {checkpoint.size} records with root {checkpoint.root.hex()}"
     )
     if policy is not None and isinstance(document, dict):
         times = proof_document.require_cosignatures(document, policy)

@@ -14,8 +14,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.base.health import HealthCheck
+from compliance_pipelines.ledger.errors import SigningKeyNotInChargeError
 from compliance_pipelines.ledger.keys import load_signing_keys
+from compliance_pipelines.ledger.log_reading import read_chain
 from compliance_pipelines.ledger.public_key import load_verifier_key
+from compliance_pipelines.ledger.signing import signer_in_charge
 from compliance_pipelines.ledger.store_identity import (
     LedgerIdentityError,
     StoreIdentityError,
@@ -81,7 +84,8 @@ def check_store(services: Services, *, writes: bool) -> list[HealthCheck]:
         writes: whether it must take objects, too; trying that leaves nothing there.
 
     Returns:
-        `place`, and where it can be opened `identity`, `reading`, and with `writes` `writing`.
+        `place`, and where it can be opened `identity`, `signing` where the ledger's key was changed and the settings
+        have one, `reading`, and with `writes` `writing`.
     """
     store = services.store
     try:
@@ -89,7 +93,7 @@ def check_store(services: Services, *, writes: bool) -> list[HealthCheck]:
         checks = [HealthCheck("place", uri)]
     except ComplianceError as error:
         return [HealthCheck("place", str(error), "set AUDIT_COLD_STORAGE_PATH to the directory of the cold store")]
-    checks.append(_identity(services))
+    checks += [_identity(services), *_signing(services)]
     try:
         first = next(iter(store.list("")), None)
         checks.append(HealthCheck("reading", "it is empty" if first is None else "its objects can be listed"))
@@ -102,6 +106,23 @@ def check_store(services: Services, *, writes: bool) -> list[HealthCheck]:
         except ComplianceError as error:
             checks.append(HealthCheck("writing", str(error), "mount its volume, or let this user write to it"))
     return checks
+
+
+def _signing(services: Services) -> list[HealthCheck]:
+    """Whether the settings have the key in charge, asked where it is not the first one."""
+    settings = services.settings
+    if settings.ledger_signing_key is None and settings.ledger_signing_key_file is None:
+        return []
+    try:
+        change = next(iter(read_chain(services.store, services.verifier_key).changes[-1:]), None)
+        if change is None:
+            return []
+        signer_in_charge(services)
+    except SigningKeyNotInChargeError as error:
+        return [HealthCheck("signing", str(error), "set the key that the message names, and start again")]
+    except ComplianceError:
+        return []  # the check of the identity asks the same, and says why
+    return [HealthCheck("signing", f"the settings have the key in charge: {change.new}, since record {change.seq}")]
 
 
 def _identity(services: Services) -> HealthCheck:

@@ -214,30 +214,29 @@ def is_key_record(record: LedgerRecord) -> TypeGuard[Statement]:
 
 
 def _through(trusted: VerifierKey, valid: Sequence[KeyChange]) -> list[KeyChange]:
-    """The links before and after the trusted key; the first one counts where there are several."""
-    chain: list[KeyChange] = []
-    used = {trusted}
-    key, before = trusted, 2**63
-    while (link := _last(valid, key, used, before)) is not None:
-        chain.insert(0, link)
-        key, before = link.old, link.seq
-        used.add(key)
-    key, after = trusted, chain[-1].seq if chain else -1
-    while (link := _first(valid, key, used, after)) is not None:
-        chain.append(link)
-        key, after = link.new, link.seq
-        used.add(key)
-    return chain
+    """The links of the chain that the trusted key is in; the first one where several are possible."""
+    chains: list[list[KeyChange]] = []
+    for change in valid:
+        ends = [chain for chain in chains if chain[-1].new == change.old]
+        if not ends:
+            ends = [_up_to(change.old, chains)]
+            chains += ends
+        for chain in ends:
+            before = {each.old for each in chain}
+            if change.new not in before and (not chain or chain[-1].seq < change.seq):
+                chain.append(change)
+        chains = [chain for chain in chains if chain]
+    with_it = (chain for chain in chains if any(trusted in {each.old, each.new} for each in chain))
+    return next(with_it, [])
 
 
-def _last(valid: Sequence[KeyChange], new: VerifierKey, used: set[VerifierKey], before: int) -> KeyChange | None:
-    links = (each for each in valid if each.new == new and each.old not in used and each.seq < before)
-    return next(links, None)
-
-
-def _first(valid: Sequence[KeyChange], old: VerifierKey, used: set[VerifierKey], after: int) -> KeyChange | None:
-    links = (each for each in valid if each.old == old and each.new not in used and each.seq > after)
-    return next(links, None)
+def _up_to(key: VerifierKey, chains: Sequence[Sequence[KeyChange]]) -> list[KeyChange]:
+    """The beginning of a chain that leads to a key which another one follows there; empty where there is none."""
+    for chain in chains:
+        for place, change in enumerate(chain):
+            if change.old == key:
+                return list(chain[:place])
+    return []
 
 
 def _no_link(change: KeyChange, chain: Sequence[KeyChange]) -> str:

@@ -17,17 +17,24 @@ from compliance_pipelines.ledger.errors import KeyRecordError
 from compliance_pipelines.ledger.key_chain import KeyChain, RetiredKeyError, is_key_record
 from compliance_pipelines.ledger.key_changes import KeyChange, MalformedKeyChangeError
 from compliance_pipelines.ledger.key_objects import key_object_key, read_key_objects
-from compliance_pipelines.ledger.log_reading import CHECKPOINT_KEY, MOST_NOTE_BYTES, claimed_size, read_tile
+from compliance_pipelines.ledger.log_reading import (
+    CHECKPOINT_KEY,
+    DAYS,
+    MOST_NOTE_BYTES,
+    claimed_size,
+    day_of_key,
+    read_tile,
+)
 from compliance_pipelines.ledger.records import MalformedRecordError, StatementKind, record_of
-from compliance_pipelines.ledger.tiles import ENTRIES, WIDTH, MalformedTileError, Tile, records_of
+from compliance_pipelines.ledger.store_identity import IDENTITY_KEY
+from compliance_pipelines.ledger.tiles import TILES, WIDTH, records_of, tile_of_key
 from compliance_pipelines.object_store.bounded import read_bounded
-from compliance_pipelines.object_store.port import ObjectMissingError, OversizedObjectError
 from compliance_pipelines.verification.findings import Finding, Kind, Note, NoteKind, Undecided
 from compliance_pipelines.verification.guard import reason_of
 from compliance_pipelines.verification.segment_index import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from compliance_pipelines.ledger.checkpoint import VerifierKey
     from compliance_pipelines.ledger.key_objects import KeyObject
@@ -42,6 +49,9 @@ _KEY: Final = bytes([StatementKind.KEY])
 def known_keys(store: ObjectStore, trusted: VerifierKey) -> KeyChain:
     """The chain of a ledger's keys: by their objects, or by the entry bundles where those do not explain who signed.
 
+    The newest checkpoint needs the last key, the first day's checkpoint and the store's identity the first one: where
+    the chain has both, it has all between. What cannot be read here, whoever reads everything names.
+
     Args:
         store: the cold store.
         trusted: where the chain starts, in both directions.
@@ -49,27 +59,39 @@ def known_keys(store: ObjectStore, trusted: VerifierKey) -> KeyChain:
     Raises:
         ObjectStoreError: the store cannot be listed.
     """
-    note = _newest_note(store)
+    newest = _note(store, CHECKPOINT_KEY)
+    day = next((info.key for info in store.list(DAYS) if day_of_key(info.key) is not None), None)
+    notes = [newest, None if day is None else _note(store, day)]
+    identity = _note(store, IDENTITY_KEY)
     chain, _ = KeyChain.linked(trusted, _records_of_objects(store))
-    if note is None or _explains(chain, note):
+    if newest is None or (_explains(chain, notes) and _knows(chain, identity)):
         return chain
-    of_log, _ = KeyChain.linked(trusted, _records_of_bundles(store, claimed_size(note)))
-    return of_log if _explains(of_log, note) else chain
+    of_log, _ = KeyChain.linked(trusted, _records_of_bundles(store, claimed_size(newest)))
+    return of_log if len(of_log.keys) > len(chain.keys) or not _explains(chain, [newest]) else chain
 
 
-def _newest_note(store: ObjectStore) -> bytes | None:
+def _note(store: ObjectStore, key: str) -> bytes | None:
     try:
-        return read_bounded(store, CHECKPOINT_KEY, MOST_NOTE_BYTES)
-    except (ObjectMissingError, OversizedObjectError):
+        return read_bounded(store, key, MOST_NOTE_BYTES)
+    except Exception:  # noqa: BLE001 - whatever an object makes of a library, the chain is told from the others
         return None
 
 
-def _explains(chain: KeyChain, note: bytes) -> bool:
+def _explains(chain: KeyChain, notes: Iterable[bytes | None]) -> bool:
     try:
-        chain.open_checkpoint(note.decode())
+        for note in notes:
+            if note is not None:
+                chain.open_checkpoint(note.decode())
     except (NoteError, UnicodeDecodeError):
         return False
     return True
+
+
+def _knows(chain: KeyChain, identity: bytes | None) -> bool:
+    try:
+        return identity is None or bool(chain.open_dated(identity.decode()))
+    except (NoteError, UnicodeDecodeError):
+        return False
 
 
 def _records_of_objects(store: ObjectStore) -> Iterator[Statement]:
@@ -77,21 +99,21 @@ def _records_of_objects(store: ObjectStore) -> Iterator[Statement]:
         for each in read_key_objects(store):
             if each.record is not None:
                 yield each.record
-    except KeyRecordError:
-        return  # there are too many; the comparison says so
+    except Exception:  # noqa: BLE001 - the same, and the comparison says so
+        return
 
 
 def _records_of_bundles(store: ObjectStore, size: int) -> Iterator[LedgerRecord]:
     """The records about keys that can be read; what cannot, whoever reads the whole log names."""
-    for index in range(-(-size // WIDTH)):
-        bundle = Tile(ENTRIES, index, min(WIDTH, size - index * WIDTH))
+    for info in store.list(f"{TILES}entries/"):
+        bundle = tile_of_key(info.key)
+        if bundle is None or bundle.index * WIDTH >= size:
+            continue
         try:
             data = read_tile(store, bundle)
             records = [] if data is None else records_of(data, bundle.width)
-        except MalformedTileError:
+        except Exception:  # noqa: BLE001, S112 - the same
             continue
-        if not records and index * WIDTH == size - bundle.width:
-            return
         for record in records:
             if record.startswith(_KEY):
                 try:

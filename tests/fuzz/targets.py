@@ -30,6 +30,7 @@ from compliance_pipelines.erasure.errors import InvalidCertificateError
 from compliance_pipelines.erasure.statements import CERTIFICATE_ACTION, canonical_json, statement_hash
 from compliance_pipelines.ledger.checkpoint import Checkpoint, NoteError, SigningKey, open_checkpoint, sign_checkpoint
 from compliance_pipelines.ledger.head import LedgerHead
+from compliance_pipelines.ledger.key_changes import KeyChange, MalformedKeyChangeError, key_change_record
 from compliance_pipelines.ledger.merkle import inclusion_path, merkle_root
 from compliance_pipelines.ledger.proof_document import (
     InvalidProofError,
@@ -38,6 +39,7 @@ from compliance_pipelines.ledger.proof_document import (
     proof_to_text,
     verify_proof,
 )
+from compliance_pipelines.ledger.records import MalformedRecordError, Statement, record_of
 from compliance_pipelines.ledger.segments import MalformedSegmentError, Segment
 from compliance_pipelines.ledger.tiles import MalformedTileError, bundle_of, records_of
 from compliance_pipelines.ledger.timestamping import Authority, BadTimeStampError
@@ -127,6 +129,20 @@ def _read_bundle(data: bytes, _: Path) -> object:
     segments = [Segment.from_record(record) for record in records_of(data, len(_SEGMENTS))]
     assert bundle_of(segment.record_bytes() for segment in segments) == data
     return segments
+
+
+def _key_record() -> bytes:
+    head = LedgerHead().extended(_SEGMENTS)
+    new = SigningKey(KEY.name, bytes(range(32, 64)))
+    return key_change_record(head, KEY, new, sealed_at=_NOW, until=_NOW).record_bytes()
+
+
+def _read_key_record(data: bytes) -> object:
+    record = record_of(data)
+    assert record.record_bytes() == data
+    if not isinstance(record, Statement):
+        raise MalformedRecordError("a segment's record")
+    return KeyChange.of_record(record)
 
 
 def _proof(entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -257,6 +273,9 @@ def targets(directory: Path) -> dict[str, Target]:
             says_so=True,
         ),
         "bundle": Target((_bundle(),), _read_bundle, (MalformedTileError, MalformedSegmentError)),
+        "key record": Target(
+            (_key_record(),), lambda data, _: _read_key_record(data), (MalformedRecordError, MalformedKeyChangeError)
+        ),
         "note": Target(
             (_note(_SEGMENTS).encode(),),
             lambda data, _: open_checkpoint(data.decode("utf-8", "surrogateescape"), _VERIFIER),

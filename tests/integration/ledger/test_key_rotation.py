@@ -5,34 +5,47 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from compliance_pipelines.ledger.checkpoint import Signer, SigningKey, parsed_note
+from compliance_pipelines.archive.export import archive_day
+from compliance_pipelines.archive.lookup import ArchiveEntryFinder
+from compliance_pipelines.archive.manifest import parse_manifest
+from compliance_pipelines.ledger import sql, store
+from compliance_pipelines.ledger.checkpoint import Checkpoint, Signer, SigningKey, parsed_note, sign_checkpoint
 from compliance_pipelines.ledger.errors import KeyRecordError, SigningKeyNotInChargeError
 from compliance_pipelines.ledger.key_objects import key_object_key
 from compliance_pipelines.ledger.keyring import Keyring
 from compliance_pipelines.ledger.log_reading import CHECKPOINT_KEY, read_head
+from compliance_pipelines.ledger.proof_document import InvalidProofError, verify_proof
+from compliance_pipelines.ledger.proofs import prove
+from compliance_pipelines.ledger.publication import publish
 from compliance_pipelines.ledger.rotation import KeyRotationRefusedError, rotate_key
 from compliance_pipelines.ledger.store_identity import LedgerIdentityError, StoreIdentityError
 from compliance_pipelines.postgres.errors import LockBusyError
 from compliance_pipelines.postgres.locks import SEALING_LOCK, process_lock
 from compliance_pipelines.verification.offline import verify_copy
 from compliance_pipelines.verification.online import verify
+from tests.integration.archive.days import overwrite
 from tests.support.sealing import seal_all, settle
+from tests.unit.ledger import stranger
+from tests.unit.ledger.key_ledgers import forgeries
 
 if TYPE_CHECKING:
     from datetime import date
 
     from compliance_pipelines.ledger.checkpoint import VerifierKey
+    from compliance_pipelines.ledger.records import Statement
     from compliance_pipelines.services import Services
     from tests.integration.archive.days import Days
 
 CHECKOUT: Final = Path(__file__).parents[3]
 NEW: Final = SigningKey("tests.example/audit", b"n" * 32)
+FORGERIES: Final = forgeries()
 LATER: Final = SigningKey("tests.example/audit", b"l" * 32)
 
 
@@ -223,6 +236,89 @@ def test_what_a_rotation_left_behind_that_the_database_forgot_gives_way(
 
     assert services.store.stat(key_object_key(1)) is None
     assert_clean(services, services.verifier_key)
+
+
+def append_record(services: Services, record: Statement, *signers: Signer) -> None:
+    """Put a record into the ledger of both stores that no pass would put there, as somebody with the key can."""
+    log = read_head(services.store, services.verifier_key)
+    head = log.head.extended([record])
+    note = sign_checkpoint(Checkpoint(NEW.name, head.size, head.root), *signers)
+    stored = store.StoredCheckpoint(head.size, head.root, head.tx_horizon, head.frontier, note, record.sealed_at)
+    with services.engine.begin() as connection:
+        store.insert(connection, [record], stored)
+        connection.execute(sql.INSERT_PUBLICATION, {"size": head.size, "object_key": CHECKPOINT_KEY})
+    publish(services.store, log, [record], note, list[str]().append)
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
+def test_a_record_that_is_no_change_of_the_key_is_named_online_and_from_a_copy(
+    services: Services, days: Days, day: date, signing_key: SigningKey, forgery: str
+) -> None:
+    days.append(day, 1)
+    rotate_key(services, NEW)
+    log = read_head(services.store, services.verifier_key)
+    assert log.last is not None
+    record = FORGERIES[forgery](log.head, [signing_key, NEW], log.last.sealed_at)
+    append_record(services, record, NEW, signing_key)
+
+    directory = services.settings.audit_cold_storage_path
+    assert directory is not None
+    for trusted in (signing_key, NEW):
+        auditor = replace(services, keys=Keyring.of(trusted))
+        for report in (verify(auditor), verify_copy(directory, trusted.verifier_key())):
+            found = [(finding.kind, finding.segment) for finding in report.findings]
+            assert found == [("key_record_invalid", 2)], report
+    with pytest.raises(KeyRecordError):
+        seal_all(with_keys(services, signing_key, NEW))
+
+
+def test_manifests_stay_valid_and_one_by_a_retired_key_is_found(
+    services: Services, days: Days, day: date, signing_key: SigningKey
+) -> None:
+    days.append(day, 3)
+    archive_day(services, day)
+    change = rotate_key(services, NEW, compromised=True).change
+    days.append(day, 2, sealed=False)
+    both = with_keys(services, signing_key, NEW)
+    seal_all(both)
+    archive_day(both, day)
+    assert_clean(services, signing_key.verifier_key(), NEW.verifier_key())
+
+    (first, second) = days.manifests(day)
+    of_new = parse_manifest(second.read_bytes(), NEW.verifier_key(), name="")
+    assert of_new.part == 2
+    manifest = parse_manifest(first.read_bytes(), signing_key.verifier_key(), name="")
+    late = replace(manifest, created_at=change.until + timedelta(seconds=1))
+    overwrite(first, late.to_bytes(signing_key))
+
+    directory = services.settings.audit_cold_storage_path
+    assert directory is not None
+    for trusted in (signing_key, NEW):
+        auditor = replace(services, keys=Keyring.of(trusted))
+        for report in (verify(auditor), verify_copy(directory, trusted.verifier_key())):
+            assert [finding.kind for finding in report.findings] == ["signature_by_retired_key"], report
+
+
+def test_proofs_lead_from_any_key_to_the_one_that_signed(
+    services: Services, days: Days, day: date, signing_key: SigningKey
+) -> None:
+    (proved,) = days.append(day, 1)
+    before = prove(services, proved.log_entry_id, finder=ArchiveEntryFinder(services))
+    rotation = rotate_key(services, NEW, compromised=True)
+    after = prove(services, proved.log_entry_id, finder=ArchiveEntryFinder(services))
+
+    for key in (signing_key.verifier_key(), NEW.verifier_key()):
+        assert verify_proof(after, key).checkpoint.size == 2
+        stranger.verify_proof(after, stranger.read_public_key(key.to_note_string()))
+    assert verify_proof(before, signing_key.verifier_key()).checkpoint.size == 1
+    with pytest.raises(InvalidProofError, match="not signed by"):
+        verify_proof(before, NEW.verifier_key())
+    assert rotation.change.revoked
+    with pytest.raises(InvalidProofError, match="became known to others"):
+        verify_proof({**before, "keys": after["keys"]}, NEW.verifier_key())
+    for keys in ([*after["keys"], *after["keys"]], [after["keys"][0][:-2]], [after["keys"][0].upper()], ["00"]):
+        with pytest.raises(InvalidProofError):
+            verify_proof({**after, "keys": keys}, NEW.verifier_key())
 
 
 def test_keys_that_cannot_follow_are_refused(

@@ -260,7 +260,7 @@ def test_nothing_is_proved_from_entries_that_are_not_those_that_were_sealed(days
             "UPDATE ledger_segments SET sealed_at = sealed_at + interval '1 hour' WHERE seq = 0",
             "inclusion: the root is",
         ),
-        ("DELETE FROM ledger_segments WHERE seq = 1", "is over 2 segment records, and the database holds 1"),
+        ("DELETE FROM ledger_segments WHERE seq = 1", "is over 2 records, and the database holds 1"),
         (
             "UPDATE ledger_checkpoints SET note = replace(note, E'\\n2\\n', E'\\n3\\n')",
             "the signature of tests.example/audit.* does not fit",

@@ -68,7 +68,7 @@ def grown(ledger: KeyedLedger, steps: list[int | str]) -> None:
             ledger.rotate(key(len(ledger.keys)), revoked=step == "revoke")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(steps=passes, data=st.data())
 def test_a_ledger_whose_keys_changed_is_clean_from_any_of_them_and_to_a_stranger(
     steps: list[int | str], data: st.DataObject
@@ -86,7 +86,7 @@ def test_a_ledger_whose_keys_changed_is_clean_from_any_of_them_and_to_a_stranger
 
 
 @pytest.mark.parametrize("forgery", FORGERIES)
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(steps=passes, more=st.integers(1, 300), data=st.data())
 def test_a_record_that_is_no_change_of_the_key_is_found_and_named(
     forgery: str, steps: list[int | str], more: int, data: st.DataObject
