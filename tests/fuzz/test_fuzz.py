@@ -16,7 +16,19 @@ _CHECKOUT = Path(__file__).parents[2]
 
 @pytest.mark.parametrize(
     "kind",
-    ["manifest", "bundle", "key record", "note", "cosigned", "policy", "stamp", "proof", "record", "certificate", "import"],
+    [
+        "manifest",
+        "bundle",
+        "key record",
+        "note",
+        "cosigned",
+        "policy",
+        "stamp",
+        "proof",
+        "record",
+        "certificate",
+        "import",
+    ],
 )
 def test_mutated_documents_are_refused_or_read(kind: str, tmp_path: Path) -> None:
     target = targets(tmp_path)[kind]

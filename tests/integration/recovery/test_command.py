@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from io import StringIO
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -68,7 +69,7 @@ def test_it_says_what_is_lost_and_goes_on(command: Command, restored: World, tmp
     (loss,) = json.loads(command("status", "--json").out)["ledger"]["losses"]
     assert (loss["author"], loss["reason"]) == ("Ada [Admin]", "INC-7: disk")
     assert (loss["record"], loss["segments"], loss["entries"], loss["found"]) == (3, [[1, 2]], 2, 0)
-    status = " ".join(command("status").out.split())
+    status = " ".join(command("status").out.replace("│", " ").split())
     assert "loss accepted 1 segments with 2 entries, of which 0 were found again; " in status
     assert "by Ada [Admin]: INC-7: disk" in status
 
@@ -80,7 +81,8 @@ def test_it_says_what_is_lost_and_goes_on(command: Command, restored: World, tmp
         assert verified["findings"] == []
 
 
-def test_it_asks_before_it_does_anything(command: Command, restored: World) -> None:
+def test_it_asks_before_it_does_anything(command: Command, restored: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", StringIO("n\n"))
     asked = command("ledger", "recover", *WHO_AND_WHY)
     assert asked.status == 1
     assert "Is the former database stopped for good" in asked.out + asked.err

@@ -157,7 +157,7 @@ def test_a_store_that_fails_at_any_call_stops_it_and_the_next_one_finishes_it(
                     failures += 1
                 else:
                     break
-            assert failures > 20
+            assert failures > 15
             assert not recovered(restored).needed
             restored.days.append(DAY, 1)
             assert restored.execute("SELECT count(*) FROM ledger_statements WHERE get_byte(record, 0) = 3") == [(1,)]

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from compliance_pipelines.ledger.hashing import HashedRows
@@ -136,7 +136,19 @@ STEP = st.one_of(
 )
 
 
+# The database that was lost comes back, and knows nothing of the loss.
+COMES_BACK: Final = [
+    ("remember", [], 0),
+    ("seal", [0, 0], 0),
+    ("remember", [], 0),
+    ("restore", [], 0),
+    ("seal", [0], 0),
+]
+
+
 @given(st.lists(STEP, min_size=1, max_size=14))
+@example([("seal", [0], 0), *COMES_BACK, ("restore", [], 1)])
+@example([("seal", [0], 0), *COMES_BACK, ("restore", [0, 1], 1), ("seal", [2], 0), ("restore", [1], 0)])
 def test_each_surviving_row_is_in_exactly_one_standing_segment(steps: list[tuple[str, list[int], int]]) -> None:
     system, moments = System(), list[Database]()
     for step, days, which in steps:
