@@ -74,6 +74,7 @@ WRITING: Final[dict[str, list[str]]] = {
     "hold release": ["1"],
     "import": [],
     "ledger adopt-cluster": ["--yes"],
+    "ledger witness": [],
     "purge": [str(ARCHIVED)],
     "restore": [str(ARCHIVED)],
     "run": [],
