@@ -171,7 +171,7 @@ class Settings(BaseSettings):
         description="Time after a day's last checkpoint from which a missing time stamp is a failure.",
     )
     ledger_outside_timeout_seconds: float = Field(
-        default=10.0, gt=0, le=50, description="How long witnesses, and the time-stamp authority, are waited for."
+        default=10.0, gt=0, le=25, description="How long witnesses, and the time-stamp authority, are waited for."
     )
     archive_max_runs_per_tick: int = Field(
         default=25, ge=1, description="Runs that one tick of the daily schedule requests at most."

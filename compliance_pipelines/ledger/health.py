@@ -26,6 +26,8 @@ from compliance_pipelines.ledger.store_identity import (
     check_key,
     read_binding,
 )
+from compliance_pipelines.ledger.timestamping import authority_url, load_authority
+from compliance_pipelines.ledger.witnesses import load_policy
 from compliance_pipelines.postgres.errors import reason_of
 
 if TYPE_CHECKING:
@@ -74,6 +76,32 @@ def _check_ledger(settings: Settings, engine: sqlalchemy.Engine) -> list[HealthC
     except (ComplianceError, SQLAlchemyError) as error:
         return [HealthCheck("ledger", f"it cannot be told: {reason_of(error)}", _DATABASE)]
     return [HealthCheck("ledger", f"the key is that of the database's ledger, {binding.ledger}")]
+
+
+def check_outside(services: Services) -> list[HealthCheck]:
+    """Look at the settings of witnesses and time stamps; nobody is asked, and it raises nothing.
+
+    Returns:
+        `witnesses` and `time stamps`, each where it is configured.
+    """
+    settings, checks = services.settings, list[HealthCheck]()
+    if settings.ledger_witnesses is not None:
+        try:
+            policy = load_policy(settings)
+            if policy is not None:
+                policy.require_log(services.verifier_key)
+                checks.append(HealthCheck("witnesses", f"{policy.needed} must have cosigned"))
+        except ComplianceError as error:
+            checks.append(HealthCheck("witnesses", str(error), "correct LEDGER_WITNESSES"))
+    if settings.ledger_tsa_url is not None or settings.ledger_tsa_certificates is not None:
+        try:
+            url = authority_url(settings)
+            load_authority(settings)
+            checks.append(HealthCheck("time stamps", f"by {url}" if url else "are checked, and none is asked for"))
+        except ComplianceError as error:
+            remedy = "correct LEDGER_TSA_URL and LEDGER_TSA_CERTIFICATES"
+            checks.append(HealthCheck("time stamps", str(error), remedy))
+    return checks
 
 
 def check_store(services: Services, *, writes: bool) -> list[HealthCheck]:

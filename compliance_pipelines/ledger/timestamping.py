@@ -139,6 +139,25 @@ def load_authority(settings: Settings) -> Authority | None:
         raise ConfigurationError(f"LEDGER_TSA_CERTIFICATES cannot be used: {error}") from error
 
 
+def authority_url(settings: Settings) -> str | None:
+    """Where the authority is asked; None where LEDGER_TSA_URL is not set.
+
+    Raises:
+        ConfigurationError: it cannot be used, or LEDGER_TSA_CERTIFICATES is not set.
+    """
+    if settings.ledger_tsa_url is None:
+        return None
+    if settings.ledger_tsa_certificates is None:
+        raise ConfigurationError(
+            "LEDGER_TSA_URL is set and LEDGER_TSA_CERTIFICATES is not: a time stamp that cannot be checked is not "
+            "stored; give the file with the authority's certificates"
+        )
+    try:
+        return checked_url(settings.ledger_tsa_url)
+    except MalformedPolicyError as error:
+        raise ConfigurationError(f"LEDGER_TSA_URL cannot be used: {error}") from error
+
+
 @dataclass(frozen=True)
 class Stamped:
     """What came of asking for time stamps.
@@ -178,18 +197,9 @@ def stamp_days(services: Services) -> Stamped | None:
         LedgerError: a day's checkpoint is none, or not signed by the ledger's key.
         ObjectStoreError: the store failed.
     """
-    if services.settings.ledger_tsa_url is None:
+    url, authority = authority_url(services.settings), load_authority(services.settings)
+    if url is None or authority is None:
         return None
-    try:
-        url = checked_url(services.settings.ledger_tsa_url)
-    except MalformedPolicyError as error:
-        raise ConfigurationError(f"LEDGER_TSA_URL cannot be used: {error}") from error
-    authority = load_authority(services.settings)
-    if authority is None:
-        raise ConfigurationError(
-            "LEDGER_TSA_URL is set and LEDGER_TSA_CERTIFICATES is not: a time stamp that cannot be checked is not "
-            "stored; give the file with the authority's certificates"
-        )
     missing = [day for day, has in recent_days(services.store, utc_day(services.clock())).items() if not has]
     if not missing:
         return Stamped()

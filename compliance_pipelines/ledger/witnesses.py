@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from compliance_pipelines.base.errors import ComplianceError
+from compliance_pipelines.base.printable import printable
 from compliance_pipelines.ledger.checkpoint import MalformedKeyError, VerifierKey
 from compliance_pipelines.ledger.cosignatures import WitnessKey, cosigned
 from compliance_pipelines.settings import ConfigurationError
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _MOST_BYTES: Final = 2**18
 _MOST_NAMES: Final = 1_000
+_MOST_SAID: Final = 500
 _NONE: Final = "none"
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _BLANKS: Final = re.compile(r"[ \t]+")
@@ -157,7 +159,9 @@ def parse_policy(text: str) -> Policy:
             try:
                 reader.take(words)
             except (MalformedPolicyError, MalformedKeyError) as error:
-                raise MalformedPolicyError(f"line {number} of the policy: {error}") from error
+                raise MalformedPolicyError(
+                    f"line {number} of the policy: {printable(str(error), _MOST_SAID)}"
+                ) from error
     return reader.policy()
 
 
