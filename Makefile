@@ -10,11 +10,12 @@ STATE ?= .local
 EVENTS ?=
 PORT ?= 3000
 COUNT ?= 100000
-PYTEST_WORKERS ?= auto
+# One more than there are processors: tests wait for servers, and for processes that they start.
+PYTEST_WORKERS ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )))
 TURNS ?= 2000
 READY := $(VENV)/.ready
 
-.PHONY: help setup run ui dev status test test-ui stress fuzz check format bench lock down clean
+.PHONY: help setup run ui dev status test test-ui stress fuzz check check-types check-others format bench lock down clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -63,9 +64,14 @@ fuzz: $(READY) ## 100,000 mutated files of each kind against everything that rea
 	@$(BIN)/python -m tests.fuzz --count '$(COUNT)'
 
 check: $(READY) ## Style, types, layers, and Dagster's own validation
+	@$(MAKE) --no-print-directory --jobs 2 check-types check-others
+
+check-types: $(READY)
+	$(BIN)/mypy
+
+check-others: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports
 	@home="$$(mktemp -d)"; trap 'rm -rf "$$home"' EXIT; cp dagster.yaml "$$home"; export DAGSTER_HOME="$$home"; \
 		$(BIN)/dg check toml; $(BIN)/dg check defs

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from compliance_pipelines.ledger.checkpoint import VerifierKey
+    from compliance_pipelines.ledger.merkle import Hashes
     from compliance_pipelines.ledger.records import LedgerRecord, Statement
     from compliance_pipelines.object_store.port import ObjectInfo, ObjectStore
 
@@ -266,7 +267,7 @@ def _edge(cold: ObjectStore, checkpoint: Checkpoint) -> tuple[TileEdge, tuple[by
     leaves = np.frombuffer(b"".join(map(hash_leaf, records)), dtype=np.uint8).reshape(-1, DIGEST_BYTES)
     tiles = [*edge.extend(leaves), *edge.partial_tiles()]
     if edge.tree.root() != checkpoint.root or any(
-        data != (read.get(tile) or _read_hashes(cold, tile)) for tile, data in tiles
+        data != (read.get(tile) or read_hashes(cold, tile).tobytes()) for tile, data in tiles
     ):
         raise TilesAlteredError(
             f"the tiles and the entry bundle {cold.locate(bundle.key)} do not lead to the root that the checkpoint of "
@@ -285,13 +286,19 @@ def _row(cold: ObjectStore, level: int, before: int, size: int, read: dict[Tile,
     if not width:
         return b""
     tile = Tile(level, index, min((size >> 8 * level) - index * WIDTH, WIDTH))
-    read[tile] = _read_hashes(cold, tile)
+    read[tile] = read_hashes(cold, tile).tobytes()
     return read[tile][: width * DIGEST_BYTES]
 
 
-def _read_hashes(cold: ObjectStore, tile: Tile) -> bytes:
+def read_hashes(cold: ObjectStore, tile: Tile) -> Hashes:
+    """The hashes of a tile that the log must have.
+
+    Raises:
+        TilesAlteredError: it is missing, or has not the size of such a tile.
+        ObjectStoreError: the store failed.
+    """
     try:
-        return hashes_of(_read_or_refuse(cold, tile), tile.width).tobytes()
+        return hashes_of(_read_or_refuse(cold, tile), tile.width)
     except MalformedTileError as error:
         raise _altered(cold, tile, str(error)) from error
 

@@ -1,6 +1,6 @@
 """Making proofs that an entry is in the ledger.
 
-Here: where the entry is, the leaves of its segment and of the ledger, and that the proof is on record. Not here: the
+Here: where the entry is, the leaves of its segment, and that the proof is on record. Not here: the
 file and its verification (proof_document.py); finding archived entries, which the archive does behind a protocol.
 """
 
@@ -23,6 +23,7 @@ from compliance_pipelines.ledger.log_reading import COSIGNED_KEY
 from compliance_pipelines.ledger.merkle import inclusion_path, merkle_root
 from compliance_pipelines.ledger.proof_document import InvalidProofError, proof_document, verify_proof
 from compliance_pipelines.ledger.store_identity import check_identity
+from compliance_pipelines.ledger.tile_proofs import TileTree
 from compliance_pipelines.ledger.witnesses import load_policy
 from compliance_pipelines.ledger.witnessing import read_signed_head
 from compliance_pipelines.postgres.replica import in_recovery
@@ -104,11 +105,11 @@ def prove(services: Services, log_entry_id: str, *, finder: EntryFinder, day: da
 
     Raises:
         ConfigurationError: LEDGER_WITNESSES cannot be used.
-        LedgerError: the key, the database and the cold store do not belong together.
+        LedgerError: the key, the database and the cold store do not belong together, or a tile of the log is missing.
         EntryNotFoundError: neither store holds it.
         AmbiguousEntryError: it stands on several days of one store, or twice on a day.
         EntryNotSealedError: it was appended a moment ago.
-        EntryDiffersError: the rows do not lead to the segment's root, or the records to the checkpoint's.
+        EntryDiffersError: the rows do not lead to the segment's root, or the tiles to the checkpoint's.
         AppendNotPossibleError: that it was made cannot be put on record, so that it is not handed out.
     """
     place = _hot_place(services, log_entry_id, day)
@@ -203,19 +204,13 @@ def _document(
     segment, checkpoint = place.segment, place.checkpoint
     entry, index, leaves = _leaves_of_segment(segment, batches, log_entry_id)
     with services.engine.connect() as connection:
-        ledger = [each.leaf_hash() for each in store.records(connection, after=checkpoint.size)]
         keys = [each.record_bytes() for each in store.key_records(connection) if each.seq < checkpoint.size]
-    if len(ledger) != checkpoint.size:
-        raise EntryDiffersError(
-            f"checkpoint {checkpoint.size} is over {checkpoint.size} records, and the database holds "
-            f"{len(ledger)} of them: run `compliance verify --all`"
-        )
     return proof_document(
         entry=entry,
         entry_index=index,
         entry_path=inclusion_path(leaves, index),
         segment=segment,
-        ledger_path=inclusion_path(ledger, segment.seq),
+        ledger_path=TileTree(services.store, checkpoint.size, checkpoint.root).inclusion_path(segment.seq),
         note=checkpoint.note,
         keys=keys,
     )
@@ -254,8 +249,8 @@ def _checked(services: Services, document: dict[str, Any]) -> ProvenEntry:
         return verify_proof(document, services.verifier_key)
     except InvalidProofError as error:
         raise EntryDiffersError(
-            f"the proof would not be valid: {error}; the ledger's tables are not what was signed, or the signing key "
-            "is not the ledger's: run `compliance verify --all`"
+            f"the proof would not be valid: {error}; the ledger's tables or its tiles are not what was signed, or the "
+            "signing key is not the ledger's: run `compliance verify --all`"
         ) from error
 
 

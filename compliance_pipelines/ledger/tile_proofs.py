@@ -1,7 +1,7 @@
-"""Consistency proofs from the tiles of the cold store: that a larger tree begins with a smaller one.
+"""Proofs from the tiles of the cold store: that a record is in the tree, and that a larger tree begins with a smaller.
 
-Here: the hashes of RFC 6962 section 2.1.2, computed from tiles, a few for each proof. Not here: trees whose leaves are
-all at hand (merkle.py).
+Here: the hashes of RFC 6962 sections 2.1.1 and 2.1.2, computed from a tile or two for each level of the log, whatever
+its size is. Not here: reading a tile (log_reading.py), trees whose leaves are all at hand (merkle.py).
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from compliance_pipelines.ledger.errors import TilesAlteredError
-from compliance_pipelines.ledger.log_reading import read_tile
+from compliance_pipelines.ledger.log_reading import read_hashes
 from compliance_pipelines.ledger.merkle import ProofError, hash_children, merkle_root, verify_consistency
-from compliance_pipelines.ledger.tiles import WIDTH, MalformedTileError, Tile, hashes_of
+from compliance_pipelines.ledger.tiles import WIDTH, Tile
 
 if TYPE_CHECKING:
     from compliance_pipelines.ledger.merkle import Hashes
@@ -33,7 +33,32 @@ class TileTree:
         self._cold = cold
         self._size = size
         self._root = root
-        self._tiles: dict[tuple[int, int], Hashes] = {}
+        self._tiles: dict[Tile, Hashes] = {}
+
+    def inclusion_path(self, index: int) -> list[bytes]:
+        """The audit path of a record, from its leaf to the root; whoever uses it checks it.
+
+        Args:
+            index: of the record, from 0.
+
+        Raises:
+            IndexError: there is no such record in the tree.
+            TilesAlteredError: a tile is missing, or has not the size of one.
+            ObjectStoreError: the store failed.
+        """
+        if not 0 <= index < self._size:
+            raise IndexError(f"a log of {self._size} records has no record {index}")
+        path: list[bytes] = []
+        start, end = 0, self._size
+        while end - start > 1:
+            middle = start + _split(end - start)
+            if index < middle:
+                path.append(self._subtree(middle, end))
+                end = middle
+            else:
+                path.append(self._subtree(start, middle))
+                start = middle
+        return path[::-1]
 
     def consistency_path(self, old_size: int) -> list[bytes]:
         """The proof that this tree begins with that of its first leaves, which was checked.
@@ -88,18 +113,10 @@ class TileTree:
         return merkle_root(self._hashes(tile_level, index)[offset : offset + (1 << below)])
 
     def _hashes(self, level: int, index: int) -> Hashes:
-        known = self._tiles.get((level, index))
-        if known is not None:
-            return known
         tile = Tile(level, index, min((self._size >> _TILE_LEVELS * level) - index * WIDTH, WIDTH))
-        try:
-            data = read_tile(self._cold, tile)
-            if data is None:
-                raise TilesAlteredError(f"the ledger's tile {self._cold.locate(tile.key)} is not there")
-            hashes = self._tiles[level, index] = hashes_of(data, tile.width)
-        except MalformedTileError as error:
-            raise TilesAlteredError(f"{self._cold.locate(tile.key)} was altered: {error}") from error
-        return hashes
+        if tile not in self._tiles:
+            self._tiles[tile] = read_hashes(self._cold, tile)
+        return self._tiles[tile]
 
 
 def _split(count: int) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from compliance_pipelines.archive.export import archive_day
 from compliance_pipelines.archive.lookup import ArchiveEntryFinder
@@ -19,6 +19,7 @@ from compliance_pipelines.audit_log.errors import AppendNotPossibleError
 from compliance_pipelines.audit_log.reading import read_rows
 from compliance_pipelines.ledger import proofs
 from compliance_pipelines.ledger.checkpoint import SigningKey
+from compliance_pipelines.ledger.errors import TilesAlteredError
 from compliance_pipelines.ledger.keyring import Keyring
 from compliance_pipelines.ledger.proof_document import verify_proof
 from compliance_pipelines.ledger.proofs import (
@@ -29,6 +30,7 @@ from compliance_pipelines.ledger.proofs import (
     prove,
 )
 from compliance_pipelines.ledger.store_identity import LedgerIdentityError
+from compliance_pipelines.ledger.tiles import Tile
 from compliance_pipelines.postgres.engine import create_engine
 from tests.integration.archive.days import entry, overwrite
 from tests.integration.ledger.moves import seal_without_publishing
@@ -255,12 +257,10 @@ def test_nothing_is_proved_from_entries_that_are_not_those_that_were_sealed(days
 @pytest.mark.parametrize(
     ("damage", "match"),
     [
-        ("UPDATE ledger_segments SET entry_count = entry_count + 1 WHERE seq = 1", "inclusion: the root is"),
         (
             "UPDATE ledger_segments SET sealed_at = sealed_at + interval '1 hour' WHERE seq = 0",
             "inclusion: the root is",
         ),
-        ("DELETE FROM ledger_segments WHERE seq = 1", "is over 2 records, and the database holds 1"),
         (
             "UPDATE ledger_checkpoints SET note = replace(note, E'\\n2\\n', E'\\n3\\n')",
             "the signature of tests.example/audit.* does not fit",
@@ -274,6 +274,49 @@ def test_nothing_is_proved_from_a_ledger_that_is_not_what_was_signed(
     days.append(day, 2)
     days.execute(damage)
     assert_not_proved(days, proved.log_entry_id, EntryDiffersError, match)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE ledger_segments SET entry_count = entry_count + 1 WHERE seq = 1",
+        "DELETE FROM ledger_segments WHERE seq = 1",
+    ],
+)
+def test_a_proof_is_of_the_published_log_whatever_the_database_says_of_other_segments(
+    services: Services, days: Days, day: date, damage: str
+) -> None:
+    (proved,) = days.append(day, 1)
+    days.append(day, 2)
+    days.execute(damage)
+    assert verify_proof(proof_of(services, proved.log_entry_id), services.verifier_key).checkpoint.size == 2
+
+
+def test_nothing_is_proved_from_tiles_that_are_not_what_was_signed(services: Services, days: Days, day: date) -> None:
+    (proved,) = days.append(day, 1)
+    days.append(day, 2)
+    tile = Tile(0, 0, 2)
+    data = services.store.get_bytes(tile.key)
+    services.store.delete(tile.key)
+    assert_not_proved(days, proved.log_entry_id, TilesAlteredError, "is not there")
+    services.store.put_bytes(tile.key, data[:32] + bytes(32))
+    assert_not_proved(days, proved.log_entry_id, EntryDiffersError, "inclusion: the root is")
+
+
+def test_a_proof_takes_one_segment_record_however_long_the_ledger_is(services: Services, days: Days, day: date) -> None:
+    (proved, *_) = (days.append(day, 1)[0] for _ in range(3))
+    taken: list[int] = []
+
+    def count(_connection: object, cursor: Any, statement: str, *_: object) -> None:  # noqa: ANN401 - the driver's
+        if "FROM ledger_segments" in statement:
+            taken.append(cursor.rowcount)
+
+    event.listen(services.engine, "after_cursor_execute", count)
+    try:
+        proof_of(services, proved.log_entry_id)
+    finally:
+        event.remove(services.engine, "after_cursor_execute", count)
+    assert taken == [1]
 
 
 def test_nothing_is_proved_under_a_key_that_did_not_sign(services: Services, days: Days, day: date) -> None:
