@@ -75,6 +75,7 @@ WRITING: Final[dict[str, list[str]]] = {
     "import": [],
     "ledger adopt-cluster": ["--yes"],
     "ledger recover": ["--reason", "a test", "--author", "tester", "--yes"],
+    "ledger rotate-key": [],
     "ledger witness": [],
     "purge": [str(ARCHIVED)],
     "restore": [str(ARCHIVED)],
