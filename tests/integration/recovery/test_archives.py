@@ -14,6 +14,7 @@ from compliance_pipelines.archive.purge import purge_day
 from compliance_pipelines.archive.restore import restore_day
 from compliance_pipelines.archive.returning import EntriesInTheWayError
 from compliance_pipelines.audit_log.log import AuditLog
+from compliance_pipelines.ledger import recovery, store
 from compliance_pipelines.ledger.proofs import prove
 from compliance_pipelines.ledger.recovery import RecoveryRefusedError
 from compliance_pipelines.postgres.engine import create_engine
@@ -119,6 +120,30 @@ def test_entries_that_an_archive_alone_holds_are_put_back(
             finder = ArchiveEntryFinder(restored.services)
             prove(restored.services, later_entries[0].log_entry_id, finder=finder)
             assert_sound(restored)
+
+
+@pytest.mark.parametrize("ranges_of_a_record", [1, 3_000])
+def test_losses_around_what_an_archive_holds_are_ranges(
+    postgres_server: EmbeddedPostgres, world: World, monkeypatch: pytest.MonkeyPatch, ranges_of_a_record: int
+) -> None:
+    """More ranges than a record can hold are said by several records."""
+    monkeypatch.setattr(recovery, "MOST_RANGES", ranges_of_a_record)
+    world.days.append(DAY, 1)
+    with remembered(postgres_server, world) as moment:
+        world.days.append(DAY, 2)
+        world.days.append(PURGED, 3)
+        world.days.append(DAY, 4)
+        archive_day(world.services, PURGED)
+        with opened_at(postgres_server, moment, world) as restored:
+            done = recovered(restored)
+            with restored.services.engine.connect() as connection:
+                stated = [(loss.ranges, loss.entries) for _, loss in store.losses(connection)]
+            expected = [(((1, 2),), 2), (((3, 4),), 4)] if ranges_of_a_record == 1 else [(((1, 2), (3, 4)), 6)]
+            assert stated == expected
+            assert done.size == 4 + len(expected)
+            seal_all(restored.services)
+            assert_sound(restored, losses=len(expected))
+            archived_and_purged(restored)
 
 
 def test_a_day_that_was_purged_before_the_moment_stays_purged(postgres_server: EmbeddedPostgres, world: World) -> None:
