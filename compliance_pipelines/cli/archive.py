@@ -205,7 +205,10 @@ def status(*, as_json: bool) -> None:
         figures = take_figures(services)
         outside = _outside(services)
     if as_json:
-        seen = {name: {"problem": each} if isinstance(each, str) else each.to_json() for name, each in outside.items()}
+        seen = {
+            name.replace(" ", "_"): {"problem": each} if isinstance(each, str) else each.to_json()
+            for name, each in outside.items()
+        }
         click.echo(json.dumps({**_status_document(figures), "outside": seen}, indent=2))
     else:
         show_summary(Console(), None, figures, {name: str(each) for name, each in outside.items()})

@@ -262,7 +262,9 @@ def test_the_commands_ask_show_and_fail(
     for each in seen.witnesses:
         each.now = lambda: clock().timestamp()
     before = command("status", "--json")
-    assert json.loads(before.out)["outside"]["witnesses"]["covered"] == 0
+    outside = json.loads(before.out)["outside"]
+    assert sorted(outside) == ["time_stamps", "witnesses"]
+    assert outside["witnesses"]["covered"] == 0
 
     asked = command("ledger", "witness")
 
