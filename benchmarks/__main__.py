@@ -10,12 +10,13 @@ import multiprocessing
 import shutil
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 
-from benchmarks import conversations, data, ledgers, ours, partitions, peers
+from benchmarks import conversations, data, growth, ledgers, ours, partitions, peers
 from benchmarks.measure import Result, Stopwatch, peak_memory_mb, save, show
 from compliance_pipelines.audit_log.migrate import upgrade
 from compliance_pipelines.ledger.checkpoint import SigningKey
@@ -73,6 +74,9 @@ def main() -> int:
     parser.add_argument(
         "--ledger-segments", type=int, default=ledgers.SEGMENTS, help="segments of the ledger of ten years; 0: none"
     )
+    parser.add_argument(
+        "--growth-passes", type=int, default=growth.PASSES, help="sealing passes of each day of history; 0: none"
+    )
     options = parser.parse_args()
     work = options.state.resolve() / "bench"
     shutil.rmtree(work / "cold", ignore_errors=True)
@@ -90,6 +94,9 @@ def main() -> int:
             results += conversations.measure(Console(), server, work, threads=options.threads, keys=options.keys)
         if options.ledger_segments:
             results += ledgers.measure(Console(), work, options.ledger_segments)
+        if options.growth_passes:
+            new_database = partial(_new_database, server)
+            results += growth.measure(Console(), new_database, work, passes=options.growth_passes)
     finally:
         server.stop()
         shutil.rmtree(work, ignore_errors=True)
