@@ -335,7 +335,7 @@ def _export(
     rows = SealedRows(segments)
     tx_from, tx_to = min(segment.tx_from for segment in segments), max(segment.tx_to for segment in segments)
     with (
-        read_rows(services.engine, day=day, tx_from=tx_from, tx_to=tx_to) as source,
+        read_rows(services.engine, day=day, tx_from=tx_from, tx_to=tx_to, about=entry_count) as source,
         run_ahead(source, depth=_BATCHES_AHEAD, name="archive-reader") as read,
         run_ahead(_hashed(read, rows), depth=_BATCHES_AHEAD, name="archive-hasher") as hashed,
         PartWriter(path, label, entry_count) as writer,
