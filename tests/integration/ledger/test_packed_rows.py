@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -13,8 +15,14 @@ from compliance_pipelines.audit_log import reading
 from compliance_pipelines.audit_log.entry import ENTRY_SCHEMA, AuditEntry, JsonText
 from compliance_pipelines.audit_log.log import AuditLog
 from compliance_pipelines.audit_log.packed_rows import GROUP_ENTRIES, NotPackableError, unpacked
+from tests.support.stops import somebody_waits, until
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import sqlalchemy
+    from adbc_driver_manager import AdbcConnection
+
     from compliance_pipelines.services import Services
     from tests.integration.ledger.inspector import Inspector
 
@@ -36,6 +44,7 @@ def groups(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(reading, "_MANY", 1)
     monkeypatch.setattr(reading, "unpacked", counted)
+    monkeypatch.setattr(reading, "_CHUNK_IDS", 2 * GROUP_ENTRIES)
     # Several batches: one of them ends the packed reading where it must end.
     monkeypatch.setattr(reading, "_BATCH_BYTES", 20_000)
     return seen
@@ -94,6 +103,68 @@ def test_entries_that_are_read_in_groups_are_the_same(appended: Services, groups
     assert assert_alike(appended).num_rows == ENTRIES + 9
     assert sum(groups) == ENTRIES + 9
     assert len(groups) > 2
+
+
+def test_one_session_reads_alone_where_a_second_one_cannot_be_had(
+    appended: Services, groups: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sessions = []
+    session = reading._session
+
+    @contextmanager
+    def counted(engine: sqlalchemy.Engine, snapshot: str | None = None) -> Iterator[AdbcConnection]:
+        sessions.append(snapshot)
+        if snapshot is not None:
+            raise reading.ReadingError("too many connections")
+        with session(engine) as connection:
+            yield connection
+
+    monkeypatch.setattr(reading, "_session", counted)
+    assert read(appended, about=ENTRIES).num_rows == ENTRIES + 9
+    assert sum(groups) == ENTRIES + 9
+    assert [each is None for each in sessions] == [True, False]
+
+
+def test_a_second_session_does_not_wait_for_whoever_waits_for_the_first(
+    appended: Services, inspector: Inspector, groups: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = reading._session
+    waiting: list[threading.Thread] = []
+
+    def lock_the_table() -> None:
+        with inspector.superuser.begin() as connection:
+            connection.execute(text("LOCK TABLE audit_logs IN ACCESS EXCLUSIVE MODE"))
+
+    @contextmanager
+    def later(engine: sqlalchemy.Engine, snapshot: str | None = None) -> Iterator[AdbcConnection]:
+        if snapshot is not None:
+            waiting.append(threading.Thread(target=lock_the_table))
+            waiting[0].start()
+            until("the table is waited for", lambda: somebody_waits(inspector.superuser))
+        with session(engine, snapshot) as connection:
+            yield connection
+
+    monkeypatch.setattr(reading, "_session", later)
+    assert read(appended, about=ENTRIES).num_rows == ENTRIES + 9
+    assert sum(groups) == ENTRIES + 9
+    waiting[0].join()
+
+
+def test_both_sessions_see_the_moment_of_the_first(
+    appended: Services, groups: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = reading._session
+
+    @contextmanager
+    def later(engine: sqlalchemy.Engine, snapshot: str | None = None) -> Iterator[AdbcConnection]:
+        if snapshot is not None:
+            AuditLog(appended.engine).append_many(an_entry(number) for number in range(1000, 1400))
+        with session(engine, snapshot) as connection:
+            yield connection
+
+    monkeypatch.setattr(reading, "_session", later)
+    assert read(appended, about=ENTRIES).num_rows == ENTRIES + 9
+    assert sum(groups) == ENTRIES + 9
 
 
 def test_groups_hold_the_transactions_that_were_asked_for_and_no_others(appended: Services, groups: list[int]) -> None:
