@@ -133,6 +133,7 @@ def test_a_second_session_does_not_wait_for_whoever_waits_for_the_first(
 
     def lock_the_table() -> None:
         with inspector.superuser.begin() as connection:
+            connection.execute(text("SET LOCAL lock_timeout = 0"))
             connection.execute(text("LOCK TABLE audit_logs IN ACCESS EXCLUSIVE MODE"))
 
     @contextmanager
