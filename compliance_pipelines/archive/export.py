@@ -11,7 +11,7 @@ the part is read back from the store; its verification is recorded. The next run
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from time import monotonic
@@ -30,6 +30,7 @@ from compliance_pipelines.archive.readback import ColdArchive, check_part
 from compliance_pipelines.archive.recording import put_manifest, record_part
 from compliance_pipelines.archive.sealed_rows import SealedRows
 from compliance_pipelines.archive.staging import staging_file
+from compliance_pipelines.archive.written_rows import WrittenRows
 from compliance_pipelines.audit_log.reading import read_rows
 from compliance_pipelines.audit_log.visibility import refuse_hidden_rows
 from compliance_pipelines.base.streaming import run_ahead
@@ -155,6 +156,7 @@ class _Archiving:
         self._new_parts: list[int] = []
         self._adopted = False
         self._last_part = 0
+        self._written: dict[str, WrittenRows] = {}
 
     def _parts(self) -> list[ArchivedPart]:
         parts = parts_of_day(self._connection, self._day)
@@ -233,6 +235,7 @@ class _Archiving:
                 f"staging file changed on its way. The object has no manifest; move it out of the store and run again"
             )
         self._hook(ArchiveStep.OBJECT_PUT)
+        self._written[written.sha256] = WrittenRows(written, tuple(pending), canonical_bytes)
         self._commit(self._manifest(part, pending, written, canonical_bytes), adopted=False)
 
     def _manifest(self, part: int, segments: Sequence[Segment], written: WrittenFile, canonical_bytes: int) -> Manifest:
@@ -274,7 +277,8 @@ class _Archiving:
                 self._adopted = True
             segments = self._as_anchored(segments_of_part(self._connection, part))
             self._connection.commit()
-            check_part(ColdArchive.of(self._services), part, segments, progress=self._progress).raise_if_damaged()
+            archive = replace(ColdArchive.of(self._services), written=self._written)
+            check_part(archive, part, segments, progress=self._progress).raise_if_damaged()
             with self._connection.begin():
                 store = check_identity(self._services, self._connection)
                 self._connection.execute(
@@ -335,7 +339,7 @@ def _export(
     rows = SealedRows(segments)
     tx_from, tx_to = min(segment.tx_from for segment in segments), max(segment.tx_to for segment in segments)
     with (
-        read_rows(services.engine, day=day, tx_from=tx_from, tx_to=tx_to) as source,
+        read_rows(services.engine, day=day, tx_from=tx_from, tx_to=tx_to, about=entry_count) as source,
         run_ahead(source, depth=_BATCHES_AHEAD, name="archive-reader") as read,
         run_ahead(_hashed(read, rows), depth=_BATCHES_AHEAD, name="archive-hasher") as hashed,
         PartWriter(path, label, entry_count) as writer,

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from compliance_pipelines.archive.errors import ArchiveError
+from compliance_pipelines.archive.fingerprints import fingerprint
 from compliance_pipelines.audit_log.entry import ENTRY_SCHEMA
 from compliance_pipelines.base.printable import printable
 
@@ -167,11 +168,20 @@ class _HashingFile:
 
 @dataclass(frozen=True)
 class WrittenFile:
-    """A finished Parquet file: rows, bytes, and the SHA-256 (hex) of the bytes as the writer meant them."""
+    """A finished Parquet file.
+
+    Attributes:
+        rows: how many it has.
+        size: its length in bytes.
+        sha256: hex, of the bytes as the writer meant them.
+        groups: the fingerprint of each row group's rows as they were before they were encoded; none where this process
+            did not write the file.
+    """
 
     rows: int
     size: int
     sha256: str
+    groups: tuple[bytes, ...] = ()
 
 
 class PartWriter:
@@ -197,6 +207,7 @@ class PartWriter:
         self._pending_rows = 0
         self._pending_bytes = 0
         self._rows = 0
+        self._groups: list[bytes] = []
 
     def __enter__(self) -> Self:
         return self
@@ -232,6 +243,7 @@ class PartWriter:
             table = pa.Table.from_batches(self._batches, ENTRY_SCHEMA)
             self._writer.write_table(table, row_group_size=max(1, self._pending_rows))
             self._rows += self._pending_rows
+            self._groups.append(fingerprint(self._batches))
         self._batches, self._pending_rows, self._pending_bytes = [], 0, 0
 
     def finish(self) -> WrittenFile:
@@ -243,7 +255,7 @@ class PartWriter:
         self._flush()
         self._writer.close()
         self._file.flush()
-        return WrittenFile(self._rows, self._file.size, self._file.sha256)
+        return WrittenFile(self._rows, self._file.size, self._file.sha256, tuple(self._groups))
 
 
 @contextmanager

@@ -373,7 +373,7 @@ class _Purging:
         with open_snapshot(self._services.engine) as snapshot:
             versions = snapshot.row_versions(self._day)
             with (
-                snapshot.rows(day=self._day) as source,
+                snapshot.rows(day=self._day, about=expected) as source,
                 run_ahead(source, depth=_BATCHES_AHEAD, name="purge-reader") as batches,
             ):
                 for batch in batches:

@@ -20,6 +20,7 @@ from compliance_pipelines.archive.parquet import PartLabel, PartReader, Unreadab
 from compliance_pipelines.archive.progress import Phase, Progress, silent
 from compliance_pipelines.archive.sealed_rows import SealedRows
 from compliance_pipelines.archive.staging import staging_directory, staging_file
+from compliance_pipelines.archive.written_rows import WrittenRows, decodes_to_what_was_written
 from compliance_pipelines.audit_log.entry import ENTRY_SCHEMA
 from compliance_pipelines.base.errors import TransientError
 from compliance_pipelines.base.printable import printable
@@ -29,7 +30,7 @@ from compliance_pipelines.object_store.bounded import read_bounded
 from compliance_pipelines.object_store.port import ObjectMissingError, OversizedObjectError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import date
     from pathlib import Path
 
@@ -93,6 +94,8 @@ class ColdArchive:
         object_with: the key of the object that was committed with a SHA-256 (hex); None where it is no part's. So that
             a file in the wrong place is named by what it is, not by what it says.
         examiner: looks into files that are not those that were committed.
+        written: the files that this process wrote a moment ago, by SHA-256 (hex). What they decode to is compared with
+            the rows that were written, which were compared with the ledger: their leaves are not computed again.
     """
 
     store: ObjectStore
@@ -100,6 +103,7 @@ class ColdArchive:
     staging: Path | None = None
     object_with: Callable[[str], str | None] = _nobodys
     examiner: Examiner = field(default_factory=Examiner)
+    written: Mapping[str, WrittenRows] = field(default_factory=dict)
 
     @classmethod
     def of(cls, services: Services) -> ColdArchive:
@@ -349,6 +353,8 @@ class _ObjectReading:
                 self._check_footer(part)
                 if not self._findings:
                     asking = Question.CONTENT
+                    if self._holds_what_was_written(path, sha256):
+                        return ObjectCheck((), sha256, size, part.num_rows, self._expected.canonical_bytes or 0)
                     self._check_rows(part, rows)
         except UnreadableParquetError as error:
             self._find(Damage.OBJECT_ALTERED, asking, f"cannot be read: {error}")
@@ -420,6 +426,26 @@ class _ObjectReading:
                 Question.ENTRY_COUNT,
                 f"holds {part.num_rows} entries where {expected.entry_count} were sealed",
             )
+
+    def _holds_what_was_written(self, path: Path, sha256: str) -> bool:
+        """Whether the file is the one that this process wrote, and decodes to the rows that it compared before.
+
+        Where it does not, or nobody knows, the rows themselves are compared with the ledger and say what is wrong.
+        """
+        expected, written = self._expected, self._archive.written.get(sha256)
+        if (
+            written is None
+            or self._on_batch is not None
+            or written.segments != expected.segments
+            or written.canonical_bytes != expected.canonical_bytes
+        ):
+            return False
+        return decodes_to_what_was_written(
+            path,
+            written,
+            name=expected.object_key,
+            progress=lambda rows: self._progress(Phase.VERIFY, rows, expected.entry_count),
+        )
 
     def _check_rows(self, part: PartReader, rows: SealedRows) -> None:
         expected = self._expected

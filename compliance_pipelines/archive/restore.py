@@ -46,7 +46,7 @@ from compliance_pipelines.archive.sealed_rows import SealedRows
 from compliance_pipelines.archive.self_audit import audit_log, restore_entry
 from compliance_pipelines.audit_log.entry import ENTRY_SCHEMA
 from compliance_pipelines.audit_log.entry_batches import JSONB_COLUMNS
-from compliance_pipelines.audit_log.reading import read_rows
+from compliance_pipelines.audit_log.reading import open_snapshot
 from compliance_pipelines.base.streaming import run_ahead
 from compliance_pipelines.ledger.store_identity import check_identity
 from compliance_pipelines.postgres.copying import CopyTarget, copy_in
@@ -330,7 +330,8 @@ class _Restoring:
         expected = sum(part.entry_count for part in parts)
         table = (sql.RESTORED_SCHEMA, working_table(self.table))
         with (
-            read_rows(self.services.engine, day=None, table=table) as source,
+            open_snapshot(self.services.engine) as snapshot,
+            snapshot.rows(day=None, table=table) as source,
             run_ahead(source, depth=_BATCHES_AHEAD, name="restore-reader") as batches,
         ):
             for batch in batches:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _MOST_STRAY_IDS: Final = 20
+# Of all trees together: 4 MiB.
+_MOST_WAITING: Final = 131_072
 
 
 class TransactionRange(Protocol):
@@ -46,18 +48,28 @@ class HashedRows:
 
 
 class _Tree:
+    """A growing tree, and leaves that wait: hashing many at once costs less for each."""
+
     def __init__(self) -> None:
-        self.range = CompactRange()
         self.first_id = 0
         self.last_id = 0
+        self._range = CompactRange()
+        self._waiting: list[Hashes] = []
 
     def extend(self, leaves: Hashes, ids: npt.NDArray[np.int64]) -> None:
         if not len(ids):
             return
-        if not self.range.size:
+        if not self._range.size and not self._waiting:
             self.first_id = int(ids[0])
         self.last_id = int(ids[-1])
-        self.range.extend(leaves)
+        self._waiting.append(leaves)
+
+    def grown(self) -> CompactRange:
+        """The tree with all its leaves."""
+        if self._waiting:
+            self._range.extend(np.concatenate(self._waiting))
+            self._waiting = []
+        return self._range
 
 
 class SegmentHasher:
@@ -67,6 +79,7 @@ class SegmentHasher:
 
     Args:
         ranges: disjoint, in any order.
+        most_waiting: how many leaves are kept to be hashed together, 32 bytes each, in all trees.
 
     Attributes:
         rows: rows fed so far.
@@ -76,11 +89,13 @@ class SegmentHasher:
         blinded_rows: rows without a nonce, or with a commitment beside it; their leaves fit no root.
     """
 
-    def __init__(self, ranges: Sequence[TransactionRange]) -> None:
+    def __init__(self, ranges: Sequence[TransactionRange], *, most_waiting: int = _MOST_WAITING) -> None:
         self._order = sorted(range(len(ranges)), key=lambda index: ranges[index].tx_from)
         self._starts = np.array([ranges[index].tx_from for index in self._order], dtype=np.int64)
         self._ends = np.array([ranges[index].tx_to for index in self._order], dtype=np.int64)
         self._trees = [_Tree() for _ in ranges]
+        self._most_waiting = most_waiting
+        self._waiting = 0
         self.rows = 0
         self.canonical_bytes = 0
         self.stray_rows = 0
@@ -103,11 +118,21 @@ class SegmentHasher:
         self.blinded_rows += int(canonical.blinded.sum())
         if not batch.num_rows:
             return leaves
+        self._plant(batch, leaves)
+        self._waiting += batch.num_rows
+        if self._waiting >= self._most_waiting:
+            for tree in self._trees:
+                tree.grown()
+            self._waiting = 0
+        return leaves
+
+    def _plant(self, batch: pa.RecordBatch, leaves: Hashes) -> None:
+        """Give each leaf to its tree."""
         ids = batch.column("id").to_numpy()
         tree = self._only_tree(batch)
         if tree is not None:
             tree.extend(leaves, ids)
-            return leaves
+            return
         owners = self._owners(batch.column("tx_id").to_numpy())
         for owner in np.unique(owners):
             rows = owners == owner
@@ -115,12 +140,12 @@ class SegmentHasher:
                 self._stray(batch, rows)
             else:
                 self._trees[self._order[owner]].extend(leaves[rows], ids[rows])
-        return leaves
 
     def result(self, index: int) -> HashedRows:
         """What was fed of the range with this index in the constructor's sequence."""
         tree = self._trees[index]
-        return HashedRows(tree.range.size, tree.range.root(), tree.first_id, tree.last_id)
+        grown = tree.grown()
+        return HashedRows(grown.size, grown.root(), tree.first_id, tree.last_id)
 
     def _only_tree(self, batch: pa.RecordBatch) -> _Tree | None:
         """The tree of all rows, where they have the same: the common case, and a cheap one."""

@@ -303,7 +303,9 @@ def _hash_days(
     for seq, (day, expected) in enumerate(work.entries_per_day.items(), first_seq):
         hasher = SegmentHasher([work.span])
         with (
-            read_rows(services.engine, day=day, tx_from=work.span.tx_from, tx_to=work.span.tx_to) as rows,
+            read_rows(
+                services.engine, day=day, tx_from=work.span.tx_from, tx_to=work.span.tx_to, about=expected
+            ) as rows,
             run_ahead(rows, depth=2, name="sealing-reader") as batches,
         ):
             for batch in batches:

@@ -88,9 +88,10 @@ def check_hot_rows(  # noqa: PLR0913 - a day, what is expected of it, and who is
         ReadingError: the rows could not be read to their end.
     """
     sealed, returned = SealedRows(expected), _Returned(gone)
+    about = sum(segment.entry_count for segment in expected)
     rows = 0
     with (
-        read_rows(engine, day=day, tx_from=None, tx_to=tx_horizon) as source,
+        read_rows(engine, day=day, tx_to=tx_horizon, about=about) as source,
         run_ahead(source, depth=_BATCHES_AHEAD, name="verify-reader") as batches,
     ):
         for batch in batches:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from compliance_pipelines.audit_log.entry import ENTRY_SCHEMA
-from compliance_pipelines.audit_log.reading import read_rows
+from compliance_pipelines.audit_log.reading import open_snapshot
 from compliance_pipelines.ledger.hashing import SegmentHasher
 from compliance_pipelines.postgres.copying import CopyTarget, copy_in
 from tests.unit.archive.examples import ANY_ROW, batch_of, row, segment
@@ -79,7 +79,7 @@ def there_and_back(engine: sqlalchemy.Engine, rows: list[dict[str, Any]]) -> Non
         batch = batch_of(sorted(rows, key=lambda each: each["id"]))
         connection.execute(text("TRUNCATE audit_restored.copied"))
         assert copy_in(connection, _TARGET, [batch]) == len(rows)
-    with read_rows(engine, day=None, table=("audit_restored", "copied")) as batches:
+    with open_snapshot(engine) as snapshot, snapshot.rows(day=None, table=("audit_restored", "copied")) as batches:
         found = pa.Table.from_batches(batches, ENTRY_SCHEMA)
     assert found.to_pylist() == batch.to_pylist()
     assert root(found.to_batches()) == root([batch])

@@ -55,7 +55,7 @@ def test_each_row_counts_in_the_tree_of_its_range_in_whatever_batches_it_comes(
     ranges: list[Range], tx_ids: list[int], data: st.DataObject
 ) -> None:
     rows = [row(number, tx_id) for number, tx_id in enumerate(tx_ids)]
-    hasher = SegmentHasher(ranges)
+    hasher = SegmentHasher(ranges, most_waiting=data.draw(st.integers(1, 41)))
     cuts = data.draw(st.lists(st.integers(0, len(rows)), max_size=5).map(sorted))
     for start, end in pairwise([0, *cuts, len(rows)]):
         leaves = hasher.feed(batch(rows[start:end]))
