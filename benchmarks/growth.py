@@ -101,7 +101,26 @@ def measure(
         passes: that sealed each day of the histories.
         days: lengths of the histories; ratios are to the first.
     """
-    watches = {each: _measured(console, new_database(f"bench_growth_{each}"), work, passes, each) for each in days}
+    watches = {each: Stopwatch() for each in days}
+    first = datetime.now(UTC).date() - timedelta(days=_AGE)
+    with ExitStack() as stack:
+        opened = {}
+        for each in days:
+            console.print(f"making {each:,} days of history with {passes:,} passes each")
+            url, cold = new_database(f"bench_growth_{each}"), work / f"growth-{each}"
+            stack.callback(shutil.rmtree, cold, ignore_errors=True)
+            key = SigningKey.generate("bench.example/growth")
+            opened[each] = ours.open_services(url, key.to_note_string(), cold)
+            stack.callback(opened[each].engine.dispose)
+            _make(opened[each], key, _History(first, each, passes))
+            _fill(opened[each], [first + timedelta(days=number) for number in range(_WORKED_ON)])
+        # By turns, so that whatever else the machine does slows down all of them.
+        for _ in range(_ROUNDS):
+            for each, services in opened.items():
+                _daily_work(services, watches[each])
+        for number in range(_WORKED_ON):
+            for each, services in opened.items():
+                _work_on(services, first + timedelta(days=number), watches[each])
     floor = watches[days[0]]
     results = []
     for each in days:
@@ -113,19 +132,6 @@ def measure(
                 Result(f"{name}, {each:,} days", seconds, f"{days[0]:,} days", seconds / before, limit, remark=remark)
             )
     return results
-
-
-def _measured(console: Console, url: str, work: Path, passes: int, days: int) -> Stopwatch:
-    key = SigningKey.generate("bench.example/growth")
-    services = ours.open_services(url, key.to_note_string(), work / f"growth-{days}")
-    today = datetime.now(UTC).date()
-    first = today - timedelta(days=_AGE)
-    console.print(f"making {days:,} days of history with {passes:,} passes each")
-    with ExitStack() as stack:
-        stack.callback(shutil.rmtree, work / f"growth-{days}", ignore_errors=True)
-        stack.callback(services.engine.dispose)
-        _make(services, key, _History(first, days, passes))
-        return _work(services, today, [first + timedelta(days=each) for each in range(_WORKED_ON)])
 
 
 def _make(services: Services, key: SigningKey, history: _History) -> None:
@@ -209,32 +215,36 @@ def _entries(day: date, count: int) -> list[AuditEntry]:
     ]
 
 
-def _work(services: Services, today: date, days: Sequence[date]) -> Stopwatch:
-    watch, log = Stopwatch(), AuditLog(services.engine)
-    create_ahead(services.engine, today, 1)
+def _fill(services: Services, days: Sequence[date]) -> None:
+    """Real days after the history, sealed."""
+    create_ahead(services.engine, datetime.now(UTC).date(), 1)
     with services.engine.begin() as connection:
         ensure_days(connection, days)
+    log = AuditLog(services.engine)
     for day in days:
         log.append_many(_entries(day, _ENTRIES))
     seal(services)
     with services.engine.connect() as connection:
         connection.execution_options(isolation_level="AUTOCOMMIT").execute(text("ANALYZE"))
-    for _ in range(_ROUNDS):
-        entries = _entries(today, _A_PASS)
-        log.append_many(entries)
-        with watch.lap("a sealing pass"):
-            seal(services)
-        with watch.lap("prove"):
-            prove(services, entries[7].log_entry_id, finder=ArchiveEntryFinder(services))
-        with watch.lap("status"):
-            take_figures(services)
-        with watch.lap("what is due, of a schedule's tick"):
-            due_steps(services)
-    for day in days:
-        with watch.lap(f"archive a day of {_ENTRIES:,}"):
-            archive_day(services, day)
-        with watch.lap("verify DAY"):
-            report = verify(services, [day])
-        if not report.ok:
-            raise AssertionError(f"the made history is not in order: {report.findings[:3]}")
-    return watch
+
+
+def _daily_work(services: Services, watch: Stopwatch) -> None:
+    entries = _entries(datetime.now(UTC).date(), _A_PASS)
+    AuditLog(services.engine).append_many(entries)
+    with watch.lap("a sealing pass"):
+        seal(services)
+    with watch.lap("prove"):
+        prove(services, entries[7].log_entry_id, finder=ArchiveEntryFinder(services))
+    with watch.lap("status"):
+        take_figures(services)
+    with watch.lap("what is due, of a schedule's tick"):
+        due_steps(services)
+
+
+def _work_on(services: Services, day: date, watch: Stopwatch) -> None:
+    with watch.lap(f"archive a day of {_ENTRIES:,}"):
+        archive_day(services, day)
+    with watch.lap("verify DAY"):
+        report = verify(services, [day])
+    if not report.ok:
+        raise AssertionError(f"the made history is not in order: {report.findings[:3]}")

@@ -188,24 +188,26 @@ def segments_of_part(connection: sqlalchemy.Connection, part: ArchivedPart) -> l
     return [segment for segment, number in segments_of_day(connection, part.day) if number == part.part]
 
 
-def _facts(connection: sqlalchemy.Connection, day: date | None) -> dict[date, DayFacts]:
+def _facts(connection: sqlalchemy.Connection, days: Sequence[date] | None) -> dict[date, DayFacts]:
     found: dict[date, dict[str, Any]] = {}
     for statement in (sql.SEGMENTS_PER_DAY, sql.PARTS_PER_DAY):
-        for row in connection.execute(statement, {"day": day}).mappings():
+        for row in connection.execute(statement, {"days": days}).mappings():
             found.setdefault(row["day"], {}).update(row)
-    for unsealed, entries in _unsealed(connection, day).items():
+    for unsealed, entries in _unsealed(connection, days).items():
         found.setdefault(unsealed, {"day": unsealed})["unsealed_entries"] = entries
-    for partition in connection.execute(sql.HOT_BYTES_PER_DAY, {"day": day}):
+    for partition in connection.execute(sql.HOT_BYTES_PER_DAY, {"days": days}):
         if partition.day in found:
             found[partition.day]["hot_bytes"] = partition.hot_bytes
     return {known: DayFacts(**found[known]) for known in sorted(found)}
 
 
-def _unsealed(connection: sqlalchemy.Connection, day: date | None) -> dict[date, int]:
-    if day is None:
-        return {row.day: row.unsealed_entries for row in connection.execute(sql.UNSEALED_PER_DAY)}
-    entries = int(connection.execute(sql.UNSEALED_OF_DAY, day_bounds(day)).scalar_one())
-    return {day: entries} if entries else {}
+def _unsealed(connection: sqlalchemy.Connection, days: Sequence[date] | None) -> dict[date, int]:
+    if days is not None and len(days) == 1:
+        (day,) = days
+        entries = int(connection.execute(sql.UNSEALED_OF_DAY, day_bounds(day)).scalar_one())
+        return {day: entries} if entries else {}
+    found = {row.day: row.unsealed_entries for row in connection.execute(sql.UNSEALED_PER_DAY)}
+    return found if days is None else {day: found[day] for day in days if day in found}
 
 
 def facts_of_days(connection: sqlalchemy.Connection) -> dict[date, DayFacts]:
@@ -215,7 +217,13 @@ def facts_of_days(connection: sqlalchemy.Connection) -> dict[date, DayFacts]:
 
 def facts_of_day(connection: sqlalchemy.Connection, day: date) -> DayFacts:
     """The facts of one day; all zero where nothing is known of it."""
-    return _facts(connection, day).get(day, DayFacts(day))
+    return _facts(connection, [day]).get(day, DayFacts(day))
+
+
+def _facts_of_pending_days(connection: sqlalchemy.Connection) -> list[DayFacts]:
+    """The facts of the days that a step may be due for, oldest first: as many as are in PostgreSQL, not in history."""
+    days = list(connection.execute(sql.PENDING_DAYS).scalars())
+    return list(_facts(connection, days).values()) if days else []
 
 
 @contextmanager
@@ -274,7 +282,7 @@ def due_among(services: Services, days: Sequence[DayFacts]) -> Due:
 def due(services: Services) -> Due:
     """The days to archive and the days to purge now, oldest first; held days are archived and not purged."""
     with snapshot(services) as connection:
-        wanted = due_among(services, list(facts_of_days(connection).values()))
+        wanted = due_among(services, _facts_of_pending_days(connection))
         held = held_days(connection, services, wanted.purge)
     return Due(wanted.archive, tuple(day for day in wanted.purge if day not in held))
 

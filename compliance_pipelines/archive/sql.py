@@ -57,6 +57,13 @@ MARK_VERIFIED = _statement("""
 """)
 FORGET_VERIFICATIONS = _statement("UPDATE archived_audit_logs SET verified_at = NULL WHERE purged_at IS NULL")
 
+# Days with a step before them. Of all others everything is archived, verified and purged.
+PENDING_DAYS = _statement("""
+    SELECT day FROM archived_audit_logs WHERE purged_at IS NULL
+    UNION
+    SELECT segment.day FROM ledger_segments AS segment
+    WHERE NOT EXISTS (SELECT FROM archived_segments AS archived WHERE archived.segment_seq = segment.seq)
+""")
 SEGMENTS_PER_DAY = _statement("""
     SELECT segment.day,
            count(*) AS segments,
@@ -66,7 +73,7 @@ SEGMENTS_PER_DAY = _statement("""
                AS unarchived_entries
     FROM ledger_segments AS segment
     LEFT JOIN archived_segments AS archived ON archived.segment_seq = segment.seq
-    WHERE CAST(:day AS date) IS NULL OR segment.day = :day
+    WHERE CAST(:days AS date[]) IS NULL OR segment.day = ANY(:days)
     GROUP BY segment.day
 """)
 PARTS_PER_DAY = _statement("""
@@ -82,7 +89,7 @@ PARTS_PER_DAY = _statement("""
            coalesce(sum(object_bytes) FILTER (WHERE expired_at IS NULL), 0)::bigint AS object_bytes,
            coalesce(sum(canonical_bytes) FILTER (WHERE expired_at IS NULL), 0)::bigint AS canonical_bytes
     FROM archived_audit_logs
-    WHERE CAST(:day AS date) IS NULL OR day = :day
+    WHERE CAST(:days AS date[]) IS NULL OR day = ANY(:days)
     GROUP BY day
 """)
 # What no segment covers yet lies at or above the horizon of the last sealing; the BRIN index on tx_id finds it.
@@ -103,7 +110,8 @@ HOT_BYTES_PER_DAY = _statement("""
     SELECT to_date(right(name, 10), 'YYYY_MM_DD') AS day, pg_total_relation_size(relation)::bigint AS hot_bytes
     FROM audit_partitions()
     WHERE is_leaf AND name ~ '^audit_logs_[0-9]{4}_[0-9]{2}_[0-9]{2}$'
-      AND (CAST(:day AS date) IS NULL OR name = 'audit_logs_' || to_char(CAST(:day AS date), 'YYYY_MM_DD'))
+      AND (CAST(:days AS date[]) IS NULL
+           OR name IN (SELECT 'audit_logs_' || to_char(day, 'YYYY_MM_DD') FROM unnest(CAST(:days AS date[])) AS day))
 """)
 DAY_TABLE_BYTES = _statement("SELECT coalesce(pg_total_relation_size(to_regclass(:day_table)), 0)::bigint")
 ROWS_OF_DAY_EXIST = _statement("""

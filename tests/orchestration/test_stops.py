@@ -6,10 +6,12 @@ import signal
 from typing import TYPE_CHECKING, Final
 
 import pytest
+from click.testing import CliRunner
 from dagster import DagsterEventType, DagsterRunStatus
 from dagster._core.remote_representation.code_location import GrpcServerCodeLocation
 
 from compliance_pipelines.archive.catalogue import DayState
+from compliance_pipelines.cli.running import run
 from compliance_pipelines.orchestration.keys import COLD_ARCHIVE, DATABASE_POOL
 from tests.orchestration.test_daemon import Backfills
 from tests.support.stops import Sessions, command, locked, until
@@ -77,8 +79,8 @@ def test_a_run_stops_at_the_day_at_hand_and_the_next_run_goes_on(
     info = project.instance.event_log_storage.get_concurrency_info(DATABASE_POOL)
     assert (info.active_slot_count, info.pending_step_count) == (0, 0)
 
-    with command(tmp_path, project.services.settings, "run") as again:
-        assert again.end() == 0, again.err
+    again = CliRunner().invoke(run, [])
+    assert again.exit_code == 0, again.output
     assert {project.state(day) for day in days} == {DayState.VERIFIED}
 
 

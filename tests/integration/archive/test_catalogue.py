@@ -128,6 +128,40 @@ def test_the_figures_are_of_one_moment(services: Services, days: Days, day: date
     assert (before.ledger_size, after.ledger_size) == (1, 2)
 
 
+_SETTLED = """
+    WITH settled AS (SELECT CAST(:first AS date) + number AS day, number FROM generate_series(0, :count - 1) AS number),
+    segments AS (
+        INSERT INTO ledger_segments (seq, day, tx_from, tx_to, first_id, last_id, entry_count, root, sealed_at)
+        SELECT 1000 + number, day, number + 1, number + 2, 1, 1, 1, sha256('made'), now() FROM settled),
+    parts AS (
+        INSERT INTO archived_audit_logs (day, part, archive_location, object_key, object_sha256, object_bytes,
+            manifest_key, manifest_sha256, entry_count, canonical_bytes, first_id, last_id, root, verified_at,
+            purged_at)
+        SELECT day, 1, 'made', day || '.parquet', '', 1, day || '.json', '', 1, 1, 1, 1, sha256('made'), now(), now()
+        FROM settled)
+    INSERT INTO archived_segments (segment_seq, day, part) SELECT 1000 + number, day, 1 FROM settled
+"""
+
+
+def test_what_is_due_is_found_without_reading_the_days_of_which_everything_is_done(
+    services: Services, days: Days, day: date
+) -> None:
+    days.append(day, 2)
+    days.execute(_SETTLED, first=day - timedelta(days=400), count=300)
+    rows: list[int] = []
+
+    def count(_connection: object, cursor: Any, *_: object) -> None:  # noqa: ANN401 - the driver's
+        rows.append(cursor.rowcount)
+
+    event.listen(services.engine, "after_cursor_execute", count)
+    try:
+        assert due(services) == Due((day,), ())
+    finally:
+        event.remove(services.engine, "after_cursor_execute", count)
+    assert len(states_of_days(services)) == 301
+    assert sum(rows) < 100
+
+
 def test_what_a_hold_keeps_from_the_purge_is_held_and_not_due(
     services: Services, days: Days, day: date, clock: MovableClock
 ) -> None:
