@@ -399,8 +399,10 @@ def standing(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def read_record(data: bytes) -> dict[str, Any]:
-    if data[:1] in {b"\x02", b"\x03"}:
+    if data[:1] == b"\x02":
         return read_statement(data)
+    if data[:1] == b"\x03":
+        return read_loss(data)
     need(len(data) == 93 and data[0] == 1, "no segment record")
 
     def number(start: int, width: int) -> int:
