@@ -9,6 +9,7 @@ lead to the signed root, which no other records do (SHA-256).
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from compliance_pipelines.ledger.errors import ColdStoreRolledBackError, LedgerF
 from compliance_pipelines.ledger.head import LedgerHead
 from compliance_pipelines.ledger.log_reading import (
     CHECKPOINT_KEY,
+    COSIGNED_KEY,
     DAYS,
     MOST_NOTE_BYTES,
     day_of_key,
@@ -28,6 +30,7 @@ from compliance_pipelines.ledger.merkle import CompactRange
 from compliance_pipelines.ledger.records import MalformedRecordError, record_of
 from compliance_pipelines.ledger.store import StoredCheckpoint
 from compliance_pipelines.object_store.bounded import read_bounded
+from compliance_pipelines.object_store.port import ObjectMissingError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -71,6 +74,7 @@ def read_gap(services: Services, connection: sqlalchemy.Connection) -> Gap:
         ObjectStoreError: the store failed.
     """
     log = read_published(services, connection)
+    _refuse_older_than_cosigned(services, log)
     last = store.last_checkpoint(connection)
     known = LedgerHead() if last is None else last.head
     if known.size >= log.head.size:
@@ -119,6 +123,23 @@ def _records(services: Services, first: int, size: int) -> Iterator[LedgerRecord
         yield record
 
 
+def _refuse_older_than_cosigned(services: Services, log: LogHead) -> None:
+    where = services.store.locate(COSIGNED_KEY)
+    with suppress(ObjectMissingError):
+        _size_within(services, log, read_bounded(services.store, COSIGNED_KEY, MOST_NOTE_BYTES), where)
+
+
+def _size_within(services: Services, log: LogHead, note: bytes, where: str) -> int:
+    """The size of a checkpoint of before, which is no larger than the newest one."""
+    size = opened(note, log.chain(services.verifier_key), where).size
+    if size > log.head.size:
+        raise ColdStoreRolledBackError(
+            f"{where} is the checkpoint of {size} records, and the newest one in the cold store is of "
+            f"{log.head.size}: the cold store was put back to an older state; restore the newer objects first"
+        )
+    return size
+
+
 def _day_notes(
     services: Services, known: LedgerHead, log: LogHead, records: tuple[LedgerRecord, ...]
 ) -> Iterator[tuple[int, str]]:
@@ -130,12 +151,7 @@ def _day_notes(
             continue
         where = services.store.locate(info.key)
         note = read_bounded(services.store, info.key, MOST_NOTE_BYTES)
-        size = opened(note, log.chain(services.verifier_key), where).size
-        if size > log.head.size:
-            raise ColdStoreRolledBackError(
-                f"{where} is the checkpoint of {size} segments, and the newest one in the cold store is of "
-                f"{log.head.size}: the cold store was put back to an older state; restore the newer objects first"
-            )
+        size = _size_within(services, log, note, where)
         if known.size < size < log.head.size:
             yield size, note.decode()
 

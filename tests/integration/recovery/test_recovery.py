@@ -13,6 +13,7 @@ from compliance_pipelines.archive.lookup import ArchiveEntryFinder
 from compliance_pipelines.audit_log.log import AuditLog
 from compliance_pipelines.ledger import sql, store
 from compliance_pipelines.ledger.errors import ColdStoreRolledBackError, DatabaseRolledBackError, LedgerForkError
+from compliance_pipelines.ledger.log_reading import COSIGNED_KEY
 from compliance_pipelines.ledger.losses import InvalidLossError
 from compliance_pipelines.ledger.proofs import EntryNotFoundError, prove
 from compliance_pipelines.ledger.recovery import ACTION, RecoveryRefusedError
@@ -241,6 +242,19 @@ def test_a_cold_store_that_was_set_back_itself_is_refused(world: World) -> None:
     world.write_note(before.decode())
     with pytest.raises(ColdStoreRolledBackError):
         recovered(world)
+
+
+def test_a_cold_store_and_a_database_that_were_set_back_together_are_told_by_what_witnesses_cosigned(
+    postgres_server: EmbeddedPostgres, world: World
+) -> None:
+    world.days.append(DAY, 1)
+    before = world.checkpoint_path.read_bytes()
+    with set_back(postgres_server, world, (1, 1)) as restored:
+        (world.cold / COSIGNED_KEY).write_bytes(world.checkpoint_path.read_bytes())
+        world.write_note(before.decode())
+        with pytest.raises(ColdStoreRolledBackError, match="cosigned is the checkpoint of 3 records"):
+            recovered(restored)
+        assert recovery_entries(restored) == []
 
 
 def test_the_two_logins_must_lead_to_one_database(postgres_server: EmbeddedPostgres, world: World) -> None:
