@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _ED25519: Final = b"\x01"
+# Of all characters below U+0020, a note has line feeds alone.
+_CONTROL: Final = re.compile("[\x00-\x09\x0b-\x1f]")
 _KEY_BYTES: Final = 32
 _KEY_HASH_BYTES: Final = 4
 _SIGNING_KEY_PREFIX: Final = "PRIVATE+KEY+"
@@ -433,7 +435,7 @@ def _is_note_text(text: str) -> bool:
         text.encode()
     except UnicodeEncodeError:
         return False
-    return all(character >= " " or character == "\n" for character in text)
+    return _CONTROL.search(text) is None
 
 
 def _base64(data: bytes) -> str:
