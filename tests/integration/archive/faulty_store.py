@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
@@ -58,7 +59,8 @@ class FaultyStore:
         if fault is None or not fails:
             return call()
         if fault.done:
-            call()
+            with suppress(ObjectStoreError):
+                call()
         raise fault.error
 
     @property

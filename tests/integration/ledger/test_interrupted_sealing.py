@@ -1,42 +1,53 @@
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 from datetime import timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
+from unittest import mock
 
 import pytest
 
+from compliance_pipelines.ledger import sealing
+from compliance_pipelines.ledger.hashing import SegmentHasher
+from compliance_pipelines.services import open_services
+from tests.support.killed import die, dying_at, is_killed
 from tests.support.sealing import seal_all, settle
 
 if TYPE_CHECKING:
     from datetime import date
 
+    import pyarrow as pa
+
+    from compliance_pipelines.ledger.merkle import Hashes
     from compliance_pipelines.services import Services
     from tests.integration.archive.days import Days
     from tests.integration.ledger.inspector import Inspector
 
-CHECKOUT: Final = Path(__file__).parents[3]
+
+class DyingHasher(SegmentHasher):
+    """Dies when leaves were hashed, before the day's root is known."""
+
+    def feed(self, batch: pa.RecordBatch) -> Hashes:
+        leaves = super().feed(batch)
+        die()
+        return leaves
 
 
 def seal_and_be_killed(services: Services, moment: str) -> None:
-    """Run a pass in a process of its own that kills itself; its database session may outlive it for a moment."""
+    """Run a pass in a process of its own that kills itself; its database session may outlive it for a moment.
+
+    Args:
+        services: whose settings the process has.
+        moment: a step and how often it is let pass before (`hashed:1`), or `hashing`.
+    """
     settle(services)
-    settings = services.settings
-    assert settings.ledger_signing_key is not None
-    environment = {
-        "PATH": os.environ["PATH"],
-        "AUDIT_LOG_DATABASE_URL": settings.require_database_url(),
-        "AUDIT_COLD_STORAGE_PROVIDER": "local",
-        "AUDIT_COLD_STORAGE_PATH": str(settings.audit_cold_storage_path),
-        "LEDGER_SIGNING_KEY": settings.ledger_signing_key.get_secret_value(),
-    }
-    command = [sys.executable, "-m", "tests.integration.ledger.sealing_process", moment]
-    child = subprocess.run(command, cwd=CHECKOUT, env=environment, timeout=900, check=False, capture_output=True)
-    assert child.returncode == -signal.SIGKILL, child.stderr.decode()
+    name, _, passes = moment.partition(":")
+
+    def work() -> None:
+        hasher = DyingHasher if name == "hashing" else SegmentHasher
+        with mock.patch.object(sealing, "SegmentHasher", hasher), open_services(services.settings) as own:
+            sealing.seal(own, step=dying_at(name, after=int(passes or 0)))
+
+    assert is_killed(work)
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,8 @@
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -28,22 +23,24 @@ from compliance_pipelines.ledger.rotation import KeyRotationRefusedError, rotate
 from compliance_pipelines.ledger.store_identity import LedgerIdentityError, StoreIdentityError
 from compliance_pipelines.postgres.errors import LockBusyError
 from compliance_pipelines.postgres.locks import SEALING_LOCK, process_lock
+from compliance_pipelines.services import open_services
 from compliance_pipelines.verification.offline import verify_copy
 from compliance_pipelines.verification.online import verify
 from tests.integration.archive.days import overwrite
+from tests.support.killed import dying_at, is_killed
 from tests.support.sealing import seal_all, settle
 from tests.unit.ledger import stranger
 from tests.unit.ledger.key_ledgers import forgeries
 
 if TYPE_CHECKING:
     from datetime import date
+    from pathlib import Path
 
     from compliance_pipelines.ledger.checkpoint import VerifierKey
     from compliance_pipelines.ledger.records import Statement
     from compliance_pipelines.services import Services
     from tests.integration.archive.days import Days
 
-CHECKOUT: Final = Path(__file__).parents[3]
 NEW: Final = SigningKey("tests.example/audit", b"n" * 32)
 FORGERIES: Final = forgeries()
 LATER: Final = SigningKey("tests.example/audit", b"l" * 32)
@@ -162,21 +159,12 @@ def test_a_sealer_that_has_the_old_key_alone_signs_nothing_and_says_what_to_set(
 def rotate_and_be_killed(services: Services, moment: str) -> None:
     """Rotate in a process of its own that kills itself."""
     settle(services)
-    settings = services.settings
-    assert settings.ledger_signing_key is not None
-    assert settings.audit_cold_storage_path is not None
-    file = settings.audit_cold_storage_path.parent / "new.key"
-    file.write_text(NEW.to_note_string())
-    environment = {
-        "PATH": os.environ["PATH"],
-        "AUDIT_LOG_DATABASE_URL": settings.require_database_url(),
-        "AUDIT_COLD_STORAGE_PROVIDER": "local",
-        "AUDIT_COLD_STORAGE_PATH": str(settings.audit_cold_storage_path),
-        "LEDGER_SIGNING_KEY": settings.ledger_signing_key.get_secret_value(),
-    }
-    command = [sys.executable, "-m", "tests.integration.ledger.rotation_process", moment, str(file)]
-    child = subprocess.run(command, cwd=CHECKOUT, env=environment, timeout=900, check=False, capture_output=True)
-    assert child.returncode == -signal.SIGKILL, child.stderr.decode()
+
+    def work() -> None:
+        with open_services(services.settings) as own:
+            rotate_key(own, NEW, step=dying_at(moment))
+
+    assert is_killed(work)
 
 
 @pytest.mark.parametrize("finished_by", ["sealing", "the command"])

@@ -47,7 +47,7 @@ _STATEMENTS: Final = {
     if isinstance(statement, TextClause)
 }
 _TO_PREPARE: Final = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH|VALUES|MERGE)\b", re.IGNORECASE)
-_STAGING: Final = (audit_log_sql.CREATE_STAGING, audit_log_sql.CREATE_IMPORT)
+_STAGING: Final = (audit_log_sql.CREATE_STAGING, audit_log_sql.CREATE_IMPORT, archive_sql.CREATE_RETURNED)
 # These need none of the parameters that others are prepared with.
 _OTHERS: Final = {name: each for name, each in _STATEMENTS.items() if not _TO_PREPARE.match(each.text)}
 

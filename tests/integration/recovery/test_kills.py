@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 from dataclasses import replace
 from datetime import timedelta
 from itertools import count
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
 
 from compliance_pipelines.archive.export import archive_day
+from compliance_pipelines.archive.returning import ReturningParts
 from compliance_pipelines.ledger.errors import LedgerForkError
-from compliance_pipelines.ledger.recovery import ACTION
+from compliance_pipelines.ledger.recovery import ACTION, recover
 from compliance_pipelines.object_store.port import ObjectStoreError
+from compliance_pipelines.postgres.engine import create_engine
 from compliance_pipelines.postgres.errors import LockBusyError
 from compliance_pipelines.postgres.locks import SEALING_LOCK, process_lock
+from compliance_pipelines.services import open_services
 from tests.integration.archive.faulty_store import Fault, FaultyStore
 from tests.integration.recovery.restoring import (
+    AUTHOR,
+    REASON,
     assert_sound,
     opened_at,
     recovered,
     rehearsed,
     remembered,
 )
-from tests.integration.verification.world import KEY, TODAY
+from tests.integration.verification.world import TODAY
+from tests.support.killed import dying_at, is_killed
 from tests.support.logins import url_of
 from tests.support.sealing import seal_all, settle
 
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from compliance_pipelines.local_stack.postgres import EmbeddedPostgres
     from tests.integration.verification.world import World
 
-CHECKOUT: Final = Path(__file__).parents[3]
 DAY: Final = TODAY - timedelta(days=100)
 ARCHIVED: Final = TODAY - timedelta(days=110)
 
@@ -54,17 +54,14 @@ AFTER_THE_COMMIT: Final = (
 
 def recover_and_be_killed(world: World, moment: str) -> None:
     """Recover in a process of its own that kills itself."""
-    environment = {
-        "PATH": os.environ["PATH"],
-        "AUDIT_LOG_DATABASE_URL": world.services.settings.require_database_url(),
-        "AUDIT_LOG_MIGRATION_DATABASE_URL": url_of(world.days.superuser),
-        "AUDIT_COLD_STORAGE_PROVIDER": "local",
-        "AUDIT_COLD_STORAGE_PATH": str(world.cold),
-        "LEDGER_SIGNING_KEY": KEY.to_note_string(),
-    }
-    command = [sys.executable, "-m", "tests.integration.recovery.recovery_process", moment]
-    child = subprocess.run(command, cwd=CHECKOUT, env=environment, timeout=900, check=False, capture_output=True)
-    assert child.returncode == -signal.SIGKILL, child.stderr.decode()
+    owner_url = url_of(world.days.superuser)
+
+    def work() -> None:
+        with open_services(world.services.settings) as services:
+            owner = create_engine(owner_url, pool_size=2)
+            recover(services, owner, ReturningParts(services), author=AUTHOR, reason=REASON, step=dying_at(moment))
+
+    assert is_killed(work)
 
 
 def lose_something_of_everything(world: World) -> None:

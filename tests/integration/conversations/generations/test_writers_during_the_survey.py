@@ -102,7 +102,8 @@ def test_a_pointer_to_a_checkpoint_that_the_survey_has_not_seen_tells_of_a_write
         [named[1] for key in keys if (named := key_layout.classify(key)) and named[0] is KeyKind.LATEST_POINTER]
         for keys in names(world.store, layout.retention(world).pace)
     ]
-    late = len(found) * 3 // 4
+    # Which keys come late is the server's chance: of a third of all there are always enough.
+    late = len(found) * 2 // 3
     coming = [rest.partition(b":")[0].decode() for step in found[late + _AHEAD :] for rest in step]
     chosen = sorted(set(coming) & set(threads))[:_RESUMED]
     assert len(chosen) == _RESUMED
