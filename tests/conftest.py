@@ -59,6 +59,12 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def patient_for_two_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests in which a holder of a lock may be idle for one second: who has waited longer knows."""
+    monkeypatch.setattr(locks, "_PATIENCE", timedelta(seconds=2))
+
+
+@pytest.fixture
 def pipeline_database_url(database_url: str) -> str:
     """The migrated database as the login of the pipelines: writer, archiver and reader, owner of nothing."""
     return login_url(database_url, "test_pipeline")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import psycopg
 import pytest
+import redis
 from dagster import build_init_resource_context
 from sqlalchemy.exc import DBAPIError, OperationalError
 
@@ -139,6 +140,14 @@ def on_replica(
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("COLUMNS", "400")
     return Command(monkeypatch, capsys)
+
+
+@pytest.fixture
+def empty_redis(redis_server: EmbeddedRedis) -> EmbeddedRedis:
+    """A Redis of which no other test left anything: a foreign binding there is refused."""
+    with redis.Redis.from_url(redis_server.url(0)) as client:
+        client.flushall()
+    return redis_server
 
 
 def _entry_of(pair: Pair, day: object) -> str:
@@ -299,11 +308,11 @@ def test_a_dry_run_of_a_restore_reads_everything_and_loads_nothing(on_replica: C
     assert "is damaged in the cold store" in err
 
 
-def test_whatever_only_reads_works_on_a_replica(on_replica: Command, pair: Pair, redis_server: EmbeddedRedis) -> None:
+def test_whatever_only_reads_works_on_a_replica(on_replica: Command, pair: Pair, empty_redis: EmbeddedRedis) -> None:
     on_primary = login_url(pair.replica.primary.url(pair.database), "test_pipeline")
     here = login_url(pair.replica.url(pair.database), "test_pipeline")
-    for redis in ("CHECKPOINT_REDIS_URL", "GDPR_SESSION_REDIS_URL"):
-        on_replica.monkeypatch.setenv(redis, redis_server.url(0))
+    for setting in ("CHECKPOINT_REDIS_URL", "GDPR_SESSION_REDIS_URL"):
+        on_replica.monkeypatch.setenv(setting, empty_redis.url(0))
     on_replica.monkeypatch.setenv("AUDIT_LOG_DATABASE_URL", on_primary)
     for arguments in (
         ("conversations", "bind"),
@@ -337,9 +346,9 @@ def test_whatever_only_reads_works_on_a_replica(on_replica: Command, pair: Pair,
 
 
 def test_documents_of_an_erasure_are_made_on_a_replica_and_that_nothing_was_recorded_is_said(
-    on_replica: Command, pair: Pair, redis_server: EmbeddedRedis, tmp_path: Path
+    on_replica: Command, pair: Pair, empty_redis: EmbeddedRedis, tmp_path: Path
 ) -> None:
-    on_replica.monkeypatch.setenv("CHECKPOINT_REDIS_URL", redis_server.url(0))
+    on_replica.monkeypatch.setenv("CHECKPOINT_REDIS_URL", empty_redis.url(0))
     here = login_url(pair.replica.url(pair.database), "test_pipeline")
     on_primary = login_url(pair.replica.primary.url(pair.database), "test_pipeline")
     on_replica.monkeypatch.setenv("AUDIT_LOG_DATABASE_URL", on_primary)
@@ -419,13 +428,13 @@ def _logins_of_readers(pair: Pair) -> dict[str, str]:
 @pytest.mark.parametrize("login", ["test_reader", READS_OTHERWISE])
 @pytest.mark.parametrize("path", ON_RECORD)
 def test_what_an_auditor_reads_works_and_is_said_to_be_on_no_record(
-    on_replica: Command, pair: Pair, redis_server: EmbeddedRedis, tmp_path: Path, *, path: str, login: str
+    on_replica: Command, pair: Pair, empty_redis: EmbeddedRedis, tmp_path: Path, *, path: str, login: str
 ) -> None:
     case, _ = record_request(pair.primary.services, NewRequest("bob", "asked", "support"))
     on_replica.monkeypatch.setenv("AUDIT_LOG_DATABASE_URL", _logins_of_readers(pair)[login])
     on_replica.monkeypatch.delenv("LEDGER_SIGNING_KEY")
     on_replica.monkeypatch.setenv("LEDGER_PUBLIC_KEY", KEY.verifier_key().to_note_string())
-    on_replica.monkeypatch.setenv("CHECKPOINT_REDIS_URL", redis_server.url(0))
+    on_replica.monkeypatch.setenv("CHECKPOINT_REDIS_URL", empty_redis.url(0))
     pair.replica.catch_up()
     given: dict[str, list[object]] = {
         "prove": [_entry_of(pair, HOT), "-o", tmp_path / "proof.json"],

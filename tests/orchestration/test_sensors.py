@@ -178,6 +178,7 @@ def test_a_passing_fault_is_put_off_without_a_word(sealing: Sealing, monkeypatch
     assert put_off.skip_message == "Put off until the next tick: the connection was lost"
 
 
+@pytest.mark.usefixtures("patient_for_two_seconds")
 def test_a_lock_of_sealing_that_stayed_behind_is_told(sealing: Sealing, project: Project) -> None:
     settings = project.services.settings.model_copy(update={"ledger_seal_max_busy_seconds": 1})
     engine = project.services.engine

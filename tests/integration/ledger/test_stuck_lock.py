@@ -66,6 +66,7 @@ def test_who_came_later_is_told_who_is_at_it(services: Services, days: Days, day
     assert "of test_pipeline, compliance_pipelines at 127.0.0.1, idle since " in busy.busy_with
 
 
+@pytest.mark.usefixtures("patient_for_two_seconds")
 def test_a_lock_that_stayed_behind_is_an_error_with_the_remedy(services: Services, engine: sqlalchemy.Engine) -> None:
     with left_behind(engine) as pid:
         assert seal(bounded(services, 900)).busy
@@ -74,6 +75,7 @@ def test_a_lock_that_stayed_behind_is_an_error_with_the_remedy(services: Service
     assert not seal(services).busy
 
 
+@pytest.mark.usefixtures("patient_for_two_seconds")
 def test_so_says_the_command_with_status_1(  # noqa: PLR0917 - fixtures
     services: Services,
     engine: sqlalchemy.Engine,
@@ -98,6 +100,7 @@ def test_so_says_the_command_with_status_1(  # noqa: PLR0917 - fixtures
     assert command("seal").status == 0
 
 
+@pytest.mark.usefixtures("patient_for_two_seconds")
 def test_so_say_the_checks(services: Services, engine: sqlalchemy.Engine) -> None:
     def lag_check(seconds: int) -> tuple[str, str | None]:
         *_, check = check_health(
@@ -139,6 +142,7 @@ def test_a_holder_at_work_is_never_an_error(services: Services, database_url: st
             working.join()
 
 
+@pytest.mark.usefixtures("patient_for_two_seconds")
 def test_a_holder_that_may_not_be_looked_at_is_judged_by_what_gets_sealed(
     services: Services, superuser_engine: sqlalchemy.Engine, days: Days, day: date
 ) -> None:

@@ -154,7 +154,7 @@ def test_a_backup_restored_to_a_point_in_time_goes_on(replica: Replica, primary:
         go_on(world)
 
 
-@pytest.mark.parametrize("moment", ["ids raised", "surveyed", "inserted", "committed", "checkpoint put"])
+@pytest.mark.parametrize("moment", ["ids raised", "inserted", "checkpoint put"])
 def test_a_recovery_whose_server_crashes_is_finished_by_the_next_one(
     replica: Replica, primary: World, tmp_path: Path, moment: str
 ) -> None:

@@ -68,7 +68,7 @@ def grown(ledger: KeyedLedger, steps: list[int | str]) -> None:
             ledger.rotate(key(len(ledger.keys)), revoked=step == "revoke")
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(steps=passes, data=st.data())
 def test_a_ledger_whose_keys_changed_is_clean_from_any_of_them_and_to_a_stranger(
     steps: list[int | str], data: st.DataObject

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tests.integration.conversations.conftest import World
     from tests.savers.client import Resumer, SaverProcess
 
-_TURNS: Final = int(os.environ.get("STRESS_TURNS", "60"))
+_TURNS: Final = int(os.environ.get("STRESS_TURNS", "30"))
 _CONVERSATIONS: Final = 18
 # Turns that the purge waits for: in its survey, and between plan and removal.
 _IN_SURVEY: Final = 5
