@@ -12,7 +12,7 @@ import binascii
 import hashlib
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple, Protocol, Self
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -69,45 +69,74 @@ class CheckpointOfAnotherLedgerError(NoteError):
     """A key signed the checkpoint of a ledger that does not bear the key's name."""
 
 
-class VerifierKey:
-    """The public half of a key: a name and an Ed25519 public key.
+class NoteKey:
+    """A public key by which signature lines of notes are checked: a name and an Ed25519 public key.
 
     Args:
         name: who signs; not empty, without spaces, control characters and `+`.
         public_key: 32 bytes (RFC 8032).
 
     Attributes:
+        algorithm: the byte that stands before the key, and tells what it signs.
+        title: what such a key is called in messages.
         key_hash: 4 bytes that identify the key beside its name.
 
     Raises:
         MalformedKeyError: the name or the key's length is not possible.
     """
 
+    algorithm: ClassVar[bytes]
+    title: ClassVar[str]
+
     def __init__(self, name: str, public_key: bytes) -> None:
-        if not is_key_name(name):
+        if not _is_key_name(name):
             raise MalformedKeyError(f"{name!r} is no key name: it must not be empty or contain spaces or `+`")
         if len(public_key) != _KEY_BYTES:
             raise MalformedKeyError(f"an Ed25519 key has {_KEY_BYTES} bytes, not {len(public_key)}")
         self.name = name
         self.public_key = public_key
-        self.key_hash = hashlib.sha256(name.encode() + b"\n" + _ED25519 + public_key).digest()[:_KEY_HASH_BYTES]
+        named = name.encode() + b"\n" + self.algorithm + public_key
+        self.key_hash = hashlib.sha256(named).digest()[:_KEY_HASH_BYTES]
 
     @classmethod
-    def from_note_string(cls, text: str) -> VerifierKey:
+    def from_note_string(cls, text: str) -> Self:
         """Read `<name>+<hash>+<base64>`.
 
         Raises:
             MalformedKeyError: the text has another form, is for another algorithm, or the hash is not the key's.
         """
-        name, key_hash, public_key = parsed_key(text, "verifier key")
+        name, key_hash, public_key = _parsed_key(text, cls.title, cls.algorithm)
         key = cls(name, public_key)
         if key.key_hash.hex() != key_hash:
-            raise MalformedKeyError(f"the verifier key {name} is damaged: its hash is not that of its name and key")
+            raise MalformedKeyError(f"the {cls.title} {name} is damaged: its hash is not that of its name and key")
         return key
 
     def to_note_string(self) -> str:
         """`<name>+<hash>+<base64>`, which may be published."""
-        return f"{self}+{_base64(_ED25519 + self.public_key)}"
+        return f"{self}+{_base64(self.algorithm + self.public_key)}"
+
+    def __str__(self) -> str:
+        return f"{self.name}+{self.key_hash.hex()}"
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.to_note_string()!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, NoteKey) and (self.algorithm, self.name, self.public_key) == (
+            other.algorithm,
+            other.name,
+            other.public_key,
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.public_key))
+
+
+class VerifierKey(NoteKey):
+    """The public half of a ledger's key."""
+
+    algorithm = _ED25519
+    title = "verifier key"
 
     def verify(self, text: str, signature: bytes) -> bool:
         """Whether `signature` (64 bytes) is this key's of exactly this text."""
@@ -116,18 +145,6 @@ class VerifierKey:
         except InvalidSignature:
             return False
         return True
-
-    def __str__(self) -> str:
-        return f"{self.name}+{self.key_hash.hex()}"
-
-    def __repr__(self) -> str:
-        return f"VerifierKey({self.to_note_string()!r})"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, VerifierKey) and (self.name, self.public_key) == (other.name, other.public_key)
-
-    def __hash__(self) -> int:
-        return hash((self.name, self.public_key))
 
 
 class Signer(Protocol):
@@ -179,7 +196,7 @@ class SigningKey:
         """
         if not text.startswith(_SIGNING_KEY_PREFIX):
             raise MalformedKeyError(f"a signing key begins with {_SIGNING_KEY_PREFIX}")
-        name, key_hash, seed = parsed_key(text.removeprefix(_SIGNING_KEY_PREFIX), "signing key")
+        name, key_hash, seed = _parsed_key(text.removeprefix(_SIGNING_KEY_PREFIX), "signing key")
         key = cls(name, seed)
         if key.verifier_key().key_hash.hex() != key_hash:
             raise MalformedKeyError(f"the signing key {name} is damaged: its hash is not that of its name and key")
@@ -267,7 +284,7 @@ class NoteSignature(NamedTuple):
     key_hash: bytes
     signature: bytes
 
-    def is_by(self, key: VerifierKey) -> bool:
+    def is_by(self, key: NoteKey) -> bool:
         """Whether it claims to be by this key."""
         return (self.name, self.key_hash) == (key.name, key.key_hash)
 
@@ -395,12 +412,12 @@ def checkpoint_of(text: str, key: VerifierKey) -> Checkpoint:
 def _parsed_signature(line: str) -> NoteSignature:
     match = _SIGNATURE_LINE.fullmatch(line)
     signature = match and _from_base64(match["signature"])
-    if not match or not signature or len(signature) <= _KEY_HASH_BYTES or not is_key_name(match["name"]):
+    if not match or not signature or len(signature) <= _KEY_HASH_BYTES or not _is_key_name(match["name"]):
         raise MalformedNoteError(f"{line[:_SHOWN]!r} is no signature line of a note")
     return NoteSignature(match["name"], signature[:_KEY_HASH_BYTES], signature[_KEY_HASH_BYTES:])
 
 
-def parsed_key(text: str, what: str, algorithm: bytes = _ED25519) -> tuple[str, str, bytes]:
+def _parsed_key(text: str, what: str, algorithm: bytes = _ED25519) -> tuple[str, str, bytes]:
     """Name, hash (hex) and key of `<name>+<hash>+<base64>`; the base64 may hold more `+`.
 
     Args:
@@ -424,7 +441,7 @@ def parsed_key(text: str, what: str, algorithm: bytes = _ED25519) -> tuple[str, 
     return name, key_hash, key[1:]
 
 
-def is_key_name(name: str) -> bool:
+def _is_key_name(name: str) -> bool:
     """Whether a key may have this name."""
     return bool(name) and "+" not in name and _is_note_text(name) and not any(map(str.isspace, name))
 

@@ -9,7 +9,6 @@ every one that it saw before.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
@@ -18,11 +17,9 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from compliance_pipelines.ledger.checkpoint import (
-    MalformedKeyError,
     MalformedNoteError,
     NoteError,
-    is_key_name,
-    parsed_key,
+    NoteKey,
     parsed_note,
 )
 
@@ -31,9 +28,6 @@ if TYPE_CHECKING:
 
     from compliance_pipelines.ledger.checkpoint import NoteSignature
 
-_TIMESTAMPED_ED25519: Final = b"\x04"
-_KEY_BYTES: Final = 32
-_KEY_HASH_BYTES: Final = 4
 _TIME_BYTES: Final = 8
 _SIGNATURE_BYTES: Final = _TIME_BYTES + 64
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -43,46 +37,11 @@ class BadCosignatureError(NoteError):
     """A line claims to be a witness's, and it is not that witness's signature of the note's text."""
 
 
-class WitnessKey:
-    """The public key of a witness.
+class WitnessKey(NoteKey):
+    """The public key of a witness, of the type 0x04."""
 
-    Args:
-        name: the witness's; not empty, without spaces, control characters and `+`.
-        public_key: 32 bytes (RFC 8032).
-
-    Attributes:
-        key_hash: 4 bytes that identify the key beside its name.
-
-    Raises:
-        MalformedKeyError: the name or the key's length is not possible.
-    """
-
-    def __init__(self, name: str, public_key: bytes) -> None:
-        if not is_key_name(name):
-            raise MalformedKeyError(f"{name!r} is no key name: it must not be empty or contain spaces or `+`")
-        if len(public_key) != _KEY_BYTES:
-            raise MalformedKeyError(f"an Ed25519 key has {_KEY_BYTES} bytes, not {len(public_key)}")
-        self.name = name
-        self.public_key = public_key
-        named = name.encode() + b"\n" + _TIMESTAMPED_ED25519 + public_key
-        self.key_hash = hashlib.sha256(named).digest()[:_KEY_HASH_BYTES]
-
-    @classmethod
-    def from_note_string(cls, text: str) -> WitnessKey:
-        """Read `<name>+<hash>+<base64>`, of the type 0x04.
-
-        Raises:
-            MalformedKeyError: the text has another form, is for another algorithm, or the hash is not the key's.
-        """
-        name, key_hash, public_key = parsed_key(text, "witness's key", _TIMESTAMPED_ED25519)
-        key = cls(name, public_key)
-        if key.key_hash.hex() != key_hash:
-            raise MalformedKeyError(f"the witness's key {name} is damaged: its hash is not that of its name and key")
-        return key
-
-    def signs(self, signature: NoteSignature) -> bool:
-        """Whether a line claims to be this key's."""
-        return (signature.name, signature.key_hash) == (self.name, self.key_hash)
+    algorithm = b"\x04"
+    title = "witness's key"
 
     def time_of(self, text: str, signature: NoteSignature) -> datetime:
         """When this key cosigned a text, to the second.
@@ -107,15 +66,6 @@ class WitnessKey:
             ) from error
         except OverflowError as error:
             raise BadCosignatureError(f"the cosignature of {self} is of no time: {seconds} s after 1970") from error
-
-    def __str__(self) -> str:
-        return f"{self.name}+{self.key_hash.hex()}"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, WitnessKey) and (self.name, self.public_key) == (other.name, other.public_key)
-
-    def __hash__(self) -> int:
-        return hash((self.name, self.public_key))
 
 
 @dataclass(frozen=True)
@@ -144,7 +94,7 @@ def cosigned(note: str, keys: Iterable[WitnessKey]) -> Cosigned:
     text, signatures = parsed_note(note)
     said = Cosigned(text, {}, {})
     for key in keys:
-        for signature in filter(key.signs, signatures):
+        for signature in (each for each in signatures if each.is_by(key)):
             try:
                 time = key.time_of(text, signature)
             except BadCosignatureError as error:
@@ -182,4 +132,4 @@ def lines_of(note: str, keys: Collection[WitnessKey]) -> Iterator[NoteSignature]
         MalformedNoteError: this is not a signed note.
     """
     _, signatures = parsed_note(note)
-    return (each for each in signatures if any(key.signs(each) for key in keys))
+    return (each for each in signatures if any(each.is_by(key) for key in keys))

@@ -166,7 +166,7 @@ def _cosignature(
     if answer.status != _OK:
         raise NoAnswerError(f"the witness {name} answers {answer}")
     try:
-        mine = [each for each in parsed_signatures(answer.body.decode()) if witness.key.signs(each)]
+        mine = [each for each in parsed_signatures(answer.body.decode()) if each.is_by(witness.key)]
         times = [witness.key.time_of(sent.text, each) for each in mine]
     except (MalformedNoteError, BadCosignatureError, UnicodeDecodeError) as error:
         reason = printable(str(error), _MOST_SAID)
