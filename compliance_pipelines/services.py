@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from compliance_pipelines.base.clock import system_clock
 from compliance_pipelines.ledger.keyring import Keyring
+from compliance_pipelines.ledger.object_retention import ObjectRetention
 from compliance_pipelines.object_store import open_object_store
 from compliance_pipelines.object_store.deferred import DeferredObjectStore
 from compliance_pipelines.postgres.engine import engine_from_settings
@@ -61,6 +62,16 @@ class Services:
         return self.keys.verifier_key
 
 
+def open_cold_store(settings: Settings) -> ObjectStore:
+    """The cold store of the settings, whose objects are locked until their retention ends where it can lock.
+
+    Raises:
+        ConfigurationError: a setting is missing or cannot be used.
+        ObjectStoreError: the path of a local one is not a directory.
+    """
+    return open_object_store(settings, ObjectRetention(settings.audit_cold_storage_retention_years))
+
+
 @contextmanager
 def open_services(
     settings: Settings, *, clock: Clock = system_clock, signs: bool = True, stores: bool = True
@@ -84,7 +95,7 @@ def open_services(
             "the clock that decides what is due can be moved on the embedded stack only, which sets "
             "COMPLIANCE_LOCAL_STACK"
         )
-    store = open_object_store(settings) if stores else DeferredObjectStore(partial(open_object_store, settings))
+    store = open_cold_store(settings) if stores else DeferredObjectStore(partial(open_cold_store, settings))
     services = Services(settings, engine_from_settings(settings), store, Keyring.from_settings(settings), clock)
     try:
         if signs:

@@ -89,7 +89,7 @@ class Settings(BaseSettings):
     )
     audit_cold_storage_provider: Literal["local", "s3", "gcs"] = Field(
         default="local",
-        description="Where archives go. This version has an adapter for `local` alone, and refuses the others by name.",
+        description="Where archives go. This version has adapters for `local` and `s3`, and refuses `gcs` by name.",
     )
     audit_cold_storage_path: Path | None = Field(
         default=None, description="Directory of the cold store with AUDIT_COLD_STORAGE_PROVIDER=local."
@@ -99,7 +99,35 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("audit_cold_storage_bucket", "aws_s3_audit_bucket", "gcp_gcs_audit_bucket"),
         description="Bucket of the cold store.",
     )
-    aws_s3_region: str | None = Field(default=None, description="Region of the S3 bucket.")
+    audit_cold_storage_prefix: str = Field(
+        default="",
+        description="What the keys of all objects begin with in the bucket; without it they stand alone there.",
+    )
+    audit_cold_storage_lock: Literal["none", "governance", "compliance"] = Field(
+        default="governance",
+        description="S3 Object Lock of archives and of what the ledger keeps for good, until their retention ends. "
+        "Nobody shortens a lock of `compliance`; some rights pass one of `governance`.",
+    )
+    audit_cold_storage_endpoint_url: str | None = Field(
+        default=None, description="S3 service that is not AWS: https, or http on this machine."
+    )
+    audit_cold_storage_path_style: bool = Field(
+        default=False,
+        description="The bucket is part of the path and not of the host's name, as many services want it.",
+    )
+    audit_cold_storage_ca_file: Path | None = Field(
+        default=None, description="Certificates (PEM) that the S3 service's is checked against. Default: the system's."
+    )
+    audit_cold_storage_encryption: Literal["aes256", "aws:kms"] | None = Field(
+        default=None, description="Encryption by the S3 service that is asked for. Default: the bucket's."
+    )
+    audit_cold_storage_kms_key: str | None = Field(
+        default=None, description="Key for `aws:kms`: id, ARN or alias. Default: the bucket's."
+    )
+    audit_cold_storage_timeout_seconds: int = Field(
+        default=60, ge=1, le=900, description="How long an answer of the S3 service may take; then it is asked again."
+    )
+    aws_s3_region: str | None = Field(default=None, description="Region of the S3 bucket. Default: as boto3 finds it.")
     gcp_project_id: str | None = Field(default=None, description="Project of the GCS bucket.")
     audit_cold_storage_retention_years: int = Field(
         default=7, ge=1, description="Years for which archives are kept in the cold store."

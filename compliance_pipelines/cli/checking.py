@@ -25,11 +25,10 @@ from compliance_pipelines.erasure.health import check_places, check_redis_places
 from compliance_pipelines.ledger.health import check_keys, check_outside, check_store
 from compliance_pipelines.ledger.keyring import Keyring
 from compliance_pipelines.ledger.lag import sealing_lag
-from compliance_pipelines.object_store import open_object_store
 from compliance_pipelines.object_store.deferred import DeferredObjectStore
 from compliance_pipelines.orchestration.home import check_home
 from compliance_pipelines.postgres.engine import engine_from_settings
-from compliance_pipelines.services import Services
+from compliance_pipelines.services import Services, open_cold_store
 from compliance_pipelines.sessions.health import check_session_retention
 from compliance_pipelines.settings import ConfigurationError, readable_settings
 
@@ -84,7 +83,7 @@ def _no_engine(error: ConfigurationError) -> sqlalchemy.Engine:
 
 
 def _check_with(settings: Settings, engine: sqlalchemy.Engine) -> list[HealthCheck]:
-    store = DeferredObjectStore(partial(open_object_store, settings))
+    store = DeferredObjectStore(partial(open_cold_store, settings))
     services = Services(settings, engine, store, Keyring.from_settings(settings))
     audits = _is_auditors(engine)
     checks = [each.of("key") for each in check_keys(settings, engine)]

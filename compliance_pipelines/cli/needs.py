@@ -41,7 +41,9 @@ class Need(Enum):
     MIGRATION_DATABASE = _Requirement(
         "to change the audit log's schema", ("AUDIT_LOG_MIGRATION_DATABASE_URL", "AUDIT_LOG_DATABASE_URL")
     )
-    COLD_STORE = _Requirement("to reach the archives and checkpoints", ("AUDIT_COLD_STORAGE_PATH",))
+    COLD_STORE = _Requirement(
+        "to reach the archives and checkpoints", ("AUDIT_COLD_STORAGE_PATH", "AUDIT_COLD_STORAGE_BUCKET")
+    )
     SIGNING_KEY = _Requirement("to sign checkpoints and manifests", ("LEDGER_SIGNING_KEY_FILE", "LEDGER_SIGNING_KEY"))
     PUBLIC_KEY = _Requirement(
         "to check what the ledger's key has signed",

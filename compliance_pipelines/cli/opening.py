@@ -25,10 +25,9 @@ from compliance_pipelines.conversations.connection import check_url
 from compliance_pipelines.erasure.configured import configured_targets
 from compliance_pipelines.ledger.keys import load_signing_key, load_signing_keys
 from compliance_pipelines.ledger.public_key import load_verifier_key
-from compliance_pipelines.object_store import open_object_store
 from compliance_pipelines.postgres.engine import engine_from_settings, read_conninfo
 from compliance_pipelines.pseudonyms import subjects_from_settings
-from compliance_pipelines.services import open_services
+from compliance_pipelines.services import open_cold_store, open_services
 from compliance_pipelines.settings import ConfigurationError, NeededSettingsError, load_settings, readable_settings
 
 if TYPE_CHECKING:
@@ -98,7 +97,7 @@ def _dagster_home(_settings: Settings) -> None:
 _LOOKS: Final[Mapping[Need, Callable[[Settings], object]]] = {
     Need.DATABASE: _database,
     Need.MIGRATION_DATABASE: _migration_database,
-    Need.COLD_STORE: open_object_store,
+    Need.COLD_STORE: open_cold_store,
     Need.SIGNING_KEY: load_signing_keys,
     Need.PUBLIC_KEY: load_verifier_key,
     Need.RECORD_KEY: _record_key,

@@ -1,49 +1,54 @@
-"""The cold store: one port, and the adapter that the settings choose.
+"""The cold store: one port, an adapter for each kind of storage.
 
-Here: opening the store. Not here: what is kept in it and under which keys.
+Here: choosing the adapter that the settings name. The port is in port.py, the adapters in local.py and s3.py.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from compliance_pipelines.object_store.local import LocalObjectStore
 from compliance_pipelines.settings import ConfigurationError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from compliance_pipelines.object_store.port import ObjectStore
-
-
-class ColdStorageSettings(Protocol):
-    """The settings that choose a store."""
-
-    @property
-    def audit_cold_storage_provider(self) -> str:
-        """`local`, `s3` or `gcs`."""
-
-    @property
-    def audit_cold_storage_path(self) -> Path | None:
-        """Directory of the local store."""
+    from compliance_pipelines.object_store.port import ObjectStore, RetentionRule
+    from compliance_pipelines.settings import Settings
 
 
-def open_object_store(settings: ColdStorageSettings) -> ObjectStore:
-    """The store of AUDIT_COLD_STORAGE_PROVIDER. Nothing is made or written by opening it.
+def open_object_store(settings: Settings, retain_until: RetentionRule) -> ObjectStore:
+    """The store of AUDIT_COLD_STORAGE_PROVIDER. Nothing is made, written or asked by opening it.
+
+    Args:
+        settings: which store.
+        retain_until: until when its objects are locked, where it is told to lock.
 
     Raises:
-        ConfigurationError: the provider has no adapter in this version, or the local one has no directory.
+        ConfigurationError: the provider has no adapter in this version, or its settings are missing or cannot be used.
         ObjectStoreError: the path of the local one is not a directory.
     """
-    provider = settings.audit_cold_storage_provider
-    if provider != "local":
-        raise ConfigurationError(
-            f"AUDIT_COLD_STORAGE_PROVIDER is {provider!r}, for which this version has no adapter; it has one for "
-            "'local', the default: set AUDIT_COLD_STORAGE_PROVIDER=local and AUDIT_COLD_STORAGE_PATH to a directory"
-        )
+    match settings.audit_cold_storage_provider:
+        case "local":
+            return _local(settings)
+        case "s3":
+            return _s3(settings, retain_until)
+        case provider:
+            raise ConfigurationError(
+                f"AUDIT_COLD_STORAGE_PROVIDER is {provider!r}, for which this version has no adapter; it has them for "
+                "'local', the default, and 's3'"
+            )
+
+
+def _local(settings: Settings) -> ObjectStore:
     if settings.audit_cold_storage_path is None:
         raise ConfigurationError(
             "AUDIT_COLD_STORAGE_PATH is not set: with AUDIT_COLD_STORAGE_PROVIDER=local it names the directory of the "
             "cold store"
         )
     return LocalObjectStore(settings.audit_cold_storage_path)
+
+
+def _s3(settings: Settings, retain_until: RetentionRule) -> ObjectStore:
+    # boto3 takes long to load, and most commands use no cold store.
+    from compliance_pipelines.object_store.s3_opening import open_s3  # noqa: PLC0415
+
+    return open_s3(settings, retain_until)

@@ -6,7 +6,7 @@ Here: the protocol, the description of an object, the errors. Not here: the rule
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, Protocol, runtime_checkable
 
 from compliance_pipelines.base.errors import ComplianceError
@@ -44,6 +44,14 @@ class StoreMissingError(ObjectStoreError):
     """
 
 
+class RefusedByStoreError(ObjectStoreError):
+    """The store refuses, and will refuse again: a right is missing, or a lock keeps the object."""
+
+
+class BrokenPromiseError(ObjectStoreError):
+    """The store took an object, and did not keep it as it was asked to: another size, hash, lock or version."""
+
+
 class InvalidKeyError(ObjectStoreError):
     """The key breaks a rule that holds in every store."""
 
@@ -56,12 +64,15 @@ class ObjectInfo:
         key: the object's key.
         size: bytes that the object has now.
         sha256: lower-case hex digest that the store recorded at writing; None where it has no record. It says what
-            was written, not what a reader gets today.
+            was written, not what a reader gets today. Listings of some stores have none.
+        version: what the store calls this content for good, where it keeps versions and says so: S3's version id, GCS's
+            generation. Two descriptions of one content are equal whether they say it or not.
     """
 
     key: str
     size: int
     sha256: str | None
+    version: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -75,6 +86,17 @@ class VersionedObject:
 
     data: bytes
     version: str
+
+
+class RetentionRule(Protocol):
+    """Until when nobody may delete an object, by its key; a store that can lock is given one."""
+
+    def __call__(self, key: str, /) -> datetime | None:
+        """The end, aware, to the second; None: the object is not locked."""
+
+
+def no_retention(key: str, /) -> None:
+    """Lock nothing."""
 
 
 @runtime_checkable
@@ -113,10 +135,11 @@ class ObjectStore(Protocol):
         """Store a copy of a file, unless the key has an object.
 
         The object appears whole or not at all, also after a crash, and is durable when this returns. After an error
-        nothing is left behind.
+        nothing is left behind, unless it is a BrokenPromiseError.
 
         Raises:
             ObjectExistsError: the key has an object, whatever its content.
+            BrokenPromiseError: the store did not keep what it took.
             ObjectStoreError: the file cannot be read, or the store is full or fails.
         """
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import date, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -22,6 +21,7 @@ from compliance_pipelines.archive.readback import ColdArchive
 from compliance_pipelines.audit_log.quarantine import quarantined_on
 from compliance_pipelines.audit_log.reading import UnreadableRowsError
 from compliance_pipelines.base.clock import utc_day
+from compliance_pipelines.ledger.object_retention import retention_end
 from compliance_pipelines.object_store.port import ObjectMissingError
 from compliance_pipelines.verification import sql
 from compliance_pipelines.verification.findings import Finding, Kind, Note, NoteKind, Undecided
@@ -32,6 +32,7 @@ from compliance_pipelines.verification.segment_index import Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
+    from datetime import date
 
     from compliance_pipelines.archive.layout import PartKey
     from compliance_pipelines.archive.manifest import Manifest
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     from compliance_pipelines.verification.segment_index import SegmentIndex
 
 _ATTEMPTS: Final = 3
-_DAYS_PER_YEAR: Final = 365
 
 
 @dataclass(frozen=True)
@@ -241,7 +241,7 @@ class _DayReading:
 
     def _judge_expiry(self, part: ArchivedPart) -> None:
         years = self._services.settings.audit_cold_storage_retention_years
-        kept_until = self._day + timedelta(days=_DAYS_PER_YEAR * years)
+        kept_until = retention_end(self._day, years).date()
         self._seen.in_cold_store = True
         if kept_until > utc_day(self._services.clock()):
             self._find(

@@ -22,6 +22,7 @@ from alembic.config import Config
 
 from compliance_pipelines.local_stack.postgres import THROWAWAY_SETTINGS, EmbeddedPostgres
 from compliance_pipelines.local_stack.redis import EmbeddedRedis
+from compliance_pipelines.local_stack.seaweedfs import EmbeddedSeaweedFS
 from tests.support.logins import make_logins
 from tests.support.memory import memory_directory
 
@@ -67,6 +68,17 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedR
     run_dir = tmp_path_factory.getbasetemp()
     server = EmbeddedRedis(run_dir / "redis-server")
     with in_use(server, "redis", run_dir / "redis-server.users"):
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedSeaweedFS]:
+    """The run's S3 service, shared by its workers; buckets are not."""
+    run_dir = tmp_path_factory.getbasetemp()
+    if hasattr(request.config, "workerinput"):
+        run_dir = run_dir.parent
+    server = EmbeddedSeaweedFS(run_dir / "s3-server")
+    with in_use(server, "s3", run_dir / "s3-server.users"):
         yield server
 
 

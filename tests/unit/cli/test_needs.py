@@ -128,7 +128,7 @@ def test_what_cannot_be_used_is_named_with_what_is_missing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("AUDIT_LOG_DATABASE_URL", "mysql://localhost/x")
-    monkeypatch.setenv("AUDIT_COLD_STORAGE_PROVIDER", "s3")
+    monkeypatch.setenv("AUDIT_COLD_STORAGE_PROVIDER", "gcs")
     monkeypatch.setenv("LEDGER_SIGNING_KEY", "hunter2")
     monkeypatch.setenv("AUDIT_LOG_RETENTION_DAYS", "hunter2")
     monkeypatch.setattr("sys.argv", ["compliance", "run"])
@@ -139,7 +139,7 @@ def test_what_cannot_be_used_is_named_with_what_is_missing(
     found = (
         "AUDIT_LOG_RETENTION_DAYS",
         "mysql",
-        "'s3', for which this",
+        "'gcs', for which this",
         "malformed",
         "DAGSTER_HOME",
     )

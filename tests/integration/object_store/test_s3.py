@@ -1,0 +1,244 @@
+"""The promises of the port, and those of S3 alone, on a real service.
+
+SeaweedFS keeps objects in directories: it takes no name of 255 bytes, keeps the directory of a key that was deleted,
+and lists `a/b` before `a-b`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import pytest
+
+from compliance_pipelines.object_store.port import (
+    BrokenPromiseError,
+    ObjectExistsError,
+    ObjectStoreError,
+    RefusedByStoreError,
+    StoreMissingError,
+)
+from compliance_pipelines.object_store.s3 import S3Bucket, S3ObjectStore
+from compliance_pipelines.object_store.s3_client import S3Endpoint
+from tests.integration.object_store.conftest import kept_for_two_days
+from tests.unit.object_store.contract import KEY, REMARKABLE_KEYS, SEVERAL_BUFFERS, ObjectStoreContract
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import ObjectLockRetentionTypeDef
+
+    from compliance_pipelines.local_stack.seaweedfs import EmbeddedSeaweedFS
+    from compliance_pipelines.object_store.port import ObjectStore
+
+_LONG_NAME = 240
+_PIECE = 5 * 2**20
+
+
+class TestS3ObjectStore(ObjectStoreContract):
+    """In a bucket with versions."""
+
+    remarkable_keys: ClassVar[Sequence[str]] = [
+        key for key in REMARKABLE_KEYS if len(key) < _LONG_NAME and not key.endswith("y")
+    ]
+    may_refuse_disorder: ClassVar[bool] = True
+
+    @pytest.mark.parametrize(("first", "second"), [("a", "a/b"), ("a/b", "a")])
+    def test_a_deleted_key_leaves_room_for_its_continuation(self, store: ObjectStore, first: str, second: str) -> None:
+        """Or the store says that it does not, and has nothing of the second."""
+        store.put_bytes(first, b"first")
+        store.delete(first)
+
+        refusal: ObjectStoreError | None = None
+        try:
+            store.put_bytes(second, b"second")
+        except ObjectStoreError as error:
+            refusal = error
+
+        if refusal is None:
+            assert store.get_bytes(second) == b"second"
+        else:
+            assert "directories" in str(refusal)
+            assert store.stat(second) is None
+
+
+class TestMissing:
+    """A bucket that is not there is never taken for one without objects."""
+
+    @pytest.fixture
+    def nowhere(self, client: S3Client) -> S3ObjectStore:
+        return S3ObjectStore(client, S3Bucket("nowhere"))
+
+    def test_each_method_says_so(self, nowhere: S3ObjectStore, tmp_path: Path) -> None:
+        (tmp_path / "source").write_bytes(b"data")
+        calls = (
+            lambda: nowhere.stat(KEY),
+            lambda: nowhere.get_bytes(KEY),
+            lambda: nowhere.read_versioned(KEY, 1),
+            lambda: nowhere.download(KEY, tmp_path / "copy"),
+            lambda: list(nowhere.list("")),
+            lambda: nowhere.put_bytes(KEY, b"data"),
+            lambda: nowhere.put_file(KEY, tmp_path / "source"),
+            lambda: nowhere.replace(KEY, b"data", "etag id"),
+            lambda: nowhere.delete(KEY),
+            nowhere.now,
+        )
+        for call in calls:
+            with pytest.raises(StoreMissingError, match="nowhere"):
+                call()
+
+    def test_nobody_makes_it_but_create(self, client: S3Client, own_prefix: str) -> None:
+        store = S3ObjectStore(client, S3Bucket(f"made-{own_prefix}", lock_mode="GOVERNANCE"))
+
+        store.create()
+        store.create()
+
+        assert client.get_bucket_versioning(Bucket=f"made-{own_prefix}")["Status"] == "Enabled"
+        lock = client.get_object_lock_configuration(Bucket=f"made-{own_prefix}")
+        assert lock["ObjectLockConfiguration"]["ObjectLockEnabled"] == "Enabled"
+        assert list(store.list("")) == []
+
+
+class TestAccess:
+    def test_a_wrong_secret_is_refused_and_not_an_empty_store(
+        self, s3_server: EmbeddedSeaweedFS, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3_server.environment["AWS_ACCESS_KEY_ID"])
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+        client = S3Endpoint(url=s3_server.url, path_style=True, region="us-east-1").open()
+        store = S3ObjectStore(client, S3Bucket("versions"))
+
+        for call in (lambda: store.stat(KEY), lambda: list(store.list("")), lambda: store.put_bytes(KEY, b"")):
+            with pytest.raises(RefusedByStoreError):
+                call()
+
+    def test_without_credentials_the_message_says_where_they_are_looked_for(
+        self, s3_server: EmbeddedSeaweedFS, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+        monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        client = S3Endpoint(url=s3_server.url, path_style=True, region="us-east-1").open()
+
+        with pytest.raises(RefusedByStoreError, match="AWS_"):
+            S3ObjectStore(client, S3Bucket("versions")).stat(KEY)
+
+
+class TestPutOnce:
+    def test_a_key_that_was_deleted_behind_a_marker_is_not_taken_for_new(
+        self, client: S3Client, locked_store: S3ObjectStore, own_prefix: str
+    ) -> None:
+        first = locked_store.put_bytes(KEY, b"first")
+        client.delete_object(Bucket="locks", Key=f"{own_prefix}/{KEY}")
+        assert locked_store.stat(KEY) is None
+
+        with pytest.raises(BrokenPromiseError, match="marker"):
+            locked_store.put_bytes(KEY, b"second")
+
+        answer = client.get_object(Bucket="locks", Key=f"{own_prefix}/{KEY}", VersionId=first.version or "")
+        assert answer["Body"].read() == b"first"
+
+    def test_what_is_large_is_put_in_pieces_with_the_same_promises(
+        self, client: S3Client, own_prefix: str, tmp_path: Path
+    ) -> None:
+        bucket = S3Bucket("locks", prefix=own_prefix, lock_mode="COMPLIANCE")
+        until = datetime.now(UTC) + timedelta(days=1)
+        store = S3ObjectStore(client, bucket, retain_until=lambda _: until, single_put_bytes=_PIECE - 1)
+        store.create()
+        data = SEVERAL_BUFFERS * 2
+        (tmp_path / "large").write_bytes(data)
+
+        info = store.put_file(KEY, tmp_path / "large")
+
+        assert (info.size, info.sha256) == (len(data), hashlib.sha256(data).hexdigest())
+        assert store.stat(KEY) == info
+        assert store.get_bytes(KEY) == data
+        head = client.head_object(Bucket="locks", Key=f"{own_prefix}/{KEY}")
+        assert head["ObjectLockRetainUntilDate"] == until.replace(microsecond=0)
+        with pytest.raises(ObjectExistsError):
+            store.put_file(KEY, tmp_path / "large")
+        assert client.list_multipart_uploads(Bucket="locks", Prefix=own_prefix).get("Uploads", []) == []
+
+    def test_a_store_that_cannot_lock_is_no_store_of_locked_objects(self, client: S3Client, own_prefix: str) -> None:
+        bucket = S3Bucket("versions", prefix=own_prefix, lock_mode="COMPLIANCE")
+        unlocked = S3ObjectStore(client, bucket, retain_until=kept_for_two_days)
+        unlocked.create()
+
+        with pytest.raises(ObjectStoreError):
+            unlocked.put_bytes(KEY, b"data")
+
+    def test_a_replaced_object_has_one_version_left(
+        self, client: S3Client, store: S3ObjectStore, own_prefix: str
+    ) -> None:
+        store.put_bytes("checkpoint", b"1")
+        for number in range(2, 5):
+            store.replace("checkpoint", str(number).encode(), store.read_versioned("checkpoint", 10).version)
+
+        versions = client.list_object_versions(Bucket="versions", Prefix=f"{own_prefix}/checkpoint")
+
+        assert len(versions["Versions"]) == 1
+        assert store.get_bytes("checkpoint") == b"4"
+
+
+class TestLocks:
+    """The server refuses, whatever the client asks."""
+
+    @pytest.fixture
+    def target(self, locked_store: S3ObjectStore, own_prefix: str) -> dict[str, Any]:
+        info = locked_store.put_bytes(KEY, b"data")
+        return {"Bucket": "locks", "Key": f"{own_prefix}/{KEY}", "VersionId": info.version or ""}
+
+    def test_neither_the_store_nor_the_client_deletes(
+        self, client: S3Client, locked_store: S3ObjectStore, target: dict[str, Any]
+    ) -> None:
+        with pytest.raises(RefusedByStoreError, match=KEY):
+            locked_store.delete(KEY)
+        with pytest.raises(client.exceptions.ClientError, match="AccessDenied"):
+            client.delete_object(**target, BypassGovernanceRetention=True)
+
+        assert locked_store.get_bytes(KEY) == b"data"
+
+    def test_no_lock_is_shortened_and_any_is_lengthened(self, client: S3Client, target: dict[str, Any]) -> None:
+        for days, refused in ((1, True), (3, False)):
+            until = datetime.now(UTC) + timedelta(days=days)
+            retention: ObjectLockRetentionTypeDef = {"Mode": "COMPLIANCE", "RetainUntilDate": until}
+            if refused:
+                with pytest.raises(client.exceptions.ClientError, match="AccessDenied"):
+                    client.put_object_retention(**target, Retention=retention)
+            else:
+                client.put_object_retention(**target, Retention=retention)
+
+    def test_what_has_no_date_is_not_locked(self, locked_store: S3ObjectStore) -> None:
+        locked_store.put_bytes("removable/a", b"data")
+
+        locked_store.delete("removable/a")
+
+        assert locked_store.stat("removable/a") is None
+
+
+class TestReading:
+    def test_an_opened_object_stays_what_it_was(self, client: S3Client, store: S3ObjectStore, own_prefix: str) -> None:
+        store.put_bytes(KEY, SEVERAL_BUFFERS)
+        version = store.read_versioned(KEY, len(SEVERAL_BUFFERS)).version
+
+        with store.open(KEY) as file:
+            assert file.read(10) == SEVERAL_BUFFERS[:10]
+            client.put_object(Bucket="versions", Key=f"{own_prefix}/{KEY}", Body=b"another")
+            assert file.read() == SEVERAL_BUFFERS[10:]
+
+        assert store.read_versioned(KEY, 10).version != version
+
+    def test_a_listing_of_more_than_one_page_is_whole(
+        self, client: S3Client, store: S3ObjectStore, own_prefix: str
+    ) -> None:
+        keys = sorted(f"tile/entries/x{number // 100:03}/{number % 100:03}" for number in range(1_003))
+        for key in keys:
+            client.put_object(Bucket="versions", Key=f"{own_prefix}/{key}", Body=b"")
+
+        assert [info.key for info in store.list("")] == keys
+        assert [info.key for info in store.list("tile/", start_after=keys[900])] == keys[901:]
