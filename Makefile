@@ -7,6 +7,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STATE ?= .local
+STORE ?=
 EVENTS ?=
 PORT ?= 3000
 COUNT ?= 100000
@@ -30,8 +31,9 @@ $(READY): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip check
 	@touch $@
 
-run: $(READY) ## Run the main job on the embedded stack; EVENTS=FILE.jsonl[.gz] takes your own entries
-	@$(BIN)/python -m compliance_pipelines.demo --state '$(STATE)' $(if $(EVENTS),--events '$(EVENTS)')
+run: $(READY) ## Run the main job on the embedded stack; EVENTS=FILE.jsonl[.gz], STORE=s3, STATE=DIR
+	@$(BIN)/python -m compliance_pipelines.demo --state '$(STATE)' $(if $(STORE),--store '$(STORE)') \
+		$(if $(EVENTS),--events '$(EVENTS)')
 
 ui: $(READY) ## Open Dagster's web page and daemon on the same stack at http://127.0.0.1:3000 (PORT=...)
 	@$(BIN)/python -m compliance_pipelines.demo --state '$(STATE)' --ui --port '$(PORT)'

@@ -43,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m compliance_pipelines.demo", description=__doc__)
     parser.add_argument("--state", type=Path, default=Path(".local"), help="directory of the embedded stack")
+    parser.add_argument("--store", choices=("local", "s3"), help="directory or bucket for archives, from now on")
     parser.add_argument("--events", type=Path, help="JSON lines, gzip or not, instead of the sample entries")
     parser.add_argument("--ui", action="store_true", help="open Dagster's web page and daemon")
     parser.add_argument("--port", type=int, default=3000, help="port of the web page")
@@ -55,7 +56,7 @@ def _run(console: Console, options: argparse.Namespace) -> int:
         # Loading takes seconds, in which a signal must find its handler.
         from compliance_pipelines.demo import stack, steps, ui  # noqa: PLC0415
 
-        prepared = stack.prepare(options.state)
+        prepared = stack.prepare(options.state, options.store)
     if options.ui:
         return ui.serve(console, prepared, port=options.port)
     return steps.run(console, options.events, prepared)

@@ -23,11 +23,17 @@ from compliance_pipelines.settings import load_settings
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from compliance_pipelines.local_stack.stack import ColdStore
+
 _LEDGER_ORIGIN: Final = "localhost/audit"
 
 
-def prepare(state_dir: Path) -> LocalStack:
+def prepare(state_dir: Path, cold_store: ColdStore | None = None) -> LocalStack:
     """Bring the stack up and point this process's environment at it. What is there already stays as it is.
+
+    Args:
+        state_dir: of the stack.
+        cold_store: what archives are to be kept in; None: what the stack was made with, else a directory.
 
     Raises:
         EmbeddedServerError: a server did not start.
@@ -35,7 +41,7 @@ def prepare(state_dir: Path) -> LocalStack:
         ComplianceError: the cold store cannot be made, or is not this stack's.
     """
     stack = LocalStack(state_dir)
-    stack.up(redis=True)
+    stack.up(redis=True, cold_store=cold_store)
     administrator_url = stack.postgres.url(COMPLIANCE_DATABASE)
     upgrade(administrator_url)
     _grant_login(administrator_url, stack.environment()["AUDIT_LOG_DATABASE_URL"])

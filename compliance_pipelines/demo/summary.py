@@ -55,18 +55,19 @@ def _erasure(case: Case) -> str:
     return f"of {case.user_id}: {case.state.value}, {deleted} deleted"
 
 
-def show_where_to_go(console: Console, state_dir: Path, sealed_entry: str | None) -> None:
+def show_where_to_go(console: Console, state_dir: Path, cold_store: str, sealed_entry: str | None) -> None:
     """Print where the files are and what to type next.
 
     Args:
         console: where it is shown.
         state_dir: of the embedded stack.
+        cold_store: its URI.
         sealed_entry: id of an entry that can be proven; None where there is none.
     """
     shown = "LOG_ENTRY_ID" if sealed_entry is None else escape(shlex.quote(sealed_entry))
     lines = (
         ("[bold]Files[/]", ""),
-        ("  archives, checkpoints", f"{state_dir}/cold"),
+        ("  archives, checkpoints", cold_store),
         ("  databases", f"{state_dir}/postgres, {state_dir}/redis"),
         ("  signing key", f"{state_dir}/ledger.key"),
         ("[bold]Next[/]", ""),

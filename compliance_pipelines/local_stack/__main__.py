@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace, stack: LocalStack) -> int:
     match options.command:
         case "up":
-            stack.up(redis=options.redis)
+            stack.up(redis=options.redis, cold_store=options.store)
             return _show_status(stack)
         case "down":
             stack.down()
@@ -90,6 +90,9 @@ def _parser() -> argparse.ArgumentParser:
         )
         if name == "up":
             command.add_argument("--redis", action="store_true", help="start Redis as well")
+            command.add_argument(
+                "--store", choices=("local", "s3"), help="directory or bucket for archives, from now on"
+            )
     return parser
 
 

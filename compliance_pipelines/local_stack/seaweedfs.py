@@ -81,21 +81,22 @@ class EmbeddedSeaweedFS(EmbeddedServer):
         return self.state_dir / "data"
 
     @property
+    def _master_port_file(self) -> Path:
+        return self.state_dir / "master.port"
+
+    @property
     def _encryption_key_file(self) -> Path:
         return self.state_dir / "encryption.key"
 
     def _is_ours(self, process: psutil.Process) -> bool:
         return f"-dir={self._data_dir}" in process.cmdline()
 
-    def _is_ready(self, process: psutil.Process) -> bool:  # noqa: ARG002  the connection tells, not the process
-        connection = HTTPConnection(LOOPBACK, self.port, timeout=_ANSWER_SECONDS)
-        try:
-            connection.request("GET", "/healthz")
-            return connection.getresponse().status == HTTPStatus.OK
-        except (OSError, HTTPException):
+    def _is_ready(self, process: psutil.Process) -> bool:  # noqa: ARG002  the connections tell, not the process
+        if _answer(self.port, "/healthz") is None:
             return False
-        finally:
-            connection.close()
+        # The service answers before it can read: the volumes come to the master only later.
+        topology = _answer(int(self._master_port_file.read_text(encoding="ascii")), "/dir/status")
+        return topology is not None and bool(json.loads(topology)["Topology"].get("DataCenters"))
 
     def _prepare(self) -> None:
         self._make_password()
@@ -111,6 +112,7 @@ class EmbeddedSeaweedFS(EmbeddedServer):
 
     def _command(self, port: int) -> list[str]:
         master, master_grpc, volume, volume_grpc, filer, filer_grpc, s3_grpc = _free_ports(_INNER_PORTS)
+        write_atomically(self._master_port_file, str(master), mode=0o644)
         return [
             "/usr/bin/env",
             f"WEED_S3_SSE_KEK={self._encryption_key_file.read_text(encoding='ascii')}",
@@ -146,6 +148,19 @@ class EmbeddedSeaweedFS(EmbeddedServer):
 
     def _clear_remains(self) -> None:
         self._pid_file.unlink(missing_ok=True)
+
+
+def _answer(port: int, path: str) -> bytes | None:
+    """What one of the four servers answers; None where it does not."""
+    connection = HTTPConnection(LOOPBACK, port, timeout=_ANSWER_SECONDS)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return response.read() if response.status == HTTPStatus.OK else None
+    except (OSError, HTTPException):
+        return None
+    finally:
+        connection.close()
 
 
 def _binary() -> Path:

@@ -8,23 +8,28 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from compliance_pipelines.base.shipped import shipped
 from compliance_pipelines.local_stack.errors import EmbeddedServerError
 from compliance_pipelines.local_stack.places import default_state_dir
 from compliance_pipelines.local_stack.postgres import EmbeddedPostgres
 from compliance_pipelines.local_stack.redis import EmbeddedRedis
+from compliance_pipelines.local_stack.seaweedfs import EmbeddedSeaweedFS
 from compliance_pipelines.local_stack.server import link_atomically
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from compliance_pipelines.local_stack.server import EmbeddedServer
+from compliance_pipelines.local_stack.server import EmbeddedServer
 
 COMPLIANCE_DATABASE: Final = "compliance"
 DAGSTER_DATABASE: Final = "dagster"
 PIPELINE_LOGIN: Final = "compliance_pipelines"
+BUCKET: Final = "compliance-audit"
+
+ColdStore = Literal["local", "s3"]
+_KINDS: Final = {None: "nothing", "local": "a directory", "s3": "a bucket of an S3 service"}
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,9 @@ class ServerStatus:
 
 
 class LocalStack:
-    """PostgreSQL with the databases `compliance` and `dagster`, Redis if wanted, and directories for the rest.
+    """PostgreSQL with the databases `compliance` and `dagster`, if wanted Redis and an S3 service, and directories.
+
+    Whether the cold store is a directory or a bucket is chosen when the stack is made, and stays so.
 
     Args:
         state_dir: directory for everything; default: that of places.py.
@@ -49,19 +56,36 @@ class LocalStack:
         self.state_dir: Final = (state_dir or default_state_dir()).resolve()
         self.postgres: Final = EmbeddedPostgres(self.state_dir / "postgres")
         self.redis: Final = EmbeddedRedis(self.state_dir / "redis")
+        self.s3: Final = EmbeddedSeaweedFS(self.state_dir / "s3")
         self.cold_dir: Final = self.state_dir / "cold"
         self.dagster_home: Final = self.state_dir / "dagster"
         self.signing_key_file: Final = self.state_dir / "ledger.key"
 
-    def up(self, *, redis: bool = False) -> dict[str, str]:
+    @property
+    def cold_store(self) -> ColdStore | None:
+        """Which kind the stack was made with; None where it has none yet."""
+        if self.s3.state_dir.exists():
+            return "s3"
+        return "local" if self.cold_dir.exists() else None
+
+    def up(self, *, redis: bool = False, cold_store: ColdStore | None = None) -> dict[str, str]:
         """Start what does not run yet, and give the environment; what is there already stays as it is.
 
         Args:
             redis: start Redis too.
+            cold_store: what archives are to be kept in; None: what the stack was made with, else a directory.
 
         Raises:
-            EmbeddedServerError: a server did not start.
+            EmbeddedServerError: a server did not start, or the stack was made with another cold store.
         """
+        made_with = self.cold_store
+        if cold_store is not None and made_with not in {None, cold_store}:
+            raise EmbeddedServerError(
+                f"the stack in {self.state_dir} keeps its archives in {_KINDS[made_with]}, and that stays so: "
+                "give another directory (STATE=...) for one of the other kind"
+            )
+        if (cold_store or made_with) == "s3":
+            self.s3.start()
         self.postgres.start()
         for name in (COMPLIANCE_DATABASE, DAGSTER_DATABASE):
             self.postgres.create_database(name)
@@ -118,8 +142,7 @@ class LocalStack:
             # Dagster's storage needs psycopg2; a bare postgresql:// would mean psycopg 3 to SQLAlchemy.
             "DAGSTER_POSTGRES_URL": self.postgres.url(DAGSTER_DATABASE, driver="postgresql+psycopg2"),
             "DAGSTER_HOME": str(self.dagster_home),
-            "AUDIT_COLD_STORAGE_PROVIDER": "local",
-            "AUDIT_COLD_STORAGE_PATH": str(self.cold_dir),
+            **self._cold_store_variables(),
             "LEDGER_SIGNING_KEY_FILE": str(self.signing_key_file),
             "COMPLIANCE_LOCAL_STACK": "1",
         }
@@ -127,8 +150,20 @@ class LocalStack:
             variables["CHECKPOINT_REDIS_URL"] = self.redis.url()
         return variables
 
+    def _cold_store_variables(self) -> dict[str, str]:
+        if self.cold_store != "s3":
+            return {"AUDIT_COLD_STORAGE_PROVIDER": "local", "AUDIT_COLD_STORAGE_PATH": str(self.cold_dir)}
+        return {
+            "AUDIT_COLD_STORAGE_PROVIDER": "s3",
+            "AUDIT_COLD_STORAGE_BUCKET": BUCKET,
+            "AUDIT_COLD_STORAGE_ENDPOINT_URL": self.s3.url,
+            "AUDIT_COLD_STORAGE_PATH_STYLE": "true",
+            "AUDIT_COLD_STORAGE_LOCK": "compliance",
+            **self.s3.environment,
+        }
+
     def _servers(self) -> tuple[EmbeddedServer, ...]:
-        return (self.postgres, self.redis)
+        return (self.postgres, self.redis, *([self.s3] if self.cold_store == "s3" else []))
 
     def _make_dagster_home(self) -> None:
         self.dagster_home.mkdir(exist_ok=True)

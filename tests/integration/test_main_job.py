@@ -98,11 +98,12 @@ def _assert_the_entry_that_it_names_can_be_proven(shown: str, state: Path) -> No
 
 
 @pytest.mark.timeout(15_000)
+@pytest.mark.parametrize("store", ["local", "s3"])
 def test_the_main_job_archives_and_purges_a_users_own_entries_and_running_it_again_loses_nothing(
-    tmp_path: Path,
+    tmp_path: Path, store: str
 ) -> None:
     state, events = tmp_path / "state", _events(tmp_path / "events.jsonl.gz")
-    run = ("compliance_pipelines.demo", "--state", str(state), "--events", str(events))
+    run = ("compliance_pipelines.demo", "--state", str(state), "--store", store, "--events", str(events))
     with _stack(state):
         first = _module(*run)
         assert first.returncode == 0, first.stdout + first.stderr

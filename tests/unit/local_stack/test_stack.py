@@ -14,11 +14,16 @@ from compliance_pipelines.local_stack import stack as stack_module
 from compliance_pipelines.local_stack.__main__ import main
 from compliance_pipelines.local_stack.errors import EmbeddedServerError
 from compliance_pipelines.local_stack.stack import LocalStack
+from compliance_pipelines.object_store.port import RefusedByStoreError
+from compliance_pipelines.services import open_cold_store
+from compliance_pipelines.settings import load_settings
 from tests.unit.local_stack.helpers import CHECKOUT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from compliance_pipelines.object_store.port import ObjectStore
 
 
 @pytest.fixture
@@ -72,6 +77,30 @@ def test_up_again_changes_nothing_and_redis_stays_down_unless_wanted(stack: Loca
     assert stack.postgres.pid == pid
     assert "CHECKPOINT_REDIS_URL" not in first
     assert [line.running for line in stack.status()] == [True, False]
+
+
+def test_a_bucket_is_chosen_once_and_for_good(stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = stack.up(cold_store="s3")
+    store = _cold_store(environment, monkeypatch)
+    store.create()
+    info = store.put_bytes("audit-archives/2026/11/audit-logs-2026-11-30.1-00000000.0.parquet", b"data")
+
+    assert store.uri == "s3://compliance-audit"
+    with pytest.raises(RefusedByStoreError):
+        store.delete(info.key)
+    assert stack.up() == environment
+    assert [line.title for line in stack.status()] == ["PostgreSQL", "Redis", "SeaweedFS"]
+    with pytest.raises(EmbeddedServerError, match="keeps its archives in a bucket"):
+        stack.up(cold_store="local")
+    stack.down()
+    assert not stack.s3.running
+    assert _cold_store(stack.up(), monkeypatch).get_bytes(info.key) == b"data"
+
+
+def _cold_store(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    return open_cold_store(load_settings())
 
 
 def test_dagster_home_follows_the_configuration_of_the_checkout(
