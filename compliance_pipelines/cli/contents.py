@@ -163,8 +163,9 @@ CONTENTS: Final[Mapping[str, Listed | ListedGroup]] = {
         "next.",
     ),
     "store": ListedGroup(
-        "The cold store: making it, and which one it is.",
+        "The cold store: making it, which one it is, and whether it keeps what it is relied on for.",
         {
+            "check": Listed("store", "Try each promise that the cold store is relied on for, with objects of its own."),
             "init": Listed(
                 "store", "Make the cold store of the settings and bind this database and the ledger's key to it, once."
             ),

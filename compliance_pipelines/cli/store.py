@@ -10,9 +10,13 @@ from typing import Final
 import click
 
 from compliance_pipelines.archive.store_init import init_store
+from compliance_pipelines.cli.checking import tell
 from compliance_pipelines.cli.needs import Need, needs
 from compliance_pipelines.cli.opening import opened
 from compliance_pipelines.ledger.store_identity import check_identity
+from compliance_pipelines.object_store.trials import store_trials
+from compliance_pipelines.services import open_cold_store
+from compliance_pipelines.settings import load_settings
 
 
 @click.command("init")
@@ -44,4 +48,18 @@ def show() -> None:
         click.echo(f"{services.store.uri}: {identity}, made at {identity.created_at:%Y-%m-%d %H:%M:%S} UTC")
 
 
-COMMANDS: Final[list[click.Command]] = [init, show]
+@click.command("check")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")
+@needs(Need.COLD_STORE)
+def check(*, as_json: bool) -> None:
+    """Try each promise that the cold store is relied on for, with objects of its own.
+
+    Written once, replaced by compare and swap, listed whole; in a bucket versions, locks that nobody shortens or
+    passes, checksums, lifecycle rules, encryption, public access. Exit status 1 where one is broken or could not be
+    tried. A locked probe stays for two minutes, and the next check removes it.
+    """
+    settings = load_settings()
+    tell(store_trials(open_cold_store(settings), settings.audit_cold_storage_retention_years), as_json=as_json)
+
+
+COMMANDS: Final[list[click.Command]] = [init, show, check]

@@ -144,6 +144,7 @@ class EmbeddedSeaweedFS(EmbeddedServer):
             f"-s3.config={self._config_file}",
             "-s3.iam=false",
             "-s3.autoCreateBucket=false",
+            "-s3.allowDeleteBucketNotEmpty=false",
         ]
 
     def _clear_remains(self) -> None:

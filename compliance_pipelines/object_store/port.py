@@ -48,6 +48,10 @@ class RefusedByStoreError(ObjectStoreError):
     """The store refuses, and will refuse again: a right is missing, or a lock keeps the object."""
 
 
+class UnsupportedByStoreError(RefusedByStoreError):
+    """The store does not know what it was asked for."""
+
+
 class BrokenPromiseError(ObjectStoreError):
     """The store took an object, and did not keep it as it was asked to: another size, hash, lock or version."""
 

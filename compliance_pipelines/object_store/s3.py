@@ -109,6 +109,20 @@ class S3ObjectStore:
         self._single_put_bytes = single_put_bytes
 
     @property
+    def client(self) -> S3Client:
+        """The client of boto3."""
+        return self._client
+
+    @property
+    def bucket(self) -> S3Bucket:
+        """Where objects are."""
+        return self._bucket
+
+    def object_key(self, key: str) -> str:
+        """The key of an object as the service knows it, with the store's prefix."""
+        return self._prefix + key
+
+    @property
     def uri(self) -> str:
         """`s3://bucket`, and the prefix where there is one."""
         return f"s3://{self._bucket.name}/{self._bucket.prefix}".rstrip("/")

@@ -24,6 +24,7 @@ from compliance_pipelines.object_store.port import (
     ObjectStoreError,
     RefusedByStoreError,
     StoreMissingError,
+    UnsupportedByStoreError,
 )
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class Answer(Enum):
     CONFLICT = auto()
     RANGE = auto()
     REFUSED = auto()
+    UNSUPPORTED = auto()
     FAILED = auto()
 
 
@@ -51,6 +53,8 @@ _CODES: Final = {
     "ConditionalRequestConflict": Answer.CONFLICT,
     "OperationAborted": Answer.CONFLICT,
     "InvalidRange": Answer.RANGE,
+    "NotImplemented": Answer.UNSUPPORTED,
+    "MethodNotAllowed": Answer.UNSUPPORTED,
     # Time passes: a clock is set, credentials are renewed, a service is asked less often.
     "RequestTimeTooSkewed": Answer.FAILED,
     "ExpiredToken": Answer.FAILED,
@@ -113,6 +117,8 @@ def _translated(error: ClientError, failure: str, where: str) -> ObjectStoreErro
             )
         case Answer.OBJECT_MISSING:
             return ObjectMissingError(message)
+        case Answer.UNSUPPORTED:
+            return UnsupportedByStoreError(message)
         case Answer.REFUSED:
             return RefusedByStoreError(message)
         case _:

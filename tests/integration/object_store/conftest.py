@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from compliance_pipelines.object_store.promises import PROBES
 from compliance_pipelines.object_store.s3 import S3Bucket, S3ObjectStore
 from compliance_pipelines.object_store.s3_client import S3Endpoint
 
@@ -27,7 +28,7 @@ def client(s3_server: EmbeddedSeaweedFS) -> S3Client:
 
 
 def kept_for_two_days(key: str) -> datetime | None:
-    return None if key.startswith("removable/") else datetime.now(UTC) + timedelta(days=2)
+    return None if key.startswith(("removable/", PROBES)) else datetime.now(UTC) + timedelta(days=2)
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def store(client: S3Client, own_prefix: str) -> S3ObjectStore:
 
 @pytest.fixture
 def locked_store(client: S3Client, own_prefix: str) -> S3ObjectStore:
-    """In a bucket whose objects nobody can delete, but those below `removable/`."""
+    """In a bucket whose objects nobody can delete, but those below `removable/` and probes."""
     bucket = S3Bucket("locks", prefix=own_prefix, lock_mode="COMPLIANCE")
     store = S3ObjectStore(client, bucket, retain_until=kept_for_two_days)
     store.create()
