@@ -21,6 +21,7 @@ from sqlalchemy import text
 
 from benchmarks import ours
 from benchmarks.measure import Result, Stopwatch
+from compliance_pipelines.archive.catalogue import days_with_parts, facts_of_days, snapshot
 from compliance_pipelines.archive.export import archive_day
 from compliance_pipelines.archive.figures import take_figures
 from compliance_pipelines.archive.lookup import ArchiveEntryFinder
@@ -33,7 +34,8 @@ from compliance_pipelines.ledger.proofs import prove
 from compliance_pipelines.ledger.publication import publish
 from compliance_pipelines.ledger.sealing import seal
 from compliance_pipelines.ledger.segments import Segment
-from compliance_pipelines.orchestration.backlog import due_steps
+from compliance_pipelines.orchestration.backlog import due_steps, hidden_days
+from compliance_pipelines.orchestration.records import DAYS_PER_TICK
 from compliance_pipelines.verification.online import verify
 
 if TYPE_CHECKING:
@@ -229,7 +231,8 @@ def _fill(services: Services, days: Sequence[date]) -> None:
 
 
 def _daily_work(services: Services, watch: Stopwatch) -> None:
-    entries = _entries(datetime.now(UTC).date(), _A_PASS)
+    today = datetime.now(UTC).date()
+    entries = _entries(today, _A_PASS)
     AuditLog(services.engine).append_many(entries)
     with watch.lap("a sealing pass"):
         seal(services)
@@ -239,6 +242,10 @@ def _daily_work(services: Services, watch: Stopwatch) -> None:
         take_figures(services)
     with watch.lap("what is due, of a schedule's tick"):
         due_steps(services)
+    with watch.lap("days of a tick of the sensor `records`"), snapshot(services) as connection:
+        facts_of_days(connection, days_with_parts(connection, date.min, today, DAYS_PER_TICK))
+    with watch.lap("days that nothing asks for, of a daily check"):
+        hidden_days(services)
 
 
 def _work_on(services: Services, day: date, watch: Stopwatch) -> None:

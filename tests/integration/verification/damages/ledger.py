@@ -84,7 +84,7 @@ LEDGER: Final = [
     Damage(
         "a segment record is inserted into the database",
         _pretend_record,
-        ["segment_inserted"],
+        ["catalogue_altered", "segment_inserted"],
         [],
         "the record of segment 9",
     ),
@@ -130,7 +130,7 @@ LEDGER: Final = [
             lambda world: world.alter_record(3),
             sql("UPDATE ledger_segments SET entry_count = entry_count + 2 WHERE seq = 3"),
         ),
-        ["bundle_altered", "entry_inserted", "segment_altered"],
+        ["bundle_altered", "catalogue_altered", "entry_inserted", "segment_altered"],
         ["bundle_altered"],
         f"the record of segment 3 of {HOT} is not as it was signed where the database holds it",
         "its records of 1 of 9 segments (3) are not",
