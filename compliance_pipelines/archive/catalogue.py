@@ -268,9 +268,17 @@ def unfinished_days(connection: sqlalchemy.Connection) -> list[DayFacts]:
 
 
 def finished_days(connection: sqlalchemy.Connection, unfinished: Sequence[DayFacts]) -> FinishedDays:
-    """All other days than the unfinished ones."""
-    row = connection.execute(sql.FINISHED_DAYS, {"but": [facts.day for facts in unfinished]}).one()
-    return FinishedDays(**row._mapping)  # noqa: SLF001 - SQLAlchemy's public accessor
+    """All other days than the unfinished ones, which were read in the same snapshot."""
+    every = connection.execute(sql.PART_TOTALS).one()
+    archived = [facts for facts in unfinished if facts.parts]
+    kept = sum(facts.expired_parts < facts.parts for facts in archived)
+    return FinishedDays(
+        purged=every.kept_days - kept,
+        expired=every.days - every.kept_days - (len(archived) - kept),
+        cold_entries=every.cold_entries - sum(facts.cold_entries for facts in archived),
+        object_bytes=every.object_bytes - sum(facts.object_bytes for facts in archived),
+        canonical_bytes=every.canonical_bytes - sum(facts.canonical_bytes for facts in archived),
+    )
 
 
 def days_with_parts(connection: sqlalchemy.Connection, after: date, last: date, count: int) -> list[date]:

@@ -113,20 +113,14 @@ PARTS_PER_DAY = _statement("""
     WHERE CAST(:days AS date[]) IS NULL OR day = ANY(:days)
     GROUP BY day
 """)
-# Of days of which nothing is in PostgreSQL any more, added up. Which part of them expired decides their state.
-FINISHED_DAYS = _statement("""
-    SELECT count(*) FILTER (WHERE expired_parts < parts) AS purged,
-           count(*) FILTER (WHERE expired_parts = parts) AS expired,
-           coalesce(sum(cold_entries), 0)::bigint AS cold_entries,
-           coalesce(sum(object_bytes), 0)::bigint AS object_bytes,
-           coalesce(sum(canonical_bytes), 0)::bigint AS canonical_bytes
-    FROM (SELECT count(*) AS parts, count(expired_at) AS expired_parts,
-                 sum(entry_count) FILTER (WHERE expired_at IS NULL) AS cold_entries,
-                 sum(object_bytes) FILTER (WHERE expired_at IS NULL) AS object_bytes,
-                 sum(canonical_bytes) FILTER (WHERE expired_at IS NULL) AS canonical_bytes
-          FROM archived_audit_logs
-          WHERE purged_at IS NOT NULL AND day <> ALL(CAST(:but AS date[]))
-          GROUP BY day) AS finished
+# Of all parts, by an index that has these columns alone. Not grouped by day, which would take ten times as long.
+PART_TOTALS = _statement("""
+    SELECT count(DISTINCT day) AS days,
+           count(DISTINCT day) FILTER (WHERE expired_at IS NULL) AS kept_days,
+           coalesce(sum(entry_count) FILTER (WHERE expired_at IS NULL), 0)::bigint AS cold_entries,
+           coalesce(sum(object_bytes) FILTER (WHERE expired_at IS NULL), 0)::bigint AS object_bytes,
+           coalesce(sum(canonical_bytes) FILTER (WHERE expired_at IS NULL), 0)::bigint AS canonical_bytes
+    FROM archived_audit_logs
 """)
 # What no segment covers yet lies at or above the horizon of the last sealing; the BRIN index on tx_id finds it.
 UNSEALED_PER_DAY = _statement("""

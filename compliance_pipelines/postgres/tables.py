@@ -176,7 +176,6 @@ archived_audit_logs = Table(
         "idx_archived_audit_logs_totals",
         "day",
         postgresql_include=("entry_count", "object_bytes", "canonical_bytes", "expired_at"),
-        postgresql_where=text("purged_at IS NOT NULL"),
     ),
 )
 

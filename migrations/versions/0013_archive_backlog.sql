@@ -68,7 +68,7 @@ SELECT audit_recount_backlog();
 -- hashes. Voided segments stand among the statements, so that these may be many: the others are found by their kind.
 CREATE INDEX idx_archived_audit_logs_not_purged ON archived_audit_logs (day) WHERE purged_at IS NULL;
 CREATE INDEX idx_archived_audit_logs_totals ON archived_audit_logs (day)
-    INCLUDE (entry_count, object_bytes, canonical_bytes, expired_at) WHERE purged_at IS NOT NULL;
+    INCLUDE (entry_count, object_bytes, canonical_bytes, expired_at);
 CREATE INDEX idx_ledger_statements_kind ON ledger_statements (get_byte(record, 0), seq);
 
 REVOKE ALL ON FUNCTION audit_take_from_backlog(date, bigint, bigint), audit_recount_backlog() FROM PUBLIC;
