@@ -93,7 +93,7 @@ def check_anchored(
         proven = False
     if not proven:
         raise _differs(
-            day, f"they do not lead to the root {newest.root.hex()} that is signed over {newest.size} segments"
+            day, f"they do not lead to the root {newest.root.hex()} that is signed over {newest.size} records"
         )
     of_day = [segment for segment in of_day if not voids.covers(segment.seq)]
     for segment, record in zip(segments, of_day, strict=False):
