@@ -201,7 +201,7 @@ class _Comparison:
         else:
             message = (
                 f"checkpoint {size} was published, and the ledger in the cold store ends at {self._walk.log_size} "
-                "segments: it was put back to an older state, or cut off"
+                "records: it was put back to an older state, or cut off"
             )
             self._runs.add(Kind.LEDGER_ROLLED_BACK, Store.COLD, size, message, CHECKPOINT_KEY)
 
