@@ -18,7 +18,7 @@ from compliance_pipelines.base.clock import days_before, utc_day
 from compliance_pipelines.ledger.store import segment_of_row
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from uuid import UUID
 
     import sqlalchemy
@@ -71,14 +71,15 @@ class DayFacts:
     """What is recorded about one day: counts of segments, parts and entries, bytes in both stores.
 
     Attributes:
+        unarchived_segments: sealed segments that are in no part.
+        unarchived_entries: entries in them.
+        archived_entries: entries in parts, whatever became of these.
         object_bytes: bytes of the parts that have not expired.
         canonical_bytes: bytes of the canonical encodings in them.
         hot_bytes: bytes of the day's table with its indexes; 0 where its entries are in a default partition.
     """
 
     day: date
-    segments: int = 0
-    sealed_entries: int = 0
     unarchived_segments: int = 0
     unarchived_entries: int = 0
     unsealed_entries: int = 0
@@ -93,6 +94,11 @@ class DayFacts:
     object_bytes: int = 0
     canonical_bytes: int = 0
     hot_bytes: int = 0
+
+    @property
+    def sealed_entries(self) -> int:
+        """Entries in segments: a part holds whole ones, and as many entries as they have."""
+        return self.archived_entries + self.unarchived_entries
 
     @property
     def hot_entries(self) -> int:
@@ -120,6 +126,25 @@ class DayFacts:
         if self.purged_parts < self.parts:
             return DayState.VERIFIED
         return DayState.PURGED if self.expired_parts < self.parts else DayState.EXPIRED
+
+
+@dataclass(frozen=True)
+class FinishedDays:
+    """The days of which everything is archived and purged, added up.
+
+    Attributes:
+        purged: how many have parts in the cold store.
+        expired: how many have none any more.
+        cold_entries: entries in parts that have not expired.
+        object_bytes: bytes of these parts.
+        canonical_bytes: bytes of the canonical encodings in them.
+    """
+
+    purged: int
+    expired: int
+    cold_entries: int
+    object_bytes: int
+    canonical_bytes: int
 
 
 @dataclass(frozen=True)
@@ -188,42 +213,88 @@ def segments_of_part(connection: sqlalchemy.Connection, part: ArchivedPart) -> l
     return [segment for segment, number in segments_of_day(connection, part.day) if number == part.part]
 
 
-def _facts(connection: sqlalchemy.Connection, days: Sequence[date] | None) -> dict[date, DayFacts]:
+def _combined(
+    connection: sqlalchemy.Connection,
+    days: Sequence[date] | None,
+    unarchived: sqlalchemy.MappingResult,
+    unsealed: Mapping[date, int],
+) -> dict[date, DayFacts]:
     found: dict[date, dict[str, Any]] = {}
-    for statement in (sql.SEGMENTS_PER_DAY, sql.PARTS_PER_DAY):
-        for row in connection.execute(statement, {"days": days}).mappings():
+    for rows in (unarchived, connection.execute(sql.PARTS_PER_DAY, {"days": days}).mappings()):
+        for row in rows:
             found.setdefault(row["day"], {}).update(row)
-    for unsealed, entries in _unsealed(connection, days).items():
-        found.setdefault(unsealed, {"day": unsealed})["unsealed_entries"] = entries
+    for day, entries in unsealed.items():
+        found.setdefault(day, {"day": day})["unsealed_entries"] = entries
     for partition in connection.execute(sql.HOT_BYTES_PER_DAY, {"days": days}):
         if partition.day in found:
             found[partition.day]["hot_bytes"] = partition.hot_bytes
     return {known: DayFacts(**found[known]) for known in sorted(found)}
 
 
-def _unsealed(connection: sqlalchemy.Connection, days: Sequence[date] | None) -> dict[date, int]:
-    if days is not None and len(days) == 1:
-        (day,) = days
-        entries = int(connection.execute(sql.UNSEALED_OF_DAY, day_bounds(day)).scalar_one())
-        return {day: entries} if entries else {}
-    found = {row.day: row.unsealed_entries for row in connection.execute(sql.UNSEALED_PER_DAY)}
-    return found if days is None else {day: found[day] for day in days if day in found}
+def _unsealed(connection: sqlalchemy.Connection) -> dict[date, int]:
+    return {row.day: row.unsealed_entries for row in connection.execute(sql.UNSEALED_PER_DAY)}
 
 
-def facts_of_days(connection: sqlalchemy.Connection) -> dict[date, DayFacts]:
-    """The facts of every day that has entries or parts, oldest first; four queries whatever the number of days."""
-    return _facts(connection, None)
+def _facts(
+    connection: sqlalchemy.Connection, days: Sequence[date] | None, unsealed: Mapping[date, int]
+) -> dict[date, DayFacts]:
+    backlog = connection.execute(sql.BACKLOG_PER_DAY, {"days": days}).mappings()
+    return _combined(connection, days, backlog, unsealed)
+
+
+def facts_of_days(connection: sqlalchemy.Connection, days: Sequence[date] | None = None) -> dict[date, DayFacts]:
+    """The facts of those of the days, or of all, that have entries or parts, oldest first.
+
+    What waits to be archived is what `archive_backlog` says, so that no segment is read.
+    """
+    unsealed = _unsealed(connection)
+    if days is not None:
+        unsealed = {day: unsealed[day] for day in days if day in unsealed}
+    return _facts(connection, days, unsealed)
 
 
 def facts_of_day(connection: sqlalchemy.Connection, day: date) -> DayFacts:
-    """The facts of one day; all zero where nothing is known of it."""
-    return _facts(connection, [day]).get(day, DayFacts(day))
+    """The facts of one day, of its segments themselves; all zero where nothing is known of it."""
+    unarchived = connection.execute(sql.UNARCHIVED_OF_DAY, {"day": day}).mappings()
+    entries = int(connection.execute(sql.UNSEALED_OF_DAY, day_bounds(day)).scalar_one())
+    return _combined(connection, [day], unarchived, {day: entries} if entries else {}).get(day, DayFacts(day))
 
 
-def _facts_of_pending_days(connection: sqlalchemy.Connection) -> list[DayFacts]:
-    """The facts of the days that a step may be due for, oldest first: as many as are in PostgreSQL, not in history."""
-    days = list(connection.execute(sql.PENDING_DAYS).scalars())
-    return list(_facts(connection, days).values()) if days else []
+def unfinished_days(connection: sqlalchemy.Connection) -> list[DayFacts]:
+    """The facts of the days that have entries in PostgreSQL, oldest first: all days but the :class:`FinishedDays`."""
+    unsealed = _unsealed(connection)
+    days = sorted({*connection.execute(sql.PENDING_DAYS).scalars(), *unsealed})
+    return list(_facts(connection, days, unsealed).values()) if days else []
+
+
+def finished_days(connection: sqlalchemy.Connection, unfinished: Sequence[DayFacts]) -> FinishedDays:
+    """All other days than the unfinished ones, which were read in the same snapshot."""
+    every = connection.execute(sql.PART_TOTALS).one()
+    archived = [facts for facts in unfinished if facts.parts]
+    kept = sum(facts.expired_parts < facts.parts for facts in archived)
+    return FinishedDays(
+        purged=every.kept_days - kept,
+        expired=every.days - every.kept_days - (len(archived) - kept),
+        cold_entries=every.cold_entries - sum(facts.cold_entries for facts in archived),
+        object_bytes=every.object_bytes - sum(facts.object_bytes for facts in archived),
+        canonical_bytes=every.canonical_bytes - sum(facts.canonical_bytes for facts in archived),
+    )
+
+
+def days_with_parts(connection: sqlalchemy.Connection, after: date, last: date, count: int) -> list[date]:
+    """The next days after one, up to `last` and at most `count`, that have an archive; oldest first."""
+    bounds = {"after": after, "last": last, "count": count}
+    return list(connection.execute(sql.DAYS_WITH_PARTS, bounds).scalars())
+
+
+def days_counted_short(connection: sqlalchemy.Connection, first: date, last: date) -> list[date]:
+    """The days of which more waits than `archive_backlog` says, by what was sealed since the first of some days began.
+
+    Nothing but a superuser's statement leads there, and from there to days that nothing asks for.
+    """
+    # In two statements, so that the second one is planned for what comes after.
+    since = connection.execute(sql.FIRST_SEALED_SINCE, {"first": first, "last": last}).scalar_one()
+    return list(connection.execute(sql.DAYS_COUNTED_SHORT, {"since": since}).scalars())
 
 
 @contextmanager
@@ -282,7 +353,7 @@ def due_among(services: Services, days: Sequence[DayFacts]) -> Due:
 def due(services: Services) -> Due:
     """The days to archive and the days to purge now, oldest first; held days are archived and not purged."""
     with snapshot(services) as connection:
-        wanted = due_among(services, _facts_of_pending_days(connection))
+        wanted = due_among(services, unfinished_days(connection))
         held = held_days(connection, services, wanted.purge)
     return Due(wanted.archive, tuple(day for day in wanted.purge if day not in held))
 
@@ -306,17 +377,17 @@ def next_due_among(services: Services, days: Sequence[DayFacts], held: Collectio
     return min(steps, key=lambda step: (step.at, step.day), default=None)
 
 
-def totals_of(connection: sqlalchemy.Connection, days: Sequence[DayFacts]) -> Totals:
-    """Entries and bytes over days whose facts are known.
+def totals_of(connection: sqlalchemy.Connection, unfinished: Sequence[DayFacts], finished: FinishedDays) -> Totals:
+    """Entries and bytes over all days.
 
     Entries are added up from the ledger, the catalogue and what is not sealed yet, without counting rows; whether the
     rows are really there is for the verification to say.
     """
     return Totals(
-        hot_entries=sum(facts.hot_entries for facts in days),
-        cold_entries=sum(facts.cold_entries for facts in days),
-        total_entries=sum(facts.total_entries for facts in days),
+        hot_entries=sum(facts.hot_entries for facts in unfinished),
+        cold_entries=sum(facts.cold_entries for facts in unfinished) + finished.cold_entries,
+        total_entries=sum(facts.total_entries for facts in unfinished) + finished.cold_entries,
         hot_bytes=int(connection.execute(sql.HOT_BYTES).scalar_one()),
-        cold_bytes=sum(facts.object_bytes for facts in days),
-        canonical_bytes=sum(facts.canonical_bytes for facts in days),
+        cold_bytes=sum(facts.object_bytes for facts in unfinished) + finished.object_bytes,
+        canonical_bytes=sum(facts.canonical_bytes for facts in unfinished) + finished.canonical_bytes,
     )

@@ -34,7 +34,7 @@ class Figures:
     Attributes:
         days: how many days are in each state, in the order of a day's life.
         totals: entries and bytes over all days.
-        ledger_size: segments in the ledger.
+        ledger_size: records in the ledger.
         ledger_root: root of its last checkpoint, 32 bytes; None before the first sealing.
         checkpoint_time: when that was signed; None before the first sealing.
         held: the verified days that a legal hold keeps in PostgreSQL, oldest first, each with the hold that the purge
@@ -61,13 +61,16 @@ def take_figures(services: Services) -> Figures:
     today = utc_day(services.clock())
     with catalogue.snapshot(services) as connection:
         replica = replica_state(connection)
-        days = list(catalogue.facts_of_days(connection).values())
-        totals = catalogue.totals_of(connection, days)
+        days = catalogue.unfinished_days(connection)
+        finished = catalogue.finished_days(connection, days)
+        totals = catalogue.totals_of(connection, days, finished)
         checkpoint = last_checkpoint(connection)
         accepted = losses(connection)
         verified = [facts.day for facts in days if facts.state(today) is catalogue.DayState.VERIFIED]
         held = held_days(connection, services, verified) if may_see_holds(connection) else None
     states = Counter(facts.state(today) for facts in days)
+    states[catalogue.DayState.PURGED] += finished.purged
+    states[catalogue.DayState.EXPIRED] += finished.expired
     return Figures(
         days={state: states[state] for state in catalogue.DayState},
         totals=totals,

@@ -57,24 +57,45 @@ MARK_VERIFIED = _statement("""
 """)
 FORGET_VERIFICATIONS = _statement("UPDATE archived_audit_logs SET verified_at = NULL WHERE purged_at IS NULL")
 
-# Days with a step before them. Of all others everything is archived, verified and purged.
+# Days with a step before them, by an index that has no others. Of those everything is archived, verified and purged.
 PENDING_DAYS = _statement("""
     SELECT day FROM archived_audit_logs WHERE purged_at IS NULL
     UNION
-    SELECT segment.day FROM ledger_segments AS segment
-    WHERE NOT EXISTS (SELECT FROM archived_segments AS archived WHERE archived.segment_seq = segment.seq)
+    SELECT day FROM archive_backlog
 """)
-SEGMENTS_PER_DAY = _statement("""
-    SELECT segment.day,
-           count(*) AS segments,
-           sum(segment.entry_count)::bigint AS sealed_entries,
-           count(*) FILTER (WHERE archived.segment_seq IS NULL) AS unarchived_segments,
-           coalesce(sum(segment.entry_count) FILTER (WHERE archived.segment_seq IS NULL), 0)::bigint
-               AS unarchived_entries
+BACKLOG_PER_DAY = _statement("""
+    SELECT day, segments AS unarchived_segments, entries AS unarchived_entries FROM archive_backlog
+    WHERE CAST(:days AS date[]) IS NULL OR day = ANY(:days)
+""")
+UNARCHIVED_OF_DAY = _statement("""
+    SELECT segment.day, count(*) AS unarchived_segments, sum(segment.entry_count)::bigint AS unarchived_entries
     FROM ledger_segments AS segment
-    LEFT JOIN archived_segments AS archived ON archived.segment_seq = segment.seq
-    WHERE CAST(:days AS date[]) IS NULL OR segment.day = ANY(:days)
+    WHERE segment.day = :day
+      AND NOT EXISTS (SELECT FROM archived_segments AS archived WHERE archived.segment_seq = segment.seq)
     GROUP BY segment.day
+""")
+# Segments are numbered as they were sealed: what comes after the first ones of some days was sealed since these began,
+# of whatever day its entries are. Where these days have none, all are looked at.
+FIRST_SEALED_SINCE = _statement("""
+    SELECT coalesce(min(first.seq), 0)
+    FROM generate_series(0, CAST(:last AS date) - CAST(:first AS date)) AS number,
+         LATERAL (SELECT seq FROM ledger_segments WHERE day = CAST(:first AS date) + number
+                  ORDER BY tx_from LIMIT 1) AS first
+""")
+DAYS_COUNTED_SHORT = _statement("""
+    SELECT waiting.day
+    FROM (SELECT segment.day, count(*) AS segments, sum(segment.entry_count) AS entries
+          FROM ledger_segments AS segment
+          WHERE segment.seq >= :since
+            AND NOT EXISTS (SELECT FROM archived_segments AS archived
+                            WHERE archived.segment_seq = segment.seq AND archived.segment_seq >= :since)
+          GROUP BY segment.day) AS waiting
+    LEFT JOIN archive_backlog AS backlog ON backlog.day = waiting.day
+    WHERE backlog.day IS NULL OR backlog.segments < waiting.segments OR backlog.entries < waiting.entries
+    ORDER BY waiting.day
+""")
+DAYS_WITH_PARTS = _statement("""
+    SELECT DISTINCT day FROM archived_audit_logs WHERE day > :after AND day <= :last ORDER BY day LIMIT :count
 """)
 PARTS_PER_DAY = _statement("""
     SELECT day,
@@ -91,6 +112,15 @@ PARTS_PER_DAY = _statement("""
     FROM archived_audit_logs
     WHERE CAST(:days AS date[]) IS NULL OR day = ANY(:days)
     GROUP BY day
+""")
+# Of all parts, by an index that has these columns alone. Not grouped by day, which would take ten times as long.
+PART_TOTALS = _statement("""
+    SELECT count(DISTINCT day) AS days,
+           count(DISTINCT day) FILTER (WHERE expired_at IS NULL) AS kept_days,
+           coalesce(sum(entry_count) FILTER (WHERE expired_at IS NULL), 0)::bigint AS cold_entries,
+           coalesce(sum(object_bytes) FILTER (WHERE expired_at IS NULL), 0)::bigint AS object_bytes,
+           coalesce(sum(canonical_bytes) FILTER (WHERE expired_at IS NULL), 0)::bigint AS canonical_bytes
+    FROM archived_audit_logs
 """)
 # What no segment covers yet lies at or above the horizon of the last sealing; the BRIN index on tx_id finds it.
 UNSEALED_PER_DAY = _statement("""

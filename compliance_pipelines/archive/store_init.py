@@ -98,7 +98,7 @@ def init_store(services: Services, *, adopt_existing: bool = False) -> Initialis
                 return InitialisedStore(check_identity(services, connection), new=False)
         if published is not None and not adopt_existing:
             raise StoreInitRefusedError(
-                f"no store was made at {services.store.uri}: this database has published {published:,} segments, so "
+                f"no store was made at {services.store.uri}: this database has published {published:,} records, so "
                 "that its cold store is there already, without an identity. Set AUDIT_COLD_STORAGE_PATH to it and run "
                 "`compliance store init --adopt-existing`"
             )

@@ -58,8 +58,8 @@ def _in_words(result: sealing.SealResult) -> str:
     if result.checkpoint is None:
         return "nothing to seal" + (healed if result.published else "")
     return (
-        f"{result.entries:,} entries in {len(result.segments)} segments; the ledger has {result.checkpoint.size:,}, "
-        f"root {result.checkpoint.root.hex()}"
+        f"{result.entries:,} entries in {len(result.segments)} segments; the ledger has {result.checkpoint.size:,} "
+        f"records, root {result.checkpoint.root.hex()}"
     )
 
 

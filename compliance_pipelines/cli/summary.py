@@ -102,7 +102,7 @@ def show_summary(
     table.add_row("cold store", f"{human_bytes(totals.cold_bytes)} of Parquet{_compression(totals.compression)}")
     if figures.checkpoint_time is not None:
         signed = f"{figures.checkpoint_time:%Y-%m-%d %H:%M:%S} UTC"
-        table.add_row("ledger", f"{figures.ledger_size:,} segments, last checkpoint signed {signed}")
+        table.add_row("ledger", f"{figures.ledger_size:,} records, last checkpoint signed {signed}")
     for name, seen in (outside or {}).items():
         table.add_row(name, seen)
     for statement, loss in figures.losses:

@@ -89,7 +89,7 @@ def _summary(report: Report) -> str:
     looked_at = (
         f"{_count(checked.days, 'day')}, {checked.hot_entries:,} entries in PostgreSQL, "
         f"{checked.archived_entries:,} in {_count(checked.parts, 'archive part')}, "
-        f"{_count(checked.segments, 'segment')}, {_count(checked.checkpoints, 'checkpoint')}"
+        f"{_count(checked.segments, 'record')}, {_count(checked.checkpoints, 'checkpoint')}"
     )
     if report.ok:
         return f"nothing is wrong: {looked_at}"

@@ -386,7 +386,7 @@ def purges_of_days(connection: sqlalchemy.Connection, after: date, count: int) -
 def last_day_done(connection: sqlalchemy.Connection, layout: KeyLayout) -> date | None:
     """The last day whose whole policy was carried out for the keys of this layout."""
     prefixes = {"checkpoint_prefix": layout.checkpoint_prefix, "write_prefix": layout.write_prefix}
-    found: date | None = connection.execute(sql.LAST_DAY_DONE, prefixes).scalar_one()
+    found: date | None = connection.execute(sql.LAST_DAY_DONE, prefixes).scalar()
     return found
 
 

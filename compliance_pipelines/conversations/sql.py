@@ -80,11 +80,12 @@ PURGES_OF_DAYS = text("""
 # Days whose whole policy was carried out for these prefixes: a set of one user, with another period, or of a plan that
 # was given up, does not count.
 LAST_DAY_DONE = text("""
-    SELECT max(done.day) FROM conversation_purged_sets AS done
+    SELECT done.day FROM conversation_purged_sets AS done
     JOIN conversation_purges AS purge ON purge.id = done.purge_id
     WHERE purge.selection = '{}'::jsonb AND done.threads_abandoned = 0
       AND (purge.checkpoint_prefix IS NULL
            OR (purge.checkpoint_prefix = :checkpoint_prefix AND purge.write_prefix = :write_prefix))
+    ORDER BY done.day DESC LIMIT 1
 """)
 SET_TOTALS = text("""
     SELECT count(*) AS sets, coalesce(sum(threads_deleted), 0)::bigint AS threads_deleted,

@@ -119,7 +119,7 @@ def read_published(services: Services, connection: sqlalchemy.Connection) -> Log
         )
     if size < published:
         raise ColdStoreRolledBackError(
-            f"{where} is the checkpoint of {size} segments, and that of {published} was published: the cold store was "
+            f"{where} is the checkpoint of {size} records, and that of {published} was published: the cold store was "
             "put back to an older state; restore the newer objects (versions of the bucket, a replica)"
         )
     return log
@@ -184,7 +184,7 @@ def _check(services: Services, log: LogHead, records: Sequence[LedgerRecord], ch
     signed = opened(checkpoint.note.encode(), log.chain(services.verifier_key, records), where)
     if signed.size != checkpoint.size or [each.seq for each in records] != list(range(head.size, checkpoint.size)):
         raise MalformedCheckpointError(
-            f"{where} is signed for {signed.size} segments, and the database holds {len(records)} records after "
+            f"{where} is signed for {signed.size} records, and the database holds {len(records)} records after "
             f"{head.size}: it was altered"
         )
     grown = head.extended(records)

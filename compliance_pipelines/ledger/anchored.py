@@ -72,7 +72,7 @@ def check_anchored(
     if unpublished:
         raise SegmentNotPublishedError(
             f"{day}: segment {unpublished[0]} is in no checkpoint of the cold store, which ends at {newest.size} "
-            "segments: run `compliance seal`; if that does not publish it, run `compliance verify --all`"
+            "records: run `compliance seal`; if that does not publish it, run `compliance verify --all`"
         )
     before = datetime.combine(day, time(), UTC) - _BEFORE_THE_DAY
     most = min([newest.size - 1, *(segment.seq for segment in segments)])
@@ -93,7 +93,7 @@ def check_anchored(
         proven = False
     if not proven:
         raise _differs(
-            day, f"they do not lead to the root {newest.root.hex()} that is signed over {newest.size} segments"
+            day, f"they do not lead to the root {newest.root.hex()} that is signed over {newest.size} records"
         )
     of_day = [segment for segment in of_day if not voids.covers(segment.seq)]
     for segment, record in zip(segments, of_day, strict=False):

@@ -52,8 +52,8 @@ class WitnessState:
 
     Attributes:
         needed: who must agree, in words.
-        size: segments of the newest checkpoint in the cold store; 0 where there is none.
-        covered: segments of the newest one that as many cosigned as must agree; 0 where there is none.
+        size: records of the newest checkpoint in the cold store; 0 where there is none.
+        covered: records of the newest one that as many cosigned as must agree; 0 where there is none.
         times: when each witness cosigned last, of those two checkpoints, by its name; None where it did not.
         waiting_since: when the first checkpoint after that one was signed; None where there is none.
         late: whether that is longer ago than LEDGER_WITNESS_MAX_LAG_SECONDS.
@@ -71,7 +71,7 @@ class WitnessState:
             f"{name} {'not lately' if time is None else f'{time:{_MOMENT}}'}" for name, time in self.times.items()
         )
         waiting = "" if self.waiting_since is None else f", waiting since {self.waiting_since:{_MOMENT}}"
-        return f"{self.covered:,} of {self.size:,} segments cosigned by {self.needed}{waiting}; last seen by {seen}"
+        return f"{self.covered:,} of {self.size:,} records cosigned by {self.needed}{waiting}; last seen by {seen}"
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
@@ -209,7 +209,7 @@ def _superseded(services: Services, day: date) -> datetime | None:
 
 
 def _signed_after(services: Services, size: int) -> datetime | None:
-    """When the first checkpoint of more segments than that was signed, by the database's clock."""
+    """When the first checkpoint of more records than that was signed, by the database's clock."""
     with services.engine.connect() as connection:
         signed: datetime | None = connection.execute(sql.FIRST_SIGNED_AFTER, {"size": size}).scalar_one_or_none()
     return signed

@@ -92,7 +92,7 @@ class TileTree:
             verify_consistency(old_size, self._size, self._subtree(0, old_size), self._root, path)
         except ProofError as error:
             raise TilesAlteredError(
-                f"the tiles of {self._cold.uri} do not lead to the root that the checkpoint of {self._size} segments "
+                f"the tiles of {self._cold.uri} do not lead to the root that the checkpoint of {self._size} records "
                 "is signed over: they were altered; run `compliance verify --all`"
             ) from error
         return path

@@ -133,14 +133,14 @@ def _known_to(witness: Witness, sent: Submission, old: int, answer: Answer) -> i
     known = None if match is None else int(match[1])
     if old == size and known in {None, size}:
         raise WitnessContradictsError(
-            f"the witness {witness.name} has cosigned another checkpoint of {size} segments: two ledgers were signed "
+            f"the witness {witness.name} has cosigned another checkpoint of {size} records: two ledgers were signed "
             "with this key, or the ledger was rewritten; run `compliance verify --all`"
         )
     if known is None or known == old:
         raise NoAnswerError(f"the witness {witness.name} answers a conflict without saying which: {answer}")
     if known > size:
         raise WitnessAheadError(
-            f"the witness {witness.name} has cosigned a checkpoint of {known} segments, and the newest here is of "
+            f"the witness {witness.name} has cosigned a checkpoint of {known} records, and the newest here is of "
             f"{size}: the ledger was put back to an older state, or somebody else seals with this key; run "
             "`compliance verify --all`",
             known,
@@ -154,7 +154,7 @@ def _cosignature(
     name, origin = witness.name, sent.checkpoint.origin
     if answer.status == _UNPROCESSABLE and old:
         raise WitnessContradictsError(
-            f"the witness {name} has cosigned another ledger of {old} segments than the first {old} of this one: two "
+            f"the witness {name} has cosigned another ledger of {old} records than the first {old} of this one: two "
             "ledgers were signed with this key, or the ledger was rewritten; run `compliance verify --all`"
         )
     if answer.status == _FORBIDDEN:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from dagster import AssetCheckKey, AssetKey, DagsterRunStatus, RunRequest, RunsFilter
 
 from compliance_pipelines.archive import catalogue
-from compliance_pipelines.base.clock import utc_day
+from compliance_pipelines.base.clock import days_before, utc_day
 from compliance_pipelines.ledger.store_identity import check_identity
 from compliance_pipelines.orchestration.keys import (
     COLD_ARCHIVE,
@@ -44,6 +44,8 @@ _PARTITION_TAG: Final = "dagster/partition"
 
 # A day is done within hours of falling due. A whole day later, something stands in its way.
 _ALLOWANCE: Final = timedelta(days=1)
+
+_LOOKED_BACK_DAYS: Final = 30
 
 _ACTIVE: Final = [
     DagsterRunStatus.QUEUED,
@@ -162,6 +164,18 @@ def overdue_days(services: Services, action: Action) -> list[date]:
     days, due_since = (due.archive, _archive_due_since) if action is Action.ARCHIVE else (due.purge, _purge_due_since)
     with services.engine.connect() as connection:
         return [day for day in days if due_since(services, connection, day) < latest]
+
+
+def hidden_days(services: Services) -> list[date]:
+    """Days with entries that wait to be archived and that nothing asks for, because their count was altered.
+
+    Looked for among everything that was sealed in the days that it should take to purge it, and a month more: which
+    neither grows with the history nor leaves out late entries of old days. `compliance verify --all` looks at all days.
+    """
+    settings, today = services.settings, utc_day(services.clock())
+    days = settings.audit_log_retention_days + settings.audit_log_purge_grace_days + _LOOKED_BACK_DAYS
+    with services.engine.connect() as connection:
+        return catalogue.days_counted_short(connection, days_before(today, days), today)
 
 
 def _archive_due_since(services: Services, connection: sqlalchemy.Connection, day: date) -> datetime:

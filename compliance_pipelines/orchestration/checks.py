@@ -51,7 +51,7 @@ from compliance_pipelines.ledger.outside import Look, look_at_stamps, look_at_wi
 from compliance_pipelines.ledger.segments import Segment
 from compliance_pipelines.ledger.store import last_checkpoint
 from compliance_pipelines.ledger.store_identity import check_identity
-from compliance_pipelines.orchestration.backlog import Action, overdue_days
+from compliance_pipelines.orchestration.backlog import Action, hidden_days, overdue_days
 from compliance_pipelines.orchestration.day_events import hot_event
 from compliance_pipelines.orchestration.failures import RETRIES, domain_errors, is_passing
 from compliance_pipelines.orchestration.keys import (
@@ -364,6 +364,21 @@ def _health_check(key: AssetCheckKey, description: str, judge: Callable[[Service
     return health_check
 
 
+def _archive_overdue(services: Services) -> Verdict:
+    hidden = hidden_days(services)
+    if not hidden:
+        return _overdue(Action.ARCHIVE)(services)
+    days = _count(len(hidden), "day")
+    return Verdict(
+        f"more waits to be archived of {days} than archive_backlog counts, so that no run would be asked for: "
+        f"{_named(hidden)}",
+        "",
+        metadata={"hidden days": len(hidden)},
+        remedy="find out who altered archive_backlog, run `compliance verify --all`, and then, as a superuser: "
+        "SELECT audit_recount_backlog();",
+    )
+
+
 def _overdue(action: Action) -> Callable[[Services], Verdict]:
     def judge(services: Services) -> Verdict:
         days = overdue_days(services, action)
@@ -499,7 +514,9 @@ def _outside_verdict(look: Callable[[], Look], nobody: str) -> Verdict:
 CHECKS: Final = (
     rows_match_ledger,
     _health_check(
-        NO_DAY_TO_ARCHIVE_OVERDUE, "No day waits to be archived for more than a day.", _overdue(Action.ARCHIVE)
+        NO_DAY_TO_ARCHIVE_OVERDUE,
+        "No day waits to be archived for more than a day, and none waits unseen.",
+        _archive_overdue,
     ),
     _health_check(NO_DAY_TO_PURGE_OVERDUE, "No day waits to be purged for more than a day.", _overdue(Action.PURGE)),
     _health_check(

@@ -42,7 +42,6 @@ def hot_counts(facts: DayFacts) -> dict[str, int]:
         "dagster/partition_row_count": facts.hot_entries,
         "unsealed entries": facts.unsealed_entries,
         "sealed entries": facts.sealed_entries,
-        "segments": facts.segments,
         PURGED_ENTRIES: facts.purged_entries,
     }
 
@@ -55,6 +54,7 @@ def hot_day(services: Services, day: date, naming: Naming = as_it_is) -> tuple[M
         purged_at = max((part.purged_at for part in parts_of_day(connection, day) if part.purged_at), default=None)
     metadata: Metadata = {
         **hot_counts(facts),
+        "segments": len(segments),
         "state": state.value,
         "bytes": facts.hot_bytes,
         "archived entries": facts.archived_entries,

@@ -11,7 +11,7 @@ Dagster does not know yet is reported, whoever did it and however long ago. What
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Final
 
 from dagster import (
@@ -26,7 +26,7 @@ from dagster._core.definitions.data_version import DATA_VERSION_TAG
 from dagster._core.event_api import PartitionKeyFilter
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
-from compliance_pipelines.archive.catalogue import facts_of_days, parts_of_day, snapshot
+from compliance_pipelines.archive.catalogue import days_with_parts, facts_of_days, parts_of_day, snapshot
 from compliance_pipelines.base.clock import utc_day
 from compliance_pipelines.erasure.case import State
 from compliance_pipelines.erasure.record import cases_closed_since, open_cases
@@ -46,7 +46,7 @@ from compliance_pipelines.orchestration.partitions import FIRST_DAY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import date, datetime
+    from datetime import datetime
 
     from dagster import AssetKey, DagsterInstance
 
@@ -81,14 +81,16 @@ def unknown_days(
         naming: how keys of the project are named in this instance.
     """
     today = utc_day(services.clock())
+    begin = FIRST_DAY - timedelta(days=1)
+    if after is not None:
+        begin = max(begin, date.fromisoformat(after))
     with snapshot(services) as connection:
-        facts = [each for each in facts_of_days(connection).values() if each.parts and FIRST_DAY <= each.day <= today]
-    rest = [each for each in facts if after is None or each.day.isoformat() > after]
-    chosen = rest[:DAYS_PER_TICK]
-    keys = {each.day.isoformat() for each in chosen}
+        days = days_with_parts(connection, begin, today, DAYS_PER_TICK)
+        chosen = facts_of_days(connection, days).values()
+    keys = {day.isoformat() for day in days}
     known = {asset: last_events(instance, naming(asset), keys) for asset in (HOT_PARTITION, COLD_ARCHIVE, HOT_PURGE)}
     events = [event for each in chosen for event in _of_day(services, instance, each, known, naming)]
-    return Unknown(tuple(events), chosen[-1].day.isoformat() if len(rest) > len(chosen) else None)
+    return Unknown(tuple(events), days[-1].isoformat() if len(days) == DAYS_PER_TICK else None)
 
 
 def last_events(instance: DagsterInstance, asset: AssetKey, days: set[str]) -> Mapping[str, AssetMaterialization]:

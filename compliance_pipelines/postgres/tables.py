@@ -119,6 +119,7 @@ ledger_statements = Table(
     Column("seq", BigInteger, primary_key=True, autoincrement=False),
     Column("record", LargeBinary, nullable=False),
     CheckConstraint("octet_length(record) BETWEEN 25 AND 65535", name="ledger_statements_record_fits"),
+    Index("idx_ledger_statements_kind", text("get_byte(record, 0)"), "seq"),
 )
 
 ledger_checkpoints = Table(
@@ -170,6 +171,12 @@ archived_audit_logs = Table(
     CheckConstraint("part > 0", name="archived_audit_logs_part_is_positive"),
     CheckConstraint("purged_at IS NULL OR verified_at IS NOT NULL", name="archived_audit_logs_verified_before_purged"),
     CheckConstraint("expired_at IS NULL OR purged_at IS NOT NULL", name="archived_audit_logs_purged_before_expired"),
+    Index("idx_archived_audit_logs_not_purged", "day", postgresql_where=text("purged_at IS NULL")),
+    Index(
+        "idx_archived_audit_logs_totals",
+        "day",
+        postgresql_include=("entry_count", "object_bytes", "canonical_bytes", "expired_at"),
+    ),
 )
 
 archived_segments = Table(
@@ -183,6 +190,14 @@ archived_segments = Table(
         ["day", "part"], ["archived_audit_logs.day", "archived_audit_logs.part"], name="archived_segments_part_fkey"
     ),
     Index("idx_archived_segments_day_part", "day", "part"),
+)
+
+archive_backlog = Table(
+    "archive_backlog",
+    metadata,
+    Column("day", Date, primary_key=True),
+    Column("segments", BigInteger, nullable=False),
+    Column("entries", BigInteger, nullable=False),
 )
 
 audit_purges = Table(

@@ -81,7 +81,7 @@ def check_bucket_ledger(  # noqa: PLR0913 - what one verification needs
 
 def _find_rolled_back(checkpoint: Checkpoint, size: int, journal: Journal) -> None:
     message = (
-        f"the checkpoint that was put aside is of {checkpoint.size} segments, and the ledger in the cold store ends at "
+        f"the checkpoint that was put aside is of {checkpoint.size} records, and the ledger in the cold store ends at "
         f"{size}: it was put back to an older state, or cut off"
     )
     journal.find(Finding(kind=Kind.LEDGER_ROLLED_BACK, checkpoint=checkpoint.size, message=message))

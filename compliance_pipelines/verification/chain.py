@@ -255,7 +255,7 @@ class Chain:
             others = [each for each in others if not self._is_of_the_database(each)]
             first, last = contradicting[0], contradicting[-1]
             roots = " and ".join(f"{root.hex()} in the {store}" for store, root in first.signed.items())
-            more = "" if first is last else f"; so do {len(contradicting) - 1} more up to that of {last.size} segments"
+            more = "" if first is last else f"; so do {len(contradicting) - 1} more up to that of {last.size} records"
             self._find_fork(
                 first.size, f"checkpoint {first.size} is signed over two roots, {roots}: two ledgers were signed{more}"
             )

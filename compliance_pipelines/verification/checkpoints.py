@@ -198,7 +198,7 @@ def opened(note: bytes, keys: KeyChain, where: str) -> tuple[Checkpoint | None, 
     except (NoteError, UnicodeDecodeError) as error:
         return None, Problem(Kind.CHECKPOINT_ALTERED, f"{where} was altered: {error}")
     if not 0 < checkpoint.size < 2**63:
-        return None, Problem(Kind.CHECKPOINT_ALTERED, f"{where} was altered: none is of {checkpoint.size} segments")
+        return None, Problem(Kind.CHECKPOINT_ALTERED, f"{where} was altered: none is of {checkpoint.size} records")
     return checkpoint, None
 
 
@@ -218,7 +218,7 @@ def judged(stored: StoredCheckpoint, keys: KeyChain, notes: Mapping[int, str]) -
     else:
         signed, problem = opened(stored.note.encode("utf-8", "surrogateescape"), keys, where)
     if signed is not None and signed.size != stored.size:
-        message = f"{where} was altered: it is signed for {signed.size} segments, not {stored.size}"
+        message = f"{where} was altered: it is signed for {signed.size} records, not {stored.size}"
         signed, problem = None, Problem(Kind.CHECKPOINT_ALTERED, message)
     problems = [] if problem is None else [problem]
     root = stored.root if signed is None else signed.root

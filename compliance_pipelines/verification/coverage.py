@@ -27,7 +27,7 @@ def compare_parts(index: SegmentIndex, size: int, journal: Journal) -> None:
 
     Args:
         index: holds what each part holds.
-        size: segments in the ledger.
+        size: records in the ledger.
         journal: is told what does not fit.
     """
     for seq, day, keys in index.held_twice():
@@ -37,7 +37,7 @@ def compare_parts(index: SegmentIndex, size: int, journal: Journal) -> None:
     if last is not None and last[0] >= size:
         seq, day, key = last
         message = (
-            f"{key} holds segment {seq}, and the ledger in the cold store ends at {size} segments: it was put back to "
+            f"{key} holds segment {seq}, and the ledger in the cold store ends at {size} records: it was put back to "
             "an older state, or cut off"
         )
         journal.find(Finding(kind=Kind.LEDGER_ROLLED_BACK, day=day, checkpoint=size, segment=seq, message=message))

@@ -201,7 +201,7 @@ class _Comparison:
         else:
             message = (
                 f"checkpoint {size} was published, and the ledger in the cold store ends at {self._walk.log_size} "
-                "segments: it was put back to an older state, or cut off"
+                "records: it was put back to an older state, or cut off"
             )
             self._runs.add(Kind.LEDGER_ROLLED_BACK, Store.COLD, size, message, CHECKPOINT_KEY)
 
@@ -239,7 +239,7 @@ class _Comparison:
                 Finding(
                     kind=Kind.DATABASE_ROLLED_BACK,
                     checkpoint=self._unknown[0],
-                    message=f"the cold store holds checkpoints up to that of {self._unknown[-1]} segments, and the "
+                    message=f"the cold store holds checkpoints up to that of {self._unknown[-1]} records, and the "
                     f"database ends at {self.last_stored}: it was restored to an older state, or another database "
                     "seals into this store",
                 )
@@ -272,10 +272,10 @@ class _Comparison:
                 lacking[record.day] += record.entry_count
         behind, entries = size - self.last_stored, lacking.total()
         self._journal.replica = replace(replica, segments_behind=behind, entries_behind=entries)
-        segments = "1 segment" if behind == 1 else f"{behind:,} segments"
+        lag = "1 record" if behind == 1 else f"{behind:,} records"
         days = f", with {entries:,} sealed entries of {min(lacking)} to {max(lacking)}" if lacking else ""
         message = (
-            f"the replica is {segments} behind the newest checkpoint of the cold store ({self.last_stored:,} of "
+            f"the replica is {lag} behind the newest checkpoint of the cold store ({self.last_stored:,} of "
             f"{size:,}{days}): what it lacks was not compared. Run it again when the replica has caught up, or on the "
             "primary"
         )

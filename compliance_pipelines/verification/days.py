@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
     from datetime import date
 
+    import sqlalchemy
+
     from compliance_pipelines.archive.layout import PartKey
     from compliance_pipelines.archive.manifest import Manifest
     from compliance_pipelines.ledger.key_chain import KeyChain
@@ -48,10 +50,14 @@ _ATTEMPTS: Final = 3
 
 @dataclass(frozen=True)
 class _Catalogue:
-    """What the database says about the parts of a day: their rows, and number of part by segment."""
+    """What the database says about the parts of a day: their rows, number of part by segment, what waits for one.
+
+    `miscounted` says how the count of what waits is not what waits; None where it is.
+    """
 
     parts: tuple[ArchivedPart, ...]
     part_of_segment: dict[int, int]
+    miscounted: str | None
 
     def recorded(self, part: int) -> set[int]:
         """The segments that a part holds."""
@@ -154,7 +160,11 @@ class DayVerifier:
     def _catalogue(self, day: date) -> _Catalogue:
         with self._services.engine.connect() as connection:
             held = connection.execute(sql.SEGMENTS_HELD_ON_DAY, {"day": day})
-            return _Catalogue(tuple(parts_of_day(connection, day)), {row.segment_seq: row.part for row in held})
+            return _Catalogue(
+                tuple(parts_of_day(connection, day)),
+                {row.segment_seq: row.part for row in held},
+                _miscounted(connection, day),
+            )
 
     def _tell(self, seen: _Seen) -> None:
         for finding in seen.findings:
@@ -168,6 +178,16 @@ class DayVerifier:
         checked.parts += seen.parts
         checked.archived_entries += seen.archived_entries
         checked.hot_entries += seen.hot_entries
+
+
+def _miscounted(connection: sqlalchemy.Connection, day: date) -> str | None:
+    found = connection.execute(sql.BACKLOG_OF_DAY, {"day": day}).one()
+    if (found.counted_segments, found.counted_entries) == (found.segments, found.entries):
+        return None
+    return (
+        f"archive_backlog counts {found.counted_segments:,} segments with {found.counted_entries:,} entries of {day} "
+        f"that wait to be archived, and {found.segments:,} with {found.entries:,} do"
+    )
 
 
 class _DayReading:
@@ -263,6 +283,8 @@ class _DayReading:
                 f"archived_segments speaks of part {number} of {self._day}, which the catalogue does not have",
                 number,
             )
+        if self._catalogue.miscounted is not None:
+            self._find(Kind.CATALOGUE_ALTERED, self._catalogue.miscounted)
 
     def _read_unrecorded(self) -> None:
         """Look at what lies in the cold store without being in the catalogue."""

@@ -160,6 +160,7 @@ def _all_days(services: Services, index: SegmentIndex, journal: Journal) -> set[
     days = {*index.days(Source.LEDGER), *_days_in_cold_store(services, journal)}
     with services.engine.connect() as connection:
         days.update(connection.execute(sql.DAYS_OF_PARTS).scalars())
+        days.update(connection.execute(sql.DAYS_OF_BACKLOG).scalars())
         days.update(connection.execute(sql.DAYS_OF_QUARANTINE).scalars())
     return days.union(_days_with_rows(services))
 

@@ -16,6 +16,18 @@ from compliance_pipelines.postgres.statements import columns
 READ_ONLY = text("SET TRANSACTION READ ONLY")
 PUBLICATIONS_UP_TO = text("SELECT size, object_key FROM ledger_publications WHERE size <= :last ORDER BY size")
 SEGMENTS_HELD_ON_DAY = text("SELECT segment_seq, part FROM archived_segments WHERE day = :day ORDER BY segment_seq")
+# What is counted as waiting to be archived, and what waits, of one moment.
+BACKLOG_OF_DAY = text("""
+    SELECT coalesce(backlog.segments, 0) AS counted_segments, coalesce(backlog.entries, 0) AS counted_entries,
+           waiting.segments, waiting.entries
+    FROM (SELECT count(*) AS segments, coalesce(sum(segment.entry_count), 0)::bigint AS entries
+          FROM ledger_segments AS segment
+          WHERE segment.day = :day
+            AND NOT EXISTS (SELECT FROM archived_segments AS archived WHERE archived.segment_seq = segment.seq)
+         ) AS waiting
+    LEFT JOIN archive_backlog AS backlog ON backlog.day = :day
+""")
+DAYS_OF_BACKLOG = text("SELECT day FROM archive_backlog WHERE isfinite(day) ORDER BY day")
 OBJECT_WITH_SHA256 = text("SELECT object_key FROM archived_audit_logs WHERE object_sha256 = :sha256 LIMIT 1")
 DAYS_OF_PARTS = text("SELECT DISTINCT day FROM archived_audit_logs ORDER BY day")
 # From day to day by the index on timestamp. The bounds leave out the partitions of other days.

@@ -363,7 +363,7 @@ class TiledLog:
             covering = tile.full if tile.index < full else last_tile(tile.level, self.size)
             if covering is None or covering.index != tile.index or covering.width < tile.width:
                 message = (
-                    f"{tile.key} is of a larger ledger than the checkpoint, which is of {self.size} segments: a pass "
+                    f"{tile.key} is of a larger ledger than the checkpoint, which is of {self.size} records: a pass "
                     "that was interrupted left it, or the checkpoint was put back"
                 )
                 self._journal.note(Note(kind=NoteKind.OBJECT_UNCOMMITTED, key=tile.key, message=message))

@@ -127,13 +127,11 @@ def _divided(leaves: Hashes | None, count: int) -> tuple[Hashes | None, Hashes |
 def _look_at_newest(heads: ColdHeads, kept: int, size: int, journal: Journal) -> None:
     """Say that the newest checkpoint is not there, or older than one that was kept for its day."""
     if not heads.present and size:
-        message = (
-            f"{CHECKPOINT_KEY} is missing from the cold store, which holds tiles or checkpoints of {size} segments"
-        )
+        message = f"{CHECKPOINT_KEY} is missing from the cold store, which holds tiles or checkpoints of {size} records"
         journal.find(Finding(kind=Kind.CHECKPOINT_MISSING, key=CHECKPOINT_KEY, checkpoint=size, message=message))
     if heads.newest is not None and heads.newest.size < kept:
         message = (
-            f"{CHECKPOINT_KEY} is of {heads.newest.size} segments, and one beside it is of {kept}: the cold store "
+            f"{CHECKPOINT_KEY} is of {heads.newest.size} records, and one beside it is of {kept}: the cold store "
             "was put back to an older state"
         )
         journal.find(

@@ -157,6 +157,27 @@ def test_a_database_with_a_ledger_of_format_1_is_refused_in_one_line(
     assert revision(administrator) == "0010"
 
 
+def test_what_waits_to_be_archived_is_counted_of_what_was_sealed_before(
+    services: Services, database_url: str, superuser_engine: sqlalchemy.Engine
+) -> None:
+    append_some(services.engine)
+    seal_all(services)
+
+    def counted() -> list[Any]:
+        with superuser_engine.connect() as connection:
+            return list(connection.execute(text("SELECT day, segments, entries FROM archive_backlog ORDER BY day")))
+
+    before = counted()
+    assert [(str(day), segments, entries) for day, segments, entries in before][:2] == [
+        ("2024-01-01", 1, 1),
+        ("2025-10-01", 1, 2),
+    ]
+    services.engine.dispose()
+    downgrade(database_url, "0012")
+    upgrade(database_url)
+    assert counted() == before
+
+
 def test_an_upgrade_is_repeatable(empty_database_url: str, administrator: sqlalchemy.Engine) -> None:
     upgrade(empty_database_url)
     append_some(administrator)

@@ -109,7 +109,7 @@ def test_an_import_that_is_stopped_stores_nothing_and_the_next_one_everything(
     ("arguments", "lock"),
     [
         ("seal", "audit_logs"),
-        ("status", "ledger_segments"),
+        ("status", "archive_backlog"),
         ("check", "audit_logs"),
         ("verify --all", "audit_logs"),
         ("verify {day}", "{leaf}"),

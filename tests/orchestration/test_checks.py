@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from dagster import AssetCheckSeverity
+from sqlalchemy import text
 
 from compliance_pipelines.archive.readback import Damage, PartCheck, PartFinding, Question
 from compliance_pipelines.audit_log.partitions import existing_days
@@ -101,7 +102,7 @@ def test_entries_in_a_default_partition_are_a_fact_and_a_warning_where_a_day_has
 
 
 def test_days_that_nobody_archives_or_purges_are_named(
-    project: Project, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
+    project: Project, clock: MovableClock, monkeypatch: pytest.MonkeyPatch, superuser_engine: sqlalchemy.Engine
 ) -> None:
     archived = project.sealed(days_ago=120)
     assert project.step(Action.ARCHIVE, archived).success
@@ -115,6 +116,13 @@ def test_days_that_nobody_archives_or_purges_are_named(
     assert problem.startswith(f"12 days should have been archived a day ago: {waiting[0]}, {waiting[1]}")
     assert "and 2 more" in problem
     assert f"leave out {waiting[0]}: set AUDIT_LOG_FIRST_DAY to {waiting[0]} or earlier" in problem
+
+    with superuser_engine.begin() as connection:
+        connection.execute(text("DELETE FROM archive_backlog WHERE day = :day"), {"day": waiting[3]})
+    assert failing(health(project))[NO_DAY_TO_ARCHIVE_OVERDUE].startswith(
+        "more waits to be archived of 1 day than archive_backlog counts, so that no run would be asked for: "
+        f"{waiting[3]}; find out who altered archive_backlog"
+    )
 
 
 def test_a_day_that_is_purged_while_its_rows_are_read_raises_no_alarm(

@@ -90,7 +90,7 @@ def test_each_tick_has_the_newest_checkpoint_cosigned_and_that_is_no_news(
         assert cosigned_by(project.services.store.get_bytes(COSIGNED_KEY).decode(), seen)
     assert len(seen.requests) == 2
     note = watching.evaluate().skip_message or ""
-    assert "witnesses: 2 of 2 segments cosigned by 1 of w1" in note
+    assert "witnesses: 2 of 2 records cosigned by 1 of w1" in note
     assert "time_stamps: No authority is configured (LEDGER_TSA_URL)." in note
 
 

@@ -259,7 +259,7 @@ def test_a_pass_that_seals_does_not_pass_over_what_else_the_daily_check_found(
     assert evaluations(sealing.tick()) == []
     assert shown_failed(project) == {SEALING.name}
     # A checkpoint makes a failure history to Dagster's page: it is said again, after it.
-    project.append(days_ago=0)
+    project.append(days_ago=1)
     project.settle()
     assert evaluations(sealing.tick()) == [(SEALING.name, False, "3 entries are in quarantine")]
     assert evaluations(sealing.tick()) == []

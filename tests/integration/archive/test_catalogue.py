@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, text
 
 from compliance_pipelines.archive.catalogue import (
     DayState,
@@ -14,10 +15,15 @@ from compliance_pipelines.archive.catalogue import (
     NextDue,
     archive_due_at,
     day_summary,
+    days_counted_short,
+    days_with_parts,
     due,
     facts_of_days,
+    finished_days,
     parts_of_day,
+    snapshot,
     states_of_days,
+    unfinished_days,
 )
 from compliance_pipelines.archive.export import ArchiveStep, archive_day
 from compliance_pipelines.archive.figures import take_figures
@@ -28,7 +34,10 @@ from tests.integration.archive.days import Stopped, stop_after
 from tests.support.sealing import seal_all
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import date
+
+    import sqlalchemy
 
     from compliance_pipelines.services import Services
     from tests.conftest import MovableClock
@@ -113,7 +122,7 @@ def test_the_figures_are_of_one_moment(services: Services, days: Days, day: date
     statements: list[str] = []
 
     def seal_after_the_first(*arguments: Any) -> None:  # noqa: ANN401 - SQLAlchemy's
-        if "ledger_segments" in arguments[2] and not statements:
+        if "archive_backlog" in arguments[2] and not statements:
             statements.append(arguments[2])
             seal_all(services)
 
@@ -143,23 +152,82 @@ _SETTLED = """
 """
 
 
-def test_what_is_due_is_found_without_reading_the_days_of_which_everything_is_done(
-    services: Services, days: Days, day: date
-) -> None:
+_ROWS_READ: Final = text("""
+    SELECT relname, coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0) FROM pg_stat_xact_user_tables
+    WHERE relname IN ('ledger_segments', 'archived_segments', 'archived_audit_logs')
+""")
+
+
+@contextmanager
+def counting_rows(connection: sqlalchemy.Connection) -> Iterator[dict[str, int]]:
+    """What is read of these tables, also of what is read again."""
+    read: dict[str, int] = {}
+    before: dict[str, int] = dict(connection.execute(_ROWS_READ).all())
+    yield read
+    read |= {name: count - before[name] for name, count in connection.execute(_ROWS_READ).all()}
+
+
+def test_finished_days_are_left_out_of_what_is_asked_often(services: Services, days: Days, day: date) -> None:
     days.append(day, 2)
-    days.execute(_SETTLED, first=day - timedelta(days=400), count=300)
-    rows: list[int] = []
-
-    def count(_connection: object, cursor: Any, *_: object) -> None:  # noqa: ANN401 - the driver's
-        rows.append(cursor.rowcount)
-
-    event.listen(services.engine, "after_cursor_execute", count)
-    try:
-        assert due(services) == Due((day,), ())
-    finally:
-        event.remove(services.engine, "after_cursor_execute", count)
+    first = day - timedelta(days=400)
+    days.execute(_SETTLED, first=first, count=300)
+    days.execute("ANALYZE archived_audit_logs")
+    with snapshot(services) as connection:
+        with counting_rows(connection) as read:
+            unfinished = unfinished_days(connection)
+        assert [facts.day for facts in unfinished] == [day]
+        assert sum(read.values()) < 10, read
+        with counting_rows(connection) as read:
+            rest = finished_days(connection, unfinished)
+            facts = facts_of_days(connection, days_with_parts(connection, first, day, 100))
+        assert (rest.purged, rest.expired, rest.cold_entries) == (300, 0, 300)
+        assert list(facts) == [first + timedelta(days=number) for number in range(1, 101)]
+        assert read["ledger_segments"] == read["archived_segments"] == 0, read
+    assert due(services) == Due((day,), ())
     assert len(states_of_days(services)) == 301
-    assert sum(rows) < 100
+
+
+def counts_of_the_backlog(days: Days) -> tuple[list[tuple[object, ...]], list[tuple[object, ...]]]:
+    """What is counted, and what follows from the segments."""
+    return days.execute("SELECT day, segments, entries FROM archive_backlog ORDER BY day"), days.execute(
+        "SELECT day, count(*), sum(entry_count)::bigint FROM ledger_segments"
+        " WHERE seq NOT IN (SELECT segment_seq FROM archived_segments) GROUP BY day ORDER BY day"
+    )
+
+
+def test_what_waits_is_counted_with_late_entries_of_archived_and_purged_days(
+    services: Services, days: Days, day: date, clock: MovableClock
+) -> None:
+    other = day + timedelta(days=1)
+
+    def waiting() -> list[tuple[object, ...]]:
+        counted, found = counts_of_the_backlog(days)
+        assert counted == found
+        return [row for row in counted if row[0] in {day, other}]  # the work itself is put on record, too
+
+    days.append(day, 3)
+    days.append(other, 2)
+    days.append(day, 1)
+    assert waiting() == [(day, 2, 4), (other, 1, 2)]
+    archive_day(services, day)
+    assert waiting() == [(other, 1, 2)]
+    clock.advance(days=8)
+    purge_day(services, day)
+    days.append(day, 5, partition=False)
+    assert waiting() == [(day, 1, 5), (other, 1, 2)]
+    with services.engine.connect() as connection:
+        assert days_counted_short(connection, day, day) == []
+        days.execute("UPDATE archive_backlog SET entries = entries - 1 WHERE day = :day", day=day)
+        days.execute("DELETE FROM archive_backlog WHERE day = :day", day=other)
+        connection.rollback()
+        assert days_counted_short(connection, day, day) == [day, other]
+        # Sealed long after the first of these days, whose own segment is of another time.
+        assert days_counted_short(connection, day - timedelta(days=9), other) == [day, other]
+    # The work itself asks the segments, whatever is counted, and does not fail over it.
+    assert day_summary(services, other)[0] is DayState.SEALED
+    archive_day(services, other)
+    days.execute("SELECT audit_recount_backlog()")
+    assert waiting() == [(day, 1, 5)]
 
 
 def test_what_a_hold_keeps_from_the_purge_is_held_and_not_due(

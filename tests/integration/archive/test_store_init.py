@@ -129,7 +129,7 @@ def test_an_installation_from_before_identities_adopts_its_own_store(
     for use in (seal_all, lambda services: archive_day(services, day), lambda services: purge_day(services, day)):
         with pytest.raises(StoreIdentityError, match="`compliance store init --adopt-existing`"):
             use(services)
-    with pytest.raises(StoreInitRefusedError, match="this database has published 1 segments"):
+    with pytest.raises(StoreInitRefusedError, match="this database has published 1 records"):
         init_store(services)
     adopted = init_store(services, adopt_existing=True)
     assert (adopted.new, adopted.adopted) == (True, True)

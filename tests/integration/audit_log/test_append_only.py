@@ -118,7 +118,10 @@ def test_records_about_entries_are_append_only_too(
     assert f"TRUNCATE on {table} refused" in refusal(owner, f"TRUNCATE {table} CASCADE")
     with superuser_engine.connect() as connection:
         guarded = connection.execute(
-            text("SELECT count(*) FROM pg_trigger WHERE tgrelid = CAST(:table AS regclass) AND NOT tgisinternal"),
+            text(
+                "SELECT count(*) FROM pg_trigger"
+                " WHERE tgrelid = CAST(:table AS regclass) AND tgfoid = 'audit_refuse_change'::regproc"
+            ),
             {"table": table},
         ).scalar_one()
     assert guarded == 2
@@ -198,7 +201,7 @@ def test_the_roles_have_exactly_these_privileges(superuser_engine: sqlalchemy.En
             text(
                 "SELECT grantee, table_name, privilege_type FROM information_schema.role_table_grants"
                 " WHERE table_schema = 'public' AND grantee <> grantor"
-                " AND (table_name LIKE 'audit%' OR table_name LIKE 'ledger%' OR table_name LIKE 'archived%')"
+                " AND (table_name LIKE 'audit%' OR table_name LIKE 'ledger%' OR table_name LIKE 'archive%')"
             )
         ).all()
         columns = connection.execute(
@@ -228,6 +231,7 @@ def test_the_roles_have_exactly_these_privileges(superuser_engine: sqlalchemy.En
         "ledger_publications",
         "archived_audit_logs",
         "archived_segments",
+        "archive_backlog",
         "audit_purges",
         "audit_environment",
         "audit_store",

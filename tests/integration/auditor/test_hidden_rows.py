@@ -31,7 +31,7 @@ LISTING: dict[str, list[tuple[object, ...]]] = {
     "erasure_events": [("erase", "list"), ("erase", "show", 1)],
     "erasure_closures": [("erase", "list"), ("erase", "show", 1)],
     "archived_audit_logs": [("status",)],
-    "ledger_segments": [("status",)],
+    "archive_backlog": [("status",)],
     "audit_logs": [("status",)],
 }
 CASES = [(table, command) for table, commands in LISTING.items() for command in commands]

@@ -93,7 +93,7 @@ def test_a_ledger_that_disappeared_from_the_cold_store_stops_sealing(
 
 def test_a_cold_store_that_was_put_back_stops_sealing(services: Services, sealed: Days, inspector: Inspector) -> None:
     overwrite(inspector.checkpoint_path, note_over(cold_segments(inspector)[:2], services.signing_key))
-    assert_refused(services, inspector, ColdStoreRolledBackError, "of 2 segments, and that of 3 was published")
+    assert_refused(services, inspector, ColdStoreRolledBackError, "of 2 records, and that of 3 was published")
 
 
 def test_a_store_of_format_1_stops_sealing(services: Services, sealed: Days, inspector: Inspector) -> None:
@@ -311,7 +311,7 @@ def test_records_that_were_altered_before_they_were_published_are_not_published(
 LIES_BEFORE_PUBLICATION: dict[str, tuple[type[LedgerError], str]] = {
     "DELETE FROM ledger_segments WHERE seq = 1": (
         MalformedCheckpointError,
-        "signed for 2 segments, and the database holds 0 records after 1",
+        "signed for 2 records, and the database holds 0 records after 1",
     ),
     "UPDATE ledger_checkpoints SET tx_horizon = 1 WHERE size = 2": (LedgerForkError, "its root, frontier or horizon"),
     "UPDATE ledger_checkpoints SET note = replace(note, E'\\n2\\n', E'\\n3\\n') WHERE size = 2": (
@@ -320,7 +320,7 @@ LIES_BEFORE_PUBLICATION: dict[str, tuple[type[LedgerError], str]] = {
     ),
     "UPDATE ledger_checkpoints SET note = (SELECT note FROM ledger_checkpoints WHERE size = 1) WHERE size = 2": (
         MalformedCheckpointError,
-        "signed for 1 segments",
+        "signed for 1 records",
     ),
 }
 

@@ -222,7 +222,7 @@ def test_a_witness_that_has_seen_another_ledger_is_a_problem_at_once(seen: Seen,
     log = seen.witnesses[0].logs[seen.services.verifier_key.name]
     log.size, log.root = 1, bytes(32)
 
-    assert "has cosigned another checkpoint of 1 segments" in look_at_witnesses(seen.services).problem
+    assert "has cosigned another checkpoint of 1 records" in look_at_witnesses(seen.services).problem
 
 
 def test_a_day_that_is_over_waits_for_its_stamp_and_is_late_after_a_day(
@@ -269,10 +269,10 @@ def test_the_commands_ask_show_and_fail(
     asked = command("ledger", "witness")
 
     assert asked.status == 0, asked.err
-    assert asked.out.splitlines()[0].startswith("witnesses: 1 of 1 segments cosigned by 2 of w1, w2; last seen by w1 ")
+    assert asked.out.splitlines()[0].startswith("witnesses: 1 of 1 records cosigned by 2 of w1, w2; last seen by w1 ")
     assert asked.out.splitlines()[1].startswith("time stamps: none")
     shown = command("status")
-    assert "1 of 1 segments cosigned" in " ".join(shown.out.split())
+    assert "1 of 1 records cosigned" in " ".join(shown.out.split())
     days.append(day, 2)
     seen.witnesses[0].instead = lambda _body: Reply(404)
     command.set(LEDGER_WITNESS_MAX_LAG_SECONDS="1")

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import event
 
 from compliance_pipelines.archive import catalogue
+from compliance_pipelines.archive.figures import take_figures
 from compliance_pipelines.audit_log.health import check_health
 from compliance_pipelines.audit_log.log import AuditLog
 from compliance_pipelines.audit_log.partitions import ensure_days, runway, strays
@@ -37,8 +38,7 @@ _LOCKED: Final = "SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND
 def look_at_all_days(services: Services) -> None:
     catalogue.due(services)
     catalogue.states_of_days(services)
-    with catalogue.snapshot(services) as connection:
-        catalogue.totals_of(connection, list(catalogue.facts_of_days(connection).values()))
+    take_figures(services)
 
 
 def look_at_one_day(services: Services) -> None:

@@ -80,12 +80,12 @@ def test_a_clean_system_is_one_line_and_exit_status_0(configured: Command) -> No
         status, out, _ = configured.run(*arguments)
         assert status == 0
         assert out == (
-            "nothing is wrong: 6 days, 38 entries in PostgreSQL, 50 in 4 archive parts, 9 segments, 5 checkpoints\n"
+            "nothing is wrong: 6 days, 38 entries in PostgreSQL, 50 in 4 archive parts, 9 records, 5 checkpoints\n"
         )
     status, out, _ = configured.run(HOT)
     assert (status, out) == (
         0,
-        "nothing is wrong: 1 day, 10 entries in PostgreSQL, 0 in 0 archive parts, 9 segments, 1 checkpoint\n",
+        "nothing is wrong: 1 day, 10 entries in PostgreSQL, 0 in 0 archive parts, 9 records, 1 checkpoint\n",
     )
 
 

@@ -54,7 +54,7 @@ def _is_behind(report: Report, segments: int, entries: int) -> None:
     assert kinds(report) == []
     assert not report.ok
     (undecided,) = report.undecided
-    counted = "1 segment" if segments == 1 else f"{segments} segments"
+    counted = "1 record" if segments == 1 else f"{segments} records"
     assert f"the replica is {counted} behind the newest checkpoint of the cold store" in undecided.message
     assert report.replica is not None
     assert (report.replica.segments_behind, report.replica.entries_behind) == (segments, entries)

@@ -133,7 +133,7 @@ def test_a_database_restored_to_an_older_state_is_found_and_what_it_lost_is_name
         postgres_server.drop_database(old)
     assert kinds(report) == ["database_rolled_back", "day_missing", "entry_deleted"]
     by_kind = {str(finding.kind): finding for finding in report.findings}
-    assert "the cold store holds checkpoints up to that of 12 segments, and the database ends at 9" in (
+    assert "the cold store holds checkpoints up to that of 12 records, and the database ends at 9" in (
         by_kind["database_rolled_back"].message
     )
     assert by_kind["day_missing"].day == new_day

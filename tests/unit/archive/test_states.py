@@ -31,8 +31,8 @@ TODAY = date(2026, 10, 10)
 NOW = datetime(2026, 10, 10, 12, tzinfo=UTC)
 DAY = TODAY - timedelta(days=91)
 
-SEALED = {"segments": 2, "sealed_entries": 10, "unarchived_segments": 2, "unarchived_entries": 10}
-ARCHIVED = {"segments": 2, "sealed_entries": 10, "parts": 1, "archived_entries": 10}
+SEALED = {"unarchived_segments": 2, "unarchived_entries": 10}
+ARCHIVED = {"parts": 1, "archived_entries": 10}
 VERIFIED = {**ARCHIVED, "verified_parts": 1, "last_verified_at": NOW - timedelta(days=7)}
 PURGED = {**ARCHIVED, "verified_parts": 1, "purged_parts": 1, "purged_entries": 10}
 EXPIRED = {**PURGED, "expired_parts": 1, "expired_entries": 10}

@@ -385,9 +385,9 @@ def test_a_ledger_that_was_rewritten_is_told_at_once(
     made_log(store, [3])
     ask(store, *witnesses)
     for name, passes, said in (
-        ("same", [3], "has cosigned another checkpoint of 3 segments"),
-        ("larger", [5], "has cosigned another ledger of 3 segments than the first 3 of this one"),
-        ("smaller", [2], "has cosigned a checkpoint of 3 segments, and the newest here is of 2"),
+        ("same", [3], "has cosigned another checkpoint of 3 records"),
+        ("larger", [5], "has cosigned another ledger of 3 records than the first 3 of this one"),
+        ("smaller", [2], "has cosigned a checkpoint of 3 records, and the newest here is of 2"),
     ):
         other = LocalObjectStore(tmp_path / name)
         other.create()

@@ -313,7 +313,7 @@ def test_a_bucket_that_was_cut_back_is_found_by_a_remembered_checkpoint_alone(co
     assert older.verify(note_of(304), note_of(203)).ok
     (finding,) = older.verify(note_of(305)).findings
     assert (finding.kind, finding.checkpoint) == (Kind.LEDGER_ROLLED_BACK, 305)
-    assert "put aside is of 305 segments, and the ledger in the cold store ends at 304" in finding.message
+    assert "put aside is of 305 records, and the ledger in the cold store ends at 304" in finding.message
 
 
 @pytest.mark.parametrize("size", [1, 256, 300, 304, SIZE])
