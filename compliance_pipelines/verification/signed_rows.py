@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from itertools import islice
 from queue import SimpleQueue
-from typing import IO, TYPE_CHECKING, Final, NamedTuple
+from typing import IO, TYPE_CHECKING, Final, NamedTuple, cast
 
 from compliance_pipelines.ledger.checkpoint import VerifierKey
 
@@ -108,9 +108,16 @@ class _Workers:
         self._places = {key: place for place, key in enumerate(keys.keys)}
         self.count = min(_processors(), _MOST_PROCESSES)
         self._idle: SimpleQueue[_Process | None] = SimpleQueue()
-        for _ in range(self.count):
-            self._idle.put(_started(keys.keys, stack))
+        started = [_started(keys.keys) for _ in range(self.count)]
+        for process in started:
+            self._idle.put(process)
+            if process is not None:
+                stack.callback(process.close)
         self._threads = stack.enter_context(ThreadPoolExecutor(self.count, "signatures"))
+        for process in started:
+            if process is not None:
+                # Before the threads are waited for, so that none waits for an answer.
+                stack.callback(process.end)
 
     def submit(self, chunk: Sequence[StoredCheckpoint]) -> Future[bytes]:
         """A byte for each row; fewer where there is no answer."""
@@ -134,8 +141,18 @@ class _Workers:
 
 
 class _Process(NamedTuple):
+    process: subprocess.Popen[bytes]
     notes: IO[bytes]
     answers: IO[bytes]
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def close(self) -> None:
+        for pipe in (self.notes, self.answers):
+            with suppress(OSError):
+                pipe.close()
 
 
 def _processors() -> int:
@@ -143,7 +160,7 @@ def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _started(keys: Sequence[VerifierKey], stack: ExitStack) -> _Process | None:
+def _started(keys: Sequence[VerifierKey]) -> _Process | None:
     """A process that knows the keys; None where none can be started, so that there is no answer."""
     try:
         process = subprocess.Popen(  # noqa: S603 - our own interpreter, our own module
@@ -156,16 +173,7 @@ def _started(keys: Sequence[VerifierKey], stack: ExitStack) -> _Process | None:
         )
     except OSError:
         return None
-    stack.callback(_end, process)
-    if process.stdin is None or process.stdout is None:
-        return None
-    return _Process(process.stdin, process.stdout)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.kill()
-    with suppress(OSError):
-        process.communicate()
+    return _Process(process, cast("IO[bytes]", process.stdin), cast("IO[bytes]", process.stdout))
 
 
 def main() -> None:
