@@ -76,6 +76,12 @@ def main() -> int:
         "--ledger-segments", type=int, default=ledgers.SEGMENTS, help="segments of the ledger of ten years; 0: none"
     )
     parser.add_argument(
+        "--online-segments",
+        type=int,
+        default=ledgers.ONLINE_SEGMENTS,
+        help="segments of a ledger that is verified with the rows of its database; 0, or no ledger of ten years: none",
+    )
+    parser.add_argument(
         "--growth-passes", type=int, default=growth.PASSES, help="sealing passes of each day of history; 0: none"
     )
     options = parser.parse_args()
@@ -95,6 +101,10 @@ def main() -> int:
             results += conversations.measure(Console(), server, work, threads=options.threads, keys=options.keys)
         if options.ledger_segments:
             results += ledgers.measure(Console(), work, options.ledger_segments)
+        if options.ledger_segments and options.online_segments:
+            new_database = partial(_new_database, server)
+            results += ledgers.measure_online(Console(), new_database, work, segments=options.online_segments)
+            server.drop_database("bench_ledger")
         if options.growth_passes:
             new_database = partial(_new_database, server)
             results += growth.measure(Console(), new_database, work, passes=options.growth_passes)

@@ -42,6 +42,10 @@ def sha256_of_rows(rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         uint8, shape (n, 32).
     """
     count, width = rows.shape
+    if count <= _FEW:
+        data = rows.tobytes()
+        digests = [hashlib.sha256(data[width * row : width * (row + 1)]).digest() for row in range(count)]
+        return np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(-1, DIGEST_BYTES)
     at_once = max(1, MOST_BYTES_AT_ONCE // max(1, width))
     if count > at_once:
         return np.concatenate([sha256_of_rows(rows[start : start + at_once]) for start in range(0, count, at_once)])

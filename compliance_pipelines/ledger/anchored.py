@@ -1,32 +1,19 @@
 """Whether the database's segments of a day are those of the signed ledger in the cold store: all of them, unaltered.
 
-Here: the proof, for whoever archives or drops a day because of these segments. Not here: the newest checkpoint and its
-signature (anchor.py); what exactly was altered, which `compliance verify` says.
-
-Nobody signs what a database says: its administrator may alter a row and the root of its segment, or remove both. So the
-records of the database, from a checkpoint before the day's beginning to the newest one in the cold store, must lead to
-the root that is signed there. No other records do, none can be left out, and a frontier that was altered leads nowhere
-(SHA-256). Before the day began none of its entries could be sealed, because no entry is later than its transaction by
-more than minutes: a record that was sealed a day earlier, which the proof covers, marks where the proof may begin.
-
-Cost: a few small objects are read, and the records of about as many days as have passed since the day are hashed, about
-130,000 for one that is 90 days old where sealing runs every minute, which takes 2 seconds. Memory: those of the day,
-and a batch.
+Here: that what is to be used for archiving or dropping a day is what the proof says, and nothing else. Not here: the
+proof (proven_records.py), the newest checkpoint and its signature (anchor.py), what exactly was altered, which
+`compliance verify` says.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, time, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from compliance_pipelines.base.errors import TransientError
-from compliance_pipelines.ledger import sql, store
 from compliance_pipelines.ledger.anchor import check_anchor
 from compliance_pipelines.ledger.errors import LedgerError
-from compliance_pipelines.ledger.head import LedgerHead
 from compliance_pipelines.ledger.losses import Voids
-from compliance_pipelines.ledger.merkle import FrontierError
-from compliance_pipelines.ledger.segments import Segment
+from compliance_pipelines.ledger.proven_records import NotProvenError, proven_records
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,12 +21,8 @@ if TYPE_CHECKING:
 
     import sqlalchemy
 
-    from compliance_pipelines.ledger.records import LedgerRecord
+    from compliance_pipelines.ledger.segments import Segment
     from compliance_pipelines.services import Services
-
-# More than the future that an entry may lie in, and than a clock is set back by.
-_BEFORE_THE_DAY: Final = timedelta(days=1)
-_BATCH: Final = 10_000
 
 
 class SegmentNotAnchoredError(LedgerError):
@@ -74,28 +57,7 @@ def check_anchored(
             f"{day}: segment {unpublished[0]} is in no checkpoint of the cold store, which ends at {newest.size} "
             "records: run `compliance seal`; if that does not publish it, run `compliance verify --all`"
         )
-    before = datetime.combine(day, time(), UTC) - _BEFORE_THE_DAY
-    most = min([newest.size - 1, *(segment.seq for segment in segments)])
-    beginning = head = _beginning(connection, before, most)
-    of_day: list[Segment] = []
-    # A segment is void by a later record, which the proof covers, too. What the database says of it is not asked.
-    voids = Voids()
-    try:
-        while head.size < newest.size:
-            records = _records_from(connection, day, head.size, min(head.size + _BATCH, newest.size))
-            if head is beginning and head.size and records[0].sealed_at >= before:
-                raise _differs(day, f"record {records[0].seq} is another one than a moment ago")
-            of_day += [record for record in records if isinstance(record, Segment) and record.day == day]
-            voids.take_all(records)
-            head = head.extended(records)
-        proven = head.root == newest.root
-    except FrontierError:
-        proven = False
-    if not proven:
-        raise _differs(
-            day, f"they do not lead to the root {newest.root.hex()} that is signed over {newest.size} records"
-        )
-    of_day = [segment for segment in of_day if not voids.covers(segment.seq)]
+    of_day = _proven(connection, day, {newest.size: newest.root}) if newest.size else []
     for segment, record in zip(segments, of_day, strict=False):
         if segment != record:
             raise _differs(day, f"segment {record.seq} is another one than a moment ago")
@@ -103,23 +65,15 @@ def check_anchored(
         raise _differs(day, f"it has {len(of_day)} segments in the ledger, and {len(segments)} were to be used")
 
 
-def _beginning(connection: sqlalchemy.Connection, before: datetime, most: int) -> LedgerHead:
-    """A head of the ledger from before the day began, as the database says it: what it leads to proves it."""
-    size: int | None = connection.execute(sql.LAST_SIZE_SEALED_BEFORE, {"before": before, "most": most}).scalar()
-    known = None if size is None else store.checkpoint_of_size(connection, size)
-    return LedgerHead() if known is None else known.head
-
-
-def _records_from(connection: sqlalchemy.Connection, day: date, first: int, after: int) -> list[LedgerRecord]:
-    records = store.records_between(connection, first, after)
-    if not records or [record.seq for record in records] != list(range(first, first + len(records))):
-        raise _differs(day, f"record {_first_missing(records, first)} is missing")
-    return records
-
-
-def _first_missing(records: Sequence[LedgerRecord], first: int) -> int:
-    found = {record.seq for record in records}
-    return next(seq for seq in range(first, first + len(records) + 1) if seq not in found)
+def _proven(connection: sqlalchemy.Connection, day: date, roots: dict[int, bytes]) -> list[Segment]:
+    """The segments of a day that are not void, by the signed ledger."""
+    try:
+        proven = proven_records(connection, [day], roots)
+    except NotProvenError as error:
+        raise _differs(day, str(error)) from error
+    # A segment is void by a later record, which the proof covers, too. What the database says of it is not asked.
+    voids = Voids.of(proven.statements)
+    return [segment for segment in proven.segments if not voids.covers(segment.seq)]
 
 
 def _differs(day: date, how: str) -> SegmentNotAnchoredError:

@@ -39,7 +39,7 @@ class LedgerHead:
         Raises:
             FrontierError: the frontier does not fit the size.
         """
-        return self._tree().root()
+        return self.tree().root()
 
     def extended(self, records: Sequence[LedgerRecord]) -> LedgerHead:
         """The head after these records, of which there is at least one.
@@ -47,11 +47,16 @@ class LedgerHead:
         Raises:
             FrontierError: the frontier does not fit the size.
         """
-        tree = self._tree()
+        tree = self.tree()
         for record in records:
             tree.append(record.leaf_hash())
         return LedgerHead(tree.size, b"".join(tree.nodes), records[-1].tx_to)
 
-    def _tree(self) -> CompactRange:
+    def tree(self) -> CompactRange:
+        """The tree, ready to grow.
+
+        Raises:
+            FrontierError: the frontier does not fit the size.
+        """
         starts = range(0, len(self.frontier), DIGEST_BYTES)
         return CompactRange.from_nodes(self.size, [self.frontier[start : start + DIGEST_BYTES] for start in starts])

@@ -79,6 +79,13 @@ class CompactRange:
         tree._roots = [next(smallest_first) if size >> level & 1 else None for level in range(size.bit_length())]
         return tree
 
+    def copy(self) -> CompactRange:
+        """Another one that grows by itself."""
+        tree = CompactRange()
+        tree.size = self.size
+        tree._roots = self._roots.copy()
+        return tree
+
     @property
     def nodes(self) -> list[bytes]:
         """The frontier: roots of the perfect subtrees from left to right, which is from large to small."""

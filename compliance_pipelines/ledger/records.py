@@ -35,6 +35,9 @@ class StatementKind(IntEnum):
     LOSS = 3
 
 
+_KINDS_OF_STATEMENTS: Final = frozenset(bytes([kind]) for kind in StatementKind)
+
+
 @dataclass(frozen=True)
 class Statement:
     """A record that holds no entries: something that the ledger says about itself.
@@ -91,7 +94,7 @@ def record_of(data: bytes) -> LedgerRecord:
     Raises:
         MalformedRecordError: they are none, or of a kind that is not known.
     """
-    if data[:1] in {bytes([kind]) for kind in StatementKind}:
+    if data[:1] in _KINDS_OF_STATEMENTS:
         return Statement.from_record(data)
     try:
         return Segment.from_record(data)

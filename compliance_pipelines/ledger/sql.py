@@ -5,6 +5,8 @@ Here: statements with bound parameters. Not here: what their results mean.
 
 from __future__ import annotations
 
+from typing import Final
+
 from sqlalchemy import text
 
 from compliance_pipelines.postgres import tables
@@ -82,6 +84,24 @@ _SEGMENT_COLUMNS = columns(tables.ledger_segments)
 SEGMENTS_BETWEEN = text(
     f"SELECT {_SEGMENT_COLUMNS} FROM ledger_segments WHERE seq >= :first AND seq < :after ORDER BY seq"  # noqa: S608 - constants only
 )
+# One row, with the binary form of each column's values one behind the other.
+_SENT: Final = {
+    **dict.fromkeys(tables.ledger_segments.columns.keys(), "int8send({})"),
+    "day": "date_send({})",
+    "root": "{}",
+    "sealed_at": "timestamptz_send({})",
+}
+_SENT_COLUMNS: Final = ", ".join(
+    f"coalesce(string_agg({sent.format(name)}, ''::bytea ORDER BY seq), ''::bytea) AS {name}"
+    for name, sent in _SENT.items()
+)
+SEGMENT_COLUMNS_BETWEEN = text(
+    f"SELECT count(*) AS segments, {_SENT_COLUMNS} FROM ledger_segments WHERE seq >= :first AND seq < :after"  # noqa: S608 - constants only
+)
+FIRST_SEGMENT_OF_DAYS = text("SELECT min(seq) FROM ledger_segments WHERE day = ANY(:days)")
+LAST_SEQ = text("""
+    SELECT greatest((SELECT max(seq) FROM ledger_segments), (SELECT max(seq) FROM ledger_statements))
+""")
 SEGMENTS_OF_TRANSACTIONS = text(
     f"SELECT {_SEGMENT_COLUMNS} FROM ledger_segments WHERE tx_from >= :tx_from AND tx_from < :tx_to ORDER BY seq"  # noqa: S608 - constants only
 )
@@ -117,13 +137,10 @@ INSERT_STATEMENT = text(insert(tables.ledger_statements))
 INSERT_CHECKPOINT = text(insert(tables.ledger_checkpoints))
 INSERT_PUBLICATION = text(f"{insert(tables.ledger_publications)} ON CONFLICT (size) DO NOTHING")
 
-# The largest checkpoint after which a segment comes that was sealed before a moment. Backwards from the newest one.
-LAST_SIZE_SEALED_BEFORE = text("""
-    SELECT checkpoint.size FROM ledger_checkpoints AS checkpoint
-    JOIN ledger_segments AS next ON next.seq = checkpoint.size
-    WHERE checkpoint.size <= :most AND next.sealed_at < :before
-    ORDER BY checkpoint.size DESC LIMIT 1
-""")
+NEXT_SEALED_BEFORE = text("SELECT sealed_at < :before FROM ledger_segments WHERE seq >= :seq ORDER BY seq LIMIT 1")
+LAST_CHECKPOINT_UP_TO = text(
+    f"SELECT {_CHECKPOINT_COLUMNS} FROM ledger_checkpoints WHERE size <= :most ORDER BY size DESC LIMIT 1"  # noqa: S608 - constants only
+)
 
 STORE_BINDING = text("SELECT store_id, ledger_key FROM audit_store")
 BIND_STORE = text(insert(tables.audit_store))

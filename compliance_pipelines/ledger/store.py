@@ -17,7 +17,7 @@ from compliance_pipelines.ledger.records import MalformedRecordError, record_of
 from compliance_pipelines.ledger.segments import Segment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
     from datetime import date, datetime
 
     import sqlalchemy
@@ -173,6 +173,38 @@ def _statement_of_row(row: sqlalchemy.Row[Any]) -> LedgerRecord:
     if record.seq != row.seq:
         raise MalformedRecordError(f"{where}: it says that it is record {record.seq}")
     return record
+
+
+def statements_between(connection: sqlalchemy.Connection, first: int, after: int) -> list[LedgerRecord]:
+    """The records with `first` <= seq < `after` that nothing looks entries up by, in order.
+
+    Raises:
+        MalformedRecordError: the bytes of one are none.
+    """
+    return list(_statements(connection.execute(sql.STATEMENTS_BETWEEN, {"first": first, "after": after}), None))
+
+
+def last_seq(connection: sqlalchemy.Connection) -> int | None:
+    """The largest seq of a record; None where there is none."""
+    seq: int | None = connection.execute(sql.LAST_SEQ).scalar_one()
+    return seq
+
+
+def first_segment_of(connection: sqlalchemy.Connection, days: Collection[date]) -> int | None:
+    """The smallest seq of a segment of some days that is not void; None where there is none."""
+    seq: int | None = connection.execute(sql.FIRST_SEGMENT_OF_DAYS, {"days": list(days)}).scalar_one()
+    return seq
+
+
+def sealed_before(connection: sqlalchemy.Connection, seq: int, moment: datetime) -> bool:
+    """Whether the first segment from `seq` on was sealed before a moment; False where there is none."""
+    return bool(connection.execute(sql.NEXT_SEALED_BEFORE, {"seq": seq, "before": moment}).scalar())
+
+
+def last_checkpoint_up_to(connection: sqlalchemy.Connection, most: int) -> StoredCheckpoint | None:
+    """The largest checkpoint of a size up to `most`; None where there is none."""
+    row = connection.execute(sql.LAST_CHECKPOINT_UP_TO, {"most": most}).first()
+    return None if row is None else _checkpoint(row)
 
 
 def losses(connection: sqlalchemy.Connection) -> list[tuple[Statement, Loss]]:

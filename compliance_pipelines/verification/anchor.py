@@ -1,20 +1,22 @@
-"""The short way to trust the database's segment records: they lead to what the cold store's newest checkpoint signs.
+"""The short way to trust the database's segments of some days: its records lead to what the newest checkpoint signs.
 
-Here: the proof that the records of the database, all of them, are those that were published. It reads one object, and
-so serves the verification of single days. Not here: what is wrong where the proof fails, which only the comparison of
-everything tells (database_ledger.py).
+Here: what is signed, and the ledger of these days for whoever compares entries. Not here: the proof (proven_records.py
+in the ledger), and what is wrong where it fails, which only the comparison of everything tells (database_ledger.py).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING
 
 from compliance_pipelines.ledger import store as ledger_store
+from compliance_pipelines.ledger.errors import TilesAlteredError
 from compliance_pipelines.ledger.log_reading import CHECKPOINT_KEY, COSIGNED_KEY
 from compliance_pipelines.ledger.losses import Loss, is_loss
-from compliance_pipelines.ledger.merkle import CompactRange
+from compliance_pipelines.ledger.merkle import ProofError, verify_consistency
+from compliance_pipelines.ledger.proven_records import NotProvenError, ProvenRecords, proven_records
 from compliance_pipelines.ledger.records import MalformedRecordError
-from compliance_pipelines.ledger.segments import Segment
+from compliance_pipelines.ledger.tile_proofs import TileTree
 from compliance_pipelines.verification.checkpoints import judged, read_one
 from compliance_pipelines.verification.database_ledger import KnownLedger, ledger_snapshot
 from compliance_pipelines.verification.losses import accept_losses
@@ -29,15 +31,13 @@ if TYPE_CHECKING:
 
     from compliance_pipelines.ledger.checkpoint import Checkpoint
     from compliance_pipelines.ledger.key_chain import KeyChain
-    from compliance_pipelines.ledger.records import LedgerRecord
     from compliance_pipelines.ledger.store import StoredCheckpoint
+    from compliance_pipelines.object_store.port import ObjectStore
     from compliance_pipelines.services import Services
     from compliance_pipelines.verification.findings import Journal
     from compliance_pipelines.verification.outside import OutsideView
     from compliance_pipelines.verification.progress import Progress
     from compliance_pipelines.verification.segment_index import SegmentIndex
-
-_TOLD_EVERY: Final = 10_000
 
 
 def anchored_ledger(  # noqa: PLR0913 - what one look needs
@@ -56,8 +56,8 @@ def anchored_ledger(  # noqa: PLR0913 - what one look needs
         services: the opened services.
         keys: those of the ledger.
         days: whose segments are wanted.
-        index: gets them.
-        journal: is told of the losses that were accepted.
+        index: gets them, and the losses that were stated since before the days.
+        journal: is told of these losses, and of how many records were looked at.
         progress: told of records read.
         outside: gets the checkpoints, where everything fits.
 
@@ -72,23 +72,22 @@ def anchored_ledger(  # noqa: PLR0913 - what one look needs
         return None
     with ledger_snapshot(services) as connection:
         last = ledger_store.last_checkpoint(connection)
-        size = 0 if last is None else last.size
         signed = [None if head is None else head[0] for head in (newest, cosigned)]
         roots = _signed_roots(services, keys, connection, last, *signed)
-        if roots is None:
+        proven = None if roots is None else _proven(connection, last, roots, days, progress)
+        if proven is None:
             return None
         try:
-            horizon = _horizon_of_proven(connection, size, roots=roots, days=days, index=index, progress=progress)
-            if horizon is None or (last is not None and horizon != last.tx_horizon):
-                return None
-            _add_lost(connection, index, size)
+            _add(connection, index, proven)
         except MalformedRecordError:
             return None
     for key, head in heads:
         if head is not None:
             outside.note_read(key, head[1], head[0])
-    accept_losses(index, size, journal)
-    return KnownLedger(size, horizon)
+    accept_losses(index, proven.size, journal)
+    journal.checked.segments = proven.size - proven.first
+    journal.checked.checkpoints = 1 if proven.size else 0
+    return KnownLedger(proven.size, proven.tx_horizon, journal.replica is not None)
 
 
 def _signed_roots(  # noqa: PLR0913, PLR0917 - what signs for a size
@@ -110,45 +109,59 @@ def _signed_roots(  # noqa: PLR0913, PLR0917 - what signs for a size
         if row.problems or row.signed is None:
             return None
         roots[last.size] = row.signed.root
+    if newest is not None and cosigned is not None and cosigned.size < newest.size:
+        # It may be old, where witnesses were given up: the tiles prove it, whatever lies between.
+        if not _begins_with(services.store, newest, cosigned):
+            return None
+        cosigned = None
     for checkpoint in (newest, cosigned):
         if checkpoint is not None and roots.setdefault(checkpoint.size, checkpoint.root) != checkpoint.root:
             return None
     return roots
 
 
-def _horizon_of_proven(  # noqa: PLR0913 - what one pass over the records needs
+def _begins_with(store: ObjectStore, newest: Checkpoint, smaller: Checkpoint) -> bool:
+    """Whether the ledger of a checkpoint begins with that of a smaller one."""
+    try:
+        path = TileTree(store, newest.size, newest.root).consistency_path(smaller.size)
+        verify_consistency(smaller.size, newest.size, smaller.root, newest.root, path)
+    except (TilesAlteredError, ProofError):
+        return False
+    return True
+
+
+def _proven(
     connection: sqlalchemy.Connection,
-    size: int,
-    *,
+    last: StoredCheckpoint | None,
     roots: dict[int, bytes],
     days: Collection[date],
-    index: SegmentIndex,
     progress: Progress,
-) -> int | None:
-    """Where the last segment ends, if the records lead to every one of the roots and no record is left over."""
-    tree = CompactRange()
-    wanted: list[LedgerRecord] = []
-    horizon = 0
-    for record in ledger_store.records(connection):
-        if record.seq != tree.size:
-            return None
-        tree.append(record.leaf_hash())
-        expected = roots.pop(tree.size, None)
-        if expected is not None and tree.root() != expected:
-            return None
-        horizon = record.tx_to
-        if is_loss(record) or (isinstance(record, Segment) and record.day in days):
-            wanted.append(record)
-        if tree.size % _TOLD_EVERY == 0:
-            progress(Stage.SEGMENTS, tree.size, size)
-    if tree.size != size or roots:
+) -> ProvenRecords | None:
+    """The records since before the days, and before all that losses among them void; None where one does not fit."""
+    size = 0 if last is None else last.size
+    if max(roots, default=0) > size or ledger_store.last_seq(connection) != (size - 1 if size else None):
         return None
-    index.add(Source.LEDGER, wanted)
-    return horizon
+    if last is None:
+        return ProvenRecords(0, 0, 0, (), ())
+    most = size
+    while True:
+        try:
+            proven = proven_records(connection, days, roots, most=most, told=partial(progress, Stage.SEGMENTS))
+            most = min((first for loss in _losses(proven) for first, _ in loss.ranges), default=proven.first)
+        except (NotProvenError, MalformedRecordError):
+            return None
+        if most >= proven.first:
+            return proven if proven.tx_horizon == last.tx_horizon else None
 
 
-def _add_lost(connection: sqlalchemy.Connection, index: SegmentIndex, size: int) -> None:
-    """Let the index know of all segments that were lost, which the losses' notes tell of."""
-    for statement in filter(is_loss, index.statements(Source.LEDGER, size)):
-        for first, after in Loss.of(statement).ranges:
+def _losses(proven: ProvenRecords) -> list[Loss]:
+    return [Loss.of(record) for record in proven.statements if is_loss(record)]
+
+
+def _add(connection: sqlalchemy.Connection, index: SegmentIndex, proven: ProvenRecords) -> None:
+    """Let the index know of the days' segments, of the losses, and of the segments that the notes on losses tell of."""
+    losses = [record for record in proven.statements if is_loss(record)]
+    index.add(Source.LEDGER, [*proven.segments, *losses])
+    for loss in _losses(proven):
+        for first, after in loss.ranges:
             index.add(Source.LEDGER, ledger_store.records_between(connection, first, after))

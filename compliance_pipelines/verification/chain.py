@@ -74,10 +74,6 @@ class _Doubt:
             self.passed_more += 1
 
 
-def _copy(tree: CompactRange) -> CompactRange:
-    return CompactRange.from_nodes(tree.size, tree.nodes)
-
-
 class Chain:
     """Feeds on leaves, and on checkpoints in ascending order of size.
 
@@ -145,15 +141,25 @@ class Chain:
             self._settle(self._tree)
             return
         if self._doubt is None:
-            self._doubt = _Doubt(_copy(self._settled))
+            self._doubt = _Doubt(self._settled.copy())
         doubt = self._doubt
         if doubt.witness is not None and not self._extended(doubt.witness, self._witness, size):
             doubt.witness = None
         self._judge(doubt, size, signed, frontier)
 
+    def undoubted(self, size: int) -> CompactRange | None:
+        """The tree of the cold store's records, if it has this size and every signed root before followed from it."""
+        tree = self._tree
+        return tree if self._doubt is None and tree is not None and tree.size == size else None
+
+    def settle(self, tree: CompactRange) -> None:
+        """All that is signed for the size of the undoubted tree is its root."""
+        self._last_size = tree.size
+        self._settle(tree)
+
     def _settle(self, tree: CompactRange) -> None:
         self._journal.checked.segments += tree.size - self._settled.size
-        self._settled = _copy(tree)
+        self._settled = tree.copy()
         self._doubt = None
 
     def _extended(self, tree: CompactRange, source: Source, size: int) -> bool:

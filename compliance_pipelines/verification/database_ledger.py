@@ -14,14 +14,16 @@ lacks is never taken for looked at, and what contradicts the signed ledger is a 
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from compliance_pipelines.ledger import store as ledger_store
+from compliance_pipelines.ledger.checkpoint import Checkpoint
 from compliance_pipelines.ledger.log_reading import CHECKPOINT_KEY, refuse_former_format
 from compliance_pipelines.ledger.segments import Segment
+from compliance_pipelines.ledger.tiles import WIDTH
 from compliance_pipelines.verification import sql
 from compliance_pipelines.verification.chain import name_of
 from compliance_pipelines.verification.checkpoints import (
@@ -37,6 +39,7 @@ from compliance_pipelines.verification.losses import accept_losses, check_places
 from compliance_pipelines.verification.progress import Stage
 from compliance_pipelines.verification.runs import CheckpointRuns
 from compliance_pipelines.verification.segment_index import Source
+from compliance_pipelines.verification.signed_rows import signed_rows, text_of
 from compliance_pipelines.verification.walk import Walk
 
 if TYPE_CHECKING:
@@ -82,11 +85,15 @@ def ledger_snapshot(services: Services) -> Iterator[sqlalchemy.Connection]:
 
 @dataclass(frozen=True)
 class _Round:
-    """What is said about one size: by the cold store, by the database, and where the database says it was put."""
+    """What is said about one size: by the cold store, by the database, and where the database says it was put.
+
+    Of the database's it may be known that the key in charge alone signed it.
+    """
 
     size: int
     cold: Mapping[Store, bytes] | None
     stored: StoredCheckpoint | None
+    plainly_signed: bool
     published_key: str | None
 
 
@@ -116,7 +123,7 @@ class _Ascending(Generic[_T]):
 
 def _rounds(
     cold: Iterator[tuple[int, Mapping[Store, bytes]]],
-    stored: Iterator[tuple[int, StoredCheckpoint]],
+    stored: Iterator[tuple[int, tuple[StoredCheckpoint, bool]]],
     published: Iterator[tuple[int, str]],
 ) -> Iterator[_Round]:
     """The three streams side by side."""
@@ -124,7 +131,8 @@ def _rounds(
     streams = (cold_ones, stored_ones, published_ones)
     while sizes := [stream.size for stream in streams if stream.size is not None]:
         size = min(sizes)
-        yield _Round(size, cold_ones.pop(size), stored_ones.pop(size), published_ones.pop(size))
+        row, plainly_signed = stored_ones.pop(size) or (None, False)
+        yield _Round(size, cold_ones.pop(size), row, plainly_signed, published_ones.pop(size))
 
 
 class _Comparison:
@@ -157,9 +165,49 @@ class _Comparison:
         self.last_stored = 0 if last is None else last.size
         self._last_published = ledger_store.last_published_size(connection) or 0
         self._unknown: list[int] = []
+        self._ends: dict[int, int] = {}
 
     def take(self, each: _Round) -> None:
         """Compare what is said about one size, and let the chain have it."""
+        if not self._takes_as_signed(each):
+            self._take(each)
+        self._runs.next_size()
+        self._journal.checked.checkpoints += 1
+
+    def _takes_as_signed(self, each: _Round) -> bool:
+        """Take a row that is, byte for byte, what follows from the records and the key in charge signed.
+
+        Nearly all are. Any other, for whatever reason, is compared by the steps that say what is wrong.
+        """
+        stored = each.stored
+        if (
+            stored is None
+            or not each.plainly_signed
+            or each.cold is not None
+            or each.size > self._walk.log_size
+            or each.published_key not in {None, CHECKPOINT_KEY}
+        ):
+            return False
+        tree = self._walk.undoubted(each.size)
+        if tree is None or self._end_of(each.size - 1) != stored.tx_horizon:
+            return False
+        root = tree.root()
+        if (stored.root, stored.frontier) != (root, b"".join(tree.nodes)) or text_of(stored.note) != Checkpoint(
+            self._keys.name, each.size, root
+        ).to_text():
+            return False
+        self._walk.settle(tree)
+        return True
+
+    def _end_of(self, seq: int) -> int | None:
+        """Where a segment of the ledger ends; None where it is none, or not known."""
+        if seq not in self._ends:
+            self._ends = self._index.ends(Source.LEDGER, seq, seq + WIDTH)
+        return self._ends.get(seq)
+
+    def _take(self, each: _Round) -> None:
+        # What is found here may change which records are the ledger's.
+        self._ends.clear()
         if each.size > self.last_stored and each.cold is not None:
             self._unknown = [*self._unknown[:1], each.size]
         row = None if each.stored is None else judged(each.stored, self._keys, self._heads.notes)
@@ -167,8 +215,6 @@ class _Comparison:
             self._report_row(row)
         self._report_publication(each, row)
         self._grow(each, row)
-        self._runs.next_size()
-        self._journal.checked.checkpoints += 1
 
     def _report_row(self, row: DatabaseCheckpoint) -> None:
         for number, problem in enumerate(row.problems):
@@ -332,11 +378,12 @@ def check_ledger(  # noqa: PLR0913 - what one comparison needs
         comparison = _Comparison(
             services, connection, heads, keys, index=index, malformed=malformed, journal=journal, progress=progress
         )
-        stored = ((checkpoint.size, checkpoint) for checkpoint in ledger_store.checkpoints(connection))
         published = _publications(connection, comparison.last_stored)
-        for each in _rounds(heads.roots(), stored, published):
-            comparison.take(each)
-            progress(Stage.CHECKPOINTS, journal.checked.checkpoints, None)
+        with closing(signed_rows(ledger_store.checkpoints(connection), keys)) as rows:
+            stored = ((row[0].size, row) for row in rows)
+            for each in _rounds(heads.roots(), stored, published):
+                comparison.take(each)
+                progress(Stage.CHECKPOINTS, journal.checked.checkpoints, None)
     return comparison.finish()
 
 

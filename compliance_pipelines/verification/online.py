@@ -6,7 +6,6 @@ Here: which days there are, and the order of the steps. Not here: the steps.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import date, datetime, timedelta
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Final
@@ -149,9 +148,7 @@ def _established(  # noqa: PLR0913 - what one verification needs
     if days is not None:
         known = anchored_ledger(services, keys, set(days), index, journal=journal, progress=progress, outside=outside)
         if known is not None:
-            journal.checked.segments = known.size
-            journal.checked.checkpoints = 1 if known.size else 0
-            return replace(known, on_replica=journal.replica is not None)
+            return known
     return check_ledger(services, keys, index, journal=journal, progress=progress, outside=outside)
 
 

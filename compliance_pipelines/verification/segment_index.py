@@ -144,6 +144,10 @@ class SegmentIndex:
         row = self._connection.execute(sql.ONE_RECORD, (source, _bound(seq))).fetchone()
         return None if row is None else _record(row)
 
+    def ends(self, source: Source, first: int, after: int) -> dict[int, int]:
+        """Where the segments in [first, after) of which a source speaks end: `tx_to` by seq."""
+        return dict(self._connection.execute(sql.ENDS_BETWEEN, (source, _bound(first), _bound(after))))
+
     def void(self, ranges: Iterable[tuple[int, int]]) -> None:
         """The segments in these ranges, first and after, are not among those of a day, and wait for no part.
 

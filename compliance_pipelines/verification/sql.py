@@ -98,6 +98,7 @@ CREATE_INDEX: Final = (
 ADD_RECORD: Final = f"INSERT OR REPLACE INTO records VALUES (?{', ?' * (len(_SEGMENT.columns) + 1)})"  # noqa: S608 - constants only
 COUNT_RECORDS: Final = "SELECT count(*) FROM records WHERE source = ? AND seq >= ? AND seq < ?"
 RECORDS_BETWEEN: Final = f"SELECT {_COLUMNS} FROM records WHERE source = ? AND seq >= ? AND seq < ? ORDER BY seq"  # noqa: S608 - constants only
+ENDS_BETWEEN: Final = "SELECT seq, tx_to FROM records WHERE source = ? AND seq >= ? AND seq < ? AND record IS NULL"
 ONE_RECORD: Final = f"SELECT {_COLUMNS} FROM records WHERE source = ? AND seq = ?"  # noqa: S608 - constants only
 # A segment that a loss voided is a record like any other, and no entry is looked for in it.
 _NOT_VOID: Final = (

@@ -19,7 +19,7 @@ from compliance_pipelines.verification.tiled_log import TiledLog, listed_size
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from compliance_pipelines.ledger.merkle import Hashes
+    from compliance_pipelines.ledger.merkle import CompactRange, Hashes
     from compliance_pipelines.object_store.port import ObjectStore
     from compliance_pipelines.verification.checkpoints import ColdHeads, Store
     from compliance_pipelines.verification.findings import Journal
@@ -93,6 +93,15 @@ class Walk:
         """Go on to a size, and compare what is signed for it; see :meth:`Chain.head`."""
         self._go_to(size)
         self._chain.head(size, signed, frontier)
+
+    def undoubted(self, size: int) -> CompactRange | None:
+        """Go on to a size; see :meth:`Chain.undoubted`."""
+        self._go_to(size)
+        return self._chain.undoubted(size)
+
+    def settle(self, tree: CompactRange) -> None:
+        """See :meth:`Chain.settle`."""
+        self._chain.settle(tree)
 
     def finish(self) -> None:
         """Go on to the end, say what remained open, and look at tiles that are not needed."""

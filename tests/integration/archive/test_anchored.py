@@ -17,15 +17,19 @@ from compliance_pipelines.base.errors import ComplianceError, TransientError
 from compliance_pipelines.ledger.anchored import SegmentNotAnchoredError, SegmentNotPublishedError, check_anchored
 from compliance_pipelines.ledger.errors import LedgerError
 from compliance_pipelines.ledger.hashing import SegmentHasher
+from compliance_pipelines.ledger.packed_records import packed_records
 from compliance_pipelines.ledger.sealing import SealStep
 from compliance_pipelines.ledger.segments import Segment
 from compliance_pipelines.ledger.store import records_between
+from compliance_pipelines.verification.online import verify
 from tests.integration.archive.days import Stopped, overwrite, stop_after
 from tests.support.sealing import seal_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import date
+
+    import sqlalchemy
 
     from compliance_pipelines.services import Services
     from tests.conftest import MovableClock
@@ -150,6 +154,7 @@ def test_the_archive_refuses_what_the_signed_ledger_does_not_say(
     services: Services, days: Days, day: date, forge: Callable[[Days, date], None]
 ) -> None:
     forge(days, day)
+    assert verify(services, [day]).findings
     with pytest.raises(LedgerError):
         archive_day(services, day)
     assert days.objects(day) == days.manifests(day) == []
@@ -270,13 +275,12 @@ def test_the_proof_begins_before_the_day_and_not_at_the_beginning_of_the_ledger(
     today = services.clock().date()
     days.append(today, 1)
     read: list[int] = []
-    original = records_between
 
-    def noted(connection: object, first: int, after: int) -> object:
+    def noted(connection: sqlalchemy.Connection, first: int, after: int) -> object:
         read.append(first)
-        return original(connection, first, after)  # type: ignore[arg-type]
+        return packed_records(connection, first, after)
 
-    monkeypatch.setattr("compliance_pipelines.ledger.store.records_between", noted)
+    monkeypatch.setattr("compliance_pipelines.ledger.proven_records.packed_records", noted)
     tomorrow = today + timedelta(days=3)
     with services.engine.connect() as connection:
         check_anchored(services, connection, tomorrow, [])
@@ -286,6 +290,21 @@ def test_the_proof_begins_before_the_day_and_not_at_the_beginning_of_the_ledger(
         assert isinstance(first, Segment)
         check_anchored(services, connection, day, [first])
         assert read == [0]
+    days.execute("UPDATE ledger_segments SET entry_count = 2 WHERE seq = 1")
+    report = verify(services, [tomorrow])
+    assert (report.findings, report.checked.segments) == ((), 1)
+    assert verify(services, [day]).findings
+
+
+@pytest.mark.usefixtures("sealed")
+def test_where_the_proof_begins_is_proved_itself(
+    services: Services, day: date, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever lets it begin too late, by what the database says for a moment, is refused."""
+    monkeypatch.setattr("compliance_pipelines.ledger.store.sealed_before", lambda *_: True)
+    monkeypatch.setattr("compliance_pipelines.ledger.store.first_segment_of", lambda *_: None)
+    with services.engine.connect() as connection, pytest.raises(SegmentNotAnchoredError, match="than a moment ago"):
+        check_anchored(services, connection, day, [])
 
 
 def test_a_day_whose_segments_were_all_removed_is_not_taken_for_one_without_entries(

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from tests.integration.verification.world import World
 
 DAY = TODAY - timedelta(days=100)
+COMING = TODAY + timedelta(days=9)
 OTHER_DAY = DAY + timedelta(days=1)
 
 
@@ -56,6 +57,17 @@ def set_back(server: EmbeddedPostgres, world: World, *later: tuple[int, int]) ->
             seal_all(world.services)
         with opened_at(server, moment, world) as restored:
             yield restored
+
+
+def assert_told_as_signed(world: World, lost: int) -> None:
+    """Of a coming day the newest records are enough, and yet a note on a loss among them tells what was signed."""
+    assert len({note.message for note in losses_noted(world, COMING)}) == 1
+    change_last_id = (
+        "UPDATE ledger_statements SET record = set_byte(record, 44, get_byte(record, 44) {} 1) WHERE seq = :seq"
+    )
+    world.execute(change_last_id.format("+"), seq=lost)
+    assert lost in {finding.segment for finding in world.verify(COMING).findings}
+    world.execute(change_last_id.format("-"), seq=lost)
 
 
 def recovery_entries(world: World) -> list[dict[str, object]]:
@@ -120,6 +132,7 @@ def test_what_is_left_of_a_lost_segment_is_sealed_anew(postgres_server: Embedded
             with pytest.raises(EntryNotFoundError):
                 prove(restored.services, gone[0].log_entry_id, finder=finder)
             assert "of whose entries 2 stood in their place" in losses_noted(restored, DAY)[0].message
+            assert_told_as_signed(restored, lost.segment.seq)
             seal_all(restored.services)
             assert_sound(restored)
 

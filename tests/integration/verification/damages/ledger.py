@@ -251,6 +251,20 @@ LEDGER: Final = [
         "checkpoint 4 in the database is signed by another key",
     ),
     Damage(
+        "the signature of a checkpoint in the database is damaged",
+        sql("UPDATE ledger_checkpoints SET note = overlay(note PLACING 'AAAA' FROM length(note) - 9) WHERE size = 4"),
+        ["checkpoint_altered"],
+        [],
+        "checkpoint 4 in the database was altered: the signature of",
+    ),
+    Damage(
+        "a checkpoint in the database has the note of another one",
+        sql("UPDATE ledger_checkpoints SET note = (SELECT note FROM ledger_checkpoints WHERE size = 9) WHERE size = 4"),
+        ["checkpoint_altered"],
+        [],
+        "it is signed for 9 segments, not 4",
+    ),
+    Damage(
         "a checkpoint's root is altered in the database",
         sql("UPDATE ledger_checkpoints SET root = :root WHERE size = 4", root=bytes(32)),
         ["checkpoint_altered"],
@@ -270,6 +284,13 @@ LEDGER: Final = [
         ["checkpoint_altered"],
         [],
         "its horizon is 0, and its last record ends at",
+    ),
+    Damage(
+        "the horizon of a checkpoint that the database alone has is altered",
+        sql("UPDATE ledger_checkpoints SET tx_horizon = 0 WHERE size = 4"),
+        ["checkpoint_altered"],
+        [],
+        "checkpoint 4 in the database was altered: its horizon is 0, and its last record ends at",
     ),
     Damage(
         "a checkpoint is missing from the database",
