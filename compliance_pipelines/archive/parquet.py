@@ -47,11 +47,14 @@ _WITHOUT_STATISTICS: Final = ("metadata", "nonce", "commitment")
 _BLOOM_FILTER_COLUMNS: Final = ("user_id", "log_entry_id", "resource_id")
 _BLOOM_FILTER_FALSE_POSITIVES: Final = 0.05
 
-# A row group is what a writer and a reader keep in memory. The bound in bytes is for entries of up to a MiB each.
-ROW_GROUP_ROWS: Final = 131_072
+# A row group is what a writer and a reader keep in memory. The bound in bytes is for entries of up to a MiB each. A
+# column of it is one page: smaller ones take longer both ways, and spare nobody who reads row groups.
+ROW_GROUP_ROWS: Final = 65_536
 _ROW_GROUP_BYTES: Final = 64 * 2**20
 _READ_BATCH_ROWS: Final = 32_768
-# What the writer's bounds lead to at most, with room: a reader refuses more before it decompresses anything.
+# What the format allows, and what a writer's bounds lead to at most, with room: a reader refuses more before it
+# decompresses anything.
+MOST_GROUP_ROWS: Final = 131_072
 _MOST_GROUP_BYTES: Final = 256 * 2**20
 
 _MAGIC: Final = b"PAR1"
@@ -124,6 +127,8 @@ def _writer_options(entry_count: int) -> dict[str, Any]:
         "use_dictionary": list(_DICTIONARY_COLUMNS),
         "column_encoding": dict(_ENCODINGS),
         "data_page_version": "1.0",
+        "data_page_size": _ROW_GROUP_BYTES,
+        "max_rows_per_page": ROW_GROUP_ROWS,
         "write_statistics": [name for name in ENTRY_SCHEMA.names if name not in _WITHOUT_STATISTICS],
         "write_page_index": True,
         "write_page_checksum": True,
@@ -351,10 +356,10 @@ class PartReader:
         for number in range(self._groups):
             group = self.metadata.row_group(number)
             size = group.total_byte_size
-            if not (0 <= group.num_rows <= ROW_GROUP_ROWS and 0 <= size <= _MOST_GROUP_BYTES):
+            if not (0 <= group.num_rows <= MOST_GROUP_ROWS and 0 <= size <= _MOST_GROUP_BYTES):
                 raise UnreadableParquetError(
                     f"{self._name} is no part: its row group {number} has {group.num_rows:,} rows in {size:,} bytes, "
-                    f"and none has more than {ROW_GROUP_ROWS:,} in {_MOST_GROUP_BYTES:,}"
+                    f"and none has more than {MOST_GROUP_ROWS:,} in {_MOST_GROUP_BYTES:,}"
                 )
             rows += group.num_rows
         if rows != self.num_rows:
