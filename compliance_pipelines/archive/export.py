@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from compliance_pipelines.ledger.segments import Segment
     from compliance_pipelines.services import Services
 
-_BATCHES_AHEAD: Final = 1
+_BATCHES_AHEAD: Final = 2
 
 
 class ArchiveStep(StrEnum):
