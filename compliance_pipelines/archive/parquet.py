@@ -47,14 +47,19 @@ _WITHOUT_STATISTICS: Final = ("metadata", "nonce", "commitment")
 _BLOOM_FILTER_COLUMNS: Final = ("user_id", "log_entry_id", "resource_id")
 _BLOOM_FILTER_FALSE_POSITIVES: Final = 0.05
 
-# A row group is what a writer and a reader keep in memory. The bound in bytes is for entries of up to a MiB each.
-ROW_GROUP_ROWS: Final = 131_072
+# A row group is what a writer and a reader keep in memory. The bound in bytes is for entries of up to a MiB each. A
+# column of it is one page: smaller ones take longer both ways, and spare nobody who reads row groups.
+ROW_GROUP_ROWS: Final = 65_536
 _ROW_GROUP_BYTES: Final = 64 * 2**20
 _READ_BATCH_ROWS: Final = 32_768
-# What the writer's bounds lead to at most, with room: a reader refuses more before it decompresses anything.
+# What the format allows, and what a writer's bounds lead to at most, with room: a reader refuses more before it
+# decompresses anything.
+MOST_GROUP_ROWS: Final = 131_072
 _MOST_GROUP_BYTES: Final = 256 * 2**20
 
 _MAGIC: Final = b"PAR1"
+_FOOTER_LENGTH_BYTES: Final = 4
+_READ_FOR_FOOTER: Final = 64 * 2**10
 # Whatever a damaged file makes of pyarrow: its own errors, and those of Python that leave it for names that are no
 # UTF-8, numbers that fit nowhere, memory that is not there.
 _DECODING_ERRORS: Final = (
@@ -122,6 +127,8 @@ def _writer_options(entry_count: int) -> dict[str, Any]:
         "use_dictionary": list(_DICTIONARY_COLUMNS),
         "column_encoding": dict(_ENCODINGS),
         "data_page_version": "1.0",
+        "data_page_size": _ROW_GROUP_BYTES,
+        "max_rows_per_page": ROW_GROUP_ROWS,
         "write_statistics": [name for name in ENTRY_SCHEMA.names if name not in _WITHOUT_STATISTICS],
         "write_page_index": True,
         "write_page_checksum": True,
@@ -162,8 +169,25 @@ class _HashingFile:
         return self._file.closed
 
     @property
-    def sha256(self) -> str:
-        return self._hash.hexdigest()
+    def sha256(self) -> bytes:
+        return self._hash.digest()
+
+
+@dataclass(frozen=True)
+class WrittenGroup:
+    """A row group that was written.
+
+    Attributes:
+        rows: how many it has.
+        fingerprint: of the rows as they were before they were encoded.
+        end: the offset in the file at which it ends.
+        sha256: of all bytes of the file up to there, as the writer meant them; 32 bytes.
+    """
+
+    rows: int
+    fingerprint: bytes
+    end: int
+    sha256: bytes
 
 
 @dataclass(frozen=True)
@@ -174,14 +198,15 @@ class WrittenFile:
         rows: how many it has.
         size: its length in bytes.
         sha256: hex, of the bytes as the writer meant them.
-        groups: the fingerprint of each row group's rows as they were before they were encoded; none where this process
-            did not write the file.
+        groups: its row groups; none where this process did not write the file.
+        end: its last bytes, among which is the footer; none where this process did not write the file.
     """
 
     rows: int
     size: int
     sha256: str
-    groups: tuple[bytes, ...] = ()
+    groups: tuple[WrittenGroup, ...] = ()
+    end: bytes = b""
 
 
 class PartWriter:
@@ -207,7 +232,8 @@ class PartWriter:
         self._pending_rows = 0
         self._pending_bytes = 0
         self._rows = 0
-        self._groups: list[bytes] = []
+        self._groups: list[WrittenGroup] = []
+        self._path = path
 
     def __enter__(self) -> Self:
         return self
@@ -243,7 +269,9 @@ class PartWriter:
             table = pa.Table.from_batches(self._batches, ENTRY_SCHEMA)
             self._writer.write_table(table, row_group_size=max(1, self._pending_rows))
             self._rows += self._pending_rows
-            self._groups.append(fingerprint(self._batches))
+            self._groups.append(
+                WrittenGroup(self._pending_rows, fingerprint(self._batches), self._file.size, self._file.sha256)
+            )
         self._batches, self._pending_rows, self._pending_bytes = [], 0, 0
 
     def finish(self) -> WrittenFile:
@@ -255,7 +283,19 @@ class PartWriter:
         self._flush()
         self._writer.close()
         self._file.flush()
-        return WrittenFile(self._rows, self._file.size, self._file.sha256, tuple(self._groups))
+        return WrittenFile(
+            self._rows, self._file.size, self._file.sha256.hex(), tuple(self._groups), _end_with_footer(self._path)
+        )
+
+
+def _end_with_footer(path: Path) -> bytes:
+    """The last bytes of a Parquet file: the footer, and as much as a reader asks for that does not know its length."""
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(size - len(_MAGIC) - _FOOTER_LENGTH_BYTES)
+        length = int.from_bytes(file.read(_FOOTER_LENGTH_BYTES), "little") + _FOOTER_LENGTH_BYTES + len(_MAGIC)
+        file.seek(max(0, size - max(length, _READ_FOR_FOOTER)))
+        return file.read()
 
 
 @contextmanager
@@ -316,10 +356,10 @@ class PartReader:
         for number in range(self._groups):
             group = self.metadata.row_group(number)
             size = group.total_byte_size
-            if not (0 <= group.num_rows <= ROW_GROUP_ROWS and 0 <= size <= _MOST_GROUP_BYTES):
+            if not (0 <= group.num_rows <= MOST_GROUP_ROWS and 0 <= size <= _MOST_GROUP_BYTES):
                 raise UnreadableParquetError(
                     f"{self._name} is no part: its row group {number} has {group.num_rows:,} rows in {size:,} bytes, "
-                    f"and none has more than {ROW_GROUP_ROWS:,} in {_MOST_GROUP_BYTES:,}"
+                    f"and none has more than {MOST_GROUP_ROWS:,} in {_MOST_GROUP_BYTES:,}"
                 )
             rows += group.num_rows
         if rows != self.num_rows:

@@ -20,7 +20,7 @@ from compliance_pipelines.archive.parquet import PartLabel, PartReader, Unreadab
 from compliance_pipelines.archive.progress import Phase, Progress, silent
 from compliance_pipelines.archive.sealed_rows import SealedRows
 from compliance_pipelines.archive.staging import staging_directory, staging_file
-from compliance_pipelines.archive.written_rows import WrittenRows, decodes_to_what_was_written
+from compliance_pipelines.archive.written_rows import OtherBytesError, WrittenRows, decodes_to_what_was_written
 from compliance_pipelines.audit_log.entry import ENTRY_SCHEMA
 from compliance_pipelines.base.errors import TransientError
 from compliance_pipelines.base.printable import printable
@@ -291,14 +291,27 @@ class _ObjectReading:
         self._findings: list[PartFinding] = []
 
     def _find(self, kind: Damage, question: Question, message: str) -> None:
+        self._findings.append(self._finding(kind, question, message))
+
+    def _finding(self, kind: Damage, question: Question, message: str) -> PartFinding:
         expected = self._expected
-        self._findings.append(
-            PartFinding(
-                kind, question, expected.day, expected.part, expected.object_key, f"{expected.object_key} {message}"
-            )
-        )
+        key = expected.object_key
+        return PartFinding(kind, question, expected.day, expected.part, key, f"{key} {message}")
 
     def read(self) -> ObjectCheck:
+        """Compare the object with what was written a moment ago, if it was, or check a copy of it."""
+        expected = self._expected
+        if self._holds_what_was_written():
+            return ObjectCheck(
+                (),
+                expected.object_sha256 or "",
+                expected.object_bytes or 0,
+                expected.entry_count,
+                expected.canonical_bytes or 0,
+            )
+        return self._check_copy()
+
+    def _check_copy(self) -> ObjectCheck:
         """Copy the object, unless it is larger than can be the committed one or a copy of it, and check the copy."""
         expected, archive = self._expected, self._archive
         info = archive.store.stat(expected.object_key)
@@ -353,8 +366,6 @@ class _ObjectReading:
                 self._check_footer(part)
                 if not self._findings:
                     asking = Question.CONTENT
-                    if self._holds_what_was_written(path, sha256):
-                        return ObjectCheck((), sha256, size, part.num_rows, self._expected.canonical_bytes or 0)
                     self._check_rows(part, rows)
         except UnreadableParquetError as error:
             self._find(Damage.OBJECT_ALTERED, asking, f"cannot be read: {error}")
@@ -411,41 +422,55 @@ class _ObjectReading:
         return self._archive.examiner.examine(path, label=expected.label, day=expected.day, segments=expected.segments)
 
     def _check_footer(self, part: PartReader) -> None:
+        self._findings += self._wrong_in_footer(part)
+
+    def _wrong_in_footer(self, part: PartReader) -> list[PartFinding]:
         expected = self._expected
+        found = []
         label = part.label
         if label != expected.label:
             says = "nothing" if label is None else f"part {label.part} of {label.day} with root {label.root}"
-            self._find(
-                Damage.OBJECT_SWAPPED, Question.CONTENT, f"says of itself that it is {printable(says, _MOST_SAID)}"
-            )
+            message = f"says of itself that it is {printable(says, _MOST_SAID)}"
+            found.append(self._finding(Damage.OBJECT_SWAPPED, Question.CONTENT, message))
         if not part.schema.equals(ENTRY_SCHEMA):
-            self._find(Damage.OBJECT_ALTERED, Question.SCHEMA, "has other columns than an audit archive")
+            message = "has other columns than an audit archive"
+            found.append(self._finding(Damage.OBJECT_ALTERED, Question.SCHEMA, message))
         if part.num_rows != expected.entry_count:
-            self._find(
-                Damage.OBJECT_ALTERED,
-                Question.ENTRY_COUNT,
-                f"holds {part.num_rows} entries where {expected.entry_count} were sealed",
-            )
+            message = f"holds {part.num_rows} entries where {expected.entry_count} were sealed"
+            found.append(self._finding(Damage.OBJECT_ALTERED, Question.ENTRY_COUNT, message))
+        return found
 
-    def _holds_what_was_written(self, path: Path, sha256: str) -> bool:
-        """Whether the file is the one that this process wrote, and decodes to the rows that it compared before.
+    def _holds_what_was_written(self) -> bool:
+        """Whether the object is the file that this process wrote, and decodes to the rows that it compared before.
 
-        Where it does not, or nobody knows, the rows themselves are compared with the ledger and say what is wrong.
+        Where it does not, or nobody knows, the object is copied, and its rows are compared with the ledger and say what
+        is wrong.
         """
-        expected, written = self._expected, self._archive.written.get(sha256)
+        expected = self._expected
+        written = self._archive.written.get(expected.object_sha256 or "")
         if (
             written is None
             or self._on_batch is not None
             or written.segments != expected.segments
             or written.canonical_bytes != expected.canonical_bytes
+            or written.file.size != expected.object_bytes
         ):
             return False
-        return decodes_to_what_was_written(
-            path,
-            written,
-            name=expected.object_key,
-            progress=lambda rows: self._progress(Phase.VERIFY, rows, expected.entry_count),
-        )
+        try:
+            with self._archive.store.open(expected.object_key) as source:
+                return decodes_to_what_was_written(
+                    source,
+                    written,
+                    name=expected.object_key,
+                    fits=lambda part: not self._wrong_in_footer(part),
+                    progress=lambda rows: self._progress(Phase.VERIFY, rows, expected.entry_count),
+                )
+        except (ObjectMissingError, OtherBytesError, UnreadableParquetError):
+            return False
+        except OSError as error:
+            raise TransientError(
+                f"{self._archive.store.locate(expected.object_key)} could not be read: {error}; run it again"
+            ) from error
 
     def _check_rows(self, part: PartReader, rows: SealedRows) -> None:
         expected = self._expected

@@ -50,6 +50,13 @@ _COMMITMENT: Final = "commitment"
 NONCE_BYTES: Final = 16
 
 _LENGTH_OF_NULL: Final = -1
+# What of a row has a fixed width, as it is hashed.
+_PRIVATE_HEAD: Final = np.dtype(
+    [("prefix", "S1"), ("nonce", "u1", NONCE_BYTES), ("lengths", ">i4", len(_PRIVATE_TEXTS))]
+)
+_PUBLIC_HEAD: Final = np.dtype(
+    [("prefix", "S1"), ("numbers", ">i8", len(_NUMBERS)), ("lengths", ">i4", len(_PUBLIC_TEXTS))]
+)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _NO_LEAF: Final = 0
@@ -167,12 +174,8 @@ class CanonicalBatch:
 
         Releases the interpreter lock for batches of more than a few rows.
         """
-        commitments = hashing.sha256_of_joined(
-            [_joined(COMMITMENT_PREFIX, self._nonces(), self._private.lengths), *self._private.values]
-        )
-        leaves = hashing.sha256_of_joined(
-            [_joined(LEAF_PREFIX, self._numbers(), self._public.lengths), *self._public.values, _binary(commitments)]
-        )
+        commitments = hashing.sha256_of_joined([self._private_head(), *self._private.values])
+        leaves = hashing.sha256_of_joined([self._public_head(), *self._public.values, _binary(commitments)])
         blinded = self.blinded
         if blinded.any():
             leaves = leaves.copy()
@@ -188,38 +191,43 @@ class CanonicalBatch:
         known = [nonce or bytes(NONCE_BYTES) for nonce in nonces.to_pylist()]
         return np.frombuffer(b"".join(known), dtype=np.uint8).reshape(-1, NONCE_BYTES)
 
-    def _numbers(self) -> npt.NDArray[np.uint8]:
-        numbers = [self._batch.column(name).cast(pa.int64()).to_numpy() for name in _NUMBERS]
-        return _big_endian(np.stack(numbers, axis=1), ">i8")
+    def _private_head(self) -> pa.Array:
+        """What stands before the private texts: binary."""
+        head = np.empty(self._batch.num_rows, _PRIVATE_HEAD)
+        head["prefix"] = COMMITMENT_PREFIX
+        head["nonce"] = self._nonces()
+        self._private.write_lengths(head["lengths"])
+        return _binary(head)
+
+    def _public_head(self) -> pa.Array:
+        """What stands before the public texts: binary."""
+        head = np.empty(self._batch.num_rows, _PUBLIC_HEAD)
+        head["prefix"] = LEAF_PREFIX
+        for place, name in enumerate(_NUMBERS):
+            head["numbers"][:, place] = self._batch.column(name).cast(pa.int64()).to_numpy()
+        self._public.write_lengths(head["lengths"])
+        return _binary(head)
 
 
 class _Texts:
-    """Text columns of a batch: their values as binary, and the bytes of their lengths, row by row."""
+    """Text columns of a batch: their values as binary, and the lengths of these."""
 
     def __init__(self, batch: pa.RecordBatch, names: Sequence[str]) -> None:
         # As binary: bytes that are no UTF-8 (a damaged file) hash to something wrong, and stop no comparison.
         self.values = [batch.column(name).cast(pa.binary()) for name in names]
-        lengths = np.stack(
-            [pc.fill_null(pc.binary_length(values), _LENGTH_OF_NULL).to_numpy() for values in self.values], axis=1
-        )
-        self.byte_count = int(np.maximum(lengths, 0).sum(dtype=np.int64)) + lengths.size * 4
-        self.lengths = _big_endian(lengths, ">i4")
+        self._lengths = [pc.fill_null(pc.binary_length(values), _LENGTH_OF_NULL).to_numpy() for values in self.values]
+        self.byte_count = sum(int(np.maximum(lengths, 0).sum(dtype=np.int64)) for lengths in self._lengths)
+        self.byte_count += len(names) * batch.num_rows * 4
+
+    def write_lengths(self, rows: npt.NDArray[np.int32]) -> None:
+        """Write the lengths of each row into a row of (n, columns)."""
+        for place, lengths in enumerate(self._lengths):
+            rows[:, place] = lengths
 
 
-def _big_endian(numbers: npt.NDArray[np.generic], kind: str) -> npt.NDArray[np.uint8]:
-    rows, columns = numbers.shape
-    return numbers.astype(kind).view(np.uint8).reshape(rows, columns * np.dtype(kind).itemsize)
-
-
-def _joined(prefix: bytes, *columns: npt.NDArray[np.uint8]) -> pa.Array:
-    """A binary array of rows of one width: a prefix, and what each column has of the row."""
-    count = len(columns[0])
-    prefixes = np.broadcast_to(np.frombuffer(prefix, dtype=np.uint8), (count, len(prefix)))
-    return _binary(np.concatenate([prefixes, *columns], axis=1))
-
-
-def _binary(rows: npt.NDArray[np.uint8]) -> pa.Array:
-    count, width = rows.shape
+def _binary(rows: npt.NDArray[np.generic]) -> pa.Array:
+    """A binary array of rows of one width."""
+    count, width = len(rows), rows.nbytes // max(1, len(rows))
     offsets = np.arange(count + 1, dtype=np.int32) * np.int32(width)
     return pa.Array.from_buffers(
         pa.binary(), count, [None, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(rows))]

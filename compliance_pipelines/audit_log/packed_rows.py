@@ -28,13 +28,16 @@ if TYPE_CHECKING:
 GROUP_ENTRIES: Final = 64
 _TEXTS: Final = ("log_entry_id", "user_id", "action", "resource_type", "resource_id", "result", "metadata")
 _NONCE_BYTES: Final = 16
-# Two lengths are one number: few operations are what makes a group cheap. All ones stand for NULL. Where there should
-# be no NULL, a number is missing; where a length takes more bits, the sum of its column is not the length of its texts.
+# Few operations are what makes a group cheap, so that the lengths of all texts are two numbers: each the sum of a high
+# half and a low one, which have two lengths, or that of metadata. All ones stand for NULL. Where there should be no
+# NULL, a number is missing; where a length takes more bits, a column's sum is not the length of its texts.
+_LENGTHS_0: Final = "octet_length(log_entry_id) | (octet_length(user_id) << 16)"
+_LENGTHS_1: Final = "octet_length(action) | (octet_length(result) << 16)"
+_LENGTHS_2: Final = "coalesce(octet_length(resource_type), 65535) | (coalesce(octet_length(resource_id), 65535) << 16)"
+_LENGTHS_3: Final = "coalesce(octet_length(metadata), -1)"
 _LENGTHS: Final = {
-    "lengths_0": "octet_length(log_entry_id) | (octet_length(user_id) << 16)",
-    "lengths_1": "octet_length(action) | (octet_length(result) << 16)",
-    "lengths_2": "coalesce(octet_length(resource_type), 65535) | (coalesce(octet_length(resource_id), 65535) << 16)",
-    "lengths_3": "coalesce(octet_length(metadata), -1)",
+    "lengths_01": f"(({_LENGTHS_1})::bigint << 32) + ({_LENGTHS_0})",
+    "lengths_23": f"(({_LENGTHS_3})::bigint << 32) + ({_LENGTHS_2})",
 }
 _LENGTH_OF_NULL: Final = 0xFFFF
 # PostgreSQL counts microseconds from 2000-01-01, Arrow from 1970-01-01; the ends of the range are its infinities.
@@ -55,7 +58,7 @@ _SENT: Final = {
     "created_at": "timestamptz_send(created_at)",
     "tx_id": "int8send(tx_id)",
     "nonce": "nonce",
-    **{name: f"int4send({lengths})" for name, lengths in _LENGTHS.items()},
+    **{name: f"int8send({lengths})" for name, lengths in _LENGTHS.items()},
     **{name: name for name in _TEXTS},
 }
 _COLUMNS: Final = sql.SQL(", ").join(
@@ -125,8 +128,15 @@ def _times(groups: pa.RecordBatch, name: str) -> pa.Array:
     return pa.array(since_2000 + _POSTGRESQL_EPOCH).cast(ENTRY_SCHEMA.field(name).type)
 
 
+def _halves(groups: pa.RecordBatch, name: str) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]:
+    """The low and the high half of each number; the low one has a sign when it is added to the high one."""
+    numbers = _numbers(groups, name)
+    low = numbers.astype(np.int32)
+    return low.view(np.uint32), ((numbers - low) >> 32).astype(np.int32).view(np.uint32)
+
+
 def _all_texts(groups: pa.RecordBatch, count: int) -> dict[str, pa.Array]:
-    pairs = [np.frombuffer(_bytes(groups, name), dtype=">u4").astype(np.uint32) for name in _LENGTHS]
+    pairs = [half for name in _LENGTHS for half in _halves(groups, name)]
     if any(len(pair) != count for pair in pairs):
         raise NotPackableError
     (log_entry_id, user_id), (action, result), (resource_type, resource_id) = (

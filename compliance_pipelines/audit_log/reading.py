@@ -73,7 +73,8 @@ _OF_GROUP: Final = sql.SQL("id BETWEEN low AND low + {most}").format(most=sql.Li
 _BY_INDEX: Final = "SET LOCAL enable_seqscan = off"
 # Fewer are read as fast one by one. Where most ids between the first and the last are others', groups would be small.
 _MANY: Final = 16_384
-_CHUNK_IDS: Final = 384 * GROUP_ENTRIES
+# A dozen chunks are in memory at once while a day is archived; smaller ones take longer for each entry.
+_CHUNK_IDS: Final = 256 * GROUP_ENTRIES
 _MOST_IDS_EACH: Final = 4
 _LARGEST_ID: Final = 2**62
 # Of rows that break a rule of the table, no text is ever asked for: it may be larger than PostgreSQL can return.

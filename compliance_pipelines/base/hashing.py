@@ -93,7 +93,9 @@ def _with_datafusion(columns: Sequence[pa.Array]) -> npt.NDArray[np.uint8]:
     from datafusion import col, functions  # noqa: PLC0415 - the import takes a second; see _context
 
     names = [f"column_{number}" for number in range(len(columns))]
-    value = functions.concat(*(col(name) for name in names))
+    # Joining copies, and makes nothing of a NULL.
+    alone = len(columns) == 1 and not columns[0].null_count
+    value = col(names[0]) if alone else functions.concat(*(col(name) for name in names))
     frame = _context().read_batch(pa.RecordBatch.from_arrays(list(columns), names))
     batches = frame.select(functions.sha256(value)).collect()
     return np.concatenate([_fixed_width(batch.column(0)) for batch in batches])

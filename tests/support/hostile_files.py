@@ -8,7 +8,7 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from compliance_pipelines.archive.parquet import ROW_GROUP_ROWS, PartLabel
+from compliance_pipelines.archive.parquet import MOST_GROUP_ROWS, PartLabel
 from compliance_pipelines.audit_log.entry import ENTRY_SCHEMA
 from tests.unit.archive.examples import DAY, batch_of, row
 
@@ -35,7 +35,7 @@ def with_other_rows(data: bytes, kept: int) -> bytes:
     return file.getvalue()
 
 
-def bomb(*, rows: int = ROW_GROUP_ROWS, label: PartLabel = _LABEL) -> bytes:
+def bomb(*, rows: int = MOST_GROUP_ROWS, label: PartLabel = _LABEL) -> bytes:
     """A file of a few kilobytes in one row group, whose user ids take 64 KiB a row when they are decoded."""
     one = batch_of([row(1, user_id="x" * _LARGE_TEXT)])
     again = pa.array([0] * rows, pa.int8())

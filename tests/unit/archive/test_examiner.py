@@ -16,7 +16,7 @@ from compliance_pipelines.archive import examiner
 from compliance_pipelines.archive.examination import Examination, MalformedExaminationError, examine
 from compliance_pipelines.archive.examiner import ExaminationsExceededError, Examiner
 from compliance_pipelines.archive.layout import part_root
-from compliance_pipelines.archive.parquet import ROW_GROUP_ROWS, PartLabel, UnreadableParquetError, open_part
+from compliance_pipelines.archive.parquet import MOST_GROUP_ROWS, PartLabel, UnreadableParquetError, open_part
 from compliance_pipelines.base.errors import TransientError
 from tests.fuzz.mutations import mutated
 from tests.support.hostile_files import bomb, with_a_name_that_is_no_text
@@ -88,8 +88,8 @@ def test_a_bomb_takes_no_more_memory_than_is_given_to_the_process_and_none_here(
 
 
 def test_a_row_group_beyond_the_format_is_refused_before_it_is_decoded(path: Path) -> None:
-    path.write_bytes(bomb(rows=ROW_GROUP_ROWS + 1, label=_LABEL))
-    assert f"has {ROW_GROUP_ROWS + 1:,} rows" in _apart(path).unreadable
+    path.write_bytes(bomb(rows=MOST_GROUP_ROWS + 1, label=_LABEL))
+    assert f"has {MOST_GROUP_ROWS + 1:,} rows" in _apart(path).unreadable
     with pytest.raises(UnreadableParquetError, match="and none has more than"), open_part(path, name="it"):
         pass
 

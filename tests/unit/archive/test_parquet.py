@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -61,6 +62,23 @@ def test_another_parquet_file_has_no_label(tmp_path: Path) -> None:
     pa.parquet.write_table(pa.table({"a": [1]}), path)
     with open_part(path, name="other") as part:
         assert part.label is None
+
+
+def test_a_column_of_a_row_group_is_one_data_page(tmp_path: Path) -> None:
+    path = tmp_path / "part.parquet"
+    write(path, [batch_of([row(number, metadata=f'"{number:0100}"') for number in range(25_000)])])
+    column = pq.read_metadata(path).row_group(0).column(ENTRY_SCHEMA.get_field_index("metadata"))
+    assert column.total_uncompressed_size > 2**21
+    # The page's header begins with three numbers, of which the last is its compressed size.
+    header = path.read_bytes()[column.data_page_offset :][:100]
+    sizes = []
+    for _ in range(3):
+        assert header[0] == 0x15
+        end = next(place for place in range(1, 11) if header[place] < 0x80)
+        zigzag = sum((byte & 0x7F) << (7 * place) for place, byte in enumerate(header[1 : end + 1]))
+        sizes.append(zigzag // 2)
+        header = header[end + 1 :]
+    assert 0 < column.total_compressed_size - sizes[-1] < 100
 
 
 def test_row_groups_are_bounded_in_rows_and_in_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,13 +11,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from compliance_pipelines.archive import parquet
-from compliance_pipelines.archive.parquet import PartLabel
+from compliance_pipelines.archive.parquet import PartLabel, PartReader
 from compliance_pipelines.archive.readback import Damage, ExpectedObject, check_object
 from compliance_pipelines.archive.sealed_rows import SealedRows
 from compliance_pipelines.archive.written_rows import WrittenRows
+from compliance_pipelines.base.errors import TransientError
+from compliance_pipelines.object_store.local import LocalObjectStore
 from tests.unit.archive.examples import DAY, StoredPart, batch_of, row, stored_part, write_part
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from compliance_pipelines.archive.progress import Phase
@@ -79,6 +83,47 @@ def test_the_bytes_in_the_store_must_be_those_that_were_written(stored: StoredPa
     stored.overwrite(stored.part.object_key, (tmp_path / "forged").read_bytes())
     (finding,) = check(stored, written).findings
     assert finding.kind is Damage.OBJECT_ALTERED
+
+
+@pytest.mark.parametrize("change", ["first", "middle", "last", "cut", "longer"])
+def test_no_row_group_with_other_bytes_is_decoded(
+    stored: StoredPart, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    written = just_written(stored, tmp_path)
+    data = bytearray((tmp_path / "again").read_bytes())
+    middle = written.file.groups[2].end - 100
+    places = {"first": 0, "middle": middle, "last": len(data) - 1}
+    if change in places:
+        data[places[change]] ^= 1
+    stored.overwrite(stored.part.object_key, bytes({"cut": data[:-1], "longer": data + b"x"}.get(change, data)))
+    decoded: list[int] = []
+    batches = PartReader.batches
+
+    def noted(self: PartReader, *, row_groups: list[int]) -> Iterator[pa.RecordBatch]:
+        decoded.extend(row_groups)
+        return batches(self, row_groups=row_groups)
+
+    monkeypatch.setattr(PartReader, "batches", noted)
+    (finding,) = check(stored, written).findings
+    assert finding.kind in {Damage.OBJECT_ALTERED, Damage.OBJECT_TRUNCATED}
+    assert decoded == {"first": [], "middle": [0, 1]}.get(change, [0, 1, 2, 3, 4])
+
+
+def test_an_object_that_cannot_be_read_is_not_a_damaged_one(
+    stored: StoredPart, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = just_written(stored, tmp_path)
+    data = (tmp_path / "again").read_bytes()
+
+    class Broken(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            if self.tell() > written.file.groups[1].end:
+                raise OSError("reset by peer")
+            return super().read(size)
+
+    monkeypatch.setattr(LocalObjectStore, "open", lambda _self, _key: Broken(data))
+    with pytest.raises(TransientError, match="reset by peer"):
+        check(stored, written)
 
 
 @pytest.mark.parametrize("number", [0, 700, 2499])

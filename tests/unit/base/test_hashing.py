@@ -66,6 +66,12 @@ def test_order_survives_batches_larger_than_those_of_the_engine() -> None:
     assert digests.tobytes() == b"".join(digests_of(values))
 
 
+def test_a_null_of_a_single_column_is_nothing() -> None:
+    digests = hashing.sha256_of_joined([pa.array([b"a", None, b""], pa.binary())])
+
+    assert digests.tobytes() == b"".join(digests_of([b"a", b"", b""]))
+
+
 def test_more_bytes_than_one_array_holds_are_hashed_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hashing, "MOST_BYTES_AT_ONCE", 100)
     values = [bytes([number]) * number for number in range(200)]
