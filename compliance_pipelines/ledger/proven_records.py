@@ -136,4 +136,4 @@ def _extend(tree: CompactRange, leaves: Hashes, roots: Mapping[int, bytes]) -> N
 
 
 def _leads_elsewhere(size: int, root: bytes) -> NotProvenError:
-    return NotProvenError(f"they do not lead to the root {root.hex()} that is signed over {size} segments")
+    return NotProvenError(f"they do not lead to the root {root.hex()} that is signed over {size} records")
