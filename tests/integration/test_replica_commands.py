@@ -262,7 +262,7 @@ def test_verify_says_how_far_behind_it_is_and_is_not_ok(on_replica: Command, pai
     for arguments in (("--all",), (str(HOT),)):
         status, out, _ = on_replica.run("verify", *arguments)
         assert status == 1
-        assert "cannot tell: the replica is 1 segment behind the newest checkpoint of the cold store" in out
+        assert "cannot tell: the replica is 1 record behind the newest checkpoint of the cold store" in out
         assert "0 findings, 1 thing could not be looked at" in out
     status, report = on_replica.json("verify")
     assert (status, report["ok"], report["findings"]) == (1, False, [])

@@ -256,7 +256,16 @@ def test_a_command_that_names_people_is_refused_at_once_to_who_leaves_no_entry(
 
 
 # Neither names anybody, nor lists what is about people.
-HARMLESS = {"check", "erase targets", "ledger checkpoint", "ledger key", "ledger new-key", "settings", "store show"}
+HARMLESS = {
+    "check",
+    "erase targets",
+    "ledger checkpoint",
+    "ledger key",
+    "ledger new-key",
+    "settings",
+    "store check",
+    "store show",
+}
 HARMLESS |= {"verify-proof"}  # a document that somebody has been given
 OF_THE_OWNER = {"db downgrade", "db migrate", "ledger adopt-cluster"}
 

@@ -262,7 +262,7 @@ LEDGER: Final = [
         sql("UPDATE ledger_checkpoints SET note = (SELECT note FROM ledger_checkpoints WHERE size = 9) WHERE size = 4"),
         ["checkpoint_altered"],
         [],
-        "it is signed for 9 segments, not 4",
+        "it is signed for 9 records, not 4",
     ),
     Damage(
         "a checkpoint's root is altered in the database",
