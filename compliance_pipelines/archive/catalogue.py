@@ -64,6 +64,14 @@ class ArchivedPart:
     purged_at: datetime | None
     expired_at: datetime | None
     verified_store: UUID | None = None
+    object_version: str | None = None
+    manifest_version: str | None = None
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """What the store called the two objects when they were put, by key; nothing where it keeps no versions."""
+        known = {self.object_key: self.object_version, self.manifest_key: self.manifest_version}
+        return {key: version for key, version in known.items() if version is not None}
 
 
 @dataclass(frozen=True)

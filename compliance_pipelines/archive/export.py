@@ -27,7 +27,7 @@ from compliance_pipelines.archive.manifest import Manifest
 from compliance_pipelines.archive.parquet import PartLabel, PartWriter, WrittenFile
 from compliance_pipelines.archive.progress import Phase, Progress, silent
 from compliance_pipelines.archive.readback import ColdArchive, check_part
-from compliance_pipelines.archive.recording import put_manifest, record_part
+from compliance_pipelines.archive.recording import StoredManifest, put_manifest, record_part, version_of
 from compliance_pipelines.archive.sealed_rows import SealedRows
 from compliance_pipelines.archive.staging import staging_file
 from compliance_pipelines.archive.written_rows import WrittenRows
@@ -194,7 +194,8 @@ class _Archiving:
         self._last_part = stored.last_part
         for key in stored.committed:
             manifest, data = committed_part(self._services, key, self._pending())
-            self._record(manifest, data, adopted=True)
+            found = StoredManifest(manifest, data, version_of(self._services.store, manifest.manifest_key))
+            self._record(found, version_of(self._services.store, manifest.object_key), adopted=True)
 
     def adopt_orphans(self, *, beside_damaged: bool) -> None:
         """Commit and record the objects that were put before their run could commit them."""
@@ -209,7 +210,8 @@ class _Archiving:
         found = adoptable_orphan(self._services, orphan, self._pending(), self._progress)
         written = WrittenFile(found.check.entry_count, found.check.object_bytes, found.check.object_sha256)
         segments = found.expected.segments
-        self._commit(self._manifest(orphan.part, segments, written, found.check.canonical_bytes), adopted=True)
+        manifest = self._manifest(orphan.part, segments, written, found.check.canonical_bytes)
+        self._commit(manifest, version_of(self._services.store, orphan.object_key), adopted=True)
 
     def archive_pending(self) -> None:
         """Export what no part holds, as one part."""
@@ -236,7 +238,7 @@ class _Archiving:
             )
         self._hook(ArchiveStep.OBJECT_PUT)
         self._written[written.sha256] = WrittenRows(written, tuple(pending), canonical_bytes)
-        self._commit(self._manifest(part, pending, written, canonical_bytes), adopted=False)
+        self._commit(self._manifest(part, pending, written, canonical_bytes), stored.version, adopted=False)
 
     def _manifest(self, part: int, segments: Sequence[Segment], written: WrittenFile, canonical_bytes: int) -> Manifest:
         root = part_root(segments)
@@ -255,14 +257,15 @@ class _Archiving:
             created_at=datetime.now(UTC),
         )
 
-    def _commit(self, manifest: Manifest, *, adopted: bool) -> None:
+    def _commit(self, manifest: Manifest, object_version: str | None, *, adopted: bool) -> None:
         self._lock.ensure_held()
-        manifest, data = put_manifest(self._services, manifest)
+        stored = put_manifest(self._services, manifest)
         self._hook(ArchiveStep.MANIFEST_PUT)
-        self._record(manifest, data, adopted=adopted)
+        self._record(stored, object_version, adopted=adopted)
 
-    def _record(self, manifest: Manifest, data: bytes, *, adopted: bool) -> None:
-        record_part(self._services, self._connection, manifest, data, adopted=adopted)
+    def _record(self, stored: StoredManifest, object_version: str | None, *, adopted: bool) -> None:
+        record_part(self._services, self._connection, stored, object_version, adopted=adopted)
+        manifest = stored.manifest
         self._new_parts.append(manifest.part)
         self._last_part = max(self._last_part, manifest.part)
         self._adopted = self._adopted or adopted

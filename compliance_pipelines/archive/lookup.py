@@ -83,7 +83,7 @@ def open_stored(services: Services, part: ArchivedPart) -> Iterator[PartReader]:
         TransientError: it could not be copied.
     """
     with staging_file(services.settings.archive_staging_path, ".lookup") as path:
-        _, sha256 = copy_hashed(services.store, part.object_key, path, part.object_bytes)
+        _, sha256 = copy_hashed(services.store.at_versions(part.versions), part.object_key, path, part.object_bytes)
         if sha256 != part.object_sha256:
             raise UnreadableParquetError(
                 f"{part.object_key} is not the object that was committed, which has {part.object_bytes:,} bytes and "

@@ -258,7 +258,7 @@ class _Purging:
         for part in parts_of_day(connection, self._day):
             if part.purged_at is None or part.expired_at is not None:
                 continue
-            manifest, _ = read_manifest(ColdArchive.of(self._services), part.manifest_key)
+            manifest, _ = read_manifest(ColdArchive.of(self._services).at(part), part.manifest_key)
             if list(manifest.segments) != segments[part.part]:
                 raise self._refuse(
                     f"part {part.part}, which was purged before, does not hold the segments that are recorded as its "

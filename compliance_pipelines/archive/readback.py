@@ -116,6 +116,10 @@ class ColdArchive:
         chain = read_chain(services.store, services.verifier_key)
         return cls(services.store, chain, services.settings.archive_staging_path)
 
+    def at(self, part: ArchivedPart) -> ColdArchive:
+        """The archive in which a part's objects are those versions that were put."""
+        return replace(self, store=self.store.at_versions(part.versions))
+
 
 @dataclass(frozen=True)
 class PartFinding:
@@ -648,6 +652,7 @@ def check_part(
         ObjectStoreError: the store failed; that says nothing about the part.
         TransientError: reading broke off.
     """
+    archive = archive.at(part)
     reading = _PartReading(archive, part, segments)
     expected = reading.check_manifest()
     checked = check_object(archive, expected, on_batch=on_batch, progress=progress)

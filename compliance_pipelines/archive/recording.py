@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from compliance_pipelines.archive import sql
@@ -20,10 +21,26 @@ if TYPE_CHECKING:
     import sqlalchemy
 
     from compliance_pipelines.archive.manifest import Manifest
+    from compliance_pipelines.object_store.port import ObjectStore
     from compliance_pipelines.services import Services
 
 
-def put_manifest(services: Services, manifest: Manifest) -> tuple[Manifest, bytes]:
+@dataclass(frozen=True)
+class StoredManifest:
+    """A manifest as the store has it.
+
+    Attributes:
+        manifest: what it says.
+        data: its bytes.
+        version: what the store calls it, where it keeps versions.
+    """
+
+    manifest: Manifest
+    data: bytes
+    version: str | None
+
+
+def put_manifest(services: Services, manifest: Manifest) -> StoredManifest:
     """Sign the manifest and put it, which commits the part.
 
     Where a manifest of this key is there already, because the answer of the store to an earlier put was lost, that one
@@ -37,7 +54,7 @@ def put_manifest(services: Services, manifest: Manifest) -> tuple[Manifest, byte
     """
     data = manifest.to_bytes(signer_in_charge(services))
     try:
-        services.store.put_bytes(manifest.manifest_key, data)
+        info = services.store.put_bytes(manifest.manifest_key, data)
     except ObjectExistsError:
         found, data = read_manifest(ColdArchive.of(services), manifest.manifest_key)
         if (found.root, found.object_sha256) != (manifest.root, manifest.object_sha256):
@@ -45,22 +62,38 @@ def put_manifest(services: Services, manifest: Manifest) -> tuple[Manifest, byte
                 f"{services.store.locate(manifest.manifest_key)} is there already and commits another object than the "
                 f"one beside it: run `compliance verify {manifest.day}`"
             ) from None
-        return found, data
-    return manifest, data
+        return StoredManifest(found, data, version_of(services.store, found.manifest_key))
+    return StoredManifest(manifest, data, info.version)
+
+
+def version_of(store: ObjectStore, key: str) -> str | None:
+    """What the store calls the newest version of an object that is there.
+
+    Raises:
+        ObjectStoreError: the store cannot tell.
+    """
+    info = store.stat(key)
+    return None if info is None else info.version
 
 
 def record_part(
-    services: Services, connection: sqlalchemy.Connection, manifest: Manifest, data: bytes, *, adopted: bool
+    services: Services,
+    connection: sqlalchemy.Connection,
+    stored: StoredManifest,
+    object_version: str | None,
+    *,
+    adopted: bool,
 ) -> None:
     """Write a committed part into the catalogue, its segments, and the audit entry, in one transaction.
 
     Args:
         services: the opened services.
         connection: without an open transaction.
-        manifest: what was committed.
-        data: the bytes of the manifest in the store.
+        stored: what was committed.
+        object_version: what the store calls the object, where it keeps versions.
         adopted: whether another run made the part.
     """
+    manifest = stored.manifest
     with connection.begin():
         connection.execute(
             sql.INSERT_PART,
@@ -72,12 +105,14 @@ def record_part(
                 "object_sha256": manifest.object_sha256,
                 "object_bytes": manifest.object_bytes,
                 "manifest_key": manifest.manifest_key,
-                "manifest_sha256": hashlib.sha256(data).hexdigest(),
+                "manifest_sha256": hashlib.sha256(stored.data).hexdigest(),
                 "entry_count": manifest.entry_count,
                 "canonical_bytes": manifest.canonical_bytes,
                 "first_id": manifest.first_id,
                 "last_id": manifest.last_id,
                 "root": manifest.root,
+                "object_version": object_version,
+                "manifest_version": stored.version,
                 "encryption": None if manifest.encryption is None else json.dumps(manifest.encryption),
             },
         )

@@ -33,6 +33,7 @@ from compliance_pipelines.ledger.store_identity import (
     read_identity,
 )
 from compliance_pipelines.object_store.port import ObjectExistsError
+from compliance_pipelines.object_store.promises import PROBES
 from compliance_pipelines.postgres.locks import process_lock
 
 if TYPE_CHECKING:
@@ -126,7 +127,9 @@ class _Init:
         store = self._services.store
         identity = _identity(self._services)
         ours = identity is not None and identity.environment_id == self._environment
-        holds = next((info.key for info in store.list("") if info.key != IDENTITY_KEY), None)
+        # Locked probes of a trial stay for two minutes, and say nothing about the store.
+        keys = (info.key for info in store.list("") if not info.key.startswith(PROBES))
+        holds = next((key for key in keys if key != IDENTITY_KEY), None)
         adopted = published is not None or holds is not None or (identity is not None and not ours)
         if adopted:
             self._refuse_unknown(identity, holds, published)

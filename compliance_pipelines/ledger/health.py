@@ -28,6 +28,7 @@ from compliance_pipelines.ledger.store_identity import (
 )
 from compliance_pipelines.ledger.timestamping import authority_url, load_authority
 from compliance_pipelines.ledger.witnesses import load_policy
+from compliance_pipelines.object_store.promises import try_writing
 from compliance_pipelines.postgres.errors import reason_of
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 _KEYS: Final = (
     "set LEDGER_SIGNING_KEY_FILE where checkpoints and archives are signed, and LEDGER_PUBLIC_KEY everywhere else"
 )
+_LET_READ: Final = "mount its volume, or let this user read it (rights of a bucket: docs/cold-storage.md)"
 _DATABASE: Final = "see what the checks of the database say"
 
 
@@ -126,13 +128,14 @@ def check_store(services: Services, *, writes: bool) -> list[HealthCheck]:
         first = next(iter(store.list("")), None)
         checks.append(HealthCheck("reading", "it is empty" if first is None else "its objects can be listed"))
     except ComplianceError as error:
-        checks.append(HealthCheck("reading", str(error), "mount its volume, or let this user read it"))
+        checks.append(HealthCheck("reading", str(error), _LET_READ))
     if writes:
         try:
-            store.now()
+            try_writing(store)
             checks.append(HealthCheck("writing", "it takes objects"))
         except ComplianceError as error:
-            checks.append(HealthCheck("writing", str(error), "mount its volume, or let this user write to it"))
+            remedy = "mount its volume, or let this user write to it (rights of a bucket: docs/cold-storage.md)"
+            checks.append(HealthCheck("writing", str(error), remedy))
     return checks
 
 

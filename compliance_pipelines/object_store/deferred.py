@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from datetime import datetime
     from pathlib import Path
 
@@ -33,6 +33,10 @@ class DeferredObjectStore:
     def uri(self) -> str:
         """See :class:`~.port.ObjectStore`, as for every method below."""
         return self._opened.uri
+
+    def at_versions(self, versions: Mapping[str, str]) -> ObjectStore:
+        """The same store at some versions."""
+        return self._opened.at_versions(versions)
 
     def create(self) -> None:
         """Make the place where objects will be."""

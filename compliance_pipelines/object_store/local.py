@@ -53,7 +53,7 @@ from compliance_pipelines.object_store.port import (
 
 if TYPE_CHECKING:
     import io
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 _REMEDIES: Final = {
@@ -101,6 +101,10 @@ class LocalObjectStore:
     def locate(self, key: str) -> str:
         """`file:///` and the absolute path of the object."""
         return self._path(key).as_uri()
+
+    def at_versions(self, versions: Mapping[str, str]) -> LocalObjectStore:  # noqa: ARG002 - it keeps none
+        """This store: a directory has one version of each object."""
+        return self
 
     def create(self) -> None:
         """Make the root and its missing parents."""

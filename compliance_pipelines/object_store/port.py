@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol, runtime_checkable
 from compliance_pipelines.base.errors import ComplianceError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from datetime import datetime
     from pathlib import Path
 
@@ -120,6 +120,16 @@ class ObjectStore(Protocol):
     @property
     def uri(self) -> str:
         """Where the store is, without a slash at the end: `file:///...`, `s3://bucket/prefix`, `gs://bucket/prefix`."""
+
+    def at_versions(self, versions: Mapping[str, str]) -> ObjectStore:
+        """The same store, in which reading some keys means reading the versions that are known of them.
+
+        Where the store keeps no versions, or has this one no longer, the newest object is read: whoever knows a version
+        knows its hash, too, and compares it.
+
+        Args:
+            versions: by key, as :attr:`ObjectInfo.version` of the put had it.
+        """
 
     def create(self) -> None:
         """Make the place where objects will be, durably, unless it is there. Only a person's explicit act calls this.

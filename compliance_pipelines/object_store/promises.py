@@ -44,6 +44,17 @@ Found = tuple[Verdict, str, str]
 """The verdict, what was seen, and what to do."""
 
 
+def try_writing(store: ObjectStore) -> None:
+    """Put an object and remove it.
+
+    Raises:
+        ObjectStoreError: the store does not take it, or does not let it go.
+    """
+    key = f"{PROBES}{uuid.uuid4().hex}/written"
+    store.put_bytes(key, b"")
+    store.delete(key)
+
+
 def trials_of_the_port(store: ObjectStore) -> Iterator[HealthCheck]:
     """Try what every store promises, with objects that are removed again.
 

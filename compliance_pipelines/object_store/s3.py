@@ -88,6 +88,7 @@ class S3ObjectStore:
         bucket: where objects are.
         retain_until: until when each object is locked, where the bucket's objects are.
         single_put_bytes: up to how many bytes are put in one request.
+        versions: which version of some keys is read; see `at_versions`.
 
     Raises:
         InvalidKeyError: no key can have the prefix.
@@ -100,9 +101,11 @@ class S3ObjectStore:
         *,
         retain_until: RetentionRule = no_retention,
         single_put_bytes: int = SINGLE_PUT_BYTES,
+        versions: Mapping[str, str] | None = None,
     ) -> None:
         self._client = client
         self._retain_until = retain_until
+        self._versions: Mapping[str, str] = versions or {}
         self._bucket: Final = bucket
         self._prefix: Final = f"{bucket.prefix}/" if bucket.prefix else ""
         check_prefix(self._prefix)
@@ -131,6 +134,16 @@ class S3ObjectStore:
         """`s3://bucket/` and the key as it is."""
         check_key(key)
         return f"{self.uri}/{key}"
+
+    def at_versions(self, versions: Mapping[str, str]) -> S3ObjectStore:
+        """See `ObjectStore.at_versions`."""
+        return S3ObjectStore(
+            self._client,
+            self._bucket,
+            retain_until=self._retain_until,
+            single_put_bytes=self._single_put_bytes,
+            versions=versions,
+        )
 
     def create(self) -> None:
         """Make the bucket, with versions, and with locks where objects get them. One that is there is left as it is."""
@@ -254,7 +267,7 @@ class S3ObjectStore:
     def download(self, key: str, path: Path) -> ObjectInfo:
         """See `ObjectStore.download`."""
         where = self.locate(key)
-        file = self._open(key, None)
+        file = self._at_version(key, self._open)
         try:
             with file, replacing(path) as target:
                 copied = 0
@@ -268,7 +281,7 @@ class S3ObjectStore:
 
     def open(self, key: str) -> BinaryIO:
         """See `ObjectStore.open`. What is read is one version, whatever is put meanwhile."""
-        return io.BufferedReader(self._open(key, None), _READ_BUFFER)
+        return io.BufferedReader(self._at_version(key, self._open), _READ_BUFFER)
 
     def _open(self, key: str, version_id: str | None) -> S3ObjectFile:
         where = self.locate(key)
@@ -276,6 +289,25 @@ class S3ObjectStore:
         with naming("cannot read", where):
             opened: S3ObjectFile = self._found(key, lambda: S3ObjectFile(get, where, version_id))
         return opened
+
+    def _at_version(self, key: str, read: Callable[[str, str | None], T]) -> T:
+        """What is read of the version that is known, or of the newest where there is none or the store has it not.
+
+        Raises:
+            ObjectMissingError: the key has no object.
+            ObjectStoreError: the version could not be looked at, and there is no newest one.
+        """
+        version = self._versions.get(key)
+        if version is None:
+            return read(key, None)
+        try:
+            return read(key, version)
+        except (ObjectMissingError, RefusedByStoreError) as error:
+            # The id is another bucket's where the store was moved, and no id at all to some services.
+            try:
+                return read(key, None)
+            except ObjectMissingError:
+                raise error from None
 
     def _found(self, key: str, get: Callable[[], T]) -> T:
         """What is asked for; where it is not found, whether that is the object or the bucket.
@@ -295,11 +327,15 @@ class S3ObjectStore:
 
     def stat(self, key: str) -> ObjectInfo | None:
         """See `ObjectStore.stat`."""
+        try:
+            return self._at_version(key, self._look)
+        except ObjectMissingError:
+            return None
+
+    def _look(self, key: str, version_id: str | None) -> ObjectInfo:
+        version: dict[str, Any] = {} if version_id is None else {"VersionId": version_id}
         with naming("cannot look at", self.locate(key)):
-            try:
-                head = self._found(key, lambda: self._client.head_object(**self._target(key)))
-            except ObjectMissingError:
-                return None
+            head = self._found(key, lambda: self._client.head_object(**self._target(key), **version))
         return ObjectInfo(key, head["ContentLength"], head.get("Metadata", {}).get(SHA256_METADATA), _id(head))
 
     def list(self, prefix: str, start_after: str | None = None) -> Iterator[ObjectInfo]:
@@ -345,12 +381,12 @@ class S3ObjectStore:
         where = self.locate(key)
         with naming("cannot delete", where):
             # Each by its id: a deletion without one would leave a marker, also of what never was.
-            for version in self._versions(key):
+            for version in self._all_versions(key):
                 self._client.delete_object(**self._target(key), VersionId=version)
-            if self._versions(key):
+            if self._all_versions(key):
                 raise RefusedByStoreError(f"cannot delete {where}: the service agreed, and it is still there")
 
-    def _versions(self, key: str) -> Sequence[str]:
+    def _all_versions(self, key: str) -> Sequence[str]:
         """All versions and markers of a key, whose bucket may keep none."""
         found = []
         for page in self._client.get_paginator("list_object_versions").paginate(

@@ -51,11 +51,13 @@ from compliance_pipelines.ledger.outside import Look, look_at_stamps, look_at_wi
 from compliance_pipelines.ledger.segments import Segment
 from compliance_pipelines.ledger.store import last_checkpoint
 from compliance_pipelines.ledger.store_identity import check_identity
+from compliance_pipelines.object_store.trials import store_trials
 from compliance_pipelines.orchestration.backlog import Action, hidden_days, overdue_days
 from compliance_pipelines.orchestration.day_events import hot_event
 from compliance_pipelines.orchestration.failures import RETRIES, domain_errors, is_passing
 from compliance_pipelines.orchestration.keys import (
     CHECKSUM,
+    COLD_STORE,
     CONTENT,
     DATABASE_POOL,
     ENTRY_COUNT,
@@ -511,6 +513,18 @@ def _outside_verdict(look: Callable[[], Look], nobody: str) -> Verdict:
     return Verdict(None, nobody if seen.state is None else f"{seen.state}.", told)
 
 
+def cold_store_verdict(services: Services) -> Verdict:
+    """Whether each promise of the cold store that can be tried is kept."""
+    checks = store_trials(services.store, services.settings.audit_cold_storage_retention_years)
+    broken = [check for check in checks if check.fails]
+    return Verdict(
+        "; ".join(f"{check.name}: {check.message}" for check in broken) or None,
+        f"{_count(sum(check.ok for check in checks), 'promise')} tried and kept.",
+        metadata={f"risk: {check.name}": check.message for check in checks if check.is_risk},
+        remedy="; ".join(check.remedy for check in broken if check.remedy) or None,
+    )
+
+
 CHECKS: Final = (
     rows_match_ledger,
     _health_check(
@@ -529,4 +543,10 @@ CHECKS: Final = (
     _health_check(SEALING_LAG, "What is appended is sealed in time.", sealing_lag_verdict),
     _health_check(WITNESSES, "As many witnesses as must agree have seen the ledger lately.", witnesses_verdict),
     _health_check(TIME_STAMPS, "The last checkpoint of each day has a time stamp.", time_stamps_verdict),
+    _health_check(
+        COLD_STORE,
+        "The cold store keeps what is relied on: objects are put once, replaced by compare and swap, listed whole; in "
+        "a bucket versions, locks that nobody shortens, checksums.",
+        cold_store_verdict,
+    ),
 )

@@ -34,6 +34,7 @@ SEALING: Final = AssetCheckKey(CHECKPOINT, "sealing")
 SEALING_LAG: Final = AssetCheckKey(CHECKPOINT, "sealing_lag")
 WITNESSES: Final = AssetCheckKey(CHECKPOINT, "witnesses")
 TIME_STAMPS: Final = AssetCheckKey(CHECKPOINT, "time_stamps")
+COLD_STORE: Final = AssetCheckKey(CHECKPOINT, "cold_store_keeps_its_promises")
 HEALTH: Final = (
     NO_DAY_TO_ARCHIVE_OVERDUE,
     NO_DAY_TO_PURGE_OVERDUE,
@@ -43,6 +44,7 @@ HEALTH: Final = (
     SEALING_LAG,
     WITNESSES,
     TIME_STAMPS,
+    COLD_STORE,
 )
 
 # The days' way out of PostgreSQL and into the cold store is one group: of two, each would come after the other.

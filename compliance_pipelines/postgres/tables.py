@@ -165,6 +165,8 @@ archived_audit_logs = Table(
     Column("purged_at", TIMESTAMP(timezone=True)),
     Column("expired_at", TIMESTAMP(timezone=True)),
     Column("verified_store", Uuid),
+    Column("object_version", Text),
+    Column("manifest_version", Text),
     PrimaryKeyConstraint("day", "part", name="archived_audit_logs_pkey"),
     UniqueConstraint("object_key", name="archived_audit_logs_object_key_key"),
     UniqueConstraint("manifest_key", name="archived_audit_logs_manifest_key_key"),

@@ -142,7 +142,7 @@ class RecordedPart:
     def __init__(
         self, archive: ColdArchive, part: ArchivedPart, recorded: Collection[int], ledger: Mapping[int, Segment]
     ) -> None:
-        self._archive = archive
+        self._archive = archive.at(part)
         self._part = part
         self._ledger = ledger
         self._findings: list[Finding] = []

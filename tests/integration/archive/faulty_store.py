@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from compliance_pipelines.object_store.port import ObjectStoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from datetime import datetime
     from pathlib import Path
     from typing import BinaryIO
@@ -66,6 +66,9 @@ class FaultyStore:
     @property
     def uri(self) -> str:
         return self._store.uri
+
+    def at_versions(self, versions: Mapping[str, str]) -> FaultyStore:  # noqa: ARG002 - a directory keeps none
+        return self
 
     def create(self) -> None:
         self._call("create", self._store.create)

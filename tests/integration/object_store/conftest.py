@@ -10,21 +10,15 @@ import pytest
 
 from compliance_pipelines.object_store.promises import PROBES
 from compliance_pipelines.object_store.s3 import S3Bucket, S3ObjectStore
-from compliance_pipelines.object_store.s3_client import S3Endpoint
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-    from compliance_pipelines.local_stack.seaweedfs import EmbeddedSeaweedFS
 
-
-@pytest.fixture(scope="session")
-def client(s3_server: EmbeddedSeaweedFS) -> S3Client:
-    """One for all tests: it takes half a second to be made."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in s3_server.environment.items():
-            patch.setenv(name, value)
-        return S3Endpoint(url=s3_server.url, path_style=True).open()
+@pytest.fixture
+def client(s3_client: S3Client) -> S3Client:
+    """The user's."""
+    return s3_client
 
 
 def kept_for_two_days(key: str) -> datetime | None:

@@ -7,6 +7,7 @@ and lists `a/b` before `a-b`.
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -164,10 +165,11 @@ class TestPutOnce:
             store.put_file(KEY, tmp_path / "large")
         assert client.list_multipart_uploads(Bucket="locks", Prefix=own_prefix).get("Uploads", []) == []
 
-    def test_a_store_that_cannot_lock_is_no_store_of_locked_objects(self, client: S3Client, own_prefix: str) -> None:
-        bucket = S3Bucket("versions", prefix=own_prefix, lock_mode="COMPLIANCE")
+    def test_a_store_that_cannot_lock_is_no_store_of_locked_objects(
+        self, client: S3Client, store: S3ObjectStore
+    ) -> None:
+        bucket = replace(store.bucket, lock_mode="COMPLIANCE")
         unlocked = S3ObjectStore(client, bucket, retain_until=kept_for_two_days)
-        unlocked.create()
 
         with pytest.raises(ObjectStoreError):
             unlocked.put_bytes(KEY, b"data")
@@ -219,6 +221,47 @@ class TestLocks:
         locked_store.delete("removable/a")
 
         assert locked_store.stat("removable/a") is None
+
+
+class TestVersions:
+    """Whoever puts another object over one that is locked hides it from those alone who do not know its version."""
+
+    def put(self, client: S3Client, own_prefix: str, data: bytes) -> None:
+        client.put_object(Bucket="locks", Key=f"{own_prefix}/{KEY}", Body=data)
+
+    def test_the_version_that_was_put_is_read_whatever_came_later(
+        self, client: S3Client, locked_store: S3ObjectStore, own_prefix: str, tmp_path: Path
+    ) -> None:
+        info = locked_store.put_bytes(KEY, b"first")
+        pinned = locked_store.at_versions({KEY: info.version or ""})
+        for hide in (
+            lambda: self.put(client, own_prefix, b"another"),
+            lambda: client.delete_object(Bucket="locks", Key=f"{own_prefix}/{KEY}"),
+        ):
+            hide()
+            assert pinned.get_bytes(KEY) == b"first"
+            assert pinned.stat(KEY) == info
+            assert pinned.download(KEY, tmp_path / "copy") == info
+            with pinned.open(KEY) as file:
+                assert file.read() == b"first"
+        assert locked_store.stat(KEY) is None
+
+    @pytest.mark.parametrize("version", ["67134dec9c207ab2658db14e0b4caa20", "3/L4kqtJlcpXroDTDmJ+rmSpXd3dIbrHY"])
+    def test_a_version_of_another_bucket_is_no_reason_to_miss_the_object(
+        self, locked_store: S3ObjectStore, version: str
+    ) -> None:
+        info = locked_store.put_bytes(KEY, b"first")
+        pinned = locked_store.at_versions({KEY: version})
+
+        assert pinned.get_bytes(KEY) == b"first"
+        assert pinned.stat(KEY) == info
+        assert pinned.stat("other") is None
+
+    def test_other_keys_are_read_as_they_are(self, locked_store: S3ObjectStore) -> None:
+        locked_store.put_bytes(KEY, b"first")
+        locked_store.put_bytes("removable/a", b"second")
+
+        assert locked_store.at_versions({KEY: "1"}).get_bytes("removable/a") == b"second"
 
 
 class TestReading:

@@ -15,6 +15,8 @@ from compliance_pipelines.object_store.promises import PROBES, trials_of_the_por
 from compliance_pipelines.object_store.s3 import S3Bucket, S3ObjectStore
 from compliance_pipelines.object_store.s3_client import S3Endpoint
 from compliance_pipelines.object_store.s3_trials import trials_of_s3
+from compliance_pipelines.orchestration.checks import cold_store_verdict
+from tests.integration.verification.stores import StoreBetween
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
 
     from compliance_pipelines.base.health import HealthCheck
     from compliance_pipelines.local_stack.seaweedfs import EmbeddedSeaweedFS
-    from compliance_pipelines.object_store.port import ObjectStore
+    from compliance_pipelines.object_store.port import ObjectInfo, ObjectStore
+    from compliance_pipelines.services import Services
 
 _SEVEN_YEARS = 7 * 366
 
@@ -96,6 +99,24 @@ class TestBroken:
         assert broken(trials_of_s3(store, _SEVEN_YEARS, tmp_path)) == (
             ["no lifecycle rule deletes too early"] if early else []
         )
+
+
+class Overwriting(StoreBetween):
+    """A store whose last writer wins."""
+
+    def put_bytes(self, key: str, data: bytes) -> ObjectInfo:
+        self._store.delete(key)
+        return self._store.put_bytes(key, data)
+
+
+def test_the_daily_check_says_what_is_broken_and_what_to_do(services: Services) -> None:
+    kept = cold_store_verdict(services)
+    told = cold_store_verdict(replace(services, store=Overwriting(services.store)))
+
+    assert not kept.fails
+    assert told.fails
+    assert "never overwritten: a second put" in (told.problem or "")
+    assert "If-None-Match" in (told.remedy or "")
 
 
 class TestServicesThatLie:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from compliance_pipelines.object_store.port import ObjectInfo, ObjectStoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from datetime import datetime
     from pathlib import Path
 
@@ -23,6 +23,9 @@ class StoreBetween:
     @property
     def uri(self) -> str:
         return self._store.uri
+
+    def at_versions(self, versions: Mapping[str, str]) -> StoreBetween:  # noqa: ARG002 - a directory keeps none
+        return self
 
     def create(self) -> None:
         self._store.create()
