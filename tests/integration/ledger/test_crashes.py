@@ -12,10 +12,12 @@ import signal
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, ClassVar, Final
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
 import pytest
 import sqlalchemy
+from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from compliance_pipelines.archive.store_init import init_store
@@ -25,6 +27,9 @@ from compliance_pipelines.audit_log.reading import ReadingError
 from compliance_pipelines.ledger import sealing, sql
 from compliance_pipelines.ledger.checkpoint import SigningKey
 from compliance_pipelines.ledger.keyring import Keyring
+from compliance_pipelines.ledger.lag import sealing_lag
+from compliance_pipelines.ledger.log_reading import read_head
+from compliance_pipelines.ledger.rotation import ACTION, RotationStep, rotate_key
 from compliance_pipelines.ledger.sealing import SealStep
 from compliance_pipelines.local_stack.postgres import EmbeddedPostgres
 from compliance_pipelines.object_store.local import LocalObjectStore
@@ -45,6 +50,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _ROUNDS: Final = 14
+_ROTATIONS: Final = 4
+_STEPS_OF_ROTATIONS: Final = (
+    *RotationStep,
+    SealStep.TILES_PUT,
+    "key record put",
+    SealStep.PARTIAL_TILES_REMOVED,
+    SealStep.CHECKPOINT_PUT,
+    SealStep.PUBLISHED,
+    SealStep.PUBLICATION_RECORDED,
+)
 _DATABASE: Final = "crashing"
 _FIRST_DAY: Final = date(2026, 6, 1)
 
@@ -102,6 +117,10 @@ class World:
         with self.services(fault) as services:
             sealing.seal(services, step=step)
 
+    def rotate(self, new: SigningKey, step: Callable[[str], None] = lambda _: None, fault: Fault | None = None) -> None:
+        with self.services(fault) as services:
+            rotate_key(services, new, step=step)
+
 
 @pytest.fixture
 def world(server: CrashingPostgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
@@ -142,7 +161,7 @@ class _Statements:
         )
 
 
-def _once(at: SealStep, times: int, happen: Callable[[], None]) -> Callable[[str], None]:
+def _once(at: str, times: int, happen: Callable[[], None]) -> Callable[[str], None]:
     """A step hook with which something happens once: at a step, after it was let pass some times."""
     left = times
 
@@ -156,35 +175,41 @@ def _once(at: SealStep, times: int, happen: Callable[[], None]) -> Callable[[str
     return step
 
 
-def _killed(world: World, at: SealStep, times: int = 0) -> bool:
-    """Let a pass in a process of its own be killed by SIGKILL at a step; says whether it reached it."""
+def _killed(work: Callable[[Callable[[str], None]], None], at: str, times: int = 0) -> bool:
+    """Let work in a process of its own be killed by SIGKILL at a step; says whether it reached it."""
     child = os.fork()
     if child == 0:
         try:
-            world.seal(_once(at, times, lambda: os.kill(os.getpid(), signal.SIGKILL)))
+            work(_once(at, times, lambda: os.kill(os.getpid(), signal.SIGKILL)))
         finally:
             os._exit(0)
     _, status = os.waitpid(child, 0)
     return os.WIFSIGNALED(status)
 
 
-def _disturbed(world: World, chance: random.Random) -> str:
-    """Let one pass begin and be disturbed; it may have come to its end before."""
+class _Work(Protocol):
+    """What is disturbed."""
+
+    def __call__(self, step: Callable[[str], None] = ..., fault: Fault | None = None) -> None: ...
+
+
+def _disturbed(world: World, work: _Work, steps: Sequence[str], chance: random.Random) -> str:
+    """Let some work begin and be disturbed; it may have come to its end before."""
     kind = chance.choice(["crash", "store", "lost answer", "killed", "nothing"])
-    at, times = chance.choice(list(SealStep)), chance.randrange(2)
+    at, times = chance.choice(steps), chance.randrange(2)
     if kind in {"store", "lost answer"}:
         fault = Fault(call=chance.randrange(1, 16), done=kind == "lost answer")
         with suppress(ObjectStoreError):
-            world.seal(fault=fault)
+            work(fault=fault)
         return f"{kind} at call {fault.call}"
     if kind == "nothing":
-        world.seal()
+        work()
         return kind
     if kind == "killed":
-        _killed(world, at, times)
+        _killed(work, at, times)
     else:
         with suppress(DBAPIError, LockLostError, ReadingError):
-            world.seal(_once(at, times, world.server.crash))
+            work(_once(at, times, world.server.crash))
         world.server.start()
     return f"{kind} at {at}, after {times}"
 
@@ -198,9 +223,37 @@ def test_whatever_disturbs_passes_the_next_one_finishes(world: World, seed: int)
         world.midnights += chance.random() < 0.3
         for _ in range(chance.randrange(3)):
             appended += world.append(_FIRST_DAY + timedelta(days=chance.randrange(3)), chance.randrange(1, 4))
-        happened.append(_disturbed(world, chance))
+        happened.append(_disturbed(world, world.seal, list(SealStep), chance))
     world.seal()
     _assert_intact(world, appended, happened)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_whatever_disturbs_rotations_of_the_key_the_next_call_finishes(world: World, seed: int) -> None:
+    chance = random.Random(seed)  # noqa: S311 - reproducible
+    appended: list[str] = []
+    happened: list[str] = []
+    for _ in range(_ROTATIONS):
+        world.midnights += chance.random() < 0.3
+        appended += world.append(_FIRST_DAY, 2)
+        world.seal()
+        new = SigningKey.generate("tests.example/audit")
+        rotate = partial(world.rotate, new)
+        for _ in range(chance.randrange(1, 4)):
+            happened.append(_disturbed(world, rotate, _STEPS_OF_ROTATIONS, chance))
+            appended += world.append(_FIRST_DAY, 1)
+        rotate()
+        world.key = new
+        world.seal()
+    followed = read_head(world.store, world.key.verifier_key()).keys
+    assert len(followed) == _ROTATIONS, happened
+    with world.services() as services, services.engine.connect() as connection:
+        found = [tuple(row) for row in connection.execute(text("SELECT log_entry_id, action FROM audit_logs"))]
+        waiting = sealing_lag(connection, datetime.now(UTC))
+    assert sorted(each for each, action in found if action != ACTION) == sorted(appended), happened
+    assert sum(action == ACTION for _, action in found) == _ROTATIONS, happened
+    assert waiting is None, happened
+    _assert_intact(world, appended, happened, sealed=False)
 
 
 def test_a_pass_killed_when_it_has_kept_the_last_checkpoint_of_a_day_is_finished(world: World) -> None:
@@ -208,7 +261,7 @@ def test_a_pass_killed_when_it_has_kept_the_last_checkpoint_of_a_day_is_finished
     world.seal()
     world.midnights += 1
     appended += world.append(_FIRST_DAY, 2)
-    assert _killed(world, SealStep.DAY_KEPT)
+    assert _killed(world.seal, SealStep.DAY_KEPT)
     _assert_intact(world, appended, [], sealed=False)
     world.seal()
     _assert_intact(world, appended, [])
