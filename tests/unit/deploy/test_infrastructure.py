@@ -1,0 +1,107 @@
+"""What makes the bucket: each description is one that its tool takes, and all of them give the same rights."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sysconfig
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+
+DEPLOY: Final = Path(__file__).parents[3] / "deploy"
+TEMPLATE: Final = DEPLOY / "cloudformation" / "cold-store.yaml"
+TERRAFORM: Final = DEPLOY / "terraform" / "s3"
+DOCUMENT: Final = DEPLOY.parent / "docs" / "cold-storage.md"
+
+
+class _Loader(yaml.SafeLoader):
+    """Takes CloudFormation's own tags for what stands behind them."""
+
+
+def _untagged(loader: yaml.SafeLoader, _: str, node: yaml.Node) -> object:
+    if isinstance(node, yaml.ScalarNode):
+        return loader.construct_scalar(node)
+    if isinstance(node, yaml.SequenceNode):
+        return loader.construct_sequence(node, deep=True)
+    assert isinstance(node, yaml.MappingNode)
+    return loader.construct_mapping(node, deep=True)
+
+
+_Loader.add_multi_constructor("!", _untagged)
+
+
+def _lint(path: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(Path(sysconfig.get_path("scripts")) / "cfn-lint"), str(path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+
+
+def test_cloudformation_takes_the_template(tmp_path: Path) -> None:
+    linted = _lint(TEMPLATE)
+    assert (linted.returncode, linted.stdout, linted.stderr) == (0, "", "")
+    broken = tmp_path / "broken.yaml"
+    broken.write_text(TEMPLATE.read_text(encoding="utf-8").replace("Status: Enabled", "Status: On", 1))
+    assert "is not one of ['Enabled', 'Suspended']" in _lint(broken).stdout
+
+
+@pytest.mark.skipif(shutil.which("terraform") is None, reason="terraform is not installed")
+def test_terraform_takes_the_files() -> None:
+    checked = subprocess.run(
+        ["terraform", "fmt", "-check", "-recursive", str(DEPLOY)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    assert checked.returncode == 0, checked.stdout
+
+
+def _rights_of_template(resource: str) -> set[str]:
+    template: dict[str, Any] = yaml.load(TEMPLATE.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a safe one
+    rights: set[str] = set()
+    for statement in template["Resources"][resource]["Properties"]["PolicyDocument"]["Statement"]:
+        actions = statement["Action"]
+        rights |= {actions} if isinstance(actions, str) else set(actions)
+    return rights
+
+
+def _rights_of_terraform(document: str) -> set[str]:
+    text = (TERRAFORM / "main.tf").read_text(encoding="utf-8")
+    (block,) = re.findall(rf'^data "aws_iam_policy_document" "{document}" {{(.*?)^}}', text, re.MULTILINE | re.DOTALL)
+    lists = re.findall(r"actions\s*=\s*\[(.*?)\]", block, re.DOTALL)
+    return {right for each in lists for right in re.findall(r'"([^"]+)"', each)}
+
+
+@pytest.mark.parametrize("role", ["archiver", "auditor"])
+def test_both_give_a_role_the_same_rights(role: str) -> None:
+    rights = _rights_of_terraform(role)
+
+    assert rights == _rights_of_template(f"{role.title()}Policy")
+    assert not any("Bypass" in right or "*" in right or "DeleteBucket" in right for right in rights)
+
+
+def test_the_document_names_the_rights_that_the_pipelines_get() -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    (named,) = re.findall(r"\*\*Rights\*\* of the pipelines' role(.*?)Not:", text, re.DOTALL)
+
+    assert set(re.findall(r"`(s3:[A-Za-z]+)`", named)) == {
+        right for right in _rights_of_terraform("archiver") if right.startswith("s3:")
+    }
+
+
+def test_nobody_passes_a_lock_and_no_default_retention_locks_what_must_be_replaced() -> None:
+    terraform = (TERRAFORM / "main.tf").read_text(encoding="utf-8")
+    template = TEMPLATE.read_text(encoding="utf-8")
+
+    assert _rights_of_terraform("bucket") == {"s3:*", "s3:BypassGovernanceRetention"}
+    assert _rights_of_template("BucketPolicy") == {"s3:*", "s3:BypassGovernanceRetention"}
+    assert "DefaultRetention" not in template
+    assert "default_retention" not in terraform
