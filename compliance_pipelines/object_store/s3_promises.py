@@ -8,8 +8,9 @@ and sets none, one compares no checksum. Nothing that was not seen here is repor
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from compliance_pipelines.object_store.port import BrokenPromiseError
 from compliance_pipelines.object_store.s3_uploads import SHA256_METADATA
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
     from compliance_pipelines.object_store.s3_uploads import Upload
 
-_A_FEW = 10
+_A_FEW: Final = 10
+_CHUNK_BYTES: Final = 2**20
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,10 @@ def check_stored(client: S3Client, stored: Stored, where: str) -> None:
         ClientError: the service does not say.
         BotoCoreError: the service could not be reached.
     """
-    broken = [*_broken(_head(client, stored), stored)]
+    head = _head(client, stored)
+    broken = [*_broken(head, stored)]
+    if "ChecksumSHA256" not in head and _read_hash(client, stored) != stored.upload.sha256:
+        broken.append("its bytes are not those that were sent")
     if stored.alone and stored.version_id is not None:
         broken += _other_versions(client, stored)
     if broken:
@@ -65,9 +70,20 @@ def check_stored(client: S3Client, stored: Stored, where: str) -> None:
 
 
 def _head(client: S3Client, stored: Stored) -> dict[str, Any]:
-    version: dict[str, Any] = {} if stored.version_id is None else {"VersionId": stored.version_id}
-    answer = client.head_object(**stored.upload.target, **version, ChecksumMode="ENABLED")
-    return dict(answer)
+    return dict(client.head_object(**stored.upload.target, **_version(stored), ChecksumMode="ENABLED"))
+
+
+def _version(stored: Stored) -> dict[str, Any]:
+    return {} if stored.version_id is None else {"VersionId": stored.version_id}
+
+
+def _read_hash(client: S3Client, stored: Stored) -> bytes:
+    """The SHA-256 of what a service has that does not say it."""
+    digest = hashlib.sha256()
+    body = client.get_object(**stored.upload.target, **_version(stored))["Body"]
+    for piece in body.iter_chunks(_CHUNK_BYTES):
+        digest.update(piece)
+    return digest.digest()
 
 
 def _broken(head: dict[str, Any], stored: Stored) -> Iterator[str]:
@@ -90,8 +106,10 @@ def _broken(head: dict[str, Any], stored: Stored) -> Iterator[str]:
 
 
 def _same_encryption(name: str, asked: str, found: str) -> bool:
-    """A key is asked for by its id and told of by its ARN, which ends in it."""
-    return found == asked or (name == "SSEKMSKeyId" and found.endswith(f"/{asked}"))
+    """A key is asked for by id and told of by an ARN that ends in it; whose alias one is, the service alone knows."""
+    if name == "SSEKMSKeyId" and found:
+        return found == asked or found.endswith(f"/{asked}") or "alias/" in asked
+    return found == asked
 
 
 def _other_versions(client: S3Client, stored: Stored) -> Iterator[str]:

@@ -4,21 +4,43 @@ from __future__ import annotations
 
 import uuid
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from compliance_pipelines.object_store.promises import PROBES
 from compliance_pipelines.object_store.s3 import S3Bucket, S3ObjectStore
+from compliance_pipelines.object_store.s3_client import S3Endpoint
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+
+    from compliance_pipelines.local_stack.seaweedfs import EmbeddedSeaweedFS
 
 
 @pytest.fixture
 def client(s3_client: S3Client) -> S3Client:
     """The user's."""
     return s3_client
+
+
+@pytest.fixture
+def forgetful(s3_server: EmbeddedSeaweedFS, monkeypatch: pytest.MonkeyPatch) -> S3Client:
+    """A client of its own, which a test makes forget what it is asked: to the store, a service that lies."""
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    return S3Endpoint(url=s3_server.url, path_style=True).open()
+
+
+def forget(client: S3Client, operation: str, *names: str, **instead: object) -> None:
+    """Let a client leave out arguments of an operation, or put others in their place."""
+
+    def without(params: dict[str, Any], **_: object) -> None:
+        for name in names:
+            params.pop(name, None)
+        params.update(instead)
+
+    client.meta.events.register(f"provide-client-params.s3.{operation}", without)
 
 
 def kept_for_two_days(key: str) -> datetime | None:

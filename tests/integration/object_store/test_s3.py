@@ -22,7 +22,7 @@ from compliance_pipelines.object_store.port import (
 )
 from compliance_pipelines.object_store.s3 import S3Bucket, S3ObjectStore
 from compliance_pipelines.object_store.s3_client import S3Endpoint
-from tests.integration.object_store.conftest import kept_for_two_days
+from tests.integration.object_store.conftest import forget, kept_for_two_days
 from tests.unit.object_store.contract import KEY, REMARKABLE_KEYS, SEVERAL_BUFFERS, ObjectStoreContract
 
 if TYPE_CHECKING:
@@ -185,6 +185,57 @@ class TestPutOnce:
 
         assert len(versions["Versions"]) == 1
         assert store.get_bytes("checkpoint") == b"4"
+
+
+class TestServicesThatLie:
+    """Whatever a service takes and does not keep is an error of the put."""
+
+    @pytest.fixture
+    def lied_to(self, forgetful: S3Client, locked_store: S3ObjectStore) -> S3ObjectStore:
+        return S3ObjectStore(forgetful, locked_store.bucket, retain_until=kept_for_two_days, single_put_bytes=_PIECE)
+
+    @pytest.mark.parametrize(
+        ("names", "instead", "said"),
+        [
+            (("ObjectLockMode", "ObjectLockRetainUntilDate"), {}, "its lock is none"),
+            ((), {"ObjectLockMode": "GOVERNANCE"}, "its lock is GOVERNANCE"),
+            ((), {"ObjectLockRetainUntilDate": datetime.now(UTC) + timedelta(days=1)}, "its lock ends on"),
+            (("Metadata",), {}, "does not carry"),
+            (("ChecksumSHA256",), {"Body": b"DATA"}, "its (SHA-256 is|bytes are not)"),
+            (("ChecksumSHA256", "ContentLength"), {"Body": b"dat"}, "it has 3 bytes in place of 4"),
+        ],
+        ids=["no lock", "another mode", "a shorter lock", "no metadata", "other bytes", "fewer bytes"],
+    )
+    def test_what_is_not_kept_is_no_success(
+        self,
+        lied_to: S3ObjectStore,
+        forgetful: S3Client,
+        names: tuple[str, ...],
+        instead: dict[str, object],
+        said: str,
+    ) -> None:
+        forget(forgetful, "PutObject", *names, **instead)
+
+        with pytest.raises(BrokenPromiseError, match=said):
+            lied_to.put_bytes(KEY, b"data")
+
+    def test_a_second_version_is_no_success(self, lied_to: S3ObjectStore, forgetful: S3Client) -> None:
+        lied_to.put_bytes(KEY, b"first")
+        forget(forgetful, "PutObject", "IfNoneMatch")
+
+        with pytest.raises(BrokenPromiseError, match="1 other version"):
+            lied_to.put_bytes(KEY, b"second")
+
+    def test_bytes_of_a_service_that_says_no_checksum_are_read(
+        self, lied_to: S3ObjectStore, forgetful: S3Client
+    ) -> None:
+        forget(forgetful, "HeadObject", "ChecksumMode")
+
+        lied_to.put_bytes(KEY, b"data")
+
+        forget(forgetful, "PutObject", "ChecksumSHA256", Body=b"DATA")
+        with pytest.raises(BrokenPromiseError, match="bytes are not those"):
+            lied_to.put_bytes(f"{KEY}.2", b"data")
 
 
 class TestLocks:

@@ -1,31 +1,27 @@
-"""Each promise of a store is tried, and a store that does not keep one is told apart.
-
-A service that lies is the real one behind a client that forgets what it was asked: the seam is boto3's events.
-"""
+"""Each promise of a store is tried, and a store that does not keep one is told apart."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from compliance_pipelines.object_store.local import LocalObjectStore
 from compliance_pipelines.object_store.promises import PROBES, trials_of_the_port
 from compliance_pipelines.object_store.s3 import S3Bucket, S3ObjectStore
-from compliance_pipelines.object_store.s3_client import S3Endpoint
 from compliance_pipelines.object_store.s3_trials import trials_of_s3
 from compliance_pipelines.orchestration.checks import cold_store_verdict
+from tests.integration.object_store.conftest import forget
 from tests.integration.verification.stores import StoreBetween
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
     from pathlib import Path
 
     from mypy_boto3_s3 import S3Client
 
     from compliance_pipelines.base.health import HealthCheck
-    from compliance_pipelines.local_stack.seaweedfs import EmbeddedSeaweedFS
     from compliance_pipelines.object_store.port import ObjectInfo, ObjectStore
     from compliance_pipelines.services import Services
 
@@ -120,20 +116,6 @@ def test_the_daily_check_says_what_is_broken_and_what_to_do(services: Services) 
 
 
 class TestServicesThatLie:
-    @pytest.fixture
-    def forgetful(self, s3_server: EmbeddedSeaweedFS, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Client]:
-        """A client of its own, to be made to forget."""
-        for name, value in s3_server.environment.items():
-            monkeypatch.setenv(name, value)
-        return S3Endpoint(url=s3_server.url, path_style=True).open()
-
-    def forget(self, client: S3Client, operation: str, *names: str) -> None:
-        def without(params: dict[str, Any], **_: object) -> None:
-            for name in names:
-                params.pop(name, None)
-
-        client.meta.events.register(f"provide-client-params.s3.{operation}", without)
-
     @pytest.mark.parametrize(
         ("operation", "names", "promises"),
         [
@@ -160,7 +142,7 @@ class TestServicesThatLie:
     ) -> None:
         store: ObjectStore = S3ObjectStore(forgetful, S3Bucket("locks", prefix=own_prefix, lock_mode="COMPLIANCE"))
         store.create()
-        self.forget(forgetful, operation, *names)
+        forget(forgetful, operation, *names)
 
         assert isinstance(store, S3ObjectStore)
         assert broken([*trials_of_the_port(store), *trials_of_s3(store, _SEVEN_YEARS, tmp_path)]) == promises
