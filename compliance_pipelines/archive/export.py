@@ -27,7 +27,7 @@ from compliance_pipelines.archive.manifest import Manifest
 from compliance_pipelines.archive.parquet import PartLabel, PartWriter, WrittenFile
 from compliance_pipelines.archive.progress import Phase, Progress, silent
 from compliance_pipelines.archive.readback import ColdArchive, check_part
-from compliance_pipelines.archive.recording import StoredManifest, put_manifest, record_part, version_of
+from compliance_pipelines.archive.recording import StoredManifest, put_manifest, record_part
 from compliance_pipelines.archive.sealed_rows import SealedRows
 from compliance_pipelines.archive.staging import staging_file
 from compliance_pipelines.archive.written_rows import WrittenRows
@@ -194,8 +194,8 @@ class _Archiving:
         self._last_part = stored.last_part
         for key in stored.committed:
             manifest, data = committed_part(self._services, key, self._pending())
-            found = StoredManifest(manifest, data, version_of(self._services.store, manifest.manifest_key))
-            self._record(found, version_of(self._services.store, manifest.object_key), adopted=True)
+            found = StoredManifest(manifest, data, self._services.store.confirm(manifest.manifest_key).version)
+            self._record(found, self._services.store.confirm(manifest.object_key).version, adopted=True)
 
     def adopt_orphans(self, *, beside_damaged: bool) -> None:
         """Commit and record the objects that were put before their run could commit them."""
@@ -211,7 +211,7 @@ class _Archiving:
         written = WrittenFile(found.check.entry_count, found.check.object_bytes, found.check.object_sha256)
         segments = found.expected.segments
         manifest = self._manifest(orphan.part, segments, written, found.check.canonical_bytes)
-        self._commit(manifest, version_of(self._services.store, orphan.object_key), adopted=True)
+        self._commit(manifest, self._services.store.confirm(orphan.object_key).version, adopted=True)
 
     def archive_pending(self) -> None:
         """Export what no part holds, as one part."""

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     import sqlalchemy
 
     from compliance_pipelines.archive.manifest import Manifest
-    from compliance_pipelines.object_store.port import ObjectStore
     from compliance_pipelines.services import Services
 
 
@@ -50,6 +49,7 @@ def put_manifest(services: Services, manifest: Manifest) -> StoredManifest:
         ManifestError: there is one, and it is not ours.
         AdoptionError: there is one of ours for another object.
         LedgerError: the settings do not have the key that signs for the ledger.
+        BrokenPromiseError: it is there, and not locked as it is to be.
         ObjectStoreError: the store failed.
     """
     data = manifest.to_bytes(signer_in_charge(services))
@@ -62,18 +62,8 @@ def put_manifest(services: Services, manifest: Manifest) -> StoredManifest:
                 f"{services.store.locate(manifest.manifest_key)} is there already and commits another object than the "
                 f"one beside it: run `compliance verify {manifest.day}`"
             ) from None
-        return StoredManifest(found, data, version_of(services.store, found.manifest_key))
+        return StoredManifest(found, data, services.store.confirm(found.manifest_key).version)
     return StoredManifest(manifest, data, info.version)
-
-
-def version_of(store: ObjectStore, key: str) -> str | None:
-    """What the store calls the newest version of an object that is there.
-
-    Raises:
-        ObjectStoreError: the store cannot tell.
-    """
-    info = store.stat(key)
-    return None if info is None else info.version
 
 
 def record_part(

@@ -78,6 +78,10 @@ class DeferredObjectStore:
         """What is known about the object."""
         return self._opened.stat(key)
 
+    def confirm(self, key: str) -> ObjectInfo:
+        """What is known about an object that is kept as it is to be."""
+        return self._opened.confirm(key)
+
     def list(self, prefix: str, start_after: str | None = None) -> Iterator[ObjectInfo]:
         """The objects whose keys begin with a prefix."""
         return self._opened.list(prefix, start_after)

@@ -214,6 +214,13 @@ class LocalObjectStore:
             size = self._size(target)
         return None if size is None else ObjectInfo(key, size, self._checksums.read(key))
 
+    def confirm(self, key: str) -> ObjectInfo:
+        """See `ObjectStore.confirm`; a directory locks nothing."""
+        info = self.stat(key)
+        if info is None:
+            raise self._missing(key)
+        return info
+
     def list(self, prefix: str, start_after: str | None = None) -> Iterator[ObjectInfo]:
         """See `ObjectStore.list`. What is neither a directory nor a regular file with a valid key is passed over."""
         check_prefix(prefix)

@@ -229,6 +229,17 @@ class ObjectStore(Protocol):
             ObjectStoreError: the store cannot tell.
         """
 
+    def confirm(self, key: str) -> ObjectInfo:
+        """What is known about an object that somebody put, if it is kept as this store keeps what it puts itself.
+
+        Whoever takes over an object whose put was not seen to its end asks this first.
+
+        Raises:
+            ObjectMissingError: the key has no object.
+            BrokenPromiseError: it is not locked, or for less long than it is to be.
+            ObjectStoreError: the store cannot tell.
+        """
+
     def list(self, prefix: str, start_after: str | None = None) -> Iterator[ObjectInfo]:
         """The objects whose keys begin with a prefix, in the order of the keys' UTF-8 bytes, as they are found.
 

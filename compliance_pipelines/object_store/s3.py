@@ -24,6 +24,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from compliance_pipelines.object_store.keys import check_key, check_prefix, key_problem
 from compliance_pipelines.object_store.local_files import chunks, replacing
 from compliance_pipelines.object_store.port import (
+    BrokenPromiseError,
     ObjectExistsError,
     ObjectInfo,
     ObjectMissingError,
@@ -331,6 +332,21 @@ class S3ObjectStore:
             return self._at_version(key, self._look)
         except ObjectMissingError:
             return None
+
+    def confirm(self, key: str) -> ObjectInfo:
+        """See `ObjectStore.confirm`."""
+        where, end = self.locate(key), self._retain_until(key)
+        with naming("cannot look at", where):
+            head = self._found(key, lambda: self._client.head_object(**self._target(key)))
+        asked = self._bucket.lock_mode
+        if asked is not None and end is not None:
+            mode, until = (str(head.get(name) or "none") for name in ("ObjectLockMode", "ObjectLockRetainUntilDate"))
+            if mode != asked or head["ObjectLockRetainUntilDate"] < end.replace(microsecond=0):
+                raise BrokenPromiseError(
+                    f"{where} is there, and not locked as it is to be ({asked} until {end}): its lock is {mode} until "
+                    f"{until}. It was left there; lock it, or move it out of the store, and run again"
+                )
+        return ObjectInfo(key, head["ContentLength"], head.get("Metadata", {}).get(SHA256_METADATA), _id(head))
 
     def _look(self, key: str, version_id: str | None) -> ObjectInfo:
         version: dict[str, Any] = {} if version_id is None else {"VersionId": version_id}

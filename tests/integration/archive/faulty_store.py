@@ -103,6 +103,9 @@ class FaultyStore:
     def stat(self, key: str) -> ObjectInfo | None:
         return self._call("stat", lambda: self._store.stat(key))
 
+    def confirm(self, key: str) -> ObjectInfo:
+        return self._call("confirm", lambda: self._store.confirm(key))
+
     def list(self, prefix: str, start_after: str | None = None) -> Iterator[ObjectInfo]:
         return self._call("list", lambda: self._store.list(prefix, start_after))
 

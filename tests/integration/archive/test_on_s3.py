@@ -15,10 +15,11 @@ from compliance_pipelines.archive.purge import purge_day
 from compliance_pipelines.archive.restore import restore_day
 from compliance_pipelines.ledger.object_retention import ObjectRetention, retention_end
 from compliance_pipelines.local_stack.seaweedfs import EmbeddedSeaweedFS
-from compliance_pipelines.object_store.port import ObjectStoreError
+from compliance_pipelines.object_store.port import BrokenPromiseError, ObjectStoreError
 from compliance_pipelines.object_store.s3 import S3Bucket, S3ObjectStore
 from compliance_pipelines.object_store.s3_client import S3Endpoint
 from compliance_pipelines.verification.online import verify
+from tests.integration.object_store.conftest import forget, forgetful
 from tests.support.s3_proxy import Fault, Kind, s3_proxy
 from tests.support.sealing import seal_all
 from tests.support.servers import in_use
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from compliance_pipelines.services import Services
     from tests.conftest import MovableClock
     from tests.integration.archive.days import Days
+
+__all__ = ["forgetful"]  # fixture
 
 _YEARS = 7
 
@@ -112,6 +115,21 @@ def test_a_service_that_is_killed_in_the_middle_is_gone_on_with(
 
         assert result.adopted
         assert [(part.part, part.entry_count, part.verified_at is not None) for part in result.parts] == [(1, 10, True)]
+
+
+def test_what_was_put_without_its_lock_is_taken_over_by_no_later_run(
+    services: Services, days: Days, day: date, object_store: S3ObjectStore, forgetful: S3Client
+) -> None:
+    days.append(day, 10)
+    forget(forgetful, "PutObject", "ObjectLockMode", "ObjectLockRetainUntilDate")
+    store = S3ObjectStore(forgetful, object_store.bucket, retain_until=ObjectRetention(_YEARS))
+
+    for opened in (replace(services, store=store), services):
+        with pytest.raises(BrokenPromiseError, match="its lock is none"):
+            archive_day(opened, day)
+
+    with services.engine.connect() as connection:
+        assert parts_of_day(connection, day) == []
 
 
 def copy_objects(source: ObjectStore, target: ObjectStore) -> None:

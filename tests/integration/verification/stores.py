@@ -45,6 +45,9 @@ class StoreBetween:
     def open(self, key: str) -> BinaryIO:
         return self._store.open(key)
 
+    def confirm(self, key: str) -> ObjectInfo:
+        return self._store.confirm(key)
+
     def list(self, prefix: str, start_after: str | None = None) -> Iterator[ObjectInfo]:
         return self._store.list(prefix, start_after)
 
