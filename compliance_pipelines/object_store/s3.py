@@ -160,7 +160,9 @@ class S3ObjectStore:
             {} if region in {None, _US_EAST_1} else {"CreateBucketConfiguration": {"LocationConstraint": region}}
         )
         lock: dict[str, Any] = {"ObjectLockEnabledForBucket": True} if self._bucket.lock_mode else {}
-        self._client.create_bucket(Bucket=self._bucket.name, **where, **lock)
+        # Whoever else makes it at the same moment makes the same.
+        with suppress(self._client.exceptions.BucketAlreadyOwnedByYou):
+            self._client.create_bucket(Bucket=self._bucket.name, **where, **lock)
         self._client.put_bucket_versioning(Bucket=self._bucket.name, VersioningConfiguration={"Status": "Enabled"})
 
     def now(self) -> datetime:

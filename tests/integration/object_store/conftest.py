@@ -33,12 +33,12 @@ def forgetful(s3_server: EmbeddedSeaweedFS, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def forget(client: S3Client, operation: str, *names: str, **instead: object) -> None:
-    """Let a client leave out arguments of an operation, or put others in their place."""
+    """Let a client leave out arguments of an operation, or put others in their place: values, or what gives them."""
 
     def without(params: dict[str, Any], **_: object) -> None:
         for name in names:
             params.pop(name, None)
-        params.update(instead)
+        params.update({name: value() if callable(value) else value for name, value in instead.items()})
 
     client.meta.events.register(f"provide-client-params.s3.{operation}", without)
 
@@ -57,6 +57,8 @@ def store(client: S3Client, own_prefix: str) -> S3ObjectStore:
     """In a bucket with versions and without locks."""
     store = S3ObjectStore(client, S3Bucket("versions", prefix=own_prefix))
     store.create()
+    # Another worker may have made the bucket and not have come to this yet.
+    client.put_bucket_versioning(Bucket="versions", VersioningConfiguration={"Status": "Enabled"})
     return store
 
 

@@ -39,6 +39,10 @@ _LONG_NAME = 240
 _PIECE = 5 * 2**20
 
 
+def _tomorrow() -> datetime:
+    return datetime.now(UTC) + timedelta(days=1)
+
+
 class TestS3ObjectStore(ObjectStoreContract):
     """In a bucket with versions."""
 
@@ -101,6 +105,18 @@ class TestMissing:
         lock = client.get_object_lock_configuration(Bucket=f"made-{own_prefix}")
         assert lock["ObjectLockConfiguration"]["ObjectLockEnabled"] == "Enabled"
         assert list(store.list("")) == []
+
+    def test_two_make_it_at_the_same_moment(self, client: S3Client, forgetful: S3Client, own_prefix: str) -> None:
+        bucket = S3Bucket(f"made-twice-{own_prefix}")
+
+        def make_it_first(**_: object) -> None:
+            client.create_bucket(Bucket=bucket.name)
+
+        forgetful.meta.events.register("before-call.s3.CreateBucket", make_it_first)
+
+        S3ObjectStore(forgetful, bucket).create()
+
+        assert client.get_bucket_versioning(Bucket=bucket.name)["Status"] == "Enabled"
 
 
 class TestAccess:
@@ -199,7 +215,7 @@ class TestServicesThatLie:
         [
             (("ObjectLockMode", "ObjectLockRetainUntilDate"), {}, "its lock is none"),
             ((), {"ObjectLockMode": "GOVERNANCE"}, "its lock is GOVERNANCE"),
-            ((), {"ObjectLockRetainUntilDate": datetime.now(UTC) + timedelta(days=1)}, "its lock ends on"),
+            ((), {"ObjectLockRetainUntilDate": _tomorrow}, "its lock ends on"),
             (("Metadata",), {}, "does not carry"),
             (("ChecksumSHA256",), {"Body": b"DATA"}, "its (SHA-256 is|bytes are not)"),
             (("ChecksumSHA256", "ContentLength"), {"Body": b"dat"}, "it has 3 bytes in place of 4"),
