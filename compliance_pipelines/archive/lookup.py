@@ -18,6 +18,7 @@ from compliance_pipelines.archive.catalogue import ArchivedPart, all_parts, part
 from compliance_pipelines.archive.parquet import PartReader, UnreadableParquetError, open_part
 from compliance_pipelines.archive.readback import copy_hashed
 from compliance_pipelines.archive.staging import staging_file
+from compliance_pipelines.encryption.data_key import Encryption
 from compliance_pipelines.ledger.proofs import AmbiguousEntryError, FoundEntry
 from compliance_pipelines.object_store.port import ObjectStoreError
 
@@ -79,6 +80,7 @@ def open_stored(services: Services, part: ArchivedPart) -> Iterator[PartReader]:
 
     Raises:
         UnreadableParquetError: it is not the object that was committed.
+        EncryptionError: its key cannot be had.
         ObjectStoreError: the store failed, or the object is missing.
         TransientError: it could not be copied.
     """
@@ -89,7 +91,9 @@ def open_stored(services: Services, part: ArchivedPart) -> Iterator[PartReader]:
                 f"{part.object_key} is not the object that was committed, which has {part.object_bytes:,} bytes and "
                 f"the SHA-256 {part.object_sha256}; nothing is read from it. Run `compliance verify {part.day}`"
             )
-        with open_part(path, name=part.object_key) as reader:
+        encryption = Encryption.from_json(part.encryption)
+        key = None if encryption is None else services.data_keys.of_object(part.object_key, encryption)
+        with open_part(path, name=part.object_key, key=key) as reader:
             yield reader
 
 
