@@ -100,6 +100,15 @@ class KeyEncryptionKeys:
             return self._in_service(self.kms_key)
         return self.keyring().current
 
+    def references(self) -> list[str]:
+        """All that there are: those of the keyring, and those in services that the settings name.
+
+        Raises:
+            KeyringError: the keyring cannot be read.
+        """
+        of_keyring = [] if self.keyring_file is None else [each.reference for each in self.keyring().keys.values()]
+        return [*of_keyring, *filter(None, [self.kms_key]), *self.former_kms_keys]
+
     def keyring(self) -> Keyring:
         """The keyring, as its file is now.
 
