@@ -19,6 +19,8 @@ from compliance_pipelines.archive.parquet import PartReader, UnreadableParquetEr
 from compliance_pipelines.archive.readback import copy_hashed
 from compliance_pipelines.archive.staging import staging_file
 from compliance_pipelines.encryption.data_key import Encryption
+from compliance_pipelines.encryption.errors import EncryptionError
+from compliance_pipelines.kms.errors import KmsError
 from compliance_pipelines.ledger.proofs import AmbiguousEntryError, FoundEntry
 from compliance_pipelines.object_store.port import ObjectStoreError
 
@@ -124,6 +126,8 @@ class ArchiveEntryFinder:
         Raises:
             AmbiguousEntryError: parts of several days hold the id, and no day was given.
             UnreadableParquetError: the entry was not found, and an object is damaged.
+            EncryptionError: the entry was not found, and the key of an object cannot be had.
+            KmsError: likewise, because a service refuses, or does not answer.
             ObjectStoreError: the entry was not found, and the store failed or an object is missing.
         """
         with self._services.engine.connect() as connection:
@@ -151,7 +155,7 @@ class ArchiveEntryFinder:
                     for batch in reader.batches(row_groups=_row_groups(reader, wanted), columns=[_ID, _TX_ID]):
                         hits = batch.filter(pc.is_in(batch.column(_ID), value_set=wanted))
                         found.extend((part, tx_id) for tx_id in hits.column(_TX_ID).to_pylist())
-            except (UnreadableParquetError, ObjectStoreError) as error:
+            except (UnreadableParquetError, ObjectStoreError, EncryptionError, KmsError) as error:
                 failure = failure or error
         if failure is not None and not found:
             raise failure

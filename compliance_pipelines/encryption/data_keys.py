@@ -159,7 +159,8 @@ class DataKeys:
         """What comes of the first record of this key that can be used."""
         altered: EncryptionError | None = None
         unusable: EncryptionError | KmsError | None = None
-        for find in (self._in_catalogue, self._in_store):
+        # The store first: whoever reads an object may have the last connection to the database in use.
+        for find in (self._in_store, self._in_catalogue):
             try:
                 found = find(object_key)
                 if found is not None:

@@ -82,7 +82,7 @@ class KeyEncryptionKeys:
     @property
     def any(self) -> bool:
         """Whether any is named at all."""
-        return self.keyring_file is not None or self.kms_key is not None
+        return self.keyring_file is not None or self.kms_key is not None or bool(self.former_kms_keys)
 
     @cached_property
     def _opened(self) -> dict[str, KeyEncryptionKey]:

