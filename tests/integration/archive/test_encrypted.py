@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
@@ -32,7 +36,6 @@ from tests.support.sealing import seal_all
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import date
-    from pathlib import Path
 
     from compliance_pipelines.archive.catalogue import ArchivedPart
     from compliance_pipelines.services import Services
@@ -269,3 +272,20 @@ def test_a_keyring_that_is_gone_says_nothing_about_the_archive(services: Service
     services.settings.audit_archive_keyring_file.unlink()
     with pytest.raises(KeyEncryptionKeyError, match="cannot be read"):
         restore_day(services, part.day)
+
+
+def test_the_documented_lines_of_python_unwrap_a_key_and_read_the_object(
+    services: Services, days: Days, day: date, part: ArchivedPart
+) -> None:
+    document = (Path(__file__).parents[3] / "docs" / "encryption.md").read_text(encoding="utf-8")
+    (path,) = days.objects(day)
+    keyring = services.settings.audit_archive_keyring_file
+    assert keyring is not None
+    blocks = re.findall(r"```python\n(.*?)```", document, re.DOTALL)
+    lines = "\n".join(blocks).replace("archives.keyring", str(keyring)).replace("FILE", str(path))
+    lines = re.sub(r"COPY/audit-keys/[^\"]*", str(cold(services) / record_key(part.object_key)), lines)
+    lines += (
+        f"\nassert pq.read_table('{path}', decryption_properties=pe.create_decryption_properties(key)).num_rows == 10"
+    )
+    found = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stderr) == (0, "")
