@@ -25,7 +25,7 @@ from compliance_pipelines.encryption import destruction, key_encryption, rotatio
 from compliance_pipelines.encryption.comparison import KeyProblemKind
 from compliance_pipelines.encryption.data_key import Encryption
 from compliance_pipelines.encryption.errors import DataKeyDestroyedError, KeyEncryptionKeyError
-from compliance_pipelines.encryption.keyring import Keyring
+from compliance_pipelines.encryption.keyring import Keyring, new_key
 from compliance_pipelines.encryption.records import KeyRecords
 from compliance_pipelines.encryption.wrapped_key import record_key
 from compliance_pipelines.holds.active import HoldScope
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from compliance_pipelines.archive.catalogue import ArchivedPart
+    from compliance_pipelines.encryption.rotation import Rewrapped
     from compliance_pipelines.services import Services
     from compliance_pipelines.settings import Settings
     from tests.conftest import MovableClock
@@ -73,7 +74,7 @@ def keyring_of(services: Services) -> Keyring:
     return Keyring.read(services.settings.audit_archive_keyring_file)
 
 
-def rotated(services: Services, to: str | None = None) -> part_keys.Rewrapped:
+def rotated(services: Services, to: str | None = None) -> Rewrapped:
     return rotate_keys(services, to=to, progress=lambda *_: None)
 
 
@@ -240,7 +241,7 @@ def test_a_record_that_was_lost_comes_back_with_the_rotation(
 def test_a_rotation_goes_to_a_key_that_was_handed_out_before(services: Services, parts: list[ArchivedPart]) -> None:
     del parts
     keyring = keyring_of(services)
-    later = part_keys.new_key(keyring.keys, datetime.now(UTC))
+    later = new_key(keyring.keys, datetime.now(UTC))
     replace(keyring.with_key(later), current_id=keyring.current_id).save()
 
     assert rotated(services, later.id).to == later.reference
