@@ -54,6 +54,7 @@ def archive_entry(services: Services, manifest: Manifest, *, adopted: bool) -> U
             "entry_count": manifest.entry_count,
             "root": manifest.root.hex(),
             "adopted": adopted,
+            "data_key": None if manifest.encryption is None else manifest.encryption.key_id,
         },
     )
 

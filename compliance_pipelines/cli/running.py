@@ -121,7 +121,7 @@ def _counted(number: int, noun: str) -> str:
     metavar="YYYY-MM-DD",
     help="Take what is due on this date; on the embedded stack only.",
 )
-@needs(Need.DATABASE, Need.COLD_STORE, Need.SIGNING_KEY, Need.DAGSTER_HOME, changes=True)
+@needs(Need.DATABASE, Need.COLD_STORE, Need.SIGNING_KEY, Need.ARCHIVE_KEY, Need.DAGSTER_HOME, changes=True)
 def run(as_of: datetime | None) -> None:
     """Do now, in this process, what the schedules would do, for every day that is due.
 

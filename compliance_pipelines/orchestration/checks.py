@@ -36,6 +36,7 @@ from compliance_pipelines.archive.catalogue import (
     segments_of_day,
     segments_of_part,
 )
+from compliance_pipelines.archive.part_keys import verify_keys
 from compliance_pipelines.archive.readback import ColdArchive, PartCheck, Question, check_part
 from compliance_pipelines.archive.sealed_rows import SealedRows
 from compliance_pipelines.audit_log.partitions import SLOW_PURGE_ENTRIES, began_without_table, runway, strays
@@ -56,6 +57,7 @@ from compliance_pipelines.orchestration.backlog import Action, hidden_days, over
 from compliance_pipelines.orchestration.day_events import hot_event
 from compliance_pipelines.orchestration.failures import RETRIES, domain_errors, is_passing
 from compliance_pipelines.orchestration.keys import (
+    ARCHIVE_KEYS,
     CHECKSUM,
     COLD_STORE,
     CONTENT,
@@ -525,6 +527,20 @@ def cold_store_verdict(services: Services) -> Verdict:
     )
 
 
+def archive_keys_verdict(services: Services) -> Verdict:
+    """Whether the key of every archive is on record in the cold store and in the catalogue, and can be unwrapped."""
+    report = verify_keys(services)
+    shown = "; ".join(problem.message for problem in report.problems[:_DAYS_NAMED])
+    more = len(report.problems) - _DAYS_NAMED
+    repairable = any(problem.can_be_repaired for problem in report.problems)
+    return Verdict(
+        (shown + (f"; and {more} more" if more > 0 else "")) or None,
+        f"{_count(report.intact, 'key')} on record twice, {report.destroyed:,} destroyed.",
+        metadata={f"wrapped by {reference}": count for reference, count in report.wrapped_by.items()},
+        remedy="run `compliance keys verify --repair`" if repairable else "see docs/encryption.md",
+    )
+
+
 CHECKS: Final = (
     rows_match_ledger,
     _health_check(
@@ -548,5 +564,10 @@ CHECKS: Final = (
         "The cold store keeps what is relied on: objects are put once, replaced by compare and swap, listed whole; in "
         "a bucket versions, locks that nobody shortens, checksums.",
         cold_store_verdict,
+    ),
+    _health_check(
+        ARCHIVE_KEYS,
+        "The key of each archive is on record in the cold store and in the catalogue, and can be unwrapped.",
+        archive_keys_verdict,
     ),
 )

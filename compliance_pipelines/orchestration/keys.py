@@ -35,6 +35,7 @@ SEALING_LAG: Final = AssetCheckKey(CHECKPOINT, "sealing_lag")
 WITNESSES: Final = AssetCheckKey(CHECKPOINT, "witnesses")
 TIME_STAMPS: Final = AssetCheckKey(CHECKPOINT, "time_stamps")
 COLD_STORE: Final = AssetCheckKey(CHECKPOINT, "cold_store_keeps_its_promises")
+ARCHIVE_KEYS: Final = AssetCheckKey(CHECKPOINT, "keys_of_archives_are_on_record_twice")
 HEALTH: Final = (
     NO_DAY_TO_ARCHIVE_OVERDUE,
     NO_DAY_TO_PURGE_OVERDUE,
@@ -45,6 +46,7 @@ HEALTH: Final = (
     WITNESSES,
     TIME_STAMPS,
     COLD_STORE,
+    ARCHIVE_KEYS,
 )
 
 # The days' way out of PostgreSQL and into the cold store is one group: of two, each would come after the other.

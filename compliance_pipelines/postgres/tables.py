@@ -194,6 +194,21 @@ archived_segments = Table(
     Index("idx_archived_segments_day_part", "day", "part"),
 )
 
+object_keys = Table(
+    "object_keys",
+    metadata,
+    Column("object_key", Text(collation="C"), nullable=False),
+    Column("key_id", Text, nullable=False),
+    Column("key_encryption_key", Text, nullable=False),
+    Column("wrapped", LargeBinary),
+    Column("wrapped_at", TIMESTAMP(timezone=True), nullable=False),
+    Column("destroyed_at", TIMESTAMP(timezone=True)),
+    Column("destruction_reason", Text),
+    PrimaryKeyConstraint("object_key", name="object_keys_pkey"),
+    CheckConstraint("(wrapped IS NULL) = (destroyed_at IS NOT NULL)", name="object_keys_destroyed_is_gone"),
+    CheckConstraint("(destroyed_at IS NULL) = (destruction_reason IS NULL)", name="object_keys_destroyed_for_a_reason"),
+)
+
 archive_backlog = Table(
     "archive_backlog",
     metadata,
