@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from compliance_pipelines.archive import part_keys
 from compliance_pipelines.archive.catalogue import parts_of_day
 from compliance_pipelines.archive.export import archive_day
 from compliance_pipelines.archive.part_keys import (
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from compliance_pipelines.archive.catalogue import ArchivedPart
+    from compliance_pipelines.archive.part_keys import DestroyedKey
     from compliance_pipelines.encryption.rotation import Rewrapped
     from compliance_pipelines.services import Services
     from compliance_pipelines.settings import Settings
@@ -277,7 +277,7 @@ def purged(services: Services, clock: MovableClock, day: date) -> None:
     purge_day(services, day)
 
 
-def destroyed(services: Services, day: date) -> list[part_keys.DestroyedKey]:
+def destroyed(services: Services, day: date) -> list[DestroyedKey]:
     return destroy_keys_of_day(services, day, reason="decision 7", before_retention_ends=True)
 
 
