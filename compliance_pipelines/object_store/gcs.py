@@ -211,7 +211,9 @@ class GcsObjectStore(RemoteObjectStore):
                 raise self._refusal_of_replacement(key) from error
             self._check(Stored(upload, generation, alone=False), where)
         with suppress(*FAILURES):
-            self._blob(key, before).delete(timeout=self._service.waiting["timeout"], retry=None)
+            # Asked for only where it is listed: a service that forgets the generation would delete the new one.
+            if before in self._generations(key):
+                self._delete(key, before)
         return ObjectInfo(key, len(data), upload.sha256.hex(), _version(generation))
 
     def read_versioned(self, key: str, most: int) -> VersionedObject:

@@ -126,7 +126,8 @@ def _translated(error: Exception, failure: str, where: str) -> ObjectStoreError:
     match answer_of(error):
         case Answer.NOT_FOUND:
             return StoreMissingError(
-                f"{message}. AUDIT_COLD_STORAGE_BUCKET is mistyped, or the bucket is not made yet: docs/cold-storage.md"
+                f"{message}. AUDIT_COLD_STORAGE_BUCKET is mistyped, the bucket is not made yet (docs/cold-storage.md), "
+                "or the service does not know what it was asked for"
             )
         case Answer.UNSUPPORTED:
             return UnsupportedByStoreError(message)

@@ -118,7 +118,7 @@ class TestSettings:
         found = told(store)
 
         assert [name for name, check in found.items() if check.fails] == promises
-        assert remedy in found[_LOCKS].remedy
+        assert remedy in str(found[_LOCKS].remedy)
 
     @pytest.mark.parametrize(
         ("condition", "early"),
