@@ -150,7 +150,7 @@ class GcsRules:
         return self.buckets[name]
 
     def make_bucket(self, settings: Mapping[str, Any], params: Mapping[str, str]) -> StoredBucket:
-        known(params, "project", "enableObjectRetention", "projection", "prettyPrint")
+        known(params, "alt", "project", "enableObjectRetention", "projection", "prettyPrint")
         name = str(settings["name"])
         if name in self.buckets:
             raise RefusalError(409, "conflict", "Your previous request to create the named bucket succeeded.")

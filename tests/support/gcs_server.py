@@ -117,7 +117,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif way == "upload/":
             self._upload(bucket_name, params, body)
         elif what is None:
-            self._settings(bucket_name, params)
+            self._settings(bucket_name, params, body)
         elif what == "iam/testPermissions":
             asked = parse_qs(urlsplit(self.path).query)["permissions"]
             rights = rules.bucket(bucket_name).rights
@@ -130,12 +130,13 @@ class _Handler(BaseHTTPRequestHandler):
     def _bucket(self, name: str) -> dict[str, Any]:
         return {"kind": "storage#bucket", "metageneration": "1", **self.owner.rules.bucket(name).settings, "name": name}
 
-    def _settings(self, bucket_name: str, params: dict[str, str]) -> None:
-        known(params, "projection", "prettyPrint")
+    def _settings(self, bucket_name: str, params: dict[str, str], body: bytes) -> None:
+        known(params, "alt", "projection", "prettyPrint", "ifMetagenerationMatch")
         bucket = self.owner.rules.bucket(bucket_name)
         bucket.need("storage.buckets.get")
-        if self.command != "GET":
-            raise RefusalError(501, "notImplemented", "the tests' service changes no bucket; tests do")
+        if self.command == "PATCH":
+            bucket.need("storage.buckets.update")
+            bucket.settings |= json.loads(body)
         self._answer(200, self._bucket(bucket_name))
 
     def _list(self, bucket_name: str, params: dict[str, str]) -> None:

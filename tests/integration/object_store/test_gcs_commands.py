@@ -1,23 +1,30 @@
-"""The commands reach a bucket of Google Cloud Storage by settings alone, by the names that the agent server has, too."""
+"""The commands reach a bucket of Google Cloud Storage by settings alone, by the names that the agent server has too."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from compliance_pipelines.object_store.gcs_trials import NEEDED
 from tests.integration.object_store.gcs_stores import gcs, rules
 from tests.support.command import Command, environment
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from compliance_pipelines.settings import Settings
     from tests.support.gcs_rules import GcsRules
     from tests.support.gcs_server import GcsServer
 
 __all__ = ["gcs", "rules"]  # fixtures
+
+PROJECT: Final = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -64,3 +71,36 @@ def test_what_is_broken_is_told_with_its_remedy(command: Command, rules: GcsRule
     assert checked.status == 1
     assert "the bucket has no object retention" in checked.out
     assert "turn object retention on" in checked.out
+
+
+@pytest.mark.skipif(shutil.which("gcloud") is None, reason="Google's command line is not installed")
+def test_the_documents_commands_make_a_bucket_that_keeps_everything(
+    command: Command, gcs: GcsServer, rules: GcsRules, tmp_path: Path
+) -> None:
+    """Google's command line takes them, and the service of the tests makes what it is asked for."""
+    text = (PROJECT / "docs" / "cold-storage.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"<!-- gcloud -->\n```console\n(.*?)```", text, re.DOTALL)
+    lines = [line.removeprefix("$ ") for line in block.replace("\\\n", " ").splitlines()]
+    assert len(lines) == 2
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "CLOUDSDK_CONFIG": str(tmp_path / "gcloud"),
+        "CLOUDSDK_AUTH_DISABLE_CREDENTIALS": "true",
+        "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE": f"{gcs.url}/storage/v1/",
+        "CLOUDSDK_CORE_DISABLE_PROMPTS": "1",
+        "CLOUDSDK_CORE_DISABLE_USAGE_REPORTING": "1",
+    }
+    for line in lines:
+        done = subprocess.run(
+            shlex.split(line), cwd=PROJECT, env=environment, capture_output=True, text=True, check=False, timeout=600
+        )
+        assert done.returncode == 0, done.stderr
+
+    bucket = rules.bucket("company-audit-archives")
+    bucket.rights = set(NEEDED)
+    checked = command("store", "check", "--json")
+
+    assert bucket.settings["lifecycle"]["rule"][0]["action"]["type"] == "SetStorageClass"
+    assert checked.status == 0, checked.out
+    assert not any(check["is_risk"] for check in json.loads(checked.out)["checks"]), checked.out
