@@ -241,14 +241,14 @@ class TestTls:
 
 class TestPutOnce:
     def test_nothing_is_asked_but_what_is_needed(self, gcs: GcsServer, gcs_store: GcsObjectStore) -> None:
-        gcs.requests.clear()
-
         gcs_store.put_bytes("a", b"data")
         gcs_store.get_bytes("a")
 
         place = f"storage/v1/b/{gcs_store.bucket.name}/o"
         name = "audit%2Fprod%2Fa"
         assert gcs.requests == [
+            f"GET /{place}",  # of making the bucket
+            "POST /storage/v1/b",
             f"POST /upload/{place}",
             f"GET /{place}/{name}",
             f"GET /{place}",
@@ -359,7 +359,7 @@ class TestPutOnce:
         with pytest.raises(RefusedByStoreError, match="retention is not enabled"):
             unlocked.put_bytes(KEY, b"data")
 
-    @pytest.mark.parametrize("expected", ["0", "-1", "", "etag id", "1.5"])
+    @pytest.mark.parametrize("expected", ["0", "-1", "", "etag id", "1.5", "\u0661"])
     def test_what_is_no_generation_replaces_nothing(self, gcs_store: GcsObjectStore, expected: str) -> None:
         """A zero would mean that there must be no object, and would put one."""
         with pytest.raises(ObjectStoreError, match="no generation"):
@@ -566,7 +566,7 @@ class TestHolds:
 
         def change_first(found: StoredObject, *arguments: Any) -> StoredObject:  # noqa: ANN401 - handed on
             monkeypatch.setattr(rules, "patch", patch)
-            patch(found, {"metadata": {"by": "somebody"}}, {})
+            patch(found, {"metadata": {"by": "somebody"}, "temporaryHold": True}, {})
             return patch(found, *arguments)
 
         monkeypatch.setattr(rules, "patch", change_first)
@@ -575,6 +575,7 @@ class TestHolds:
 
         assert stored(rules, gcs_store).fields["metadata"] == {"by": "somebody"}
         assert gcs_store.has_hold(KEY) is True
+        assert stored(rules, gcs_store).metageneration == 2
 
 
 class TestVersions:
@@ -649,6 +650,15 @@ class TestReading:
             file.read(10)
             put_over(rules, gcs_store, bytes(len(SEVERAL_BUFFERS)))
             with pytest.raises(OSError, match=KEY):
+                file.read()
+
+    def test_fewer_bytes_than_the_object_has_are_no_object(self, gcs_store: GcsObjectStore, rules: GcsRules) -> None:
+        gcs_store.put_bytes(KEY, SEVERAL_BUFFERS)
+
+        with gcs_store.open(KEY) as file:
+            file.read(10)
+            stored(rules, gcs_store).data = SEVERAL_BUFFERS[:-1]
+            with pytest.raises(OSError, match="were asked for"):
                 file.read()
 
     def test_a_listing_of_more_than_one_page_is_whole(self, gcs_store: GcsObjectStore, rules: GcsRules) -> None:
