@@ -89,7 +89,7 @@ class Settings(BaseSettings):
     )
     audit_cold_storage_provider: Literal["local", "s3", "gcs"] = Field(
         default="local",
-        description="Where archives go. This version has adapters for `local` and `s3`, and refuses `gcs` by name.",
+        description="Where archives go: a directory, a bucket of an S3 service, one of Google Cloud Storage.",
     )
     audit_cold_storage_path: Path | None = Field(
         default=None, description="Directory of the cold store with AUDIT_COLD_STORAGE_PROVIDER=local."
@@ -105,27 +105,30 @@ class Settings(BaseSettings):
     )
     audit_cold_storage_lock: Literal["none", "governance", "compliance"] = Field(
         default="governance",
-        description="S3 Object Lock of archives and of what the ledger keeps for good, until their retention ends. "
+        description="Lock of archives and of what the ledger keeps for good in a bucket, until their retention ends. "
         "Nobody shortens a lock of `compliance`; some rights pass one of `governance`.",
     )
     audit_cold_storage_endpoint_url: str | None = Field(
-        default=None, description="S3 service that is not AWS: https, or http on this machine."
+        default=None,
+        description="Service that is not AWS or not Google's: https, or http on this machine, where GCS is asked "
+        "without credentials.",
     )
     audit_cold_storage_path_style: bool = Field(
         default=False,
-        description="The bucket is part of the path and not of the host's name, as many services want it.",
+        description="S3: the bucket is part of the path and not of the host's name, as many services want it.",
     )
     audit_cold_storage_ca_file: Path | None = Field(
-        default=None, description="Certificates (PEM) that the S3 service's is checked against. Default: the system's."
+        default=None, description="Certificates (PEM) that the service's is checked against. Default: the system's."
     )
     audit_cold_storage_encryption: Literal["aes256", "aws:kms"] | None = Field(
         default=None, description="Encryption by the S3 service that is asked for. Default: the bucket's."
     )
     audit_cold_storage_kms_key: str | None = Field(
-        default=None, description="Key for `aws:kms`: id, ARN or alias. Default: the bucket's."
+        default=None,
+        description="Key for `aws:kms` (id, ARN, alias) or GCS (`projects/.../cryptoKeys/...`). Default: the bucket's.",
     )
     audit_cold_storage_timeout_seconds: int = Field(
-        default=60, ge=1, le=900, description="How long an answer of the S3 service may take; then it is asked again."
+        default=60, ge=1, le=900, description="How long an answer of the service may take; then it is asked again."
     )
     audit_archive_encryption: bool | None = Field(
         default=None,
@@ -145,7 +148,14 @@ class Settings(BaseSettings):
         default=(), description="Keys in a KMS that wrapped keys of archives before and unwrap them still, as JSON."
     )
     aws_s3_region: str | None = Field(default=None, description="Region of the S3 bucket. Default: as boto3 finds it.")
-    gcp_project_id: str | None = Field(default=None, description="Project of the GCS bucket.")
+    gcp_project_id: str | None = Field(
+        default=None, description="Project in which the GCS bucket is made. Default: that of the credentials."
+    )
+    gcp_gcs_location: str | None = Field(
+        default=None,
+        description="Where in the world `compliance store init` makes a GCS bucket that is not there, such as "
+        "`europe-west3`. Default: it makes none.",
+    )
     audit_cold_storage_retention_years: int = Field(
         default=7, ge=1, description="Years for which archives are kept in the cold store."
     )

@@ -23,6 +23,8 @@ from compliance_pipelines.ledger.tiles import WIDTH, tile_of_key
 if TYPE_CHECKING:
     from compliance_pipelines.base.clock import Clock
 
+# Less is over before the object is there, by a clock that is a little ahead.
+_SHORTEST: Final = timedelta(minutes=5)
 _DAY: Final = re.compile(r"(?<![0-9])([0-9]{4}-[0-9]{2}-[0-9]{2})(?![0-9])[^/]*\Z")
 
 
@@ -39,7 +41,14 @@ class ObjectRetention:
     clock: Clock = system_clock
 
     def __call__(self, key: str, /) -> datetime | None:
-        """The end of the retention of what the key names; None where it is not locked."""
+        """The end of the retention of what the key names; None where it is not locked.
+
+        What is imported may be older than its retention. It is not locked: a service refuses an end that has passed.
+        """
+        end = self._end(key)
+        return None if end is None or end <= self.clock() + _SHORTEST else end
+
+    def _end(self, key: str) -> datetime | None:
         tile = tile_of_key(key)
         if tile is not None:
             return retention_end(self.clock().astimezone(UTC).date(), self.years) if tile.width == WIDTH else None

@@ -1,6 +1,6 @@
 """The cold store: one port, an adapter for each kind of storage.
 
-Here: choosing the adapter that the settings name. The port is in port.py, the adapters in local.py and s3.py.
+Here: choosing the adapter that the settings name. The port is in port.py, the adapters in local.py, s3.py and gcs.py.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def open_object_store(settings: Settings, retain_until: RetentionRule) -> Object
         retain_until: until when its objects are locked, where it is told to lock.
 
     Raises:
-        ConfigurationError: the provider has no adapter in this version, or its settings are missing or cannot be used.
+        ConfigurationError: the provider's settings are missing or cannot be used.
         ObjectStoreError: the path of the local one is not a directory.
     """
     match settings.audit_cold_storage_provider:
@@ -31,11 +31,8 @@ def open_object_store(settings: Settings, retain_until: RetentionRule) -> Object
             return _local(settings)
         case "s3":
             return _s3(settings, retain_until)
-        case provider:
-            raise ConfigurationError(
-                f"AUDIT_COLD_STORAGE_PROVIDER is {provider!r}, for which this version has no adapter; it has them for "
-                "'local', the default, and 's3'"
-            )
+        case "gcs":
+            return _gcs(settings, retain_until)
 
 
 def _local(settings: Settings) -> ObjectStore:
@@ -52,3 +49,10 @@ def _s3(settings: Settings, retain_until: RetentionRule) -> ObjectStore:
     from compliance_pipelines.object_store.s3_opening import open_s3  # noqa: PLC0415
 
     return open_s3(settings, retain_until)
+
+
+def _gcs(settings: Settings, retain_until: RetentionRule) -> ObjectStore:
+    # So does Google's library.
+    from compliance_pipelines.object_store.gcs_opening import open_gcs  # noqa: PLC0415
+
+    return open_gcs(settings, retain_until)

@@ -1,7 +1,7 @@
 """What a cold store is relied on for, tried out.
 
-Here: the trials that every store gets through the port, and what is made of their results. Not here: what S3 alone
-promises (s3_trials.py).
+Here: the trials that every store gets through the port, and what is made of their results. Not here: what one service
+alone promises (s3_trials.py, gcs_trials.py).
 
 A trial writes objects below `audit-probe/`, which are nobody's archive, and removes them. What could not be tried is
 said to be unknown, and is never taken for kept.
@@ -12,7 +12,7 @@ from __future__ import annotations
 import uuid
 from datetime import UTC, datetime
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from compliance_pipelines.base.health import HealthCheck
 from compliance_pipelines.object_store.port import (
@@ -20,10 +20,12 @@ from compliance_pipelines.object_store.port import (
     ObjectMissingError,
     ObjectReplacedError,
     ObjectStoreError,
+    UnsupportedByStoreError,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from compliance_pipelines.object_store.port import ObjectStore
 
@@ -75,6 +77,34 @@ def _tried(root: str, store: ObjectStore) -> Iterator[HealthCheck]:
     yield tried("what is put once is never overwritten", lambda: _put_once(store, root + _NAMES[0]))
     yield tried("the checkpoint is replaced by compare and swap", lambda: _swapped(store, f"{root}replaced"))
     yield tried("everything is listed, in the order of the keys", lambda: _listed(store, root))
+
+
+class Look(Protocol):
+    """Gives the result of a trial a name, and the service's failures the port's words."""
+
+    def __call__(self, promise: str, question: Callable[[], Found], /) -> HealthCheck:
+        """The result."""
+
+
+def looking(naming: Callable[[str, str], AbstractContextManager[None]], where: str) -> Look:
+    """How a service is asked.
+
+    Args:
+        naming: turns its errors into the port's, with how the message begins, and of what.
+        where: the URI of the store.
+    """
+
+    def look(promise: str, question: Callable[[], Found], /) -> HealthCheck:
+        def named() -> Found:
+            try:
+                with naming("cannot tell of", where):
+                    return question()
+            except UnsupportedByStoreError as error:
+                return Verdict.RISK, str(error), "ask those who run the service"
+
+        return tried(promise, named)
+
+    return look
 
 
 def tried(promise: str, trial: Callable[[], Found]) -> HealthCheck:

@@ -11,24 +11,16 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from compliance_pipelines.object_store.keys import check_key, check_prefix, key_problem
-from compliance_pipelines.object_store.local_files import chunks, replacing
 from compliance_pipelines.object_store.port import (
-    BrokenPromiseError,
-    ObjectExistsError,
     ObjectInfo,
     ObjectMissingError,
-    ObjectReplacedError,
     ObjectStoreError,
     OversizedObjectError,
     RefusedByStoreError,
@@ -36,11 +28,11 @@ from compliance_pipelines.object_store.port import (
     VersionedObject,
     no_retention,
 )
+from compliance_pipelines.object_store.remote import SHA256_METADATA, RemoteObjectStore, pieces_of, sha256_of
 from compliance_pipelines.object_store.s3_errors import Answer, answer_of, naming
 from compliance_pipelines.object_store.s3_promises import Stored, check_stored
 from compliance_pipelines.object_store.s3_reading import S3ObjectFile
 from compliance_pipelines.object_store.s3_uploads import (
-    SHA256_METADATA,
     SINGLE_PUT_BYTES,
     Upload,
     composite_checksum,
@@ -50,7 +42,7 @@ from compliance_pipelines.object_store.s3_uploads import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
+    from datetime import datetime
 
     from mypy_boto3_s3 import S3Client
 
@@ -81,7 +73,7 @@ class S3Bucket:
     kms_key: str | None = None
 
 
-class S3ObjectStore:
+class S3ObjectStore(RemoteObjectStore):
     """An `ObjectStore` in a bucket.
 
     Args:
@@ -104,12 +96,9 @@ class S3ObjectStore:
         single_put_bytes: int = SINGLE_PUT_BYTES,
         versions: Mapping[str, str] | None = None,
     ) -> None:
+        super().__init__(f"s3://{bucket.name}", bucket.prefix, retain_until=retain_until, versions=versions)
         self._client = client
-        self._retain_until = retain_until
-        self._versions: Mapping[str, str] = versions or {}
         self._bucket: Final = bucket
-        self._prefix: Final = f"{bucket.prefix}/" if bucket.prefix else ""
-        check_prefix(self._prefix)
         self._single_put_bytes = single_put_bytes
 
     @property
@@ -121,20 +110,6 @@ class S3ObjectStore:
     def bucket(self) -> S3Bucket:
         """Where objects are."""
         return self._bucket
-
-    def object_key(self, key: str) -> str:
-        """The key of an object as the service knows it, with the store's prefix."""
-        return self._prefix + key
-
-    @property
-    def uri(self) -> str:
-        """`s3://bucket`, and the prefix where there is one."""
-        return f"s3://{self._bucket.name}/{self._bucket.prefix}".rstrip("/")
-
-    def locate(self, key: str) -> str:
-        """`s3://bucket/` and the key as it is."""
-        check_key(key)
-        return f"{self.uri}/{key}"
 
     def at_versions(self, versions: Mapping[str, str]) -> S3ObjectStore:
         """See `ObjectStore.at_versions`."""
@@ -169,50 +144,26 @@ class S3ObjectStore:
         """The time that the service says with each answer, to the second."""
         with naming("cannot ask for the time of", self.uri):
             answer = self._client.list_objects_v2(Bucket=self._bucket.name, Prefix=self._prefix, MaxKeys=1)
-        said = answer["ResponseMetadata"]["HTTPHeaders"].get("date", "")
-        try:
-            return parsedate_to_datetime(said).astimezone(UTC)
-        except (TypeError, ValueError):
-            raise ObjectStoreError(f"{self.uri}: the service does not say what time it is, but {said!r}") from None
-
-    def put_file(self, key: str, path: Path) -> ObjectInfo:
-        """See `ObjectStore.put_file`."""
-        where = self.locate(key)
-        try:
-            with path.open("rb") as source:
-                return self._put(key, source)
-        except OSError as error:
-            raise ObjectStoreError(f"{path} cannot be stored as {key!r} at {where}: {error}") from error
-
-    def put_bytes(self, key: str, data: bytes) -> ObjectInfo:
-        """See `ObjectStore.put_bytes`."""
-        self.locate(key)
-        return self._put(key, io.BytesIO(data))
+        return self._said_time(answer["ResponseMetadata"]["HTTPHeaders"].get("date", ""))
 
     def _put(self, key: str, source: BinaryIO) -> ObjectInfo:
         where = self.locate(key)
-        upload = self._upload(key, *_hashed(source), self._retain_until(key))
+        upload = self._upload(key, *sha256_of(pieces_of(source)), self._end_of_lock(key))
         with naming("cannot store", where):
             try:
                 version = put_if_absent(self._client, upload, source, single_put_bytes=self._single_put_bytes)
             except ClientError as error:
                 if answer_of(error) is not Answer.PRECONDITION_FAILED:
                     raise
-                if self.stat(key) is None:
-                    raise ObjectStoreError(
-                        f"{key!r} cannot be stored at {where}: the service says that it has an object, and shows none. "
-                        "It may take keys that continue it, or that it continues, for directories"
-                    ) from error
-                raise ObjectExistsError(f"{key!r} already has an object, at {where}; it was left as it is") from error
+                raise self._refusal_of_put(key) from error
             check_stored(self._client, Stored(upload, version, self._checksum(upload, source), alone=True), where)
         return ObjectInfo(key, upload.size, upload.sha256.hex(), version)
 
     def _upload(self, key: str, size: int, sha256: bytes, retain_until: datetime | None) -> Upload:
         headers: dict[str, Any] = {}
         if self._bucket.lock_mode is not None and retain_until is not None:
-            # To the second, as services keep it: what is looked at afterwards is compared exactly.
             headers["ObjectLockMode"] = self._bucket.lock_mode
-            headers["ObjectLockRetainUntilDate"] = retain_until.astimezone(UTC).replace(microsecond=0)
+            headers["ObjectLockRetainUntilDate"] = retain_until
         if self._bucket.encryption is not None:
             headers["ServerSideEncryption"] = self._bucket.encryption
             if self._bucket.kms_key is not None:
@@ -235,11 +186,7 @@ class S3ObjectStore:
             except ClientError as error:
                 if answer_of(error) not in {Answer.PRECONDITION_FAILED, Answer.NOT_FOUND, Answer.OBJECT_MISSING}:
                     raise
-                if self.stat(key) is None:
-                    raise ObjectMissingError(f"{key!r} has no object any more, at {where}") from error
-                raise ObjectReplacedError(
-                    f"{key!r} at {where} is no longer what was read: another writer replaced it meanwhile"
-                ) from error
+                raise self._refusal_of_replacement(key) from error
             stored = Stored(upload, version, base64.b64encode(upload.sha256).decode("ascii"), alone=False)
             check_stored(self._client, stored, where)
         if before.version_id is not None:
@@ -259,58 +206,12 @@ class S3ObjectStore:
         self._check_size(key, answer["ContentLength"], len(data))
         return VersionedObject(data, str(_Version(answer["ETag"], _id(answer))))
 
-    def get_bytes(self, key: str) -> bytes:
-        """See `ObjectStore.get_bytes`."""
-        with self.open(key) as file:
-            try:
-                return file.read()
-            except OSError as error:
-                raise ObjectStoreError(str(error)) from error
-
-    def download(self, key: str, path: Path) -> ObjectInfo:
-        """See `ObjectStore.download`."""
-        where = self.locate(key)
-        file = self._at_version(key, self._open)
-        try:
-            with file, replacing(path) as target:
-                copied = 0
-                for piece in chunks(io.BufferedReader(file, _READ_BUFFER)):
-                    target.write(piece)
-                    copied += len(piece)
-                self._check_size(key, file.size, copied)
-        except OSError as error:
-            raise ObjectStoreError(f"{where} cannot be copied to {path}: {error}") from error
-        return ObjectInfo(key, file.size, file.sha256)
-
-    def open(self, key: str) -> BinaryIO:
-        """See `ObjectStore.open`. What is read is one version, whatever is put meanwhile."""
-        return io.BufferedReader(self._at_version(key, self._open), _READ_BUFFER)
-
     def _open(self, key: str, version_id: str | None) -> S3ObjectFile:
         where = self.locate(key)
         get = partial(self._client.get_object, **self._target(key))
         with naming("cannot read", where):
             opened: S3ObjectFile = self._found(key, lambda: S3ObjectFile(get, where, version_id))
         return opened
-
-    def _at_version(self, key: str, read: Callable[[str, str | None], T]) -> T:
-        """What is read of the version that is known, or of the newest where there is none or the store has it not.
-
-        Raises:
-            ObjectMissingError: the key has no object.
-            ObjectStoreError: the version could not be looked at, and there is no newest one.
-        """
-        version = self._versions.get(key)
-        if version is None:
-            return read(key, None)
-        try:
-            return read(key, version)
-        except (ObjectMissingError, RefusedByStoreError) as error:
-            # The id is another bucket's where the store was moved, and no id at all to some services.
-            try:
-                return read(key, None)
-            except ObjectMissingError:
-                raise error from None
 
     def _found(self, key: str, get: Callable[[], T]) -> T:
         """What is asked for; where it is not found, whether that is the object or the bucket.
@@ -328,26 +229,13 @@ class S3ObjectStore:
         except OSError as error:
             raise ObjectStoreError(str(error)) from error
 
-    def stat(self, key: str) -> ObjectInfo | None:
-        """See `ObjectStore.stat`."""
-        try:
-            return self._at_version(key, self._look)
-        except ObjectMissingError:
-            return None
-
     def confirm(self, key: str) -> ObjectInfo:
         """See `ObjectStore.confirm`."""
-        where, end = self.locate(key), self._retain_until(key)
-        with naming("cannot look at", where):
+        with naming("cannot look at", self.locate(key)):
             head = self._found(key, lambda: self._client.head_object(**self._target(key)))
-        asked = self._bucket.lock_mode
-        if asked is not None and end is not None:
-            mode, until = (str(head.get(name) or "none") for name in ("ObjectLockMode", "ObjectLockRetainUntilDate"))
-            if mode != asked or head["ObjectLockRetainUntilDate"] < end.replace(microsecond=0):
-                raise BrokenPromiseError(
-                    f"{where} is there, and not locked as it is to be ({asked} until {end}): its lock is {mode} until "
-                    f"{until}. It was left there; lock it, or move it out of the store, and run again"
-                )
+        if self._bucket.lock_mode is not None:
+            lock = head.get("ObjectLockMode"), head.get("ObjectLockRetainUntilDate")
+            self._check_lock(key, self._bucket.lock_mode, *lock)
         return ObjectInfo(key, head["ContentLength"], head.get("Metadata", {}).get(SHA256_METADATA), _id(head))
 
     def _look(self, key: str, version_id: str | None) -> ObjectInfo:
@@ -356,39 +244,17 @@ class S3ObjectStore:
             head = self._found(key, lambda: self._client.head_object(**self._target(key), **version))
         return ObjectInfo(key, head["ContentLength"], head.get("Metadata", {}).get(SHA256_METADATA), _id(head))
 
-    def list(self, prefix: str, start_after: str | None = None) -> Iterator[ObjectInfo]:
-        """See `ObjectStore.list`. Services list no checksums. What has no valid key is passed over.
-
-        Raises:
-            ObjectStoreError: the service fails, or lists keys in another order than that of their bytes.
-        """
-        check_prefix(prefix)
-        check_prefix(start_after or "")
-        return self._list(prefix, start_after or "")
-
-    def _list(self, prefix: str, start_after: str) -> Iterator[ObjectInfo]:
+    def _listed(self, prefix: str, start_after: str) -> Iterator[tuple[str, int]]:  # noqa: ARG002 - see below
         # Where to begin is not said to the service: one leaves out `a/b` after `a`.
-        where = f"{self.uri}/{prefix}"
         paginator = self._client.get_paginator("list_objects_v2")
         pages = iter(paginator.paginate(Bucket=self._bucket.name, Prefix=self._prefix + prefix))
-        last = b""
         while True:
-            with naming("cannot list", where):
+            with naming("cannot list", f"{self.uri}/{prefix}"):
                 page = next(pages, None)
             if page is None:
                 return
             for found in page.get("Contents", []):
-                key = found["Key"].removeprefix(self._prefix)
-                if not found["Key"].startswith(self._prefix + prefix):
-                    continue
-                if key.encode() <= last:
-                    raise ObjectStoreError(
-                        f"{where}: the service lists {key!r} after {last.decode()!r}, which is not the order of S3, "
-                        "and what is still to come may be left out"
-                    )
-                last = key.encode()
-                if last > start_after.encode() and key_problem(key) is None:
-                    yield ObjectInfo(key, found["Size"], None)
+                yield found["Key"], found["Size"]
 
     def delete(self, key: str) -> None:
         """See `ObjectStore.delete`. All versions go, and markers of earlier deletions.
@@ -439,10 +305,6 @@ class S3ObjectStore:
                     ) from error
                 raise
 
-    def _check_size(self, key: str, size: int, received: int) -> None:
-        if received != size:
-            raise ObjectStoreError(f"{self.locate(key)} has {size} bytes, but {received} were read")
-
 
 @dataclass(frozen=True)
 class _Version:
@@ -463,12 +325,3 @@ class _Version:
 def _id(answer: Mapping[str, Any]) -> str | None:
     version = answer.get("VersionId")
     return None if version in {None, "null"} else str(version)
-
-
-def _hashed(source: BinaryIO) -> tuple[int, bytes]:
-    digest = hashlib.sha256()
-    size = 0
-    while piece := source.read(_READ_BUFFER):
-        digest.update(piece)
-        size += len(piece)
-    return size, digest.digest()

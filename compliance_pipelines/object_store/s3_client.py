@@ -5,15 +5,14 @@ Here: boto3's client, configured on purpose. Not here: any request. Credentials 
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError
 
+from compliance_pipelines.object_store.endpoints import check_endpoint
 from compliance_pipelines.settings import ConfigurationError
 
 if TYPE_CHECKING:
@@ -50,10 +49,7 @@ class S3Endpoint:
         Raises:
             ConfigurationError: the endpoint is no URL, or has no TLS and is not on this machine; or boto3 refuses.
         """
-        if self.url is not None:
-            _refuse_plaintext(self.url)
-        if self.ca_file is not None and not self.ca_file.is_file():
-            raise ConfigurationError(f"AUDIT_COLD_STORAGE_CA_FILE is {self.ca_file}, and there is no such file")
+        check_endpoint(self.url, self.ca_file)
         config = Config(
             connect_timeout=_CONNECT_SECONDS,
             read_timeout=self.timeout_seconds,
@@ -78,27 +74,3 @@ class S3Endpoint:
         except (BotoCoreError, ValueError) as error:
             raise ConfigurationError(f"the S3 service of the cold store cannot be used: {error}") from error
         return client
-
-
-def _refuse_plaintext(url: str) -> None:
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname
-    except ValueError:
-        host = None
-    if host is None or parts.scheme not in {"http", "https"}:
-        raise ConfigurationError(
-            f"AUDIT_COLD_STORAGE_ENDPOINT_URL is {url!r}, which is no URL: write https://HOST or https://HOST:PORT"
-        )
-    if parts.scheme == "http" and not _is_this_machine(host):
-        raise ConfigurationError(
-            f"AUDIT_COLD_STORAGE_ENDPOINT_URL is {url!r}: audit entries and signatures of requests would cross the "
-            "network in plain; write https://, and set AUDIT_COLD_STORAGE_CA_FILE where the certificate is your own"
-        )
-
-
-def _is_this_machine(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

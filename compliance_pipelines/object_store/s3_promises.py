@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from compliance_pipelines.object_store.port import BrokenPromiseError
-from compliance_pipelines.object_store.s3_uploads import SHA256_METADATA
+from compliance_pipelines.object_store.remote import SHA256_METADATA
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -2,22 +2,20 @@
 
 Here: versions, locks, lifecycle, encryption, public access, rights. Not here: what every store promises (promises.py).
 
-What must not be possible is tried on a probe alone: deleting and shortening what is locked, storing bytes under another
-checksum. A probe that is locked stays until its lock ends, two minutes later; the next trial removes it.
+What must not be possible is tried on a probe alone: deleting and shortening what is locked (lock_trials.py), storing
+bytes under another checksum.
 """
 
 from __future__ import annotations
 
-import uuid
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
-from compliance_pipelines.base.health import HealthCheck
-from compliance_pipelines.object_store.port import BrokenPromiseError, ObjectStoreError, UnsupportedByStoreError
-from compliance_pipelines.object_store.promises import PROBES, Found, Verdict, tried
+from compliance_pipelines.object_store.lock_trials import LOCK_SECONDS, trials_of_locks
+from compliance_pipelines.object_store.promises import PROBES, Found, Verdict, looking
 from compliance_pipelines.object_store.s3 import S3ObjectStore
 from compliance_pipelines.object_store.s3_errors import Answer, answer_of, naming
 
@@ -27,11 +25,10 @@ if TYPE_CHECKING:
 
     from mypy_boto3_s3 import S3Client
 
+    from compliance_pipelines.base.health import HealthCheck
+    from compliance_pipelines.object_store.port import ObjectStore
     from compliance_pipelines.object_store.s3 import S3Bucket
 
-_LOCKED: Final = f"{PROBES}locked/"
-_LOCK_SECONDS: Final = 120
-_STAYS: Final = "what is locked stays"
 _PIECE: Final = 5 * 2**20
 _WRONG_CHECKSUM: Final = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 _ABSENT: Final = frozenset(
@@ -181,18 +178,20 @@ class _Bucket:
                 **self.target,
                 Key=key,
                 VersionId=version,
-                Retention={"Mode": mode, "RetainUntilDate": end - timedelta(seconds=_LOCK_SECONDS // 2)},
+                Retention={"Mode": mode, "RetainUntilDate": end - timedelta(seconds=LOCK_SECONDS // 2)},
             )
         except ClientError as error:
             return _refused(error)
         return Verdict.BROKEN, "a lock was shortened", "use a service that keeps Object Lock"
 
-    def lock_of_pieces(self, store: S3ObjectStore, path: Path, key: str) -> Found:
-        try:
-            store.put_file(key, path)
-        except BrokenPromiseError as error:
-            return Verdict.BROKEN, str(error), "use a service that locks uploads in pieces, or days stay below 256 MiB"
-        return Verdict.KEPT, "", ""
+    def locking(self, end: datetime) -> ObjectStore:
+        return S3ObjectStore(self.client, self.bucket, retain_until=lambda _: end, single_put_bytes=_PIECE)
+
+    def of_locked(self, key: str, version: str, end: datetime) -> Iterator[tuple[str, Callable[[], Found]]]:
+        name = S3ObjectStore(self.client, self.bucket).object_key(key)
+        yield "what is locked cannot be deleted", lambda: self.deletion_of_locked(name, version)
+        yield "no lock can be shortened", lambda: self.shortening(name, version, end)
+        yield "this login cannot pass a lock", lambda: self.bypass(name, version)
 
     def _delete_versions(self, key: str) -> None:
         S3ObjectStore(self.client, self.bucket).delete(key.removeprefix(f"{self.bucket.prefix}/"))
@@ -222,18 +221,8 @@ def trials_of_s3(store: S3ObjectStore, retention_days: int, pieces: Path) -> Ite
         pieces: an empty directory for a file that is put in pieces.
     """
     bucket = _Bucket(store.client, store.bucket, retention_days)
-    where = store.uri
 
-    def look(promise: str, question: Callable[[], Found]) -> HealthCheck:
-        def named() -> Found:
-            try:
-                with naming("cannot tell of", where):
-                    return question()
-            except UnsupportedByStoreError as error:
-                return Verdict.RISK, str(error), "ask those who run the service"
-
-        return tried(promise, named)
-
+    look = looking(naming, store.uri)
     yield look("every version is kept", bucket.versions)
     yield look("objects can be locked, each until its own date", bucket.lock)
     yield look("no lifecycle rule deletes too early", bucket.lifecycle)
@@ -241,38 +230,6 @@ def trials_of_s3(store: S3ObjectStore, retention_days: int, pieces: Path) -> Ite
     yield look("nobody has public access", bucket.public_access)
     yield look("a checksum that does not match is refused", lambda: bucket.checksum(store.object_key(f"{PROBES}sum")))
     if store.bucket.lock_mode is not None:
-        yield from _trials_of_locks(store, bucket, look, pieces)
-
-
-def _trials_of_locks(
-    store: S3ObjectStore, bucket: _Bucket, look: Callable[[str, Callable[[], Found]], HealthCheck], pieces: Path
-) -> Iterator[HealthCheck]:
-    yield look("its objects can be listed", lambda: _remove_unlocked(store))
-    end = datetime.now(UTC) + timedelta(seconds=_LOCK_SECONDS)
-    locking = S3ObjectStore(store.client, store.bucket, retain_until=lambda _: end, single_put_bytes=_PIECE)
-    key = f"{_LOCKED}{uuid.uuid4().hex}"
-    try:
-        version = locking.put_bytes(key, b"data").version
-    except ObjectStoreError as error:
-        yield HealthCheck(_STAYS, str(error), "use a bucket with Object Lock")
-        return
-    if version is None:
-        yield HealthCheck(_STAYS, "the bucket keeps no versions", "turn versions on")
-        return
-    name = store.object_key(key)
-    yield look("what is locked cannot be deleted", lambda: bucket.deletion_of_locked(name, version))
-    yield look("no lock can be shortened", lambda: bucket.shortening(name, version, end))
-    yield look("this login cannot pass a lock", lambda: bucket.bypass(name, version))
-    path = pieces / "pieces"
-    path.write_bytes(bytes(_PIECE + 1))
-    yield look("what is put in pieces is locked, too", lambda: bucket.lock_of_pieces(locking, path, f"{key}-pieces"))
-
-
-def _remove_unlocked(store: S3ObjectStore) -> Found:
-    """Remove the probes of earlier trials, whose locks have ended."""
-    for info in list(store.list(_LOCKED)):
-        try:
-            store.delete(info.key)
-        except (ObjectStoreError, BotoCoreError):
-            continue  # its lock lasts; a later trial removes it
-    return Verdict.KEPT, "", ""
+        path = pieces / "pieces"
+        path.write_bytes(bytes(_PIECE + 1))
+        yield from trials_of_locks(store, bucket, look, path)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from compliance_pipelines.object_store.remote import SHA256_METADATA
 from compliance_pipelines.object_store.s3_errors import Answer, answer_of
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef
 
-SHA256_METADATA: Final = "sha256"
 # One request for most parts. S3 takes 5 GiB in one, and 10,000 pieces of an object.
 SINGLE_PUT_BYTES: Final = 256 * 2**20
 PIECE_BYTES: Final = 64 * 2**20

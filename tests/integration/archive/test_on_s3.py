@@ -20,7 +20,7 @@ from compliance_pipelines.object_store.s3 import S3Bucket, S3ObjectStore
 from compliance_pipelines.object_store.s3_client import S3Endpoint
 from compliance_pipelines.verification.online import verify
 from tests.integration.object_store.conftest import forget, forgetful
-from tests.support.s3_proxy import Fault, Kind, s3_proxy
+from tests.support.fault_proxy import Fault, Kind, s3_proxy
 from tests.support.sealing import seal_all
 from tests.support.servers import in_use
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
+from compliance_pipelines.ledger.object_retention import ObjectRetention
 from compliance_pipelines.object_store.port import (
     BrokenPromiseError,
     ObjectExistsError,
@@ -281,6 +282,17 @@ class TestLocks:
                     client.put_object_retention(**target, Retention=retention)
             else:
                 client.put_object_retention(**target, Retention=retention)
+
+    def test_a_day_that_is_older_than_its_retention_is_kept_without_a_lock(
+        self, client: S3Client, locked_store: S3ObjectStore
+    ) -> None:
+        key = KEY.replace("2025", "2015")
+        store = S3ObjectStore(client, locked_store.bucket, retain_until=ObjectRetention(7))
+
+        info = store.put_bytes(key, b"data")
+
+        assert store.confirm(key) == info
+        assert "ObjectLockMode" not in client.head_object(Bucket="locks", Key=store.object_key(key))
 
     def test_what_has_no_date_is_not_locked(self, locked_store: S3ObjectStore) -> None:
         locked_store.put_bytes("removable/a", b"data")

@@ -15,7 +15,7 @@ from compliance_pipelines.object_store.port import (
 )
 from compliance_pipelines.object_store.s3 import S3ObjectStore
 from compliance_pipelines.object_store.s3_client import S3Endpoint
-from tests.support.s3_proxy import Fault, Kind, S3Proxy, s3_proxy
+from tests.support.fault_proxy import Fault, FaultProxy, Kind, s3_proxy
 from tests.unit.object_store.contract import KEY, SEVERAL_BUFFERS
 
 if TYPE_CHECKING:
@@ -29,14 +29,14 @@ _FOR_EVER = 10**6
 
 
 @pytest.fixture
-def proxy(s3_server: EmbeddedSeaweedFS) -> Iterator[S3Proxy]:
+def proxy(s3_server: EmbeddedSeaweedFS) -> Iterator[FaultProxy]:
     with s3_proxy(s3_server.port) as running:
         yield running
 
 
 @pytest.fixture
 def between(
-    proxy: S3Proxy, store: S3ObjectStore, s3_server: EmbeddedSeaweedFS, monkeypatch: pytest.MonkeyPatch
+    proxy: FaultProxy, store: S3ObjectStore, s3_server: EmbeddedSeaweedFS, monkeypatch: pytest.MonkeyPatch
 ) -> S3ObjectStore:
     """The same objects, through the proxy."""
     for name, value in s3_server.environment.items():
@@ -58,7 +58,7 @@ class TestWriting:
         ids=["slow down", "internal error", "conflict", "stalled", "look refused"],
     )
     def test_what_passes_is_repeated(
-        self, proxy: S3Proxy, between: S3ObjectStore, store: S3ObjectStore, fault: Fault
+        self, proxy: FaultProxy, between: S3ObjectStore, store: S3ObjectStore, fault: Fault
     ) -> None:
         proxy.faults.append(fault)
 
@@ -69,7 +69,7 @@ class TestWriting:
 
     @pytest.mark.parametrize("kind", [Kind.UNANSWERED, Kind.FAILED_AFTERWARDS])
     def test_of_a_put_whose_answer_is_lost_the_object_is_there_once(
-        self, proxy: S3Proxy, between: S3ObjectStore, store: S3ObjectStore, kind: Kind
+        self, proxy: FaultProxy, between: S3ObjectStore, store: S3ObjectStore, kind: Kind
     ) -> None:
         proxy.faults.append(Fault(kind, "PUT", KEY, status=500, code="InternalError"))
 
@@ -81,7 +81,7 @@ class TestWriting:
         assert len(versions["Versions"]) == 1
 
     def test_of_a_replacement_whose_answer_is_lost_the_caller_is_told_and_the_object_is_the_new_one(
-        self, proxy: S3Proxy, between: S3ObjectStore, store: S3ObjectStore
+        self, proxy: FaultProxy, between: S3ObjectStore, store: S3ObjectStore
     ) -> None:
         store.put_bytes(KEY, b"1")
         version = store.read_versioned(KEY, 1).version
@@ -94,7 +94,7 @@ class TestWriting:
 
     @pytest.mark.parametrize("containing", ["uploads", "partNumber=1", "uploadId"])
     def test_an_upload_in_pieces_that_fails_leaves_nothing(
-        self, proxy: S3Proxy, between: S3ObjectStore, store: S3ObjectStore, tmp_path: Path, containing: str
+        self, proxy: FaultProxy, between: S3ObjectStore, store: S3ObjectStore, tmp_path: Path, containing: str
     ) -> None:
         (tmp_path / "large").write_bytes(bytes(_PIECE + 1))
         method = "PUT" if containing == "partNumber=1" else "POST"
@@ -107,7 +107,7 @@ class TestWriting:
         uploads = store.client.list_multipart_uploads(Bucket=store.bucket.name, Prefix=store.object_key(KEY))
         assert uploads.get("Uploads", []) == []
 
-    def test_a_service_that_stays_down_is_named(self, proxy: S3Proxy, between: S3ObjectStore) -> None:
+    def test_a_service_that_stays_down_is_named(self, proxy: FaultProxy, between: S3ObjectStore) -> None:
         proxy.faults.append(Fault(Kind.REFUSED, "PUT", KEY, times=_FOR_EVER, status=500, code="InternalError"))
 
         with pytest.raises(ObjectStoreError, match="InternalError") as caught:
@@ -118,7 +118,7 @@ class TestWriting:
 
 class TestReading:
     def test_a_transfer_that_is_cut_goes_on(
-        self, proxy: S3Proxy, between: S3ObjectStore, store: S3ObjectStore, tmp_path: Path
+        self, proxy: FaultProxy, between: S3ObjectStore, store: S3ObjectStore, tmp_path: Path
     ) -> None:
         store.put_bytes(KEY, SEVERAL_BUFFERS)
         proxy.faults += [Fault(Kind.CUT, "GET", KEY, times=2), Fault(Kind.STALLED, "GET", KEY)]
@@ -129,7 +129,7 @@ class TestReading:
         assert [fault.times for fault in proxy.faults] == [0, 0]
 
     def test_one_that_is_always_cut_is_an_error_and_leaves_no_file(
-        self, proxy: S3Proxy, between: S3ObjectStore, store: S3ObjectStore, tmp_path: Path
+        self, proxy: FaultProxy, between: S3ObjectStore, store: S3ObjectStore, tmp_path: Path
     ) -> None:
         store.put_bytes(KEY, SEVERAL_BUFFERS)
         proxy.faults.append(Fault(Kind.CUT, "GET", KEY, times=_FOR_EVER))
@@ -151,7 +151,7 @@ class TestReading:
         ],
     )
     def test_what_is_refused_is_never_missing(
-        self, proxy: S3Proxy, between: S3ObjectStore, status: int, code: str, error: type[ObjectStoreError]
+        self, proxy: FaultProxy, between: S3ObjectStore, status: int, code: str, error: type[ObjectStoreError]
     ) -> None:
         proxy.faults += [
             Fault(Kind.REFUSED, method, times=_FOR_EVER, status=status, code=code) for method in ("GET", "HEAD")
@@ -165,7 +165,7 @@ class TestReading:
                 assert type(caught.value) is error
 
     def test_a_listing_that_breaks_off_is_an_error(
-        self, proxy: S3Proxy, between: S3ObjectStore, store: S3ObjectStore
+        self, proxy: FaultProxy, between: S3ObjectStore, store: S3ObjectStore
     ) -> None:
         for number in range(3):
             store.put_bytes(f"a/{number}", b"")

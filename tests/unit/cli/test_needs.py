@@ -144,7 +144,7 @@ def test_what_cannot_be_used_is_named_with_what_is_missing(
     found = (
         "AUDIT_LOG_RETENTION_DAYS",
         "mysql",
-        "'gcs', for which this",
+        "AUDIT_COLD_STORAGE_BUCKET is not set: with AUDIT_COLD_STORAGE_PROVIDER=gcs",
         "malformed",
         "no key for archives",
         "DAGSTER_HOME",

@@ -12,9 +12,14 @@ from typing import Any, Final
 import pytest
 import yaml
 
+from compliance_pipelines.cli.settings_reference import environment_names
+from compliance_pipelines.object_store.gcs_trials import NEEDED
+from compliance_pipelines.settings import Settings
+
 DEPLOY: Final = Path(__file__).parents[3] / "deploy"
 TEMPLATE: Final = DEPLOY / "cloudformation" / "cold-store.yaml"
 TERRAFORM: Final = DEPLOY / "terraform" / "s3"
+TERRAFORM_GCS: Final = DEPLOY / "terraform" / "gcs"
 DOCUMENT: Final = DEPLOY.parent / "docs" / "cold-storage.md"
 
 
@@ -105,3 +110,53 @@ def test_nobody_passes_a_lock_and_no_default_retention_locks_what_must_be_replac
     assert _rights_of_template("BucketPolicy") == {"s3:*", "s3:BypassGovernanceRetention"}
     assert "DefaultRetention" not in template
     assert "default_retention" not in terraform
+
+
+class TestGcs:
+    @pytest.fixture(scope="class")
+    def main(self) -> str:
+        return (TERRAFORM_GCS / "main.tf").read_text(encoding="utf-8")
+
+    def rights(self, main: str, role: str) -> set[str]:
+        pattern = rf'^resource "google_project_iam_custom_role" "{role}" {{(.*?)^}}'
+        (block,) = re.findall(pattern, main, re.MULTILINE | re.DOTALL)
+        (permissions,) = re.findall(r"permissions = \[(.*?)\]", block, re.DOTALL)
+        return set(re.findall(r'"([^"]+)"', permissions))
+
+    def test_the_pipelines_get_what_they_need_and_no_more(self, main: str) -> None:
+        assert self.rights(main, "archiver") == set(NEEDED)
+
+    def test_auditors_change_nothing_and_an_expirer_puts_nothing(self, main: str) -> None:
+        looks = {"storage.objects.get", "storage.objects.list"}
+
+        assert self.rights(main, "auditor") == {*looks, "storage.buckets.get"}
+        assert self.rights(main, "expirer") == {*looks, "storage.objects.delete"}
+
+    def test_each_role_is_given_on_the_bucket_alone(self, main: str) -> None:
+        assert set(re.findall(r"google_\w+_iam_(?:member|binding|policy)", main)) == {
+            "google_kms_crypto_key_iam_member",
+            "google_storage_bucket_iam_member",
+        }
+
+    def test_nothing_of_the_bucket_locks_what_must_be_replaced(self, main: str) -> None:
+        settings = "\n".join(line for line in main.splitlines() if not line.lstrip().startswith("#"))
+
+        assert "retention_policy" not in settings
+        assert "event_based_hold" not in settings
+        assert "Delete" not in settings
+        assert re.search(r"enable_object_retention\s*= true", settings)
+        assert re.search(r'public_access_prevention\s*= "enforced"', settings)
+        assert re.search(r"uniform_bucket_level_access\s*= true", settings)
+
+    def test_the_document_names_the_rights_of_the_roles(self, main: str) -> None:
+        text = DOCUMENT.read_text(encoding="utf-8")
+        (named,) = re.findall(r"\*\*Rights\*\* on a GCS bucket(.*?)Not:", text, re.DOTALL)
+
+        assert set(re.findall(r"`(storage\.[A-Za-z.]+)`", named)) == self.rights(main, "archiver")
+
+    def test_its_settings_are_ones_that_there_are(self) -> None:
+        output = (TERRAFORM_GCS / "outputs.tf").read_text(encoding="utf-8")
+        (block,) = re.findall(r"value = \{(.*?)\}", output, re.DOTALL)
+        names = {name for key, field in Settings.model_fields.items() for name in environment_names(key, field)}
+
+        assert set(re.findall(r"^\s+([A-Z_]+)\s+=", block, re.MULTILINE)) <= names

@@ -45,6 +45,16 @@ def test_each_kind_of_object_has_an_end_of_its_own(key: str, end: datetime | Non
 
 
 @pytest.mark.parametrize(
+    ("day", "locked"), [(date(2015, 1, 1), False), (date(2019, 11, 11), False), (date(2019, 11, 12), True)]
+)
+def test_what_is_older_than_its_retention_is_not_locked(day: date, locked: bool) -> None:
+    """A service refuses a lock that has ended, and an imported history of ten years could not be archived."""
+    retention = ObjectRetention(7, clock=lambda: datetime(2026, 11, 11, 23, 56, tzinfo=UTC))
+
+    assert (retention(PartKey.of(day, 1, bytes(32)).object_key) is not None) == locked
+
+
+@pytest.mark.parametrize(
     ("day", "years", "end"),
     [
         (date(2026, 12, 31), 7, date(2034, 1, 1)),

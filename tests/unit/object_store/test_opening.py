@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from compliance_pipelines.object_store.gcs import GcsObjectStore
 from compliance_pipelines.object_store.local import LocalObjectStore
 from compliance_pipelines.object_store.port import ObjectStore, ObjectStoreError
 from compliance_pipelines.object_store.s3 import S3ObjectStore
@@ -20,12 +21,6 @@ def test_the_local_store_opens_in_the_directory_of_the_settings(tmp_path: Path) 
     assert isinstance(store, LocalObjectStore)
     assert isinstance(store, ObjectStore)
     assert store.uri == (tmp_path / "cold").as_uri()
-
-
-def test_a_provider_without_an_adapter_is_refused_by_the_name_of_its_setting(tmp_path: Path) -> None:
-    settings = Settings(audit_cold_storage_provider="gcs", audit_cold_storage_path=tmp_path)
-    with pytest.raises(ConfigurationError, match=r"AUDIT_COLD_STORAGE_PROVIDER is 'gcs'.*no adapter"):
-        open_cold_store(settings)
 
 
 def test_the_local_store_needs_its_directory() -> None:
@@ -87,5 +82,78 @@ class TestS3:
     @pytest.mark.parametrize(
         "url", ["https://minio:9000", "http://127.0.0.1:9000", "http://[::1]:9000", "http://localhost"]
     )
+    def test_plain_http_is_for_this_machine_alone(self, url: str) -> None:
+        open_cold_store(self.settings(audit_cold_storage_endpoint_url=url))
+
+
+class TestGcs:
+    """Opening asks nobody and looks for no credentials, which may ask the machine's metadata service."""
+
+    KEY = "projects/audit/locations/europe-west3/keyRings/cold/cryptoKeys/archives"
+
+    @pytest.fixture(autouse=True)
+    def no_credentials(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "none.json"))
+
+    def settings(self, **values: object) -> Settings:
+        return Settings.model_validate(
+            {
+                "audit_cold_storage_provider": "gcs",
+                "gcp_gcs_audit_bucket": "company-audit-archives",
+                "gcp_project_id": "my-project",
+                **values,
+            }
+        )
+
+    def test_the_bucket_is_enough_by_the_names_of_the_server(self) -> None:
+        store = open_cold_store(self.settings())
+
+        assert isinstance(store, GcsObjectStore)
+        assert isinstance(store, ObjectStore)
+        assert store.uri == "gs://company-audit-archives"
+        assert store.locate("a/b") == "gs://company-audit-archives/a/b"
+        assert store.service.endpoint.project == "my-project"
+
+    def test_keys_begin_with_the_prefix(self) -> None:
+        store = open_cold_store(self.settings(audit_cold_storage_prefix="audit/prod"))
+
+        assert store.locate("a/b") == "gs://company-audit-archives/audit/prod/a/b"
+
+    @pytest.mark.parametrize(
+        ("lock", "mode"), [("none", None), ("governance", "Unlocked"), ("compliance", "Locked"), (None, "Unlocked")]
+    )
+    def test_locks_have_the_names_of_the_service(self, lock: str | None, mode: str | None) -> None:
+        store = open_cold_store(self.settings(**({} if lock is None else {"audit_cold_storage_lock": lock})))
+
+        assert isinstance(store, GcsObjectStore)
+        assert store.bucket.lock_mode == mode
+
+    def test_a_key_and_a_location_are_handed_on(self) -> None:
+        store = open_cold_store(self.settings(audit_cold_storage_kms_key=self.KEY, gcp_gcs_location="europe-west3"))
+
+        assert isinstance(store, GcsObjectStore)
+        assert (store.bucket.kms_key, store.bucket.location) == (self.KEY, "europe-west3")
+
+    @pytest.mark.parametrize(
+        ("values", "said"),
+        [
+            ({"gcp_gcs_audit_bucket": None}, "AUDIT_COLD_STORAGE_BUCKET is not set"),
+            ({"audit_cold_storage_prefix": "/audit"}, "AUDIT_COLD_STORAGE_PREFIX cannot be used"),
+            ({"audit_cold_storage_endpoint_url": "storage:9000"}, "is no URL"),
+            ({"audit_cold_storage_endpoint_url": "http://storage.example.com"}, "in plain"),
+            ({"audit_cold_storage_ca_file": "/no/such/file.pem"}, "no such file"),
+            ({"audit_cold_storage_encryption": "aes256"}, "AUDIT_COLD_STORAGE_ENCRYPTION is for"),
+            ({"audit_cold_storage_path_style": True}, "AUDIT_COLD_STORAGE_PATH_STYLE is for"),
+            ({"audit_cold_storage_kms_key": "alias/audit"}, "AUDIT_COLD_STORAGE_KMS_KEY is 'alias/audit'"),
+            ({"audit_cold_storage_kms_key": f"{KEY}/cryptoKeyVersions/1"}, "without a version"),
+        ],
+    )
+    def test_what_cannot_be_used_is_refused_by_the_name_of_its_setting(
+        self, values: dict[str, object], said: str
+    ) -> None:
+        with pytest.raises(ConfigurationError, match=said):
+            open_cold_store(self.settings(**values))
+
+    @pytest.mark.parametrize("url", ["https://storage.example.com", "http://127.0.0.1:4443", "http://localhost"])
     def test_plain_http_is_for_this_machine_alone(self, url: str) -> None:
         open_cold_store(self.settings(audit_cold_storage_endpoint_url=url))

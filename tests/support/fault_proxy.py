@@ -1,4 +1,4 @@
-"""A proxy in front of an S3 service that loses, cuts, delays and refuses what a test tells it to.
+"""A proxy in front of a service over HTTP that loses, cuts, delays and refuses what a test tells it to.
 
 Here: passing requests on, and the faults. Not here: any expectation. It listens on the loopback alone.
 """
@@ -15,14 +15,17 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
 _UPSTREAM_SECONDS: Final = 60
-_ERROR: Final = "<?xml version='1.0'?><Error><Code>{code}</Code><Message>by the proxy</Message></Error>"
+_JSON: Final = '{"error": {"errors": [{"reason": "%s", "message": "by the proxy"}], "message": "by the proxy"}}'
+_XML: Final = "<?xml version='1.0'?><Error><Code>%s</Code><Message>by the proxy</Message></Error>"
 
 
 class Kind(Enum):
     """What happens to a request."""
 
+    PASSED = auto()  # nothing; it counts, so that the next fault happens to a later one
     REFUSED = auto()  # it is answered with the status and the code, and never passed on
     UNANSWERED = auto()  # it is done, and the connection closed without an answer
     FAILED_AFTERWARDS = auto()  # it is done, and answered with the status and the code
@@ -52,16 +55,18 @@ class Fault:
 
 
 @dataclass
-class S3Proxy:
+class FaultProxy:
     """A running proxy.
 
     Attributes:
+        error: how the service says an error, with a place for the code.
         url: its endpoint.
         faults: what happens to the next requests; the first that fits.
         requests: method and path of all that came.
     """
 
     upstream_port: int
+    error: str
     url: str = ""
     faults: list[Fault] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
@@ -79,10 +84,18 @@ class S3Proxy:
         return None
 
 
+def s3_proxy(upstream_port: int) -> AbstractContextManager[FaultProxy]:
+    """Run a proxy in front of an S3 service on this machine."""
+    return _running(FaultProxy(upstream_port, _XML))
+
+
+def gcs_proxy(upstream_port: int) -> AbstractContextManager[FaultProxy]:
+    """Run a proxy in front of a service on this machine that speaks as Google Cloud Storage does."""
+    return _running(FaultProxy(upstream_port, _JSON))
+
+
 @contextmanager
-def s3_proxy(upstream_port: int) -> Iterator[S3Proxy]:
-    """Run a proxy in front of a service on this machine."""
-    proxy = S3Proxy(upstream_port)
+def _running(proxy: FaultProxy) -> Iterator[FaultProxy]:
 
     class Handler(_Handler):
         owner = proxy
@@ -101,8 +114,9 @@ def s3_proxy(upstream_port: int) -> Iterator[S3Proxy]:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    owner: S3Proxy
+    owner: FaultProxy
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
@@ -114,7 +128,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.owner.closed.wait(_UPSTREAM_SECONDS)
             self.close_connection = True
         elif fault is not None and fault.kind is Kind.REFUSED:
-            self._answer(fault.status, [("Content-Type", "application/xml")], _ERROR.format(code=fault.code).encode())
+            self._refuse(fault)
         else:
             self._done(body, fault)
 
@@ -131,15 +145,19 @@ class _Handler(BaseHTTPRequestHandler):
             headers = [(name, value) for name, value in response.getheaders() if name.lower() not in _HOP_BY_HOP]
         finally:
             connection.close()
-        if fault is None:
+        if fault is None or fault.kind is Kind.PASSED:
             self._answer(response.status, headers, data, response.getheader("Content-Length"))
         elif fault.kind is Kind.FAILED_AFTERWARDS:
-            self._answer(fault.status, [("Content-Type", "application/xml")], _ERROR.format(code=fault.code).encode())
+            self._refuse(fault)
         elif fault.kind is Kind.CUT:
             self._answer(response.status, headers, data[: len(data) // 2], str(len(data)))
             self.close_connection = True
         else:
             self.close_connection = True
+
+    def _refuse(self, fault: Fault) -> None:
+        kind = "application/json" if self.owner.error == _JSON else "application/xml"
+        self._answer(fault.status, [("Content-Type", kind)], (self.owner.error % fault.code).encode())
 
     def _answer(self, status: int, headers: list[tuple[str, str]], data: bytes, length: str | None = None) -> None:
         self.send_response_only(status)
@@ -151,7 +169,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(data)
 
-    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _pass  # noqa: N815 - the names that the server looks for
+    do_GET = do_PUT = do_POST = do_PATCH = do_DELETE = do_HEAD = _pass  # noqa: N815 - the names that the server looks for
 
 
 _HOP_BY_HOP: Final = frozenset({"connection", "keep-alive", "transfer-encoding"})
