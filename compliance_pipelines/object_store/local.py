@@ -270,7 +270,7 @@ class LocalObjectStore:
         """
         raise UnsupportedByStoreError(f"{self.locate(key)} cannot be held: a directory knows no holds")
 
-    def has_hold(self, key: str) -> bool | None:
+    def has_hold(self, key: str) -> None:
         """None: a directory knows no holds."""
         self._path(key)
 

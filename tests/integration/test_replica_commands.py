@@ -73,6 +73,7 @@ WRITING: Final[dict[str, list[str]]] = {
     "erase withdraw": ["1"],
     "hold add": [],
     "hold release": ["1"],
+    "hold sync": [],
     "import": [],
     "ledger adopt-cluster": ["--yes"],
     "ledger recover": ["--reason", "a test", "--author", "tester", "--yes"],

@@ -320,7 +320,7 @@ class TestHolds(HoldContract):
 
         def refused(**_: object) -> None:
             error = {"Error": {"Code": "AccessDenied", "Message": "no"}, "ResponseMetadata": {"HTTPStatusCode": 403}}
-            raise ClientError(error, "GetObjectLegalHold")  # type: ignore[arg-type]
+            raise ClientError(error, "GetObjectLegalHold")
 
         forgetful.meta.events.register("before-call.s3.GetObjectLegalHold", refused)
 
