@@ -103,6 +103,10 @@ CONTENTS: Final[Mapping[str, Listed | ListedGroup]] = {
             "add": Listed("holds", "Add a hold on a user, a thread, a range of days, or everything."),
             "list": Listed("holds", "List the holds in force."),
             "release": Listed("holds", "Release a hold."),
+            "sync": Listed(
+                "holds",
+                "Have the cold store itself hold what the holds in force touch, and let go of what they do not.",
+            ),
         },
     ),
     "import": Listed(

@@ -73,6 +73,7 @@ WRITING: Final[dict[str, list[str]]] = {
     "erase withdraw": ["1"],
     "hold add": [],
     "hold release": ["1"],
+    "hold sync": [],
     "keys destroy": [str(ARCHIVED), "--reason", "a test", "--confirm", str(ARCHIVED)],
     "keys remove": ["keyring:a"],
     "keys rotate": [],
