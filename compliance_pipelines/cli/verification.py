@@ -28,7 +28,7 @@ from compliance_pipelines.ledger.witnesses import read_policy
 from compliance_pipelines.postgres.errors import passing_errors_as_transient, reason_of
 from compliance_pipelines.settings import load_settings
 from compliance_pipelines.verification.errors import VerificationError
-from compliance_pipelines.verification.offline import identity_of_copy, verify_copy
+from compliance_pipelines.verification.offline import RETENTION_YEARS, identity_of_copy, verify_copy
 from compliance_pipelines.verification.online import verify as verify_everything
 from compliance_pipelines.verification.outside import Expected
 
@@ -164,6 +164,7 @@ def _offline(  # noqa: PLR0913, PLR0917 - what a person may say about it
     directory: Path,
     public_key: str,
     archived_through: date | None,
+    retention_years: int,
     checkpoints: Sequence[Path],
     expected: Expected,
     found: _Found,
@@ -178,6 +179,7 @@ def _offline(  # noqa: PLR0913, PLR0917 - what a person may say about it
             directory,
             key,
             archived_through=archived_through,
+            retention_years=retention_years,
             remembered=remembered,
             expected=expected,
             progress=bars,
@@ -204,11 +206,12 @@ def _why_stopped(error: BaseException) -> str:
     return f"the verification had to stop, by a fault of this program: {type(error).__name__}: {printable(str(error))}"
 
 
-def _refuse_odd_usage(  # noqa: PLR0913 - what can go together or not
+def _refuse_odd_usage(  # noqa: PLR0913, PLR0917 - what can go together or not
     days: Sequence[datetime],
     offline: Path | None,
     public_key: str | None,
     archived_through: datetime | None,
+    retention_years: int | None,
     checkpoints: Sequence[Path],
     *,
     everything: bool,
@@ -222,6 +225,10 @@ def _refuse_odd_usage(  # noqa: PLR0913 - what can go together or not
         raise click.UsageError("give either DAYs or --all")
     if offline is None and archived_through is not None:
         raise click.UsageError("--archived-through belongs to --offline")
+    if offline is None and retention_years is not None:
+        raise click.UsageError(
+            "--retention-years belongs to --offline: with the database AUDIT_COLD_STORAGE_RETENTION_YEARS counts"
+        )
     if offline is None and checkpoints:
         raise click.UsageError("--checkpoint belongs to --offline")
     if offline is not None and public_key is None:
@@ -252,6 +259,12 @@ def _refuse_odd_usage(  # noqa: PLR0913 - what can go together or not
     help="With --offline: everything up to this day must be archived; what is not is a finding.",
 )
 @click.option(
+    "--retention-years",
+    type=click.IntRange(min=1),
+    help=f"With --offline: for how many years archives are to be kept; what expired earlier is a finding. "
+    f"Default: {RETENTION_YEARS}.",
+)
+@click.option(
     "--checkpoint",
     "checkpoints",
     type=click.Path(path_type=Path),
@@ -272,11 +285,12 @@ def _refuse_odd_usage(  # noqa: PLR0913 - what can go together or not
     help="The time-stamp authority's certificates (PEM). Default, but not with --offline: LEDGER_TSA_CERTIFICATES.",
 )
 @needs(*_NEEDS, given_by={"offline": _NEEDS, "public_key": (Need.PUBLIC_KEY,)}, on_record=True, at_once=False)
-def verify(  # noqa: PLR0913 - one parameter an option
+def verify(  # noqa: PLR0913, PLR0917 - one parameter an option
     days: Sequence[datetime],
     offline: Path | None,
     public_key: str | None,
     archived_through: datetime | None,
+    retention_years: int | None,
     checkpoints: Sequence[Path],
     *,
     witnesses: str | None,
@@ -292,12 +306,14 @@ def verify(  # noqa: PLR0913 - one parameter an option
     """
     found = _Found()
     click.get_current_context().ensure_object(dict)["findings"] = found.documents
-    _refuse_odd_usage(days, offline, public_key, archived_through, checkpoints, everything=everything)
+    _refuse_odd_usage(days, offline, public_key, archived_through, retention_years, checkpoints, everything=everything)
     try:
         if offline is not None and public_key is not None:
             through = None if archived_through is None else archived_through.date()
             expected = _expected(witnesses, tsa_certificates, Expected())
-            report = _offline(offline, public_key, through, checkpoints, expected, found)
+            report = _offline(
+                offline, public_key, through, retention_years or RETENTION_YEARS, checkpoints, expected, found
+            )
         else:
             report = _online([day.date() for day in days], public_key, witnesses, tsa_certificates, found)
     except (Exception, KeyboardInterrupt) as error:
