@@ -26,10 +26,11 @@ from compliance_pipelines.archive.parquet import UnreadableParquetError
 from compliance_pipelines.archive.self_audit import audit_log, expire_entry
 from compliance_pipelines.audit_log.visibility import refuse_hidden_rows
 from compliance_pipelines.holds import active_holds, holds_locked
-from compliance_pipelines.ledger import store as ledger_store
+from compliance_pipelines.ledger.anchor import check_anchor
 from compliance_pipelines.ledger.anchored import check_anchored
-from compliance_pipelines.ledger.expiries import Expiry
+from compliance_pipelines.ledger.expiries import Expiry, is_expiry
 from compliance_pipelines.ledger.object_retention import retention_end
+from compliance_pipelines.ledger.proven_records import proven_records
 from compliance_pipelines.ledger.records import StatementKind
 from compliance_pipelines.ledger.stating import state
 from compliance_pipelines.ledger.store_identity import check_identity
@@ -287,9 +288,10 @@ class _Expiring:
         self._look_into(due)
         # On a connection of its own, whose lock keeps new holds waiting until everything is removed that goes.
         with services.engine.connect() as holding, holds_locked(holding) as holds:
-            going = self._without_kept(parts, now, holds)
+            known = self._stated() if due else {}
+            going = self._without_kept(parts, now, holds, known)
             if going:
-                stated = self._state(going)
+                stated = self._state(going, known)
                 for part in going:
                     self._remove(part, stated[part.part])
         return self._result
@@ -325,9 +327,10 @@ class _Expiring:
             except (ObjectMissingError, UnreadableParquetError):
                 continue
 
-    def _without_kept(self, parts: Sequence[ArchivedPart], now: datetime, holds: HoldSet) -> list[ArchivedPart]:
+    def _without_kept(
+        self, parts: Sequence[ArchivedPart], now: datetime, holds: HoldSet, stated: Mapping[int, Statement]
+    ) -> list[ArchivedPart]:
         going = []
-        stated = self._stated()
         with self._services.engine.connect() as connection:
             held = HeldParts(self._services, connection, holds)
             for part in parts:
@@ -352,17 +355,15 @@ class _Expiring:
         return None
 
     def _stated(self) -> dict[int, Statement]:
-        """What the ledger states of parts of this day, by number."""
+        """What the signed, published ledger states of parts of this day, by number; the database is not believed."""
         with self._services.engine.connect() as connection:
-            return {
-                expiry.part: statement
-                for statement, expiry in ledger_store.expiries(connection)
-                if expiry.day == self._day
-            }
+            newest = check_anchor(self._services, connection).head
+            proven = proven_records(connection, [self._day], {newest.size: newest.root})
+        stated = [(record, Expiry.of(record)) for record in proven.statements if is_expiry(record)]
+        return {expiry.part: statement for statement, expiry in stated if expiry.day == self._day}
 
-    def _state(self, going: Sequence[ArchivedPart]) -> Mapping[int, Statement]:
+    def _state(self, going: Sequence[ArchivedPart], known: Mapping[int, Statement]) -> Mapping[int, Statement]:
         """Have the ledger state, and publish, that these parts expire; those of which it does already are left out."""
-        known = self._stated()
         with self._services.engine.connect() as connection:
             segments = segments_of_day(connection, self._day)
         new = [part for part in going if part.part not in known]

@@ -30,19 +30,22 @@ class ObjectRetention:
 
     Attributes:
         years: for which archives are kept.
-        clock: tells on which day a tile is written. The machine's: a shifted one must not lock for longer.
+        clock: tells on which day a tile is written, and what is past. The machine's: a shifted one must not lock for
+            longer, or less.
     """
 
     years: int
     clock: Clock = system_clock
 
     def __call__(self, key: str, /) -> datetime | None:
-        """The end of the retention of what the key names; None where it is not locked."""
+        """The end of the retention of what the key names; None where it is not locked, or where that is past."""
         tile = tile_of_key(key)
         if tile is not None:
             return retention_end(self.clock().astimezone(UTC).date(), self.years) if tile.width == WIDTH else None
         day = _day_of(key)
-        return None if day is None else retention_end(day, self.years)
+        end = None if day is None else retention_end(day, self.years)
+        # A late entry of a day whose retention is over is archived, too, and no service locks until what is past.
+        return None if end is None or end <= self.clock() else end
 
 
 def retention_end(day: date, years: int) -> datetime:

@@ -15,11 +15,13 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from sqlalchemy.exc import IntegrityError
+
 from compliance_pipelines.ledger import sql, store
 from compliance_pipelines.ledger.anchor import check_anchor, publish_pending
 from compliance_pipelines.ledger.clusters import check_cluster
 from compliance_pipelines.ledger.records import Statement
-from compliance_pipelines.ledger.sealing import sign_head
+from compliance_pipelines.ledger.sealing import SegmentsInTheWayError, sign_head
 from compliance_pipelines.ledger.signing import signers_of_checkpoint
 from compliance_pipelines.ledger.store_identity import check_identity
 from compliance_pipelines.postgres.locks import SEALING_LOCK, process_lock
@@ -66,6 +68,7 @@ def state(
         ClusterChangedError: the database was restored into another cluster.
         LedgerError: the cold store and the database do not tell the same story, or the settings do not have the key
             that signs for the ledger.
+        SegmentsInTheWayError: somebody wrote records beside the sealing.
         ObjectStoreError: the cold store failed; what was committed is published by the next pass.
     """
     with services.engine.connect() as connection, ExitStack() as stack:
@@ -88,9 +91,15 @@ def state(
         chain = log.chain(services.verifier_key)
         signers = signers_of_checkpoint(services.keys.signers, chain, head.size + 1, sealed_at)
         _, checkpoint = sign_head(signers, head.extended(statements), sealed_at)
-        with connection.begin():
-            store.insert(connection, statements, checkpoint)
-            step(StatingStep.INSERTED)
+        try:
+            with connection.begin():
+                store.insert(connection, statements, checkpoint)
+                step(StatingStep.INSERTED)
+        except IntegrityError as error:
+            raise SegmentsInTheWayError(
+                f"record {head.size} cannot be recorded: {' '.join(str(error.orig).split())}; somebody wrote to the "
+                "ledger's tables: find out who did, and run `compliance verify --all`"
+            ) from error
         step(StatingStep.COMMITTED)
         publish_pending(services, connection, log, step)
     return statements

@@ -19,7 +19,9 @@ from compliance_pipelines.archive.store_holds import sync_store_holds
 from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.holds import HoldScope
 from compliance_pipelines.holds.record import NewHold, add_hold, release_hold
+from compliance_pipelines.ledger.expiries import Expiry
 from compliance_pipelines.ledger.object_retention import ObjectRetention, retention_end
+from compliance_pipelines.ledger.records import Statement, StatementKind
 from compliance_pipelines.ledger.store import expiries
 from compliance_pipelines.object_store.local import LocalObjectStore
 from compliance_pipelines.object_store.port import ObjectStoreError
@@ -295,6 +297,22 @@ class TestLocked:
         assert verify(services).ok
         assert expiries_of(services) == []
 
+    def test_a_late_entry_of_a_day_whose_retention_is_over_is_archived_and_expires(
+        self, services: Services, days: Days, day: date, clock: MovableClock, s3_client: S3Client
+    ) -> None:
+        bucket = S3Bucket("locks", prefix=uuid.uuid4().hex[:8], lock_mode="COMPLIANCE")
+        store = S3ObjectStore(s3_client, bucket, retain_until=ObjectRetention(_YEARS))
+        for info in services.store.list(""):
+            store.put_bytes(info.key, services.store.get_bytes(info.key))
+        opened = replace(services, store=store)
+        days.append(day, 5, sealed=False)
+        seal_all(opened)
+        assert archive_day(opened, day).entry_count == 5
+        clock.advance(days=8)
+        purge_day(opened, day)
+
+        assert len(expire_day(opened, day).expired) == 1
+
     def test_a_lock_that_comes_in_between_leaves_what_was_begun_to_a_later_run(
         self, services: Services, part: ArchivedPart, tmp_path: Path
     ) -> None:
@@ -426,6 +444,18 @@ class TestDamage:
         days.execute("UPDATE ledger_segments SET entry_count = entry_count + 1 WHERE day = :day", day=part.day)
 
         with pytest.raises(ComplianceError, match="not those of the signed ledger"):
+            expire_day(services, part.day)
+
+        assert services.store.stat(part.object_key) is not None
+
+    def test_a_statement_that_the_database_alone_has(self, services: Services, days: Days, part: ArchivedPart) -> None:
+        size = int(str(days.execute("SELECT max(size) FROM ledger_checkpoints")[0][0]))
+        root, sha256 = part.root, bytes.fromhex(part.object_sha256)
+        forged = Expiry(part.day, 1, _YEARS, 10, part.object_bytes, 0, 0, 1, root, sha256)
+        statement = Statement(size, StatementKind.EXPIRY, 1, datetime.now(UTC), forged.to_body())
+        days.execute("INSERT INTO ledger_statements VALUES (:seq, :record)", seq=size, record=statement.record_bytes())
+
+        with pytest.raises(ComplianceError):
             expire_day(services, part.day)
 
         assert services.store.stat(part.object_key) is not None
