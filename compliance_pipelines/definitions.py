@@ -15,7 +15,7 @@ from compliance_pipelines.orchestration import alerting, checks, erasures, jobs,
 from compliance_pipelines.orchestration import conversations as conversation_retention
 from compliance_pipelines.orchestration import sessions as session_retention
 from compliance_pipelines.orchestration.alerts import LogAlertSink
-from compliance_pipelines.orchestration.assets import cold, conversations, erasure, holds, hot, ledger, sessions
+from compliance_pipelines.orchestration.assets import cold, conversations, erasure, expiry, holds, hot, ledger, sessions
 from compliance_pipelines.orchestration.names import NAMES, Names
 from compliance_pipelines.orchestration.renaming import Parts, renamed
 from compliance_pipelines.orchestration.resources import ALERTS, SERVICES, ServicesResource
@@ -30,6 +30,7 @@ _PARTS: Final = Parts(
         *hot.ASSETS,
         *cold.ASSETS,
         *holds.ASSETS,
+        *expiry.ASSETS,
         *ledger.ASSETS,
         *conversations.ASSETS,
         *sessions.ASSETS,

@@ -41,5 +41,9 @@ class PurgeRefusedError(ArchiveError):
     """The hot rows of a day stay where they are."""
 
 
+class ExpiryRefusedError(ArchiveError):
+    """An archive stays where it is although it was asked to expire."""
+
+
 class RestoreError(ArchiveError):
     """An archived day cannot be loaded into the database."""

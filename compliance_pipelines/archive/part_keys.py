@@ -14,20 +14,21 @@ from typing import TYPE_CHECKING, Final
 
 from compliance_pipelines.archive.catalogue import all_parts, parts_of_day
 from compliance_pipelines.archive.errors import ArchiveError
-from compliance_pipelines.archive.held_days import held_days
+from compliance_pipelines.archive.held_parts import HeldParts
 from compliance_pipelines.archive.locking import lock_day
 from compliance_pipelines.archive.self_audit import audit_log
 from compliance_pipelines.audit_log.system_entries import system_entry
 from compliance_pipelines.audit_log.visibility import refuse_hidden_rows
 from compliance_pipelines.encryption.comparison import KeyComparison, KeysReport
 from compliance_pipelines.encryption.data_key import Encryption
-from compliance_pipelines.encryption.destruction import destroy_key
-from compliance_pipelines.encryption.errors import EncryptionError, KeyEncryptionKeyError
+from compliance_pipelines.encryption.destruction import destroy_key, destroy_record
+from compliance_pipelines.encryption.errors import DataKeyMissingError, EncryptionError, KeyEncryptionKeyError
 from compliance_pipelines.encryption.keyring import KEYRING, new_key
 from compliance_pipelines.encryption.rotation import Rewrapped, RotationProgress, not_wrapped_by, rewrap_all
+from compliance_pipelines.holds import active_holds
 from compliance_pipelines.ledger.object_retention import retention_end
 from compliance_pipelines.ledger.store_identity import check_identity
-from compliance_pipelines.postgres.locks import process_lock
+from compliance_pipelines.postgres.locks import process_lock, transaction_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,10 +39,12 @@ if TYPE_CHECKING:
     from compliance_pipelines.archive.catalogue import ArchivedPart
     from compliance_pipelines.audit_log.entry import JsonValue, UndatedEntry
     from compliance_pipelines.encryption.key_encryption import KeyEncryptionKey
+    from compliance_pipelines.object_store.port import ObjectStore
     from compliance_pipelines.services import Services
 
 _LOCK: Final = "data-keys"
 _RESOURCE_TYPE: Final = "archive_key"
+_EXPIRED: Final = "its retention is over"
 
 
 class KeyDestructionRefusedError(ArchiveError):
@@ -55,6 +58,34 @@ class DestroyedKey:
     part: int
     object_key: str
     key_id: str
+
+
+@dataclass(frozen=True)
+class ExpiredKeys:
+    """Destroys the keys of parts whose retention is over, as archive/expiry.py asks for it.
+
+    Attributes:
+        store: with the records.
+    """
+
+    store: ObjectStore
+
+    def destroy(self, connection: sqlalchemy.Connection, part: ArchivedPart, /) -> None:
+        """Destroy both records of the key of a part, where it has one; done again it changes nothing.
+
+        Raises:
+            LockBusyError: somebody else changes keys.
+            ObjectStoreError: the store failed, or does not let the record go.
+        """
+        if part.encryption is None:
+            return
+        # A rotation that runs would put the record back.
+        transaction_lock(connection, _LOCK, doing=f"destroying the key of {part.object_key}")
+        try:
+            destroy_key(connection, self.store, part.object_key, _EXPIRED)
+        except DataKeyMissingError:
+            # The catalogue has no row, as `compliance keys verify` told; the other record goes all the same.
+            destroy_record(self.store, part.object_key)
 
 
 @contextmanager
@@ -253,9 +284,9 @@ def _destroy(
     services: Services, connection: sqlalchemy.Connection, part: ArchivedPart, reason: str
 ) -> DestroyedKey | None:
     with connection.begin():
-        hold = held_days(connection, services, [part.day]).get(part.day)
+        hold = HeldParts(services, connection, active_holds(connection)).on_part(part)
         if hold is not None:
-            raise _refused(part.day, f"hold {hold.id} is on it ({hold.covered})")
+            raise _refused(part.day, f"{hold}")
         if part.purged_at is None:
             raise _refused(part.day, f"the rows of part {part.part} are in PostgreSQL still, so that nothing would go")
         key_id = destroy_key(connection, services.store, part.object_key, reason)

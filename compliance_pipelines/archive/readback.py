@@ -34,8 +34,8 @@ from compliance_pipelines.base.printable import printable
 from compliance_pipelines.base.streaming import run_ahead
 from compliance_pipelines.encryption.data_key import Encryption
 from compliance_pipelines.encryption.errors import (
-    DataKeyAlteredError,
     DataKeyDestroyedError,
+    DataKeyError,
     DataKeyMissingError,
     EncryptionError,
     KeyEncryptionKeyError,
@@ -68,8 +68,6 @@ _BATCHES_AHEAD: Final = 4
 # How much larger than the committed one a file may be to be copied: a rewritten one with some more entries.
 _ROOM_BYTES: Final = 16 * 2**20
 _MOST_SAID: Final = 200
-# What is wrong with an object's key itself. That no key-encryption key is at hand is no such problem, but an error.
-_KEY_PROBLEMS: Final = (DataKeyMissingError, DataKeyAlteredError, DataKeyDestroyedError)
 
 
 class Damage(StrEnum):
@@ -428,7 +426,7 @@ class _ObjectReading:
         asking = Question.SCHEMA
         try:
             key = self._key()
-        except _KEY_PROBLEMS as error:
+        except DataKeyError as error:
             self._findings.append(self._about_key(error))
             return ObjectCheck(tuple(self._findings), sha256, size)
         if key is None and expected.encryption is not None:
@@ -450,7 +448,7 @@ class _ObjectReading:
             return None
         return self._archive.key_of(expected.object_key, expected.encryption)
 
-    def _about_key(self, error: EncryptionError) -> PartFinding:
+    def _about_key(self, error: DataKeyError) -> PartFinding:
         kind = {DataKeyMissingError: Damage.DATA_KEY_MISSING, DataKeyDestroyedError: Damage.DATA_KEY_DESTROYED}.get(
             type(error), Damage.DATA_KEY_ALTERED
         )
@@ -462,7 +460,7 @@ class _ObjectReading:
         if keys is not None and is_encrypted(path):
             try:
                 key = keys.of_uncommitted(self._expected.object_key)
-            except _KEY_PROBLEMS as error:
+            except DataKeyError as error:
                 self._findings.append(self._about_key(error))
                 return ObjectCheck(tuple(self._findings), sha256, size)
         seen = self._examined(path, key)
@@ -568,7 +566,7 @@ class _ObjectReading:
                     fits=lambda part: not self._wrong_in_footer(part),
                     progress=lambda rows: self._progress(Phase.VERIFY, rows, expected.entry_count),
                 )
-        except (ObjectMissingError, OtherBytesError, UnreadableParquetError, *_KEY_PROBLEMS):
+        except (ObjectMissingError, OtherBytesError, UnreadableParquetError, DataKeyError):
             return False
         except OSError as error:
             raise TransientError(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from compliance_pipelines.archive.manifest import Manifest
     from compliance_pipelines.audit_log.entry import JsonValue, UndatedEntry
     from compliance_pipelines.holds import Hold
+    from compliance_pipelines.ledger.records import Statement
     from compliance_pipelines.services import Services
 
 _RESOURCE_TYPE: Final = "audit_day"
@@ -71,6 +72,26 @@ def purge_entry(services: Services, day: date, parts: Sequence[ArchivedPart], *,
             "roots": [part.root.hex() for part in parts],
             "entry_count": sum(part.entry_count for part in parts),
             "hot_bytes": hot_bytes,
+        },
+    )
+
+
+def expire_entry(services: Services, part: ArchivedPart, statement: Statement, *, years: int) -> UndatedEntry:
+    """A part left the cold store because its retention is over."""
+    return _entry(
+        services,
+        "audit.expire",
+        part.day,
+        {
+            "part": part.part,
+            "object": services.store.locate(part.object_key),
+            "object_sha256": part.object_sha256,
+            "object_bytes": part.object_bytes,
+            "entry_count": part.entry_count,
+            "root": part.root.hex(),
+            "retention_years": years,
+            "ledger_record": statement.seq,
+            "data_key": None if part.encryption is None else part.encryption.get("key_id"),
         },
     )
 

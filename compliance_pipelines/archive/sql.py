@@ -160,6 +160,14 @@ MARK_PURGED = _statement("""
     UPDATE archived_audit_logs SET purged_at = (SELECT clock_timestamp())
     WHERE day = :day AND part = ANY(:parts) AND verified_at IS NOT NULL AND purged_at IS NULL AND expired_at IS NULL
 """)
+DAYS_TO_EXPIRE = _statement("""
+    SELECT DISTINCT day FROM archived_audit_logs
+    WHERE expired_at IS NULL AND purged_at IS NOT NULL AND day <= :last ORDER BY day
+""")
+MARK_EXPIRED = _statement("""
+    UPDATE archived_audit_logs SET expired_at = (SELECT clock_timestamp())
+    WHERE day = :day AND part = :part AND purged_at IS NOT NULL AND expired_at IS NULL
+""")
 INSERT_PURGE = _statement(insert(tables.audit_purges))
 
 HOLD_LOOKS = _statement("SELECT hold_id, object_key, touched FROM archive_hold_looks WHERE hold_id = ANY(:holds)")

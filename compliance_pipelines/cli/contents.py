@@ -97,6 +97,10 @@ CONTENTS: Final[Mapping[str, Listed | ListedGroup]] = {
             "withdraw": Listed("erasure_decisions", "End a request because the person does not want it any more."),
         },
     ),
+    "expire": Listed(
+        "expiring",
+        "Remove the archives of each DAY (YYYY-MM-DD, UTC) from the cold store, whose retention must be over.",
+    ),
     "hold": ListedGroup(
         "Legal holds: what they cover is neither purged, deleted nor erased.",
         {

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from compliance_pipelines.orchestration.in_process import Runner
     from compliance_pipelines.services import Services
 
-_DOING: Final = {Action.ARCHIVE: "archiving", Action.PURGE: "purging"}
+_DOING: Final = {Action.ARCHIVE: "archiving", Action.PURGE: "purging", Action.EXPIRE: "removing archives of"}
 _DATE: Final = click.DateTime(formats=["%Y-%m-%d"])
 
 
@@ -115,6 +115,11 @@ def _counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
+def _expired(days: int) -> str:
+    """Said where there are any, which is years after the beginning."""
+    return f"{_counted(days, 'day')} expired, " if days else ""
+
+
 @click.command("run")
 @click.option(
     "--as-of",
@@ -140,7 +145,7 @@ def run(as_of: datetime | None) -> None:
         work.run()
     click.echo(
         f"{_counted(work.done[Action.ARCHIVE], 'day')} archived, {_counted(work.done[Action.PURGE], 'day')} purged, "
-        f"{_counted(work.failures, 'failure')}"
+        f"{_expired(work.done[Action.EXPIRE])}{_counted(work.failures, 'failure')}"
     )
     if work.failures:
         raise SystemExit(1)

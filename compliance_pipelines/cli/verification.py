@@ -29,7 +29,7 @@ from compliance_pipelines.ledger.witnesses import read_policy
 from compliance_pipelines.postgres.errors import passing_errors_as_transient, reason_of
 from compliance_pipelines.settings import load_settings
 from compliance_pipelines.verification.errors import VerificationError
-from compliance_pipelines.verification.offline import identity_of_copy, verify_copy
+from compliance_pipelines.verification.offline import RETENTION_YEARS, identity_of_copy, verify_copy
 from compliance_pipelines.verification.online import verify as verify_everything
 from compliance_pipelines.verification.outside import Expected
 
@@ -165,6 +165,7 @@ def _offline(  # noqa: PLR0913, PLR0917 - what a person may say about it
     directory: Path,
     public_key: str,
     archived_through: date | None,
+    retention_years: int,
     checkpoints: Sequence[Path],
     expected: Expected,
     archive_keys: KeyEncryptionKeys,
@@ -180,6 +181,7 @@ def _offline(  # noqa: PLR0913, PLR0917 - what a person may say about it
             directory,
             key,
             archived_through=archived_through,
+            retention_years=retention_years,
             remembered=remembered,
             expected=expected,
             archive_keys=archive_keys,
@@ -207,11 +209,12 @@ def _why_stopped(error: BaseException) -> str:
     return f"the verification had to stop, by a fault of this program: {type(error).__name__}: {printable(str(error))}"
 
 
-def _refuse_odd_usage(  # noqa: PLR0913 - what can go together or not
+def _refuse_odd_usage(  # noqa: PLR0913, PLR0917 - what can go together or not
     days: Sequence[datetime],
     offline: Path | None,
     public_key: str | None,
     archived_through: datetime | None,
+    retention_years: int | None,
     checkpoints: Sequence[Path],
     *,
     archive_keys: KeyEncryptionKeys,
@@ -226,6 +229,10 @@ def _refuse_odd_usage(  # noqa: PLR0913 - what can go together or not
         raise click.UsageError("give either DAYs or --all")
     if offline is None and archived_through is not None:
         raise click.UsageError("--archived-through belongs to --offline")
+    if offline is None and retention_years is not None:
+        raise click.UsageError(
+            "--retention-years belongs to --offline: with the database AUDIT_COLD_STORAGE_RETENTION_YEARS counts"
+        )
     if offline is None and checkpoints:
         raise click.UsageError("--checkpoint belongs to --offline")
     if offline is None and archive_keys.any:
@@ -258,6 +265,12 @@ def _refuse_odd_usage(  # noqa: PLR0913 - what can go together or not
     type=_DAY,
     metavar="DAY",
     help="With --offline: everything up to this day must be archived; what is not is a finding.",
+)
+@click.option(
+    "--retention-years",
+    type=click.IntRange(min=1),
+    help=f"With --offline: for how many years archives are to be kept; what expired earlier is a finding. "
+    f"Default: {RETENTION_YEARS}.",
 )
 @click.option(
     "--checkpoint",
@@ -294,11 +307,12 @@ def _refuse_odd_usage(  # noqa: PLR0913 - what can go together or not
     help="With --offline: a key in AWS or GCP KMS that unwraps them (awskms:///..., gcpkms://...). May be given again.",
 )
 @needs(*_NEEDS, given_by={"offline": _NEEDS, "public_key": (Need.PUBLIC_KEY,)}, on_record=True, at_once=False)
-def verify(  # noqa: PLR0913 - one parameter an option
+def verify(  # noqa: PLR0913, PLR0917 - one parameter an option
     days: Sequence[datetime],
     offline: Path | None,
     public_key: str | None,
     archived_through: datetime | None,
+    retention_years: int | None,
     checkpoints: Sequence[Path],
     *,
     witnesses: str | None,
@@ -318,13 +332,21 @@ def verify(  # noqa: PLR0913 - one parameter an option
     click.get_current_context().ensure_object(dict)["findings"] = found.documents
     archive_keys = KeyEncryptionKeys(keyring, None, kms_keys)
     _refuse_odd_usage(
-        days, offline, public_key, archived_through, checkpoints, archive_keys=archive_keys, everything=everything
+        days,
+        offline,
+        public_key,
+        archived_through,
+        retention_years,
+        checkpoints,
+        archive_keys=archive_keys,
+        everything=everything,
     )
     try:
         if offline is not None and public_key is not None:
             through = None if archived_through is None else archived_through.date()
             expected = _expected(witnesses, tsa_certificates, Expected())
-            report = _offline(offline, public_key, through, checkpoints, expected, archive_keys, found)
+            years = retention_years or RETENTION_YEARS
+            report = _offline(offline, public_key, through, years, checkpoints, expected, archive_keys, found)
         else:
             report = _online([day.date() for day in days], public_key, witnesses, tsa_certificates, found)
     except (Exception, KeyboardInterrupt) as error:

@@ -44,8 +44,16 @@ def destroy_key(connection: sqlalchemy.Connection, store: ObjectStore, object_ke
         raise DataKeyMissingError(
             f"the catalogue has no key of {object_key}: run `compliance keys verify --repair`, then destroy it"
         )
-    records = KeyRecords(store)
-    records.destroy(object_key)
+    destroy_record(store, object_key)
+    return destroy_in_catalogue(connection, object_key, reason)
+
+
+def destroy_record(store: ObjectStore, object_key: str) -> None:
+    """Delete the record in the store, and look that it is gone.
+
+    Raises:
+        ObjectStoreError: the store failed, or does not let it go.
+    """
+    KeyRecords(store).destroy(object_key)
     if store.stat(record_key(object_key)) is not None:
         raise ObjectStoreError(f"{record_key(object_key)} was deleted and is still there; nothing was recorded")
-    return destroy_in_catalogue(connection, object_key, reason)

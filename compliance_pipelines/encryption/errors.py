@@ -23,15 +23,19 @@ class KeyringError(KeyEncryptionKeyError):
     """A keyring file cannot be read or written, or is none."""
 
 
-class DataKeyMissingError(EncryptionError):
+class DataKeyError(EncryptionError):
+    """Something is wrong with the key of an object itself, so that nobody can read the object."""
+
+
+class DataKeyMissingError(DataKeyError):
     """Neither the cold store nor the catalogue has the key of an object, which nobody can read without it."""
 
 
-class DataKeyAlteredError(EncryptionError):
+class DataKeyAlteredError(DataKeyError):
     """What is on record as the key of an object is not the key that its manifest names."""
 
 
-class DataKeyDestroyedError(EncryptionError):
+class DataKeyDestroyedError(DataKeyError):
     """The key of an object was destroyed, on record: nobody can read it any more."""
 
 

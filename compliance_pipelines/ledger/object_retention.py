@@ -34,7 +34,8 @@ class ObjectRetention:
 
     Attributes:
         years: for which archives are kept.
-        clock: tells on which day a tile is written. The machine's: a shifted one must not lock for longer.
+        clock: tells on which day a tile is written, and what is past. The machine's: a shifted one must not lock for
+            longer, or less.
     """
 
     years: int

@@ -33,6 +33,7 @@ class StatementKind(IntEnum):
 
     KEY = 2
     LOSS = 3
+    EXPIRY = 4
 
 
 _KINDS_OF_STATEMENTS: Final = frozenset(bytes([kind]) for kind in StatementKind)

@@ -117,6 +117,10 @@ STATEMENTS_BETWEEN = text(
 LOSSES = text(
     f"SELECT {_STATEMENT_COLUMNS} FROM ledger_statements WHERE get_byte(record, 0) = 3 ORDER BY seq"  # noqa: S608 - constants only
 )
+# 4 is the kind of records about expiries.
+EXPIRIES = text(
+    f"SELECT {_STATEMENT_COLUMNS} FROM ledger_statements WHERE get_byte(record, 0) = 4 ORDER BY seq"  # noqa: S608 - constants only
+)
 # 2 is the kind of records about keys.
 KEY_STATEMENTS = text(
     f"SELECT {_STATEMENT_COLUMNS} FROM ledger_statements WHERE get_byte(record, 0) = 2 ORDER BY seq"  # noqa: S608 - constants only

@@ -11,6 +11,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from compliance_pipelines.ledger import sql
+from compliance_pipelines.ledger.expiries import Expiry, is_expiry
 from compliance_pipelines.ledger.head import LedgerHead
 from compliance_pipelines.ledger.losses import Loss, is_loss
 from compliance_pipelines.ledger.records import MalformedRecordError, record_of
@@ -215,6 +216,16 @@ def losses(connection: sqlalchemy.Connection) -> list[tuple[Statement, Loss]]:
     """
     found = [record for record in _statements(connection.execute(sql.LOSSES), None) if is_loss(record)]
     return [(statement, Loss.of(statement)) for statement in found]
+
+
+def expiries(connection: sqlalchemy.Connection) -> list[tuple[Statement, Expiry]]:
+    """The statements about expiries, in order, and what they say.
+
+    Raises:
+        MalformedRecordError: the bytes of one are those of no record, or state no expiry.
+    """
+    found = [record for record in _statements(connection.execute(sql.EXPIRIES), None) if is_expiry(record)]
+    return [(statement, Expiry.of(statement)) for statement in found]
 
 
 def segments_between(connection: sqlalchemy.Connection, first: int, after: int) -> list[Segment]:

@@ -98,6 +98,10 @@ class DeferredObjectStore:
         """Whether the store itself keeps the object."""
         return self._opened.has_hold(key)
 
+    def locked_until(self, key: str) -> datetime | None:
+        """Until when a lock keeps the object."""
+        return self._opened.locked_until(key)
+
     def locate(self, key: str) -> str:
         """The URI of the object."""
         return self._opened.locate(key)

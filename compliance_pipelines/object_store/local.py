@@ -274,6 +274,11 @@ class LocalObjectStore:
         """None: a directory knows no holds."""
         self._path(key)
 
+    def locked_until(self, key: str) -> None:
+        """None: a directory locks nothing."""
+        if self.stat(key) is None:
+            raise self._missing(key)
+
     def _list(self, prefix: str, start_after: str) -> Iterator[ObjectInfo]:
         self._require_root()
         objects = objects_in_order(os.fsencode(self._root), prefix.encode(), start_after.encode())

@@ -284,5 +284,15 @@ class ObjectStore(Protocol):
             ObjectStoreError: the store cannot tell, or does not let this login ask.
         """
 
+    def locked_until(self, key: str) -> datetime | None:
+        """Until when a lock keeps the object, whoever asks; aware, None: no lock, or one that has ended.
+
+        It is about the version that `at_versions` knows, as reading is. A hold is no lock.
+
+        Raises:
+            ObjectMissingError: the key has no object.
+            ObjectStoreError: the store cannot tell, or does not let this login ask.
+        """
+
     def locate(self, key: str) -> str:
         """The URI of the object, whether there is one or not."""

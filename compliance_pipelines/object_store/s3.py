@@ -57,6 +57,8 @@ _READ_BUFFER: Final = 1 << 20
 _US_EAST_1: Final = "us-east-1"
 # An object that nobody ever held: AWS says the first.
 _NO_HOLD: Final = frozenset({"NoSuchObjectLockConfiguration", "NoSuchObjectLegalHold"})
+# An object that never had a lock: AWS says the first, SeaweedFS the second.
+_NO_LOCK: Final = frozenset({"NoSuchObjectLockConfiguration", "ObjectLockConfigurationNotFoundError"})
 _NO_LOCKS: Final = "ObjectLockConfigurationNotFoundError"
 
 
@@ -268,8 +270,17 @@ class S3ObjectStore(RemoteObjectStore):
         where = self.locate(key)
         with naming("cannot delete", where):
             # Each by its id: a deletion without one would leave a marker, also of what never was.
+            kept: ClientError | None = None
             for version in self._all_versions(key):
-                self._client.delete_object(**self._target(key), VersionId=version)
+                try:
+                    self._client.delete_object(**self._target(key), VersionId=version)
+                except ClientError as error:
+                    if answer_of(error) is not Answer.REFUSED:
+                        raise
+                    # The others go all the same: what was put over it is nobody's archive.
+                    kept = kept or error
+            if kept is not None:
+                raise kept
             if self._all_versions(key):
                 raise RefusedByStoreError(f"cannot delete {where}: the service agreed, and it is still there")
 
@@ -303,6 +314,26 @@ class S3ObjectStore(RemoteObjectStore):
     def has_hold(self, key: str) -> bool | None:
         """See `ObjectStore.has_hold`. None where the bucket has no Object Lock."""
         return self._is_held(self._held_version(key), self.locate(key))
+
+    def locked_until(self, key: str) -> datetime | None:
+        """See `ObjectStore.locked_until`."""
+        target = self._held_version(key)
+        with naming("cannot ask for the lock on", self.locate(key)):
+            until = self._retained_until(target)
+        return None if until is None or until <= self.now() else until
+
+    def _retained_until(self, target: Mapping[str, Any]) -> datetime | None:
+        """The end of the lock of a version, past or not; None where it never had one."""
+        try:
+            retention = self._client.get_object_retention(**target).get("Retention", {})
+        except ClientError as error:
+            unlocked = error.response.get("Error", {}).get("Code") in _NO_LOCK
+            # Asked last: a bucket without locks refuses the question.
+            if unlocked or (answer_of(error) in {Answer.REFUSED, Answer.UNSUPPORTED} and not self._locks()):
+                return None
+            raise
+        until: datetime | None = retention.get("RetainUntilDate")
+        return until
 
     def _held_version(self, key: str) -> dict[str, Any]:
         """The version that is read under a key, which is the one to be held."""

@@ -15,9 +15,12 @@ from typing import TYPE_CHECKING, Final
 from dagster import AssetCheckKey, AssetKey, DagsterRunStatus, RunRequest, RunsFilter
 
 from compliance_pipelines.archive import catalogue
+from compliance_pipelines.archive.expiry import due_to_expire
 from compliance_pipelines.base.clock import days_before, utc_day
+from compliance_pipelines.ledger.object_retention import retention_end
 from compliance_pipelines.ledger.store_identity import check_identity
 from compliance_pipelines.orchestration.keys import (
+    ARCHIVE_EXPIRY,
     COLD_ARCHIVE,
     HOT_PARTITION,
     HOT_PURGE,
@@ -61,15 +64,18 @@ class Action(StrEnum):
 
     ARCHIVE = "archive"
     PURGE = "purge"
+    EXPIRE = "expire"
 
 
 ASSETS: Final[Mapping[Action, tuple[AssetKey, ...]]] = {
     Action.ARCHIVE: (HOT_PARTITION, COLD_ARCHIVE),
     Action.PURGE: (HOT_PURGE,),
+    Action.EXPIRE: (ARCHIVE_EXPIRY,),
 }
 CHECKS: Final[Mapping[Action, tuple[AssetCheckKey, ...]]] = {
     Action.ARCHIVE: (ROWS_MATCH_LEDGER, *READ_BACK),
     Action.PURGE: (),
+    Action.EXPIRE: (),
 }
 
 
@@ -99,11 +105,13 @@ def due_steps(services: Services) -> list[Step]:
     """
     with services.engine.connect() as connection:
         check_identity(services, connection)
+        expire = due_to_expire(services, connection)
     due = catalogue.due(services)
     return sorted(
         [
             *(Step(day, Action.ARCHIVE) for day in due.archive),
             *(Step(day, Action.PURGE) for day in due.purge),
+            *(Step(day, Action.EXPIRE) for day in expire),
         ]
     )
 
@@ -160,6 +168,10 @@ def run_request(step: Step, today: date, names: Names) -> RunRequest:
 def overdue_days(services: Services, action: Action) -> list[date]:
     """Days whose action should have been done a day ago, oldest first."""
     latest = services.clock() - _ALLOWANCE
+    if action is Action.EXPIRE:
+        years = services.settings.audit_cold_storage_retention_years
+        with services.engine.connect() as connection:
+            return [day for day in due_to_expire(services, connection) if retention_end(day, years) < latest]
     due = catalogue.due(services)
     days, due_since = (due.archive, _archive_due_since) if action is Action.ARCHIVE else (due.purge, _purge_due_since)
     with services.engine.connect() as connection:

@@ -67,6 +67,7 @@ from compliance_pipelines.orchestration.keys import (
     HOT_PARTITION,
     MANIFEST_SIGNATURE,
     NO_DAY_TO_ARCHIVE_OVERDUE,
+    NO_DAY_TO_EXPIRE_OVERDUE,
     NO_DAY_TO_PURGE_OVERDUE,
     NO_LARGE_DAY_IN_DEFAULT_PARTITIONS,
     READ_BACK,
@@ -315,6 +316,9 @@ def cold_verdicts(services: Services, day: date) -> Mapping[str, Verdict]:
         segments = {part.part: segments_of_part(connection, part) for part in parts}
     if not facts.parts:
         return dict.fromkeys((key.name for key in READ_BACK), _nothing_archived(facts))
+    if not parts:
+        expired = Verdict(None, f"{_count(facts.expired_parts, 'part')} of the day expired, and no other is left.")
+        return dict.fromkeys((key.name for key in READ_BACK), expired)
     archive = ColdArchive.of(services)
     read = [check_part(archive, part, segments[part.part]) for part in parts]
     entries = sum(part.entry_count for part in read)
@@ -594,6 +598,11 @@ CHECKS: Final = (
         _archive_overdue,
     ),
     _health_check(NO_DAY_TO_PURGE_OVERDUE, "No day waits to be purged for more than a day.", _overdue(Action.PURGE)),
+    _health_check(
+        NO_DAY_TO_EXPIRE_OVERDUE,
+        "No archive whose retention is over, and which no legal hold keeps, waits to be removed for more than a day.",
+        _overdue(Action.EXPIRE),
+    ),
     _health_check(
         NO_LARGE_DAY_IN_DEFAULT_PARTITIONS,
         "No day in a default partition is so large that its purge is slow.",

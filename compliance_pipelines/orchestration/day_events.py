@@ -80,6 +80,8 @@ def archived_day(
         "bytes": object_bytes,
         "uncompressed bytes": canonical_bytes,
     }
+    if len(kept) < len(parts):
+        metadata["expired parts"] = len(parts) - len(kept)
     if object_bytes:
         metadata["compression"] = round(canonical_bytes / object_bytes, 2)
     if parts:

@@ -21,8 +21,9 @@ daily_retention = define_asset_job(
     RETENTION_JOB,
     selection=_keys(*(key for keys in ASSETS.values() for key in keys))
     | AssetSelection.checks(*(key for keys in CHECKS.values() for key in keys)),
-    description="A day on its way out of PostgreSQL: observed, archived and read back, purged after the grace period. "
-    "The schedule selects the step that a day is due for; all three at once suit a day whose grace is over.",
+    description="A day on its way out of PostgreSQL: observed, archived and read back, purged after the grace period, "
+    "and its archives removed after their retention. The schedule selects the step that a day is due for; all of them "
+    "at once suit a day whose grace is over.",
 )
 
 day_checks = define_asset_job(

@@ -14,6 +14,7 @@ AUDIT_LOG_PARTITIONS: Final = AssetKey(["audit", "audit_log_partitions"])
 HOT_PARTITION: Final = AssetKey(["audit", "hot_partition"])
 COLD_ARCHIVE: Final = AssetKey(["audit", "cold_archive"])
 HOT_PURGE: Final = AssetKey(["audit", "hot_purge"])
+ARCHIVE_EXPIRY: Final = AssetKey(["audit", "archive_expiry"])
 STORE_HOLDS: Final = AssetKey(["audit", "store_holds"])
 CHECKPOINT: Final = AssetKey(["ledger", "checkpoint"])
 
@@ -29,6 +30,7 @@ READ_BACK: Final = (MANIFEST_SIGNATURE, CHECKSUM, SCHEMA, ENTRY_COUNT, CONTENT)
 # None of these is about one day. They belong to assets without partitions: a run of a day would take them along.
 NO_DAY_TO_ARCHIVE_OVERDUE: Final = AssetCheckKey(AUDIT_LOGS, "no_day_to_archive_overdue")
 NO_DAY_TO_PURGE_OVERDUE: Final = AssetCheckKey(AUDIT_LOGS, "no_day_to_purge_overdue")
+NO_DAY_TO_EXPIRE_OVERDUE: Final = AssetCheckKey(AUDIT_LOGS, "no_day_to_expire_overdue")
 NO_LARGE_DAY_IN_DEFAULT_PARTITIONS: Final = AssetCheckKey(AUDIT_LOG_PARTITIONS, "no_large_day_in_default_partitions")
 RUNWAY: Final = AssetCheckKey(AUDIT_LOG_PARTITIONS, "runway")
 SEALING: Final = AssetCheckKey(CHECKPOINT, "sealing")
@@ -41,6 +43,7 @@ ARCHIVE_KEYS: Final = AssetCheckKey(CHECKPOINT, "keys_of_archives_are_on_record_
 HEALTH: Final = (
     NO_DAY_TO_ARCHIVE_OVERDUE,
     NO_DAY_TO_PURGE_OVERDUE,
+    NO_DAY_TO_EXPIRE_OVERDUE,
     NO_LARGE_DAY_IN_DEFAULT_PARTITIONS,
     RUNWAY,
     SEALING,

@@ -109,7 +109,7 @@ def _columns(**types: str) -> TableSchema:
 
 _SEGMENT_COLUMNS: Final = _columns(segment="int", day="string", entries="int", root="string", sealed_at="string")
 _PART_COLUMNS: Final = _columns(
-    part="int", entries="int", bytes="int", root="string", verified_at="string", purged_at="string"
+    part="int", entries="int", bytes="int", root="string", verified_at="string", purged_at="string", expired_at="string"
 )
 
 
@@ -152,6 +152,7 @@ def part_table(parts: Sequence[ArchivedPart]) -> TableMetadataValue:
                     "root": _root(part.root),
                     "verified_at": _moment(part.verified_at),
                     "purged_at": _moment(part.purged_at),
+                    "expired_at": _moment(part.expired_at),
                 }
             )
             for part in sorted(parts, key=lambda part: part.part, reverse=True)[:_ROWS_SHOWN]

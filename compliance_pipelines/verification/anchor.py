@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from compliance_pipelines.ledger import store as ledger_store
 from compliance_pipelines.ledger.errors import TilesAlteredError
+from compliance_pipelines.ledger.expiries import is_expiry
 from compliance_pipelines.ledger.log_reading import CHECKPOINT_KEY, COSIGNED_KEY
 from compliance_pipelines.ledger.losses import Loss, is_loss
 from compliance_pipelines.ledger.merkle import ProofError, verify_consistency
@@ -19,6 +20,7 @@ from compliance_pipelines.ledger.records import MalformedRecordError
 from compliance_pipelines.ledger.tile_proofs import TileTree
 from compliance_pipelines.verification.checkpoints import judged, read_one
 from compliance_pipelines.verification.database_ledger import KnownLedger, ledger_snapshot
+from compliance_pipelines.verification.expiries import accept_expiries
 from compliance_pipelines.verification.losses import accept_losses
 from compliance_pipelines.verification.progress import Stage
 from compliance_pipelines.verification.segment_index import Source
@@ -85,9 +87,11 @@ def anchored_ledger(  # noqa: PLR0913 - what one look needs
         if head is not None:
             outside.note_read(key, head[1], head[0])
     accept_losses(index, proven.size, journal)
+    years = services.settings.audit_cold_storage_retention_years
+    expiries = accept_expiries(index, proven.size, years, journal)
     journal.checked.segments = proven.size - proven.first
     journal.checked.checkpoints = 1 if proven.size else 0
-    return KnownLedger(proven.size, proven.tx_horizon, journal.replica is not None)
+    return KnownLedger(proven.size, proven.tx_horizon, journal.replica is not None, expiries)
 
 
 def _signed_roots(  # noqa: PLR0913, PLR0917 - what signs for a size
@@ -161,7 +165,8 @@ def _losses(proven: ProvenRecords) -> list[Loss]:
 def _add(connection: sqlalchemy.Connection, index: SegmentIndex, proven: ProvenRecords) -> None:
     """Let the index know of the days' segments, of the losses, and of the segments that the notes on losses tell of."""
     losses = [record for record in proven.statements if is_loss(record)]
-    index.add(Source.LEDGER, [*proven.segments, *losses])
+    expiries = [record for record in proven.statements if is_expiry(record)]
+    index.add(Source.LEDGER, [*proven.segments, *losses, *expiries])
     for loss in _losses(proven):
         for first, after in loss.ranges:
             index.add(Source.LEDGER, ledger_store.records_between(connection, first, after))

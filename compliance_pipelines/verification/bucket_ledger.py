@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from compliance_pipelines.ledger.log_reading import refuse_former_format
 from compliance_pipelines.verification.checkpoints import Store, read_cold_heads
+from compliance_pipelines.verification.expiries import accept_expiries
 from compliance_pipelines.verification.findings import Finding, Kind, Note, NoteKind
 from compliance_pipelines.verification.key_records import check_key_records
 from compliance_pipelines.verification.losses import accept_losses
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from compliance_pipelines.ledger.checkpoint import Checkpoint
     from compliance_pipelines.ledger.key_chain import KeyChain
     from compliance_pipelines.object_store.port import ObjectStore
+    from compliance_pipelines.verification.expiries import StatedExpiries
     from compliance_pipelines.verification.findings import Journal
     from compliance_pipelines.verification.outside import OutsideView
     from compliance_pipelines.verification.progress import Progress
@@ -38,7 +40,8 @@ def check_bucket_ledger(  # noqa: PLR0913 - what one verification needs
     progress: Progress,
     outside: OutsideView,
     remembered: Sequence[Checkpoint] = (),
-) -> int:
+    retention_years: int,
+) -> tuple[int, StatedExpiries]:
     """Rebuild the ledger from tiles and entry bundles; the index gets its records.
 
     Args:
@@ -49,9 +52,10 @@ def check_bucket_ledger(  # noqa: PLR0913 - what one verification needs
         progress: told of records and checkpoints read.
         outside: gets the checkpoints, and says what nobody outside has seen.
         remembered: checkpoints that were put aside outside; the ledger must extend each of them.
+        retention_years: for which archives are to be kept.
 
     Returns:
-        How many segments the ledger has.
+        How many segments the ledger has, and what it states about parts that expired.
 
     Raises:
         FormerFormatError: it is a ledger of format 1.
@@ -76,7 +80,7 @@ def check_bucket_ledger(  # noqa: PLR0913 - what one verification needs
     )
     outside.finish(index, walk.log_size)
     accept_losses(index, walk.settled_size, journal)
-    return walk.log_size
+    return walk.log_size, accept_expiries(index, walk.settled_size, retention_years, journal)
 
 
 def _find_rolled_back(checkpoint: Checkpoint, size: int, journal: Journal) -> None:

@@ -18,6 +18,7 @@ from compliance_pipelines.archive.readback import ColdArchive
 from compliance_pipelines.encryption.data_keys import DataKeys
 from compliance_pipelines.object_store.port import ObjectMissingError
 from compliance_pipelines.verification.bucket_ledger import note_unknown
+from compliance_pipelines.verification.expiries import StatedExpiries, but_for_its_key, note_expired, unfinished
 from compliance_pipelines.verification.findings import Finding, Kind, Note, NoteKind, Undecided
 from compliance_pipelines.verification.guard import guarded, reason_of
 from compliance_pipelines.verification.parts import (
@@ -91,6 +92,7 @@ class BucketParts:
         self._progress = progress
         self._on_rows = RowCount(progress)
         self._unvouched: list[_Unvouched] = []
+        self._expiries = StatedExpiries()
         self._days: set[date] = set()
         self.listed = 0
         self.unclear_days: set[date] = set()
@@ -153,20 +155,39 @@ class BucketParts:
         """Something is wrong with a manifest."""
         self._journal.find(Finding(kind=kind, day=key.day, part=key.part, key=key.manifest_key, message=message))
 
-    def check_objects(self) -> None:
+    def check_objects(self, expiries: StatedExpiries) -> None:
         """Check every object against its manifest, and those without one against the ledger.
+
+        Args:
+            expiries: what the ledger states about parts that expired.
 
         Raises:
             ObjectStoreError: the store cannot be listed.
         """
         unvouched = {part.key.object_key for part in self._unvouched}
+        self._expiries = expiries
+        seen = set()
         for number, key in enumerate(self._keys(lambda _: None), start=1):
-            if key.is_manifest and key.object_key not in unvouched:
+            seen.add(key.object_key)
+            if key.is_manifest and key.object_key not in unvouched and not self._is_going(key):
                 self._check(key, self._committed)
             self._progress(Stage.PARTS, number, self.listed)
         for part in self._unvouched:
             self._judge_unvouched(part)
+        for object_key, stated in expiries.by_key.items():
+            if object_key not in seen:
+                note_expired(self._journal, stated)
+                self._index.add_part(stated.key, stated.segments)
         self._journal.checked.days = len(self._days)
+
+    def _is_going(self, key: PartKey) -> bool:
+        """Whether the object of a part is gone, as the ledger states; what is still there is read as any other."""
+        stated = self._expiries.of(key.object_key)
+        if stated is None:
+            return False
+        is_there = self._store.stat(key.object_key) is not None
+        self._journal.note(unfinished(stated, "it is still there" if is_there else "its manifest is still there"))
+        return not is_there
 
     def _committed(self, key: PartKey) -> PartOutcome:
         manifest = bounded_manifest(self._archive, key.manifest_key)
@@ -179,7 +200,7 @@ class BucketParts:
     def _check(self, key: PartKey, check: Callable[[PartKey], PartOutcome]) -> None:
         with guarded(lambda error: self._cannot_tell(key, key.object_key, error)):
             outcome = check(key)
-            for finding in outcome.findings:
+            for finding in but_for_its_key(outcome.findings, self._expiries.of(key.object_key)):
                 self._journal.find(finding)
             self._journal.checked.parts += 1
             self._journal.checked.parts_by_hash += not outcome.decrypted
@@ -188,6 +209,11 @@ class BucketParts:
 
     def _judge_unvouched(self, part: _Unvouched) -> None:
         key = part.key
+        stated = self._expiries.of(key.object_key)
+        if stated is not None and not part.manifest_is_there:
+            self._journal.note(unfinished(stated, "its object is there without its manifest"))
+            self._index.add_part(key, stated.segments)
+            return
         segments = self._segments_named_by(key)
         if segments is None:
             self.unclear_days.add(key.day)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
@@ -33,6 +33,7 @@ from compliance_pipelines.verification.checkpoints import (
     judged,
     read_cold_heads,
 )
+from compliance_pipelines.verification.expiries import StatedExpiries, accept_expiries
 from compliance_pipelines.verification.findings import Finding, Kind, Note, NoteKind, Undecided
 from compliance_pipelines.verification.key_records import check_key_records
 from compliance_pipelines.verification.losses import accept_losses, check_places
@@ -67,11 +68,13 @@ class KnownLedger:
         size: how many segments of it the database must have; on a replica that is behind, those that it has.
         tx_horizon: every entry with a smaller transaction id must be in one of them.
         on_replica: whether the database is a replica, which may know of a change in the cold store later.
+        expiries: what it states about parts that expired.
     """
 
     size: int
     tx_horizon: int
     on_replica: bool = False
+    expiries: StatedExpiries = field(default_factory=StatedExpiries)
 
 
 @contextmanager
@@ -304,7 +307,9 @@ class _Comparison:
         with self._services.engine.connect() as connection:
             check_places(connection, voids, min(size, self.last_stored, self._walk.settled_size), self._journal)
         last = next(self._index.between(Source.LEDGER, size - 1, size), None)
-        return KnownLedger(size, 0 if last is None else last.tx_to, self._on_replica)
+        years = self._services.settings.audit_cold_storage_retention_years
+        expiries = accept_expiries(self._index, self._walk.settled_size, years, self._journal)
+        return KnownLedger(size, 0 if last is None else last.tx_to, self._on_replica, expiries)
 
     def _tell_lag(self, size: int) -> None:
         """Say what the replica lacks up to the newest signed size, unless it has replayed that meanwhile."""

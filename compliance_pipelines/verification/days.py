@@ -24,6 +24,7 @@ from compliance_pipelines.base.clock import utc_day
 from compliance_pipelines.ledger.object_retention import retention_end
 from compliance_pipelines.object_store.port import ObjectMissingError
 from compliance_pipelines.verification import sql
+from compliance_pipelines.verification.expiries import but_for_its_key, unfinished
 from compliance_pipelines.verification.findings import Finding, Kind, Note, NoteKind, Undecided
 from compliance_pipelines.verification.guard import guarded, reason_of
 from compliance_pipelines.verification.hot import check_hot_rows
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from compliance_pipelines.ledger.segments import Segment
     from compliance_pipelines.services import Services
     from compliance_pipelines.verification.database_ledger import KnownLedger
+    from compliance_pipelines.verification.expiries import StatedExpiry
     from compliance_pipelines.verification.findings import Journal
     from compliance_pipelines.verification.segment_index import SegmentIndex
 
@@ -235,13 +237,16 @@ class _DayReading:
 
     def _read_recorded(self, part: ArchivedPart) -> None:
         held: Collection[int] = self._catalogue.recorded(part.part)
+        stated = self._ledger.expiries.of(part.object_key)
         if part.expired_at is not None:
-            self._judge_expiry(part)
+            self._judge_expiry(part, stated)
+        elif stated is not None and self._is_going(part, stated):
+            held = {segment.seq for segment in stated.segments}
         else:
             with guarded(lambda error: self._cannot_tell_part(part, error)):
                 outcome = RecordedPart(self._archive, part, held, self._segments).check(self._on_rows)
                 held = outcome.held
-                self._seen.findings += outcome.findings
+                self._seen.findings += but_for_its_key(outcome.findings, stated)
                 self._seen.in_cold_store |= outcome.object_is_there
                 self._seen.archived_entries += outcome.entries
                 self._seen.parts_by_hash += not outcome.decrypted
@@ -264,7 +269,15 @@ class _DayReading:
             self._find(Kind.PARTS_OVERLAP, f"segment {twice[0]} is in part {other} and in part {part}", part)
         self._seen.held.update(dict.fromkeys(held, part))
 
-    def _judge_expiry(self, part: ArchivedPart) -> None:
+    def _is_going(self, part: ArchivedPart, stated: StatedExpiry) -> bool:
+        """Whether the removal of a part has begun, as the ledger states, and is not on record as done yet."""
+        store = self._archive.at(part).store
+        left = [key for key in (part.object_key, part.manifest_key) if store.stat(key) is not None]
+        self._seen.notes.append(unfinished(stated, f"{' and '.join(left) or 'nothing'} is left of it"))
+        self._seen.in_cold_store = True
+        return part.object_key not in left or part.manifest_key not in left
+
+    def _judge_expiry(self, part: ArchivedPart, stated: StatedExpiry | None) -> None:
         years = self._services.settings.audit_cold_storage_retention_years
         kept_until = retention_end(self._day, years).date()
         self._seen.in_cold_store = True
@@ -275,10 +288,18 @@ class _DayReading:
                 f"{kept_until}",
                 part.part,
             )
-        else:
-            self._note(
-                NoteKind.PART_EXPIRED, f"part {part.part} expired after {years} years; it is not read", part.part
+        elif stated is None:
+            self._find(
+                Kind.CATALOGUE_ALTERED,
+                f"the catalogue says that part {part.part} of {self._day} has expired, and the ledger does not say so: "
+                "nothing expires without that",
+                part.part,
             )
+        else:
+            self._note(NoteKind.PART_EXPIRED, f"{stated}; it is not read", part.part)
+            left = [key for key in (part.object_key, part.manifest_key) if self._archive.store.stat(key) is not None]
+            if left:
+                self._seen.notes.append(unfinished(stated, f"{' and '.join(left)} is there (again)"))
 
     def _check_numbers(self) -> None:
         known = {part.part for part in self._catalogue.parts}

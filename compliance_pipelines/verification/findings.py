@@ -50,6 +50,7 @@ class Kind(StrEnum):
     PART_UNKNOWN = "part_unknown"
     PARTS_OVERLAP = "parts_overlap"
     CATALOGUE_ALTERED = "catalogue_altered"
+    EXPIRY_INVALID = "expiry_invalid"
 
     SEGMENT_ALTERED = "segment_altered"
     SEGMENT_MISSING = "segment_missing"
@@ -87,6 +88,7 @@ class NoteKind(StrEnum):
     SEGMENTS_UNCONFIRMED = "segments_unconfirmed"
     PART_UNRECORDED = "part_unrecorded"
     PART_EXPIRED = "part_expired"
+    EXPIRY_UNFINISHED = "expiry_unfinished"
     OBJECT_UNCOMMITTED = "object_uncommitted"
     OBJECT_UNKNOWN = "object_unknown"
     NOT_ARCHIVED = "not_archived"

@@ -8,7 +8,7 @@ ledger is missing or altered. Then the ledger, then each object, then what is in
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.encryption.key_encryption import KeyEncryptionKeys
@@ -42,6 +42,10 @@ if TYPE_CHECKING:
     from compliance_pipelines.verification.findings import Report
 
 
+RETENTION_YEARS: Final = 7
+"""For which archives are kept where nobody says otherwise; the default of AUDIT_COLD_STORAGE_RETENTION_YEARS."""
+
+
 def verify_copy(  # noqa: PLR0913 - what a person may say about it
     directory: Path,
     key: VerifierKey,
@@ -50,6 +54,7 @@ def verify_copy(  # noqa: PLR0913 - what a person may say about it
     remembered: Sequence[bytes] = (),
     expected: Expected | None = None,
     archive_keys: KeyEncryptionKeys | None = None,
+    retention_years: int = RETENTION_YEARS,
     progress: Progress = silent,
     on_finding: Callable[[Finding], None] | None = None,
 ) -> Report:
@@ -64,6 +69,7 @@ def verify_copy(  # noqa: PLR0913 - what a person may say about it
         expected: whose cosignatures and time stamps count; None for nobody's, which are not looked at then.
         archive_keys: what unwraps the keys of encrypted archives; without any, these are compared by their hash alone,
             and the report says that they were not read.
+        retention_years: for which archives are to be kept: a part that expired earlier is a finding.
         progress: told what is through.
         on_finding: told each finding at once, so that those made before a failure are not lost.
 
@@ -90,7 +96,7 @@ def verify_copy(  # noqa: PLR0913 - what a person may say about it
             store, keys, index, archive_keys=archive_keys or KeyEncryptionKeys(), journal=journal, progress=progress
         )
         parts.read_manifests()
-        size = check_bucket_ledger(
+        size, expiries = check_bucket_ledger(
             store,
             keys,
             index=index,
@@ -98,6 +104,7 @@ def verify_copy(  # noqa: PLR0913 - what a person may say about it
             progress=progress,
             outside=OutsideView(counts, journal),
             remembered=put_aside,
+            retention_years=retention_years,
         )
         if not parts.listed and not size and not journal.checked.checkpoints:
             raise VerificationError(
@@ -108,7 +115,7 @@ def verify_copy(  # noqa: PLR0913 - what a person may say about it
             message = f"{IDENTITY_KEY}, which says what store this is, is not there: the copy is not whole"
             journal.note(Note(kind=NoteKind.STORE_IDENTITY_MISSING, key=IDENTITY_KEY, message=message))
         note_strays(store, journal)
-        parts.check_objects()
+        parts.check_objects(expiries)
         compare_parts(index, size, journal)
         check_coverage(index, parts.unclear_days, archived_through, journal)
     return journal.report()

@@ -71,6 +71,7 @@ WRITING: Final[dict[str, list[str]]] = {
     "erase request": ["somebody", "--requested-by", "support"],
     "erase run": [],
     "erase withdraw": ["1"],
+    "expire": ["--all-due"],
     "hold add": [],
     "hold release": ["1"],
     "hold sync": [],

@@ -74,7 +74,7 @@ def test_an_asset_that_dagster_makes_says_what_it_is_made_from() -> None:
 
 def test_each_asset_of_days_says_where_its_days_begin_and_what_missing_means() -> None:
     partitioned = [spec for spec in defs.resolve_all_asset_specs() if spec.partitions_def is not None]
-    assert len(partitioned) == 5
+    assert len(partitioned) == 6
     for spec in partitioned:
         assert f"Days begin with {FIRST_DAY}" in str(spec.description)
         assert "*missing*" in str(spec.description)

@@ -117,3 +117,6 @@ class FaultyStore:
 
     def has_hold(self, key: str) -> bool | None:
         return self._call("has_hold", lambda: self._store.has_hold(key))
+
+    def locked_until(self, key: str) -> datetime | None:
+        return self._call("locked_until", lambda: self._store.locked_until(key))

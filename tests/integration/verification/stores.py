@@ -75,6 +75,9 @@ class StoreBetween:
     def has_hold(self, key: str) -> bool | None:
         return self._store.has_hold(key)
 
+    def locked_until(self, key: str) -> datetime | None:
+        return self._store.locked_until(key)
+
 
 class FailingStore(StoreBetween):
     """Fails to give what is below a key, or to list at all."""

@@ -392,6 +392,37 @@ def read_loss(data: bytes) -> dict[str, Any]:
     return loss
 
 
+EXPIRY = ("entries", "object_bytes", "first_seq", "last_seq", "segments")
+
+
+def expiry_bytes(expiry: Mapping[str, Any]) -> bytes:
+    """Of a record that states the expiry of a part."""
+    first, last, count = (expiry[name] for name in ("first_seq", "last_seq", "segments"))
+    need(min(expiry[name] for name in ("part", "years", "entries", "object_bytes", "segments")) > 0, "no such part")
+    need(0 <= first <= last < expiry["seq"] and count <= last - first + 1, "no such segments")
+    root, sha256 = (bytes.fromhex(expiry[name]) for name in ("root", "object_sha256"))
+    need(len(root) == len(sha256) == 32, "no digests")
+    data = b"\x04" + number(expiry["seq"]) + number(expiry["tx_to"]) + number(expiry["sealed_at"])
+    data += signed((date.fromisoformat(expiry["day"]) - date(1970, 1, 1)).days, 4)
+    data += signed(expiry["part"], 4) + signed(expiry["years"], 4)
+    return data + b"".join(number(expiry[name]) for name in EXPIRY) + root + sha256
+
+
+def read_expiry(data: bytes) -> dict[str, Any]:
+    need(len(data) == 141 and data[0] == 4, "no expiry")
+
+    def integer(at: int, width: int) -> int:
+        return int.from_bytes(data[at : at + width], "big", signed=True)
+
+    expiry: dict[str, Any] = {name: integer(1 + 8 * at, 8) for at, name in enumerate(("seq", "tx_to", "sealed_at"))}
+    expiry |= {"day": str(date(1970, 1, 1) + timedelta(days=integer(25, 4)))}
+    expiry |= {"part": integer(29, 4), "years": integer(33, 4)}
+    expiry |= {name: integer(37 + 8 * at, 8) for at, name in enumerate(EXPIRY)}
+    expiry |= {"root": data[77:109].hex(), "object_sha256": data[109:].hex()}
+    need(expiry_bytes(expiry) == data, "other bytes")
+    return expiry
+
+
 def standing(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """The segments in which entries are looked for."""
     void = {seq for record in records if "ranges" in record for each in record["ranges"] for seq in range(*each)}
@@ -403,6 +434,8 @@ def read_record(data: bytes) -> dict[str, Any]:
         return read_statement(data)
     if data[:1] == b"\x03":
         return read_loss(data)
+    if data[:1] == b"\x04":
+        return read_statement(data)
     need(len(data) == 93 and data[0] == 1, "no segment record")
 
     def number(start: int, width: int) -> int:

@@ -14,6 +14,7 @@ from compliance_pipelines.audit_log import canonical
 from compliance_pipelines.audit_log.entry import COLUMNS
 from compliance_pipelines.ledger.checkpoint import Checkpoint, SigningKey, VerifierKey, open_checkpoint, sign_checkpoint
 from compliance_pipelines.ledger.cosignatures import WitnessKey, cosigned
+from compliance_pipelines.ledger.expiries import Expiry, is_expiry
 from compliance_pipelines.ledger.head import LedgerHead
 from compliance_pipelines.ledger.key_changes import key_change_record
 from compliance_pipelines.ledger.log_reading import EMPTY_LOG, read_head
@@ -110,6 +111,20 @@ def test_the_ledger_has_the_roots_of_the_document() -> None:
     assert [stranger.tree_root(leaves[:size]).hex() for size in range(4)] == roots
     assert [LedgerHead().root.hex()] == roots[:1]
     assert [LedgerHead().extended(records()[:size]).root.hex() for size in (1, 2, 3)] == roots[1:]
+
+
+def test_the_expiry_has_the_record_and_the_leaf_of_the_document() -> None:
+    vector = vectors.json_box("expiry")
+    stated, record = vector["expiry"], bytes.fromhex(vector["record"])
+    statement = record_of(record)
+    assert is_expiry(statement)
+    expiry = Expiry.of(statement)
+    assert stranger.expiry_bytes(stated) == statement.record_bytes() == record
+    assert stranger.read_expiry(record) == stated
+    assert (str(expiry.day), expiry.part, expiry.years) == (stated["day"], stated["part"], stated["years"])
+    assert stranger.leaf_hash(record).hex() == statement.leaf_hash().hex() == vector["leaf"]
+    assert stranger.tree_root([bytes.fromhex(SEGMENTS[1]["leaf"])]) == expiry.root
+    assert LedgerHead().extended([*records(), statement]).root.hex() == vector["root"]
 
 
 def test_the_loss_has_the_record_and_the_leaf_of_the_document() -> None:
