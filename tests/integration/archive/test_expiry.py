@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import io
 import uuid
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-import pyarrow.parquet as pq
 import pytest
 
 from compliance_pipelines.archive.catalogue import DayState, day_summary, parts_of_day
 from compliance_pipelines.archive.expiry import ExpiryStep, days_to_expire, due_to_expire, expire_day, outlook
 from compliance_pipelines.archive.export import archive_day
+from compliance_pipelines.archive.lookup import open_stored
 from compliance_pipelines.archive.purge import purge_day
 from compliance_pipelines.archive.store_holds import sync_store_holds
 from compliance_pipelines.base.errors import ComplianceError
+from compliance_pipelines.encryption.wrapped_key import record_key
 from compliance_pipelines.holds import HoldScope
 from compliance_pipelines.holds.record import NewHold, add_hold, release_hold
 from compliance_pipelines.ledger.expiries import Expiry
@@ -26,19 +26,21 @@ from compliance_pipelines.ledger.store import expiries
 from compliance_pipelines.object_store.local import LocalObjectStore
 from compliance_pipelines.object_store.port import ObjectStoreError
 from compliance_pipelines.object_store.s3 import S3Bucket, S3ObjectStore
+from compliance_pipelines.postgres.errors import LockBusyError
+from compliance_pipelines.postgres.locks import process_lock
 from compliance_pipelines.verification.findings import Kind, NoteKind
 from compliance_pipelines.verification.offline import verify_copy
 from compliance_pipelines.verification.online import verify
 from tests.integration.archive.days import Stopped, stop_after
 from tests.integration.archive.faulty_store import Fault, FaultyStore
 from tests.integration.erasure.command import Command
+from tests.support.encrypted import encrypted
 from tests.support.sealing import seal_all
 
 if TYPE_CHECKING:
     from datetime import date
     from pathlib import Path
 
-    import sqlalchemy
     from mypy_boto3_s3 import S3Client
 
     from compliance_pipelines.archive.catalogue import ArchivedPart
@@ -52,10 +54,11 @@ _YEARS = 1
 
 
 @pytest.fixture
-def settings(settings: Settings) -> Settings:
-    """Archives are kept for a year."""
+def settings(settings: Settings, tmp_path: Path) -> Settings:
+    """Archives are encrypted, and kept for a year."""
     first_day = (datetime.now(UTC) - timedelta(days=1_000)).date()
-    return settings.model_copy(update={"audit_cold_storage_retention_years": _YEARS, "audit_log_first_day": first_day})
+    update = {"audit_cold_storage_retention_years": _YEARS, "audit_log_first_day": first_day}
+    return encrypted(settings, tmp_path).model_copy(update=update)
 
 
 @pytest.fixture
@@ -143,6 +146,7 @@ def test_a_part_goes_with_all_its_versions_and_what_it_was_remains_on_record(  #
             "root": part.root.hex(),
             "retention_years": _YEARS,
             "ledger_record": statement.seq,
+            "data_key": (part.encryption or {})["key_id"],
         },
     )
     for report in (verify(services), verify(services, [part.day]), verified_copy(services, tmp_path / "copy")):
@@ -204,7 +208,8 @@ def test_a_moved_clock_lets_nothing_expire_that_is_not_over_by_the_database(
 
 @pytest.mark.parametrize("scope", ["everything", "day", "user"])
 def test_what_is_held_stays_until_the_hold_is_released(services: Services, part: ArchivedPart, scope: str) -> None:
-    subject = pq.read_table(io.BytesIO(services.store.get_bytes(part.object_key)))["user_id"].to_pylist()[0]
+    with open_stored(services, part) as reader:
+        subject = next(reader.batches(columns=["user_id"])).column("user_id")[0].as_py()
     new = {
         "everything": NewHold(HoldScope.EVERYTHING, "case", "counsel"),
         "day": NewHold(HoldScope.DAYS, "case", "counsel", first_day=part.day, last_day=part.day),
@@ -460,25 +465,34 @@ class TestDamage:
 
         assert services.store.stat(part.object_key) is not None
 
-    def test_an_encrypted_part_waits_for_who_destroys_its_key(
+    def test_its_key_goes_before_the_object_does(self, services: Services, days: Days, part: ArchivedPart) -> None:
+        with pytest.raises(Stopped):
+            expire_day(services, part.day, hook=stop_after(ExpiryStep.KEY_DESTROYED))
+
+        assert services.store.stat(record_key(part.object_key)) is None
+        assert services.store.stat(part.object_key) is not None
+        assert days.execute("SELECT wrapped, destruction_reason FROM object_keys") == [(None, "its retention is over")]
+        report = verify(services, [part.day])
+        assert (report.findings, [note.kind for note in report.notes]) == ((), [NoteKind.EXPIRY_UNFINISHED])
+        assert len(expire_day(services, part.day).expired) == 1
+
+    def test_a_part_whose_key_is_on_no_record_expires_all_the_same(
         self, services: Services, days: Days, part: ArchivedPart
     ) -> None:
-        days.execute("""UPDATE archived_audit_logs SET encryption = '{"key": 1}' WHERE day = :day""", day=part.day)
+        days.execute("DELETE FROM object_keys")
+        services.store.delete(record_key(part.object_key))
+        assert len(expire_day(services, part.day).expired) == 1
 
-        (kept,) = expire_day(services, part.day).kept
-
-        assert "nothing here destroys its key" in str(kept.kept_because)
-
-        destroyed = []
-
-        class Keys:
-            def destroy(self, connection: sqlalchemy.Connection, part: ArchivedPart, /) -> None:
-                assert connection.in_transaction()
-                assert services.store.stat(part.object_key) is not None
-                destroyed.append(part.part)
-
-        assert len(expire_day(services, part.day, keys=Keys()).expired) == 1
-        assert destroyed == [1]
+    @pytest.mark.usefixtures("impatient")
+    def test_no_key_is_destroyed_while_keys_are_rotated(self, services: Services, part: ArchivedPart) -> None:
+        with (
+            services.engine.connect() as connection,
+            process_lock(connection, "data-keys", doing="a test"),
+            pytest.raises(LockBusyError),
+        ):
+            expire_day(services, part.day)
+        assert services.store.stat(record_key(part.object_key)) is not None
+        assert len(expire_day(services, part.day).expired) == 1
 
 
 class TestCommand:
