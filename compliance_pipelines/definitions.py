@@ -15,7 +15,7 @@ from compliance_pipelines.orchestration import alerting, checks, erasures, jobs,
 from compliance_pipelines.orchestration import conversations as conversation_retention
 from compliance_pipelines.orchestration import sessions as session_retention
 from compliance_pipelines.orchestration.alerts import LogAlertSink
-from compliance_pipelines.orchestration.assets import cold, conversations, erasure, hot, ledger, sessions
+from compliance_pipelines.orchestration.assets import cold, conversations, erasure, holds, hot, ledger, sessions
 from compliance_pipelines.orchestration.names import NAMES, Names
 from compliance_pipelines.orchestration.renaming import Parts, renamed
 from compliance_pipelines.orchestration.resources import ALERTS, SERVICES, ServicesResource
@@ -26,7 +26,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _PARTS: Final = Parts(
-    assets=[*hot.ASSETS, *cold.ASSETS, *ledger.ASSETS, *conversations.ASSETS, *sessions.ASSETS, *erasure.ASSETS],
+    assets=[
+        *hot.ASSETS,
+        *cold.ASSETS,
+        *holds.ASSETS,
+        *ledger.ASSETS,
+        *conversations.ASSETS,
+        *sessions.ASSETS,
+        *erasure.ASSETS,
+    ],
     checks=[*checks.CHECKS, *conversation_retention.CHECKS, *session_retention.CHECKS, *erasures.CHECKS],
     jobs=[*jobs.JOBS, *conversation_retention.JOBS, *session_retention.JOBS, *erasures.JOBS],
     schedules=[

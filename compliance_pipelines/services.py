@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from compliance_pipelines.base.clock import system_clock
+from compliance_pipelines.encryption.data_keys import DataKeys
+from compliance_pipelines.encryption.key_encryption import KeyEncryptionKeys
 from compliance_pipelines.ledger.keyring import Keyring
 from compliance_pipelines.ledger.object_retention import ObjectRetention
 from compliance_pipelines.object_store import open_object_store
@@ -42,6 +44,11 @@ class Services:
     store: ObjectStore
     keys: Keyring
     clock: Clock = system_clock
+
+    @cached_property
+    def data_keys(self) -> DataKeys:
+        """The keys of encrypted archives; nothing is opened before one is asked for."""
+        return DataKeys(self.store, KeyEncryptionKeys.from_settings(self.settings), self.engine)
 
     @property
     def signing_key(self) -> Signer:

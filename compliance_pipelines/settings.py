@@ -130,6 +130,23 @@ class Settings(BaseSettings):
     audit_cold_storage_timeout_seconds: int = Field(
         default=60, ge=1, le=900, description="How long an answer of the service may take; then it is asked again."
     )
+    audit_archive_encryption: bool | None = Field(
+        default=None,
+        description="Archives are encrypted before they leave this machine, each with a key of its own "
+        "(docs/encryption.md). Default: with AUDIT_COLD_STORAGE_PROVIDER=s3 or gcs they are, in a directory not.",
+    )
+    audit_archive_keyring_file: Path | None = Field(
+        default=None,
+        description="File with the keys that wrap the keys of archives, made with `compliance keys init`.",
+    )
+    audit_archive_kms_key: str | None = Field(
+        default=None,
+        description="Key in AWS or GCP KMS (`awskms:///...`, `gcpkms://...`) that wraps the keys of new archives, in "
+        "place of the keyring's.",
+    )
+    audit_archive_former_kms_keys: tuple[str, ...] = Field(
+        default=(), description="Keys in a KMS that wrapped keys of archives before and unwrap them still, as JSON."
+    )
     aws_s3_region: str | None = Field(default=None, description="Region of the S3 bucket. Default: as boto3 finds it.")
     gcp_project_id: str | None = Field(
         default=None, description="Project in which the GCS bucket is made. Default: that of the credentials."
@@ -422,6 +439,13 @@ class Settings(BaseSettings):
                 "(postgresql://user:password@host:5432/database), or start the embedded stack with `make run`"
             )
         return self.audit_log_database_url.get_secret_value()
+
+    @property
+    def encrypts_archives(self) -> bool:
+        """Whether new archives are encrypted before they leave this machine."""
+        if self.audit_archive_encryption is None:
+            return self.audit_cold_storage_provider != "local"
+        return self.audit_archive_encryption
 
     def require_migration_database_url(self) -> str:
         """The database URL for migrations: its own setting, else the audit log's.

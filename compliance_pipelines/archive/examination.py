@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from compliance_pipelines.archive.parquet import PartLabel, UnreadableParquetError, open_part
+from compliance_pipelines.archive.parquet import PartLabel, UnreadableParquetError, is_encrypted, open_part
 from compliance_pipelines.archive.sealed_rows import SealedRows
 from compliance_pipelines.audit_log.entry import ENTRY_SCHEMA
 from compliance_pipelines.base.printable import printable
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from compliance_pipelines.archive.parquet import PartReader
+    from compliance_pipelines.encryption.data_key import DataKey
     from compliance_pipelines.ledger.segments import Segment
 
 _MOST_DIFFERENCES: Final = 20
@@ -109,7 +110,9 @@ class DayBounds:
         self.outside += pc.sum(outside).as_py() or 0
 
 
-def examine(path: Path, *, label: PartLabel, day: date, segments: Sequence[Segment]) -> Examination:
+def examine(
+    path: Path, *, label: PartLabel, day: date, segments: Sequence[Segment], key: DataKey | None = None
+) -> Examination:
     """Look into a file, whatever it is.
 
     Args:
@@ -117,10 +120,11 @@ def examine(path: Path, *, label: PartLabel, day: date, segments: Sequence[Segme
         label: what it would say about itself if it were the part in whose place it is.
         day: of the part.
         segments: which it should hold.
+        key: what it should be encrypted with; a plain file is looked into as well.
     """
     rows, bounds = SealedRows(segments), DayBounds(day)
     try:
-        with open_part(path, name="it") as part:
+        with open_part(path, name="it", key=key if is_encrypted(path) else None) as part:
             seen = Examination(
                 columns_fit=part.schema.equals(ENTRY_SCHEMA), label_fits=part.label == label, num_rows=part.num_rows
             )

@@ -22,6 +22,7 @@ from compliance_pipelines.archive.examination import Examination, MalformedExami
 from compliance_pipelines.archive.parquet import PartLabel
 from compliance_pipelines.base.errors import TransientError
 from compliance_pipelines.base.strict_json import MalformedJsonError, parse_strictly
+from compliance_pipelines.encryption.data_key import DataKey
 from compliance_pipelines.ledger.segments import Segment
 
 if TYPE_CHECKING:
@@ -61,7 +62,9 @@ class Examiner:
         self._most_seconds = most_seconds
         self._spent = 0.0
 
-    def examine(self, path: Path, *, label: PartLabel, day: date, segments: Sequence[Segment]) -> Examination:
+    def examine(
+        self, path: Path, *, label: PartLabel, day: date, segments: Sequence[Segment], key: DataKey | None = None
+    ) -> Examination:
         """As :func:`examine`, in a process that is stopped where it takes more than any part of this size can need.
 
         Raises:
@@ -75,18 +78,21 @@ class Examiner:
             )
         started = monotonic()
         try:
-            return _examine_apart(path, label=label, day=day, segments=segments)
+            return _examine_apart(path, label=label, day=day, segments=segments, key=key)
         finally:
             self._spent += monotonic() - started
 
 
-def _examine_apart(path: Path, *, label: PartLabel, day: date, segments: Sequence[Segment]) -> Examination:
+def _examine_apart(
+    path: Path, *, label: PartLabel, day: date, segments: Sequence[Segment], key: DataKey | None
+) -> Examination:
     seconds = _LEAST_SECONDS + path.stat().st_size // _BYTES_PER_SECOND
     request = {
         "path": str(path),
         "day": day.isoformat(),
         "label": [label.day, label.part, label.root],
         "segments": [segment.to_json() for segment in segments],
+        "key": None if key is None else key.secret.hex(),
         "seconds": seconds,
         "memory": _MOST_MEMORY,
     }
@@ -156,6 +162,7 @@ def main() -> None:
         label=PartLabel(*request["label"]),
         day=date.fromisoformat(request["day"]),
         segments=segments,
+        key=None if request["key"] is None else DataKey(bytes.fromhex(request["key"])),
     )
     sys.stdout.write(json.dumps(found.to_json()))
     sys.stdout.flush()

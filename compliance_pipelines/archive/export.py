@@ -3,8 +3,9 @@
 Here: the order of the steps, each of which may be the last before a kill, and the stream of rows into the file. Not
 here: how a leftover is judged (adoption.py), how a part is read back (readback.py).
 
-The order: the day's segments are proven to be in the signed ledger; rows are checked against them while they are
-exported to a staging file; the object is put; the manifest is put, which commits the part; the catalogue gets its row;
+The order: the day's segments are proven to be in the signed ledger; where objects are encrypted, the key of the next
+one is put on record in the store; rows are checked against the segments while they are exported to a staging file; the
+object is put; the manifest is put, which commits the part; the catalogue gets its row;
 the part is read back from the store; its verification is recorded. The next run finishes whatever was begun.
 """
 
@@ -34,6 +35,7 @@ from compliance_pipelines.archive.written_rows import WrittenRows
 from compliance_pipelines.audit_log.reading import read_rows
 from compliance_pipelines.audit_log.visibility import refuse_hidden_rows
 from compliance_pipelines.base.streaming import run_ahead
+from compliance_pipelines.encryption.data_key import Encryption
 from compliance_pipelines.ledger.anchored import SegmentNotAnchoredError, check_anchored
 from compliance_pipelines.ledger.store_identity import check_identity
 from compliance_pipelines.object_store.port import ObjectExistsError
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from compliance_pipelines.encryption.data_key import DataKey
     from compliance_pipelines.ledger.segments import Segment
     from compliance_pipelines.services import Services
 
@@ -55,6 +58,7 @@ _BATCHES_AHEAD: Final = 2
 class ArchiveStep(StrEnum):
     """What has just been done, in order, when the step hook is called."""
 
+    KEY_PUT = "key_put"
     STAGED = "staged"
     OBJECT_PUT = "object_put"
     MANIFEST_PUT = "manifest_put"
@@ -210,7 +214,7 @@ class _Archiving:
         found = adoptable_orphan(self._services, orphan, self._pending(), self._progress)
         written = WrittenFile(found.check.entry_count, found.check.object_bytes, found.check.object_sha256)
         segments = found.expected.segments
-        manifest = self._manifest(orphan.part, segments, written, found.check.canonical_bytes)
+        manifest = self._manifest(orphan.part, segments, written, found.check.canonical_bytes, found.check.key)
         self._commit(manifest, self._services.store.confirm(orphan.object_key).version, adopted=True)
 
     def archive_pending(self) -> None:
@@ -221,8 +225,9 @@ class _Archiving:
         part, root = self._last_part + 1, part_root(pending)
         key = PartKey.of(self._day, part, root)
         with staging_file(self._services.settings.archive_staging_path, ".parquet") as path:
-            label = PartLabel.of(self._day, part, root)
-            written, canonical_bytes = _export(self._services, pending, path, label, self._progress)
+            data_key = self._new_data_key(key.object_key)
+            target = _Target(path, PartLabel.of(self._day, part, root), data_key)
+            written, canonical_bytes = _export(self._services, pending, target, self._progress)
             self._hook(ArchiveStep.STAGED)
             self._lock.ensure_held()
             try:
@@ -238,9 +243,25 @@ class _Archiving:
             )
         self._hook(ArchiveStep.OBJECT_PUT)
         self._written[written.sha256] = WrittenRows(written, tuple(pending), canonical_bytes)
-        self._commit(self._manifest(part, pending, written, canonical_bytes), stored.version, adopted=False)
+        manifest = self._manifest(part, pending, written, canonical_bytes, data_key)
+        self._commit(manifest, stored.version, adopted=False)
 
-    def _manifest(self, part: int, segments: Sequence[Segment], written: WrittenFile, canonical_bytes: int) -> Manifest:
+    def _new_data_key(self, key_of_object: str) -> DataKey | None:
+        """The key that the next object is encrypted with, on record in the store; None where objects are not."""
+        if not self._services.settings.encrypts_archives:
+            return None
+        data_key = self._services.data_keys.for_new(key_of_object)
+        self._hook(ArchiveStep.KEY_PUT)
+        return data_key
+
+    def _manifest(
+        self,
+        part: int,
+        segments: Sequence[Segment],
+        written: WrittenFile,
+        canonical_bytes: int,
+        data_key: DataKey | None,
+    ) -> Manifest:
         root = part_root(segments)
         return Manifest(
             day=self._day,
@@ -255,6 +276,7 @@ class _Archiving:
             root=root,
             segments=tuple(segments),
             created_at=datetime.now(UTC),
+            encryption=Encryption.of(data_key),
         )
 
     def _commit(self, manifest: Manifest, object_version: str | None, *, adopted: bool) -> None:
@@ -282,6 +304,7 @@ class _Archiving:
             self._connection.commit()
             archive = replace(ColdArchive.of(self._services), written=self._written)
             check_part(archive, part, segments, progress=self._progress).raise_if_damaged()
+            self._services.data_keys.require_both_records(part.object_key, part.encryption)
             with self._connection.begin():
                 store = check_identity(self._services, self._connection)
                 self._connection.execute(
@@ -324,8 +347,17 @@ def _full_disk_as_staging_error(day: date, path: Path) -> Iterator[None]:
         ) from error
 
 
+@dataclass(frozen=True)
+class _Target:
+    """The file that is written: where, what it says about itself, what it is encrypted with."""
+
+    path: Path
+    label: PartLabel
+    data_key: DataKey | None
+
+
 def _export(
-    services: Services, segments: Sequence[Segment], path: Path, label: PartLabel, progress: Progress
+    services: Services, segments: Sequence[Segment], target: _Target, progress: Progress
 ) -> tuple[WrittenFile, int]:
     """Write the rows of segments to a file while comparing them with the ledger: reader, hasher, writer overlap.
 
@@ -345,15 +377,15 @@ def _export(
         read_rows(services.engine, day=day, tx_from=tx_from, tx_to=tx_to, about=entry_count) as source,
         run_ahead(source, depth=_BATCHES_AHEAD, name="archive-reader") as read,
         run_ahead(_hashed(read, rows), depth=_BATCHES_AHEAD, name="archive-hasher") as hashed,
-        PartWriter(path, label, entry_count) as writer,
+        PartWriter(target.path, target.label, entry_count, target.data_key) as writer,
     ):
         exported = 0
         for batch in hashed:
-            with _full_disk_as_staging_error(day, path):
+            with _full_disk_as_staging_error(day, target.path):
                 writer.write(batch)
             exported += batch.num_rows
             progress(Phase.EXPORT, exported, entry_count)
-        with _full_disk_as_staging_error(day, path):
+        with _full_disk_as_staging_error(day, target.path):
             written = writer.finish()
     differences = rows.differences()
     if differences:

@@ -18,6 +18,9 @@ from compliance_pipelines.archive.catalogue import ArchivedPart, all_parts, part
 from compliance_pipelines.archive.parquet import PartReader, UnreadableParquetError, open_part
 from compliance_pipelines.archive.readback import copy_hashed
 from compliance_pipelines.archive.staging import staging_file
+from compliance_pipelines.encryption.data_key import Encryption
+from compliance_pipelines.encryption.errors import EncryptionError
+from compliance_pipelines.kms.errors import KmsError
 from compliance_pipelines.ledger.proofs import AmbiguousEntryError, FoundEntry
 from compliance_pipelines.object_store.port import ObjectStoreError
 
@@ -79,6 +82,7 @@ def open_stored(services: Services, part: ArchivedPart) -> Iterator[PartReader]:
 
     Raises:
         UnreadableParquetError: it is not the object that was committed.
+        EncryptionError: its key cannot be had.
         ObjectStoreError: the store failed, or the object is missing.
         TransientError: it could not be copied.
     """
@@ -89,7 +93,9 @@ def open_stored(services: Services, part: ArchivedPart) -> Iterator[PartReader]:
                 f"{part.object_key} is not the object that was committed, which has {part.object_bytes:,} bytes and "
                 f"the SHA-256 {part.object_sha256}; nothing is read from it. Run `compliance verify {part.day}`"
             )
-        with open_part(path, name=part.object_key) as reader:
+        encryption = Encryption.from_json(part.encryption)
+        key = None if encryption is None else services.data_keys.of_object(part.object_key, encryption)
+        with open_part(path, name=part.object_key, key=key) as reader:
             yield reader
 
 
@@ -120,6 +126,8 @@ class ArchiveEntryFinder:
         Raises:
             AmbiguousEntryError: parts of several days hold the id, and no day was given.
             UnreadableParquetError: the entry was not found, and an object is damaged.
+            EncryptionError: the entry was not found, and the key of an object cannot be had.
+            KmsError: likewise, because a service refuses, or does not answer.
             ObjectStoreError: the entry was not found, and the store failed or an object is missing.
         """
         with self._services.engine.connect() as connection:
@@ -147,7 +155,7 @@ class ArchiveEntryFinder:
                     for batch in reader.batches(row_groups=_row_groups(reader, wanted), columns=[_ID, _TX_ID]):
                         hits = batch.filter(pc.is_in(batch.column(_ID), value_set=wanted))
                         found.extend((part, tx_id) for tx_id in hits.column(_TX_ID).to_pylist())
-            except (UnreadableParquetError, ObjectStoreError) as error:
+            except (UnreadableParquetError, ObjectStoreError, EncryptionError, KmsError) as error:
                 failure = failure or error
         if failure is not None and not found:
             raise failure

@@ -21,13 +21,13 @@ from compliance_pipelines.archive.layout import REVISION, manifest_key, object_k
 from compliance_pipelines.archive.parquet import COMPRESSION
 from compliance_pipelines.audit_log.entry import ENTRY_SCHEMA
 from compliance_pipelines.base.printable import printable
+from compliance_pipelines.encryption.data_key import Encryption
+from compliance_pipelines.encryption.errors import EncryptionError
 from compliance_pipelines.ledger.checkpoint import NoteError, open_note, sign_note
 from compliance_pipelines.ledger.key_chain import KeyChain, RetiredKeyError, chain_of
 from compliance_pipelines.ledger.segments import MalformedSegmentError, Segment
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import pyarrow as pa
 
     from compliance_pipelines.ledger.checkpoint import Signer, VerifierKey
@@ -116,7 +116,7 @@ class Manifest:
         canonical_bytes: length of the canonical encodings of all rows, the uncompressed size.
         root: 32 bytes, the RFC 6962 tree over the leaf hashes of `segments`.
         segments: the ledger's records of what the part holds, in order.
-        encryption: the place of the wrapped key; None where the object is not encrypted.
+        encryption: how the object is encrypted, and with which key; None where it is not.
     """
 
     day: date
@@ -131,7 +131,7 @@ class Manifest:
     root: bytes
     segments: tuple[Segment, ...]
     created_at: datetime
-    encryption: Mapping[str, Any] | None = None
+    encryption: Encryption | None = None
     software: str = _SOFTWARE
     software_version: str = field(default_factory=_software_version)
 
@@ -161,7 +161,7 @@ class Manifest:
                 "blinded": [],
                 "columns": _columns(ENTRY_SCHEMA),
                 "compression": COMPRESSION,
-                "encryption": self.encryption,
+                "encryption": None if self.encryption is None else self.encryption.to_json(),
                 "software": {"name": self.software, "version": self.software_version},
                 "created_at": _written_time(self.created_at),
             }
@@ -236,7 +236,15 @@ def parse_manifest(data: bytes, key: VerifierKey | KeyChain, *, name: str) -> Ma
         if _file_bytes(body_bytes, signature) != data:
             raise ManifestError(f"{name} is not written as a manifest is: its JSON has another form")
         manifest = _from_body(body, raw["body"]["segments"])
-    except (ValidationError, MalformedSegmentError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (
+        ValidationError,
+        MalformedSegmentError,
+        EncryptionError,
+        ValueError,
+        KeyError,
+        TypeError,
+        RecursionError,
+    ) as error:
         raise ManifestError(f"{name} is no manifest of version {VERSION}: {_one_line(error)}") from error
     try:
         text, signers = chain.open_dated(signature)
@@ -279,7 +287,7 @@ def _from_body(body: _Body, segments: list[dict[str, Any]]) -> Manifest:
         root=bytes.fromhex(body.root),
         segments=tuple(Segment.from_json(record) for record in segments),
         created_at=created_at,
-        encryption=body.encryption,
+        encryption=Encryption.from_json(body.encryption),
         software=body.software.name,
         software_version=body.software.version,
     )
@@ -307,7 +315,6 @@ def _check_consistency(manifest: Manifest, body: _Body, name: str) -> None:
         "it is a later revision, or names blinded entries, which this version cannot read": (
             (body.revision, body.replaces, body.blinded) != (REVISION, None, [])
         ),
-        "its object is encrypted, which this version cannot read": body.encryption is not None,
     }
     found = [text for text, holds in contradictions.items() if holds]
     if found:

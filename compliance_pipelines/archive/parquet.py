@@ -1,7 +1,7 @@
 """Parts as Parquet files: how their rows are written and read.
 
 Here: encodings, row groups, the file's own key-value metadata; the one place where client-side encryption enters
-(the properties that the writer and the reader are given). Not here: whether the rows are the right ones.
+(the key that the writer and the reader are given). Not here: whether the rows are the right ones.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pyarrow.parquet.encryption as pe
 
 from compliance_pipelines.archive.errors import ArchiveError
 from compliance_pipelines.archive.fingerprints import fingerprint
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from datetime import date
     from pathlib import Path
     from types import TracebackType
+
+    from compliance_pipelines.encryption.data_key import DataKey
 
 FORMAT: Final = "audit-archive/2"
 COMPRESSION: Final = "zstd"
@@ -52,12 +55,16 @@ _BLOOM_FILTER_FALSE_POSITIVES: Final = 0.05
 ROW_GROUP_ROWS: Final = 65_536
 _ROW_GROUP_BYTES: Final = 64 * 2**20
 _READ_BATCH_ROWS: Final = 32_768
+# More than a row group ever has, so that a column is one data page in it whatever its values are, and a dictionary
+# never gives way to plain values in a second one: of several pages of a column DuckDB decrypts the first one alone.
+_ONE_PAGE: Final = 2**30
 # What the format allows, and what a writer's bounds lead to at most, with room: a reader refuses more before it
 # decompresses anything.
 MOST_GROUP_ROWS: Final = 131_072
 _MOST_GROUP_BYTES: Final = 256 * 2**20
 
 _MAGIC: Final = b"PAR1"
+_ENCRYPTED_MAGIC: Final = b"PARE"
 _FOOTER_LENGTH_BYTES: Final = 4
 _READ_FOR_FOOTER: Final = 64 * 2**10
 # Whatever a damaged file makes of pyarrow: its own errors, and those of Python that leave it for names that are no
@@ -118,8 +125,12 @@ class PartLabel:
         return cls(value("day"), value("part"), value("root")) if value("format") == FORMAT else None
 
 
-def _writer_options(entry_count: int) -> dict[str, Any]:
+def _writer_options(entry_count: int, key: DataKey | None) -> dict[str, Any]:
     distinct = max(1, min(entry_count, ROW_GROUP_ROWS))
+    # pyarrow refuses Bloom filters in encrypted files, where they would give away which values are there.
+    bloom_filters = {
+        name: {"ndv": distinct, "fpp": _BLOOM_FILTER_FALSE_POSITIVES} for name in _BLOOM_FILTER_COLUMNS if key is None
+    }
     return {
         "version": "2.6",
         "compression": COMPRESSION,
@@ -127,15 +138,15 @@ def _writer_options(entry_count: int) -> dict[str, Any]:
         "use_dictionary": list(_DICTIONARY_COLUMNS),
         "column_encoding": dict(_ENCODINGS),
         "data_page_version": "1.0",
-        "data_page_size": _ROW_GROUP_BYTES,
+        "data_page_size": _ONE_PAGE,
+        "dictionary_pagesize_limit": _ONE_PAGE,
         "max_rows_per_page": ROW_GROUP_ROWS,
         "write_statistics": [name for name in ENTRY_SCHEMA.names if name not in _WITHOUT_STATISTICS],
         "write_page_index": True,
         "write_page_checksum": True,
         "sorting_columns": [pq.SortingColumn(ENTRY_SCHEMA.get_field_index(name)) for name in ("id", "timestamp")],
-        "bloom_filter_options": {
-            name: {"ndv": distinct, "fpp": _BLOOM_FILTER_FALSE_POSITIVES} for name in _BLOOM_FILTER_COLUMNS
-        },
+        "bloom_filter_options": bloom_filters or None,
+        "encryption_properties": None if key is None else pe.create_encryption_properties(key.secret),
         # Arrow's own description of the schema adds nothing to Parquet's types here.
         "store_schema": False,
     }
@@ -216,16 +227,15 @@ class PartWriter:
         path: the file to write; its content is replaced.
         label: what the file says about itself.
         entry_count: how many rows are expected, which sizes the bloom filters.
-        encryption_properties: pyarrow's file encryption properties; None writes plain Parquet.
+        key: what the file is encrypted with, in Parquet's own way, the footer included; None writes it plain.
     """
 
-    def __init__(self, path: Path, label: PartLabel, entry_count: int, encryption_properties: object = None) -> None:
+    def __init__(self, path: Path, label: PartLabel, entry_count: int, key: DataKey | None = None) -> None:
         self._file = _HashingFile(path)
         self._writer = pq.ParquetWriter(
             pa.PythonFile(self._file, mode="w"),
             ENTRY_SCHEMA,
-            encryption_properties=encryption_properties,
-            **_writer_options(entry_count),
+            **_writer_options(entry_count, key),
         )
         self._writer.add_key_value_metadata(label.to_metadata())
         self._batches: list[pa.RecordBatch] = []
@@ -314,17 +324,25 @@ def decoding(name: str) -> Iterator[None]:
         raise UnreadableParquetError(f"{name} cannot be decoded: {reason}") from error
 
 
+def is_encrypted(path: Path) -> bool:
+    """Whether a file begins as a Parquet file does whose footer is encrypted."""
+    with path.open("rb") as file:
+        return file.read(len(_ENCRYPTED_MAGIC)) == _ENCRYPTED_MAGIC
+
+
 def has_no_end(path: Path) -> bool:
     """Whether a file begins as a Parquet file does, as far as it goes, and does not end as one: it was cut off."""
     with path.open("rb") as file:
         begin = file.read(len(_MAGIC))
         size = file.seek(0, 2)
-        if begin != _MAGIC[: len(begin)]:
+        # An encrypted file begins and ends with another magic; which of both, its first bytes tell.
+        magic = _ENCRYPTED_MAGIC if begin == _ENCRYPTED_MAGIC else _MAGIC
+        if begin != magic[: len(begin)]:
             return False
-        if size <= 2 * len(_MAGIC):
+        if size <= 2 * len(magic):
             return True
-        file.seek(-len(_MAGIC), 2)
-        return file.read() != _MAGIC
+        file.seek(-len(magic), 2)
+        return file.read() != magic
 
 
 class PartReader:
@@ -398,7 +416,7 @@ class PartReader:
 
 
 @contextmanager
-def open_part(source: object, *, name: str, decryption_properties: object = None) -> Iterator[PartReader]:
+def open_part(source: object, *, name: str, key: DataKey | None = None) -> Iterator[PartReader]:
     """Open the Parquet file of a part.
 
     A file whose hash is not the committed one is opened in a process of its own only (examiner.py).
@@ -406,7 +424,7 @@ def open_part(source: object, *, name: str, decryption_properties: object = None
     Args:
         source: a path or a seekable binary file.
         name: how messages call it.
-        decryption_properties: pyarrow's file decryption properties; None reads plain Parquet.
+        key: what the file must be encrypted with; None reads plain Parquet.
 
     Raises:
         UnreadableParquetError: it is no Parquet file, its footer is damaged, or it is beyond the bounds of a part.
@@ -417,7 +435,7 @@ def open_part(source: object, *, name: str, decryption_properties: object = None
                 source,
                 memory_map=False,
                 page_checksum_verification=True,
-                decryption_properties=decryption_properties,
+                decryption_properties=None if key is None else pe.create_decryption_properties(key.secret),
             )
             opened.callback(file.close, force=True)
             reader = PartReader(file, name)

@@ -269,6 +269,7 @@ class _Purging:
         for part in parts:
             archive = ColdArchive.of(self._services)
             check_part(archive, part, segments[part.part], progress=self._progress).raise_if_damaged()
+            self._services.data_keys.require_both_records(part.object_key, part.encryption)
 
     def _drop(
         self, parts: Sequence[ArchivedPart], segments: dict[int, list[Segment]], compared: RowVersions

@@ -16,7 +16,14 @@ from compliance_pipelines.archive.errors import ArchiveError, ManifestError, Ret
 from compliance_pipelines.archive.examiner import ExaminationsExceededError, Examiner
 from compliance_pipelines.archive.layout import parse_key
 from compliance_pipelines.archive.manifest import MOST_BYTES, Manifest, parse_manifest
-from compliance_pipelines.archive.parquet import PartLabel, PartReader, UnreadableParquetError, has_no_end, open_part
+from compliance_pipelines.archive.parquet import (
+    PartLabel,
+    PartReader,
+    UnreadableParquetError,
+    has_no_end,
+    is_encrypted,
+    open_part,
+)
 from compliance_pipelines.archive.progress import Phase, Progress, silent
 from compliance_pipelines.archive.sealed_rows import SealedRows
 from compliance_pipelines.archive.staging import staging_directory, staging_file
@@ -25,9 +32,19 @@ from compliance_pipelines.audit_log.entry import ENTRY_SCHEMA
 from compliance_pipelines.base.errors import TransientError
 from compliance_pipelines.base.printable import printable
 from compliance_pipelines.base.streaming import run_ahead
+from compliance_pipelines.encryption.data_key import Encryption
+from compliance_pipelines.encryption.errors import (
+    DataKeyAlteredError,
+    DataKeyDestroyedError,
+    DataKeyMissingError,
+    EncryptionError,
+    KeyEncryptionKeyError,
+)
+from compliance_pipelines.kms.errors import KmsError
 from compliance_pipelines.ledger.log_reading import read_chain
 from compliance_pipelines.object_store.bounded import read_bounded
 from compliance_pipelines.object_store.port import ObjectMissingError, OversizedObjectError
+from compliance_pipelines.settings import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -38,6 +55,8 @@ if TYPE_CHECKING:
 
     from compliance_pipelines.archive.catalogue import ArchivedPart
     from compliance_pipelines.archive.examination import Examination
+    from compliance_pipelines.encryption.data_key import DataKey
+    from compliance_pipelines.encryption.data_keys import DataKeys
     from compliance_pipelines.ledger.checkpoint import VerifierKey
     from compliance_pipelines.ledger.key_chain import KeyChain
     from compliance_pipelines.ledger.segments import Segment
@@ -49,6 +68,8 @@ _BATCHES_AHEAD: Final = 4
 # How much larger than the committed one a file may be to be copied: a rewritten one with some more entries.
 _ROOM_BYTES: Final = 16 * 2**20
 _MOST_SAID: Final = 200
+# What is wrong with an object's key itself. That no key-encryption key is at hand is no such problem, but an error.
+_KEY_PROBLEMS: Final = (DataKeyMissingError, DataKeyAlteredError, DataKeyDestroyedError)
 
 
 class Damage(StrEnum):
@@ -61,6 +82,9 @@ class Damage(StrEnum):
     MANIFEST_MISSING = "manifest_missing"
     MANIFEST_ALTERED = "manifest_altered"
     SIGNATURE_BY_RETIRED_KEY = "signature_by_retired_key"
+    DATA_KEY_MISSING = "data_key_missing"
+    DATA_KEY_ALTERED = "data_key_altered"
+    DATA_KEY_DESTROYED = "data_key_destroyed"
     SEGMENT_ALTERED = "segment_altered"
     CATALOGUE_ALTERED = "catalogue_altered"
 
@@ -94,6 +118,9 @@ class ColdArchive:
         object_with: the key of the object that was committed with a SHA-256 (hex); None where it is no part's. So that
             a file in the wrong place is named by what it is, not by what it says.
         examiner: looks into files that are not those that were committed.
+        keys: of encrypted objects; None where there is nobody who has any.
+        hash_only_without_keys: what becomes of an encrypted object where there is no key-encryption key at all: it is
+            compared by its hash alone, and the check says so, or that is an error.
         written: the files that this process wrote a moment ago, by SHA-256 (hex). What they decode to is compared with
             the rows that were written, which were compared with the ledger: their leaves are not computed again.
     """
@@ -103,6 +130,8 @@ class ColdArchive:
     staging: Path | None = None
     object_with: Callable[[str], str | None] = _nobodys
     examiner: Examiner = field(default_factory=Examiner)
+    keys: DataKeys | None = None
+    hash_only_without_keys: bool = False
     written: Mapping[str, WrittenRows] = field(default_factory=dict)
 
     @classmethod
@@ -114,11 +143,26 @@ class ColdArchive:
             ObjectStoreError: the store failed.
         """
         chain = read_chain(services.store, services.verifier_key)
-        return cls(services.store, chain, services.settings.archive_staging_path)
+        return cls(services.store, chain, services.settings.archive_staging_path, keys=services.data_keys)
 
     def at(self, part: ArchivedPart) -> ColdArchive:
         """The archive in which a part's objects are those versions that were put."""
         return replace(self, store=self.store.at_versions(part.versions))
+
+    def key_of(self, object_key: str, encryption: Encryption) -> DataKey | None:
+        """The key of an encrypted object; None where it is compared by its hash alone.
+
+        Raises:
+            EncryptionError: it cannot be had; see :meth:`DataKeys.of_object`.
+            ConfigurationError: no key-encryption key is named, and the hash alone is not enough.
+            KmsError: the service refuses, or does not answer.
+            ObjectStoreError: the store failed.
+        """
+        if self.hash_only_without_keys and (self.keys is None or not self.keys.can_unwrap):
+            return None
+        if self.keys is None:
+            raise KeyEncryptionKeyError(f"{object_key} is encrypted, and there are no keys")
+        return self.keys.of_object(object_key, encryption)
 
 
 @dataclass(frozen=True)
@@ -149,13 +193,18 @@ class PartDamagedError(ArchiveError):
 
 @dataclass(frozen=True)
 class PartCheck:
-    """The result of reading a part back: findings, and how much was read."""
+    """The result of reading a part back: findings, and how much was read.
+
+    Attributes:
+        decrypted: False where the object was compared by its hash alone; see :class:`ColdArchive`.
+    """
 
     day: date
     part: int
     entry_count: int
     object_bytes: int
     findings: tuple[PartFinding, ...]
+    decrypted: bool = True
 
     @property
     def ok(self) -> bool:
@@ -179,6 +228,7 @@ class ExpectedObject:
     Attributes:
         canonical_bytes: of its rows, as the witness says; None where there is none.
         witness: what says so: where it is wrong, that is what was altered.
+        encryption: how it is encrypted; None where it is not, or where no manifest commits it.
     """
 
     day: date
@@ -190,6 +240,7 @@ class ExpectedObject:
     segments: tuple[Segment, ...]
     canonical_bytes: int | None = None
     witness: Damage = Damage.MANIFEST_ALTERED
+    encryption: Encryption | None = None
 
     @classmethod
     def of_manifest(cls, manifest: Manifest) -> ExpectedObject:
@@ -203,11 +254,16 @@ class ExpectedObject:
             manifest.root,
             manifest.segments,
             manifest.canonical_bytes,
+            encryption=manifest.encryption,
         )
 
     @classmethod
     def of_catalogue(cls, part: ArchivedPart, segments: Sequence[Segment]) -> ExpectedObject:
-        """What the catalogue and the ledger say."""
+        """What the catalogue and the ledger say.
+
+        Raises:
+            EncryptionError: the catalogue says something about encryption that cannot be.
+        """
         return cls(
             part.day,
             part.part,
@@ -218,6 +274,7 @@ class ExpectedObject:
             tuple(segments),
             part.canonical_bytes,
             Damage.CATALOGUE_ALTERED,
+            Encryption.from_json(part.encryption),
         )
 
     @property
@@ -242,6 +299,8 @@ class ObjectCheck:
         entry_count: rows that were hashed.
         canonical_bytes: length of their canonical encodings.
         outside_day: rows of another day, in an object that no manifest commits; the caller sees those of others.
+        key: what it is encrypted with; None where it is not, or where there was no key.
+        decrypted: False where it was compared by its hash alone.
     """
 
     findings: tuple[PartFinding, ...]
@@ -250,6 +309,8 @@ class ObjectCheck:
     entry_count: int = 0
     canonical_bytes: int = 0
     outside_day: int = 0
+    key: DataKey | None = field(default=None, repr=False)
+    decrypted: bool = True
 
 
 def copy_hashed(store: ObjectStore, key: str, path: Path, most: int) -> tuple[int, str]:
@@ -366,18 +427,45 @@ class _ObjectReading:
         rows = SealedRows(expected.segments)
         asking = Question.SCHEMA
         try:
-            with open_part(path, name=expected.object_key) as part:
+            key = self._key()
+        except _KEY_PROBLEMS as error:
+            self._findings.append(self._about_key(error))
+            return ObjectCheck(tuple(self._findings), sha256, size)
+        if key is None and expected.encryption is not None:
+            return ObjectCheck((), sha256, size, decrypted=False)
+        try:
+            with open_part(path, name=expected.object_key, key=key) as part:
                 self._check_footer(part)
                 if not self._findings:
                     asking = Question.CONTENT
                     self._check_rows(part, rows)
         except UnreadableParquetError as error:
             self._find(Damage.OBJECT_ALTERED, asking, f"cannot be read: {error}")
-        return ObjectCheck(tuple(self._findings), sha256, size, rows.rows, rows.canonical_bytes)
+        return ObjectCheck(tuple(self._findings), sha256, size, rows.rows, rows.canonical_bytes, key=key)
+
+    def _key(self) -> DataKey | None:
+        """The key of the object, as its witness names it; None where it is not encrypted, or its hash is enough."""
+        expected = self._expected
+        if expected.encryption is None:
+            return None
+        return self._archive.key_of(expected.object_key, expected.encryption)
+
+    def _about_key(self, error: EncryptionError) -> PartFinding:
+        kind = {DataKeyMissingError: Damage.DATA_KEY_MISSING, DataKeyDestroyedError: Damage.DATA_KEY_DESTROYED}.get(
+            type(error), Damage.DATA_KEY_ALTERED
+        )
+        return self._finding(kind, Question.SCHEMA, f"cannot be decrypted: {error}")
 
     def _examine_uncommitted(self, path: Path, size: int, sha256: str) -> ObjectCheck:
         """No manifest vouches for the bytes: they are looked into apart, and the rows decide."""
-        seen = self._examined(path)
+        keys, key = self._archive.keys, None
+        if keys is not None and is_encrypted(path):
+            try:
+                key = keys.of_uncommitted(self._expected.object_key)
+            except _KEY_PROBLEMS as error:
+                self._findings.append(self._about_key(error))
+                return ObjectCheck(tuple(self._findings), sha256, size)
+        seen = self._examined(path, key)
         if seen.unreadable:
             kind = Damage.OBJECT_TRUNCATED if has_no_end(path) else Damage.OBJECT_ALTERED
             self._find(kind, Question.SCHEMA, f"cannot be read: {seen.unreadable}")
@@ -389,7 +477,7 @@ class _ObjectReading:
             for difference in seen.differences:
                 self._find(Damage.OBJECT_ALTERED, Question.CONTENT, f"does not hold what was sealed: {difference}")
         return ObjectCheck(
-            tuple(self._findings), sha256, size, seen.rows, seen.canonical_bytes, outside_day=seen.outside_day
+            tuple(self._findings), sha256, size, seen.rows, seen.canonical_bytes, outside_day=seen.outside_day, key=key
         )
 
     def _name_other_content(self, path: Path, size: int, sha256: str) -> None:
@@ -416,14 +504,23 @@ class _ObjectReading:
             )
             return
         try:
-            content = _content(self._examined(path))
+            content = _content(self._examined(path, self._key_if_any()))
         except ExaminationsExceededError:
             content = ""
         self._find(Damage.OBJECT_ALTERED, Question.CHECKSUM, f"{content}{self._how_altered(size)}")
 
-    def _examined(self, path: Path) -> Examination:
+    def _key_if_any(self) -> DataKey | None:
+        """The key that an object should have that is damaged in any case: without it, less is said about it."""
+        try:
+            return self._key()
+        except (EncryptionError, KmsError, ConfigurationError):
+            return None
+
+    def _examined(self, path: Path, key: DataKey | None) -> Examination:
         expected = self._expected
-        return self._archive.examiner.examine(path, label=expected.label, day=expected.day, segments=expected.segments)
+        return self._archive.examiner.examine(
+            path, label=expected.label, day=expected.day, segments=expected.segments, key=key
+        )
 
     def _check_footer(self, part: PartReader) -> None:
         self._findings += self._wrong_in_footer(part)
@@ -461,6 +558,8 @@ class _ObjectReading:
         ):
             return False
         try:
+            # The key that is on record, which others will read with, and not the one that is in memory.
+            written = replace(written, key=self._key())
             with self._archive.store.open(expected.object_key) as source:
                 return decodes_to_what_was_written(
                     source,
@@ -469,7 +568,7 @@ class _ObjectReading:
                     fits=lambda part: not self._wrong_in_footer(part),
                     progress=lambda rows: self._progress(Phase.VERIFY, rows, expected.entry_count),
                 )
-        except (ObjectMissingError, OtherBytesError, UnreadableParquetError):
+        except (ObjectMissingError, OtherBytesError, UnreadableParquetError, *_KEY_PROBLEMS):
             return False
         except OSError as error:
             raise TransientError(
@@ -570,6 +669,17 @@ class _PartReading:
         part = self._part
         self.findings.append(PartFinding(kind, Question.MANIFEST, part.day, part.part, part.manifest_key, message))
 
+    def _of_database(self) -> ExpectedObject:
+        part = self._part
+        try:
+            return ExpectedObject.of_catalogue(part, self._segments)
+        except EncryptionError as error:
+            self._find(
+                Damage.CATALOGUE_ALTERED,
+                f"the catalogue's row of part {part.part} of {part.day} was altered: {error}",
+            )
+            return ExpectedObject.of_catalogue(replace(part, encryption=None), self._segments)
+
     def check_manifest(self) -> ExpectedObject:
         """Check the manifest; return what the object must be according to the best witness there is.
 
@@ -577,21 +687,20 @@ class _PartReading:
         """
         part = self._part
         key = part.manifest_key
-        of_database = ExpectedObject.of_catalogue(part, self._segments)
         try:
             manifest, data = read_manifest(self._archive, key)
         except ObjectMissingError:
             self._find(Damage.MANIFEST_MISSING, f"{key} is missing from the cold store")
-            return of_database
+            return self._of_database()
         except RetiredSignatureError as error:
             self._find(Damage.SIGNATURE_BY_RETIRED_KEY, str(error))
-            return of_database
+            return self._of_database()
         except ManifestError as error:
             self._find(Damage.MANIFEST_ALTERED, str(error))
-            return of_database
+            return self._of_database()
         if hashlib.sha256(data).hexdigest() != part.manifest_sha256:
             self._find(Damage.MANIFEST_ALTERED, f"{key} was altered: it is not the manifest that was committed")
-            return of_database
+            return self._of_database()
         self._compare_with_database(manifest)
         return ExpectedObject.of_manifest(manifest)
 
@@ -627,7 +736,7 @@ def _as_in_catalogue(manifest: Manifest, part: ArchivedPart) -> ArchivedPart:
         first_id=manifest.first_id,
         last_id=manifest.last_id,
         root=manifest.root,
-        encryption=None if manifest.encryption is None else dict(manifest.encryption),
+        encryption=None if manifest.encryption is None else manifest.encryption.to_json(),
     )
 
 
@@ -657,4 +766,4 @@ def check_part(
     expected = reading.check_manifest()
     checked = check_object(archive, expected, on_batch=on_batch, progress=progress)
     findings = (*reading.findings, *checked.findings)
-    return PartCheck(part.day, part.part, checked.entry_count, checked.object_bytes, findings)
+    return PartCheck(part.day, part.part, checked.entry_count, checked.object_bytes, findings, checked.decrypted)

@@ -14,6 +14,8 @@ from compliance_pipelines.archive import sql
 from compliance_pipelines.archive.errors import AdoptionError
 from compliance_pipelines.archive.readback import ColdArchive, read_manifest
 from compliance_pipelines.archive.self_audit import archive_entry, audit_log
+from compliance_pipelines.archive.store_holds import hold_new_part
+from compliance_pipelines.encryption.catalogue import record_key_in_catalogue
 from compliance_pipelines.ledger.signing import signer_in_charge
 from compliance_pipelines.object_store.port import ObjectExistsError
 
@@ -76,15 +78,28 @@ def record_part(
 ) -> None:
     """Write a committed part into the catalogue, its segments, and the audit entry, in one transaction.
 
+    Where a legal hold covers its day, the store holds it before it is recorded.
+
     Args:
         services: the opened services.
         connection: without an open transaction.
         stored: what was committed.
         object_version: what the store calls the object, where it keeps versions.
         adopted: whether another run made the part.
+
+    Raises:
+        EncryptionError: the key of an encrypted object is on no record, or another one is.
+        ObjectStoreError: the store failed, or does not hold what a legal hold covers.
+        LockBusyError: a new hold waits for deletions.
     """
     manifest = stored.manifest
+    data_key = None
+    if manifest.encryption is not None:
+        data_key = services.data_keys.record_of(manifest.object_key, manifest.encryption)
+    known = {manifest.object_key: object_version, manifest.manifest_key: stored.version}
+    versions = {key: version for key, version in known.items() if version is not None}
     with connection.begin():
+        hold_new_part(services, connection, manifest, versions)
         connection.execute(
             sql.INSERT_PART,
             {
@@ -103,9 +118,11 @@ def record_part(
                 "root": manifest.root,
                 "object_version": object_version,
                 "manifest_version": stored.version,
-                "encryption": None if manifest.encryption is None else json.dumps(manifest.encryption),
+                "encryption": None if manifest.encryption is None else json.dumps(manifest.encryption.to_json()),
             },
         )
+        if data_key is not None:
+            record_key_in_catalogue(connection, data_key)
         connection.execute(
             sql.INSERT_ARCHIVED_SEGMENTS,
             {

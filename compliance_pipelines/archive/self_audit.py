@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from compliance_pipelines.archive.catalogue import ArchivedPart
     from compliance_pipelines.archive.manifest import Manifest
     from compliance_pipelines.audit_log.entry import JsonValue, UndatedEntry
+    from compliance_pipelines.holds import Hold
     from compliance_pipelines.services import Services
 
 _RESOURCE_TYPE: Final = "audit_day"
@@ -54,6 +55,7 @@ def archive_entry(services: Services, manifest: Manifest, *, adopted: bool) -> U
             "entry_count": manifest.entry_count,
             "root": manifest.root.hex(),
             "adopted": adopted,
+            "data_key": None if manifest.encryption is None else manifest.encryption.key_id,
         },
     )
 
@@ -83,5 +85,21 @@ def restore_entry(services: Services, day: date, parts: Sequence[ArchivedPart], 
             "parts": [part.part for part in parts],
             "entry_count": sum(part.entry_count for part in parts),
             "table": table,
+        },
+    )
+
+
+def store_hold_entry(  # noqa: PLR0913 - what the entry says
+    services: Services, day: date, part: int, keys: Sequence[str], *, held: bool, hold: Hold | None
+) -> UndatedEntry:
+    """The cold store itself holds objects of a part from now on, or no longer."""
+    return _entry(
+        services,
+        "hold.store_set" if held else "hold.store_lift",
+        day,
+        {
+            "part": part,
+            "objects": [services.store.locate(key) for key in keys],
+            "hold": None if hold is None else hold.id,
         },
     )

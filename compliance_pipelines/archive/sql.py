@@ -162,6 +162,17 @@ MARK_PURGED = _statement("""
 """)
 INSERT_PURGE = _statement(insert(tables.audit_purges))
 
+HOLD_LOOKS = _statement("SELECT hold_id, object_key, touched FROM archive_hold_looks WHERE hold_id = ANY(:holds)")
+# Two runs may have read the same part; both have seen the same.
+INSERT_HOLD_LOOKS = _statement(f"{insert(tables.archive_hold_looks)} ON CONFLICT DO NOTHING")
+STORE_HOLDS = _statement("SELECT key FROM archive_store_holds")
+INTEND_STORE_HOLD = _statement("INSERT INTO archive_store_holds (key) VALUES (:key) ON CONFLICT DO NOTHING")
+LOCK_STORE_HOLDS = _statement("""
+    SELECT key, set_at FROM archive_store_holds WHERE key = ANY(:keys) ORDER BY key FOR UPDATE
+""")
+STORE_HOLD_IS_SET = _statement("UPDATE archive_store_holds SET set_at = clock_timestamp() WHERE key = :key")
+STORE_HOLD_IS_LIFTED = _statement("DELETE FROM archive_store_holds WHERE key = :key")
+
 BECOME_OWNER = _statement("SET LOCAL ROLE audit_owner")
 _ENTRY_COLUMNS: Final = columns(tables.audit_logs)
 CREATE_RETURNED = _statement("CREATE TEMPORARY TABLE audit_returned (LIKE public.audit_logs) ON COMMIT DROP")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from compliance_pipelines.archive.parquet import PartReader, WrittenFile, WrittenGroup
+    from compliance_pipelines.encryption.data_key import DataKey
     from compliance_pipelines.ledger.segments import Segment
 
 _DECODERS: Final = 2
@@ -36,11 +37,13 @@ class WrittenRows:
         file: the Parquet file.
         segments: whose rows they are, compared row by row with the ledger while they were written.
         canonical_bytes: length of the rows' canonical encodings.
+        key: what the file is encrypted with; None where it is not.
     """
 
     file: WrittenFile
     segments: tuple[Segment, ...]
     canonical_bytes: int
+    key: DataKey | None = None
 
 
 class OtherBytesError(Exception):
@@ -84,7 +87,7 @@ def decodes_to_what_was_written(
     """
     file = written.file
     with ExitStack() as stack:
-        decoders = [stack.enter_context(_decoder(file, name)) for _ in range(_DECODERS)]
+        decoders = [stack.enter_context(_decoder(written, name)) for _ in range(_DECODERS)]
         if not all(fits(decoder.part) for decoder in decoders):
             return False
         pool = stack.enter_context(ThreadPoolExecutor(_DECODERS, "read-back"))
@@ -211,7 +214,7 @@ class _Decoder:
 
 
 @contextmanager
-def _decoder(file: WrittenFile, name: str) -> Iterator[_Decoder]:
-    window = _Window(file)
-    with open_part(window, name=name) as part:
+def _decoder(written: WrittenRows, name: str) -> Iterator[_Decoder]:
+    window = _Window(written.file)
+    with open_part(window, name=name, key=written.key) as part:
         yield _Decoder(window, part)

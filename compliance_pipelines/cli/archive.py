@@ -90,7 +90,7 @@ def _each_day(verb: str, days: Sequence[datetime], work: Callable[[Services, dat
     is_flag=True,
     help="Where an object without a manifest is in the way and cannot be used, take the next part number.",
 )
-@needs(Need.DATABASE, Need.COLD_STORE, Need.SIGNING_KEY, changes=True)
+@needs(Need.DATABASE, Need.COLD_STORE, Need.SIGNING_KEY, Need.ARCHIVE_KEY, changes=True)
 def archive(days: Sequence[datetime], *, beside_damaged: bool) -> None:
     """Archive the sealed entries of each DAY (YYYY-MM-DD, UTC) and read them back from the cold store.
 
@@ -113,7 +113,7 @@ def archive(days: Sequence[datetime], *, beside_damaged: bool) -> None:
 
 @click.command("purge")
 @click.argument("days", metavar="DAY...", nargs=-1, required=True, type=_DAY)
-@needs(Need.DATABASE, Need.COLD_STORE, Need.PUBLIC_KEY, changes=True)
+@needs(Need.DATABASE, Need.COLD_STORE, Need.PUBLIC_KEY, Need.ARCHIVE_KEY, changes=True)
 def purge(days: Sequence[datetime]) -> None:
     """Drop the rows of each DAY (YYYY-MM-DD, UTC) from PostgreSQL, after checking that the cold store has them all.
 
@@ -142,7 +142,7 @@ def _unqualified(_context: click.Context, _parameter: click.Parameter, table: st
     callback=_unqualified,
     help=f"Table to make in the schema {RESTORED_SCHEMA}; default: audit_logs_YYYY_MM_DD.",
 )
-@needs(Need.DATABASE, Need.COLD_STORE, Need.PUBLIC_KEY, changes=True)
+@needs(Need.DATABASE, Need.COLD_STORE, Need.PUBLIC_KEY, Need.ARCHIVE_KEY, changes=True)
 @click.option(
     "--dry-run", is_flag=True, help="Read and verify all that would be loaded, and load nothing; also on a replica."
 )

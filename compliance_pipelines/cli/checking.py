@@ -20,6 +20,7 @@ from compliance_pipelines.base.clock import system_clock
 from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.base.health import HealthCheck
 from compliance_pipelines.cli.needs import needs
+from compliance_pipelines.encryption.health import check_archive_keys
 from compliance_pipelines.erasure.configured import configured_targets
 from compliance_pipelines.erasure.health import check_places, check_redis_places
 from compliance_pipelines.ledger.health import check_keys, check_outside, check_store
@@ -88,6 +89,7 @@ def _check_with(settings: Settings, engine: sqlalchemy.Engine) -> list[HealthChe
     audits = _is_auditors(engine)
     checks = [each.of("key") for each in check_keys(settings, engine)]
     checks += [each.of("cold store") for each in check_store(services, writes=not audits)]
+    checks += [each.of("cold store") for each in check_archive_keys(settings, writes=not audits)]
     checks += [each.of("outside") for each in check_outside(services)]
     if audits:
         of_places = check_redis_places(services, only_reading=True)

@@ -103,10 +103,40 @@ CONTENTS: Final[Mapping[str, Listed | ListedGroup]] = {
             "add": Listed("holds", "Add a hold on a user, a thread, a range of days, or everything."),
             "list": Listed("holds", "List the holds in force."),
             "release": Listed("holds", "Release a hold."),
+            "sync": Listed(
+                "holds",
+                "Have the cold store itself hold what the holds in force touch, and let go of what they do not.",
+            ),
         },
     ),
     "import": Listed(
         "importing", "Append the entries of FILE: one JSON object a line, gzip or not, in one transaction."
+    ),
+    "keys": ListedGroup(
+        "What encrypts archives: key-encryption keys, and the keys of archives that they wrap.",
+        {
+            "destroy": Listed(
+                "keys",
+                "Destroy the keys of the archives of DAY, after which nobody can read them, also where a lock keeps "
+                "the objects.",
+            ),
+            "init": Listed(
+                "keys",
+                "Make a keyring with one key in a new FILE that only its owner can read, for "
+                "AUDIT_ARCHIVE_KEYRING_FILE.",
+            ),
+            "list": Listed("keys", "List the key-encryption keys, and how many keys of archives each wraps."),
+            "remove": Listed(
+                "keys",
+                "Take KEY, which wraps no key any more, out of the keyring: what it wrapped in backups is worth "
+                "nothing then.",
+            ),
+            "rotate": Listed(
+                "keys",
+                "Wrap the keys of all archives by another key-encryption key, without touching an archive; on record.",
+            ),
+            "verify": Listed("keys", "Compare both records of each archive's key, and unwrap it."),
+        },
     ),
     "ledger": ListedGroup(
         "The ledger's keys, its head, who witnesses it, and the cluster it counts in.",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from compliance_pipelines.archive.store_holds import sync_store_holds
 from compliance_pipelines.audit_log.readings import Reading, record_reading
 from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.base.printable import printable
@@ -17,9 +18,14 @@ from compliance_pipelines.cli.needs import Need, needs
 from compliance_pipelines.cli.opening import opened
 from compliance_pipelines.holds.active import HoldScope
 from compliance_pipelines.holds.record import NewHold, RecordedHold, add_hold, all_holds, release_hold
+from compliance_pipelines.settings import ConfigurationError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
+
+    from compliance_pipelines.archive.store_holds import SyncedHolds
+    from compliance_pipelines.services import Services
 
 _DATE: Final = click.DateTime(["%Y-%m-%d"])
 
@@ -38,7 +44,8 @@ def add(reason: str, author: str, **what: Any) -> None:  # noqa: ANN401 - option
     new = _new_hold(reason, author, **what)
     with opened() as services:
         added = add_hold(services, new)
-    click.echo(printable(f"hold {added.hold.id} is in force: {added.hold.covered}"))
+        click.echo(printable(f"hold {added.hold.id} is in force: {added.hold.covered}"))
+        _tell_the_store(services, f"hold {added.hold.id} is in force")
     if not added.settled:
         raise ComplianceError(
             f"hold {added.hold.id} is in force, but a deletion that began before it has not ended within a minute and "
@@ -80,7 +87,60 @@ def release(hold_id: int, reason: str, author: str) -> None:
     """Release a hold. Hold and release both stay on record."""
     with opened() as services:
         released = release_hold(services, hold_id, reason=reason, author=author)
-    click.echo(printable(f"hold {hold_id} is released: {released.hold.covered}"))
+        click.echo(printable(f"hold {hold_id} is released: {released.hold.covered}"))
+        _tell_the_store(services, f"hold {hold_id} is released")
+
+
+def _tell_the_store(services: Services, done: str) -> None:
+    """Have the cold store itself hold what is held now; what nobody has looked into yet is held, too.
+
+    Raises:
+        ComplianceError: it could not be told everything.
+    """
+    left = "`compliance hold sync` and the daily job go on with it"
+    try:
+        synced = sync_store_holds(services, reads=False)
+    except ConfigurationError as error:
+        click.echo(f"the cold store was not told, since the settings here do not lead to it: {error}; {left}", err=True)
+    except ComplianceError as error:
+        raise ComplianceError(f"{done}, but the cold store was not told of all of it: {error}; {left}") from error
+    else:
+        _say_synced(synced)
+
+
+def _say_synced(synced: SyncedHolds) -> None:
+    if synced.set:
+        click.echo(f"the cold store itself holds {_objects(synced.set)} more")
+    if synced.lifted:
+        click.echo(f"the cold store let go of {_objects(synced.lifted)}")
+    if synced.others:
+        click.echo(f"the cold store holds {_objects(synced.others)} by an order that is not ours, and keeps doing so")
+    if synced.problems:
+        raise ComplianceError("; ".join(synced.problems))
+
+
+def _objects(keys: Sequence[str]) -> str:
+    return f"{len(keys):,} {'object' if len(keys) == 1 else 'objects'}"
+
+
+@click.command("sync")
+@needs(Need.DATABASE, Need.COLD_STORE, Need.PUBLIC_KEY, Need.SUBJECT_NAMES, changes=True)
+def sync() -> None:
+    """Have the cold store itself hold what the holds in force touch, and let go of what they do not.
+
+    Finishes what an interrupted `hold add` or `hold release` has left. Purged archives that nobody has looked into for
+    a hold on a user or a thread are held; they are read now, each once for each hold.
+    """
+    with opened() as services:
+        synced = sync_store_holds(services)
+    if not synced.knows_holds:
+        click.echo("the cold store knows no holds: this project alone keeps what a hold covers")
+        return
+    if synced.read:
+        click.echo(f"{synced.read:,} {'part' if synced.read == 1 else 'parts'} read")
+    _say_synced(synced)
+    if not (synced.set or synced.lifted):
+        click.echo("nothing had to be told")
 
 
 @click.command("list")
@@ -130,4 +190,4 @@ def _to_json(each: RecordedHold) -> dict[str, Any]:
     }
 
 
-COMMANDS: Final[list[click.Command]] = [add, release, list_holds]
+COMMANDS: Final[list[click.Command]] = [add, release, list_holds, sync]

@@ -44,6 +44,9 @@ class Need(Enum):
     COLD_STORE = _Requirement(
         "to reach the archives and checkpoints", ("AUDIT_COLD_STORAGE_PATH", "AUDIT_COLD_STORAGE_BUCKET")
     )
+    ARCHIVE_KEY = _Requirement(
+        "to encrypt archives and to read them back", ("AUDIT_ARCHIVE_KEYRING_FILE", "AUDIT_ARCHIVE_KMS_KEY")
+    )
     SIGNING_KEY = _Requirement("to sign checkpoints and manifests", ("LEDGER_SIGNING_KEY_FILE", "LEDGER_SIGNING_KEY"))
     PUBLIC_KEY = _Requirement(
         "to check what the ledger's key has signed",

@@ -22,6 +22,7 @@ from compliance_pipelines.base.clock import system_clock
 from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.cli.needs import ANY_REDIS, CONVERSATIONS, SESSIONS, Need, Needs, called, declared_needs
 from compliance_pipelines.conversations.connection import check_url
+from compliance_pipelines.encryption.key_encryption import KeyEncryptionKeys
 from compliance_pipelines.erasure.configured import configured_targets
 from compliance_pipelines.ledger.keys import load_signing_key, load_signing_keys
 from compliance_pipelines.ledger.public_key import load_verifier_key
@@ -57,6 +58,10 @@ def _migration_database(settings: Settings) -> object:
 
 def _record_key(settings: Settings) -> object:
     return subjects_from_settings(settings).key or load_signing_key(settings)
+
+
+def _archive_key(settings: Settings) -> object:
+    return KeyEncryptionKeys.from_settings(settings).current() if settings.encrypts_archives else None
 
 
 def _redis(settings: Settings, names: tuple[str, ...], missing: str) -> None:
@@ -98,6 +103,7 @@ _LOOKS: Final[Mapping[Need, Callable[[Settings], object]]] = {
     Need.DATABASE: _database,
     Need.MIGRATION_DATABASE: _migration_database,
     Need.COLD_STORE: open_cold_store,
+    Need.ARCHIVE_KEY: _archive_key,
     Need.SIGNING_KEY: load_signing_keys,
     Need.PUBLIC_KEY: load_verifier_key,
     Need.RECORD_KEY: _record_key,

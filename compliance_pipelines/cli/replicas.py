@@ -34,6 +34,7 @@ _ONLY_READ: Final = frozenset(
         "erase show",
         "erase targets",
         "hold list",
+        "keys list",
         "ledger checkpoint",
         "sessions plan",
         "sessions status",
@@ -44,7 +45,9 @@ _ONLY_READ: Final = frozenset(
 )
 _READ_AND_RECORD: Final = frozenset({"erase certificate", "erase record", "prove"})
 _TELLS_ITSELF: Final = frozenset({"status", "verify"})
-_WITHOUT_DATABASE: Final = frozenset({"ledger key", "ledger new-key", "settings", "store check", "verify-proof"})
+_WITHOUT_DATABASE: Final = frozenset(
+    {"keys init", "ledger key", "ledger new-key", "settings", "store check", "verify-proof"}
+)
 _DRY_RUN: Final = "dry_run"
 _ASKING: Final = "compliance_pipelines.cli.replica_state"
 

@@ -20,7 +20,7 @@ from compliance_pipelines.orchestration.backlog import Action, due_steps
 from compliance_pipelines.orchestration.conversations import conversation_retention, wanted_days
 from compliance_pipelines.orchestration.erasures import gdpr_erasure
 from compliance_pipelines.orchestration.in_process import InProcessRuns, open_runner
-from compliance_pipelines.orchestration.jobs import health_checks, partition_upkeep, seal
+from compliance_pipelines.orchestration.jobs import health_checks, hold_sync, partition_upkeep, seal
 from compliance_pipelines.orchestration.resources import SERVICES, clock_as_of
 from compliance_pipelines.sessions.policy import anything_falls_due
 from compliance_pipelines.settings import load_settings
@@ -51,13 +51,14 @@ class _Work:
         self.failures = 0
 
     def run(self) -> None:
-        """Everything in the order of a day: upkeep, seal, what is due, seal what that appended, look at the whole."""
+        """Everything in the order of a day: upkeep, seal, what is due, seal that, hold, look at the whole."""
         self._job(partition_upkeep.name)
         self._job(seal.name)
         self._retention()
         self._people()
         if any(self.done.values()):
             self._job(seal.name)
+        self._job(hold_sync.name)
         self._job(health_checks.name)
 
     def _job(self, name: str, partition_key: str | None = None) -> None:
@@ -121,7 +122,7 @@ def _counted(number: int, noun: str) -> str:
     metavar="YYYY-MM-DD",
     help="Take what is due on this date; on the embedded stack only.",
 )
-@needs(Need.DATABASE, Need.COLD_STORE, Need.SIGNING_KEY, Need.DAGSTER_HOME, changes=True)
+@needs(Need.DATABASE, Need.COLD_STORE, Need.SIGNING_KEY, Need.ARCHIVE_KEY, Need.DAGSTER_HOME, changes=True)
 def run(as_of: datetime | None) -> None:
     """Do now, in this process, what the schedules would do, for every day that is due.
 

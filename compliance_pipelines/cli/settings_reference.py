@@ -30,6 +30,8 @@ def _allowed(annotation: object) -> str:
     if get_origin(annotation) in {dict, tuple}:
         return "JSON object" if get_origin(annotation) is dict else "JSON list"
     kinds = [kind for kind in (get_args(annotation) or (annotation,)) if kind is not type(None)]
+    if len(kinds) == 1 and kinds[0] is not annotation:
+        return _allowed(kinds[0])
     if SecretStr in kinds:
         return "text (secret)"
     names = {

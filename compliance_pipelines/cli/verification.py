@@ -21,6 +21,7 @@ from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.base.printable import printable
 from compliance_pipelines.cli.needs import Need, needs
 from compliance_pipelines.cli.opening import opened, require_declared
+from compliance_pipelines.encryption.key_encryption import KeyEncryptionKeys
 from compliance_pipelines.ledger.log_reading import MOST_NOTE_BYTES
 from compliance_pipelines.ledger.public_key import load_verifier_key, read_verifier_key
 from compliance_pipelines.ledger.timestamping import read_authority
@@ -166,6 +167,7 @@ def _offline(  # noqa: PLR0913, PLR0917 - what a person may say about it
     archived_through: date | None,
     checkpoints: Sequence[Path],
     expected: Expected,
+    archive_keys: KeyEncryptionKeys,
     found: _Found,
 ) -> Report:
     key = read_verifier_key(public_key)
@@ -180,6 +182,7 @@ def _offline(  # noqa: PLR0913, PLR0917 - what a person may say about it
             archived_through=archived_through,
             remembered=remembered,
             expected=expected,
+            archive_keys=archive_keys,
             progress=bars,
             on_finding=found.add,
         )
@@ -211,6 +214,7 @@ def _refuse_odd_usage(  # noqa: PLR0913 - what can go together or not
     archived_through: datetime | None,
     checkpoints: Sequence[Path],
     *,
+    archive_keys: KeyEncryptionKeys,
     everything: bool,
 ) -> None:
     """Refuse options that do not go together.
@@ -224,6 +228,10 @@ def _refuse_odd_usage(  # noqa: PLR0913 - what can go together or not
         raise click.UsageError("--archived-through belongs to --offline")
     if offline is None and checkpoints:
         raise click.UsageError("--checkpoint belongs to --offline")
+    if offline is None and archive_keys.any:
+        raise click.UsageError(
+            "--keyring and --kms-key belong to --offline: set AUDIT_ARCHIVE_KEYRING_FILE or AUDIT_ARCHIVE_KMS_KEY"
+        )
     if offline is not None and public_key is None:
         raise click.UsageError("--offline needs --public-key: what is signed by whom cannot be told without it")
     if offline is not None and (days or everything):
@@ -271,6 +279,20 @@ def _refuse_odd_usage(  # noqa: PLR0913 - what can go together or not
     metavar="FILE",
     help="The time-stamp authority's certificates (PEM). Default, but not with --offline: LEDGER_TSA_CERTIFICATES.",
 )
+@click.option(
+    "--keyring",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="With --offline: the keyring that unwraps the keys of encrypted archives. Without keys these are compared by "
+    "their hash alone, and the report says so.",
+)
+@click.option(
+    "--kms-key",
+    "kms_keys",
+    metavar="KEY",
+    multiple=True,
+    help="With --offline: a key in AWS or GCP KMS that unwraps them (awskms:///..., gcpkms://...). May be given again.",
+)
 @needs(*_NEEDS, given_by={"offline": _NEEDS, "public_key": (Need.PUBLIC_KEY,)}, on_record=True, at_once=False)
 def verify(  # noqa: PLR0913 - one parameter an option
     days: Sequence[datetime],
@@ -281,6 +303,8 @@ def verify(  # noqa: PLR0913 - one parameter an option
     *,
     witnesses: str | None,
     tsa_certificates: Path | None,
+    keyring: Path | None,
+    kms_keys: tuple[str, ...],
     everything: bool,
     as_json: bool,
 ) -> None:
@@ -292,12 +316,15 @@ def verify(  # noqa: PLR0913 - one parameter an option
     """
     found = _Found()
     click.get_current_context().ensure_object(dict)["findings"] = found.documents
-    _refuse_odd_usage(days, offline, public_key, archived_through, checkpoints, everything=everything)
+    archive_keys = KeyEncryptionKeys(keyring, None, kms_keys)
+    _refuse_odd_usage(
+        days, offline, public_key, archived_through, checkpoints, archive_keys=archive_keys, everything=everything
+    )
     try:
         if offline is not None and public_key is not None:
             through = None if archived_through is None else archived_through.date()
             expected = _expected(witnesses, tsa_certificates, Expected())
-            report = _offline(offline, public_key, through, checkpoints, expected, found)
+            report = _offline(offline, public_key, through, checkpoints, expected, archive_keys, found)
         else:
             report = _online([day.date() for day in days], public_key, witnesses, tsa_certificates, found)
     except (Exception, KeyboardInterrupt) as error:

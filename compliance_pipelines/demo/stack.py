@@ -6,12 +6,14 @@ Here: the order of these steps. Not here: how a server is run (local_stack).
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from psycopg import sql
 
 from compliance_pipelines.archive.store_init import init_store
 from compliance_pipelines.audit_log.migrate import upgrade
+from compliance_pipelines.encryption.keyring import Keyring
 from compliance_pipelines.erasure.redis_binding import bind_redis
 from compliance_pipelines.ledger.keys import write_new_key
 from compliance_pipelines.local_stack.stack import COMPLIANCE_DATABASE, LocalStack
@@ -38,6 +40,7 @@ def prepare(state_dir: Path, cold_store: ColdStore | None = None) -> LocalStack:
     Raises:
         EmbeddedServerError: a server did not start.
         ConfigurationError: the signing key cannot be written.
+        KeyringError: the keyring cannot be written.
         ComplianceError: the cold store cannot be made, or is not this stack's.
     """
     stack = LocalStack(state_dir)
@@ -47,6 +50,8 @@ def prepare(state_dir: Path, cold_store: ColdStore | None = None) -> LocalStack:
     _grant_login(administrator_url, stack.environment()["AUDIT_LOG_DATABASE_URL"])
     if not stack.signing_key_file.exists():
         write_new_key(stack.signing_key_file, _LEDGER_ORIGIN)
+    if not stack.keyring_file.exists():
+        Keyring.create(stack.keyring_file, datetime.now(UTC))
     os.environ.update(stack.environment())
     with open_services(load_settings()) as services:
         # A stack of an earlier version has a store without an identity; both are this stack's own.

@@ -57,7 +57,8 @@ def run(console: Console, events: Path | None, stack: LocalStack) -> int:
     failed = _command("run", "--as-of", ahead.isoformat()) or failed
     _summarise(console, f"As of {ahead}", clock_at(datetime.combine(ahead, time(12), UTC)))
     with open_services(load_settings()) as services, services.engine.connect() as connection:
-        show_where_to_go(console, stack.state_dir, services.store.uri, last_sealed_entry(connection))
+        keyring = stack.keyring_file if services.settings.encrypts_archives else None
+        show_where_to_go(console, stack.state_dir, services.store.uri, keyring, last_sealed_entry(connection))
     return failed
 
 

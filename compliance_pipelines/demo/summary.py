@@ -55,13 +55,16 @@ def _erasure(case: Case) -> str:
     return f"of {case.user_id}: {case.state.value}, {deleted} deleted"
 
 
-def show_where_to_go(console: Console, state_dir: Path, cold_store: str, sealed_entry: str | None) -> None:
+def show_where_to_go(
+    console: Console, state_dir: Path, cold_store: str, keyring: Path | None, sealed_entry: str | None
+) -> None:
     """Print where the files are and what to type next.
 
     Args:
         console: where it is shown.
         state_dir: of the embedded stack.
         cold_store: its URI.
+        keyring: what wraps the keys of archives; None where these are not encrypted.
         sealed_entry: id of an entry that can be proven; None where there is none.
     """
     shown = "LOG_ENTRY_ID" if sealed_entry is None else escape(shlex.quote(sealed_entry))
@@ -70,6 +73,7 @@ def show_where_to_go(console: Console, state_dir: Path, cold_store: str, sealed_
         ("  archives, checkpoints", cold_store),
         ("  databases", f"{state_dir}/postgres, {state_dir}/redis"),
         ("  signing key", f"{state_dir}/ledger.key"),
+        *([] if keyring is None else [("  keys of archives", str(keyring))]),
         ("[bold]Next[/]", ""),
         ("  make ui", "the same days in Dagster, http://127.0.0.1:3000"),
         ("  make run EVENTS=FILE.jsonl.gz", "your own entries"),

@@ -9,8 +9,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from compliance_pipelines.kms.errors import KmsError
+from compliance_pipelines.kms.references import is_reference
 from compliance_pipelines.ledger.checkpoint import NoteError, SigningKey
-from compliance_pipelines.ledger.kms import KmsError, is_reference, kms_signer
+from compliance_pipelines.ledger.kms import kms_signer
 from compliance_pipelines.settings import ConfigurationError
 
 if TYPE_CHECKING:

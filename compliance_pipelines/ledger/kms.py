@@ -10,32 +10,22 @@ gcp_kms.py), which are imported where one is used.
 from __future__ import annotations
 
 from functools import cached_property
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from compliance_pipelines.base.errors import ComplianceError, TransientError
+from compliance_pipelines.kms.errors import KmsError
+from compliance_pipelines.kms.references import AWS, GCP, key_of_reference
 from compliance_pipelines.ledger.checkpoint import VerifierKey
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-AWS: Final = "awskms:///"
-GCP: Final = "gcpkms://"
 _MODULES: Final = {
     AWS: ("compliance_pipelines.ledger.aws_kms", "AwsKmsKey"),
     GCP: ("compliance_pipelines.ledger.gcp_kms", "GcpKmsKey"),
 }
-
-
-class KmsError(ComplianceError):
-    """A key management service refuses what was asked for, or answers something that cannot be used."""
-
-
-class KmsUnavailableError(KmsError, TransientError):
-    """A key management service does not answer, or has no time; nothing was signed, and it may work later."""
 
 
 class KmsKey(Protocol):
@@ -104,11 +94,6 @@ class KmsSigner:
         return f"KmsSigner({self._name!r}, {self._reference!r})"
 
 
-def is_reference(text: str) -> bool:
-    """Whether a text refers to a key in a service, well or badly."""
-    return text.startswith(("awskms:", "gcpkms:"))
-
-
 def kms_signer(reference: str, name: str) -> KmsSigner:
     """The signer of a key in a service; nothing is asked of it yet.
 
@@ -119,20 +104,7 @@ def kms_signer(reference: str, name: str) -> KmsSigner:
     Raises:
         KmsError: it is no such reference, or what its service needs is not installed.
     """
-    for prefix, (module, maker) in _MODULES.items():
-        of_key = reference.removeprefix(prefix)
-        if of_key and of_key != reference:
-            try:
-                make: Callable[[str], Any] = getattr(import_module(module), maker)
-            except ImportError as error:
-                raise KmsError(
-                    f"{reference} cannot be used: {error}; install compliance-pipelines with the extra `kms`"
-                ) from error
-            return KmsSigner(name, reference, make(of_key))
-    raise KmsError(
-        f"{reference} is no reference to a key: write {AWS}KEY (an id, an ARN or an alias) or {GCP}projects/PROJECT/"
-        "locations/LOCATION/keyRings/RING/cryptoKeys/KEY/cryptoKeyVersions/VERSION"
-    )
+    return KmsSigner(name, reference, key_of_reference(reference, _MODULES))
 
 
 def ed25519_of(load: Callable[[bytes], object], data: bytes, reference: str) -> Ed25519PublicKey:

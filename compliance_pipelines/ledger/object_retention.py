@@ -5,7 +5,8 @@ Here: the rule for each kind of object. Not here: locking (object_store), and th
 Kept until the retention of its day ends is what names a day: parts and manifests, each day's last checkpoint, its time
 stamp. So are the full tiles and bundles of the log, from the day on which they were written, because every later proof
 leads through them. What is replaced or superseded is not locked: the newest checkpoint, partial tiles; nor is what
-identifies the store, nor the objects of keys, which another story may have left behind.
+identifies the store, nor the objects of keys, which another story may have left behind; nor the records of
+wrapped keys, which must be destroyable on the day on which their object must become unreadable.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Final
 
 from compliance_pipelines.base.clock import system_clock
+from compliance_pipelines.encryption.wrapped_key import RECORDS
 from compliance_pipelines.ledger.tiles import WIDTH, tile_of_key
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ class ObjectRetention:
         tile = tile_of_key(key)
         if tile is not None:
             return retention_end(self.clock().astimezone(UTC).date(), self.years) if tile.width == WIDTH else None
-        day = _day_of(key)
+        day = None if key.startswith(RECORDS) else _day_of(key)
         return None if day is None else retention_end(day, self.years)
 
 

@@ -60,6 +60,7 @@ class LocalStack:
         self.cold_dir: Final = self.state_dir / "cold"
         self.dagster_home: Final = self.state_dir / "dagster"
         self.signing_key_file: Final = self.state_dir / "ledger.key"
+        self.keyring_file: Final = self.state_dir / "archives.keyring"
 
     @property
     def cold_store(self) -> ColdStore | None:
@@ -159,6 +160,7 @@ class LocalStack:
             "AUDIT_COLD_STORAGE_ENDPOINT_URL": self.s3.url,
             "AUDIT_COLD_STORAGE_PATH_STYLE": "true",
             "AUDIT_COLD_STORAGE_LOCK": "compliance",
+            "AUDIT_ARCHIVE_KEYRING_FILE": str(self.keyring_file),
             **self.s3.environment,
         }
 

@@ -90,6 +90,14 @@ class DeferredObjectStore:
         """Remove the object."""
         self._opened.delete(key)
 
+    def set_hold(self, key: str, *, held: bool) -> None:
+        """Have the store itself keep the object, or keep it no longer."""
+        self._opened.set_hold(key, held=held)
+
+    def has_hold(self, key: str) -> bool | None:
+        """Whether the store itself keeps the object."""
+        return self._opened.has_hold(key)
+
     def locate(self, key: str) -> str:
         """The URI of the object."""
         return self._opened.locate(key)

@@ -48,6 +48,7 @@ from compliance_pipelines.object_store.port import (
     ObjectStoreError,
     OversizedObjectError,
     StoreMissingError,
+    UnsupportedByStoreError,
     VersionedObject,
 )
 
@@ -260,6 +261,18 @@ class LocalObjectStore:
                 self._checksums.path(key).unlink(missing_ok=True)
                 if self._obstacle(target) is None:
                     remove_empty_directories(target.parent, self._root)
+
+    def set_hold(self, key: str, *, held: bool) -> None:  # noqa: ARG002 - it keeps none
+        """See `ObjectStore.set_hold`.
+
+        Raises:
+            UnsupportedByStoreError: always; whoever may write to a directory may delete there.
+        """
+        raise UnsupportedByStoreError(f"{self.locate(key)} cannot be held: a directory knows no holds")
+
+    def has_hold(self, key: str) -> None:
+        """None: a directory knows no holds."""
+        self._path(key)
 
     def _list(self, prefix: str, start_after: str) -> Iterator[ObjectInfo]:
         self._require_root()

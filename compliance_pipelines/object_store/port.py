@@ -261,5 +261,28 @@ class ObjectStore(Protocol):
             ObjectStoreError: the store fails; the object may still be there.
         """
 
+    def set_hold(self, key: str, *, held: bool) -> None:
+        """Have the store itself keep the object, or keep it no longer: a legal hold, whose end nobody knows.
+
+        It is about the version that `at_versions` knows, as reading is. While it is held, nobody deletes that version.
+        Asking again for what is so already is no error.
+
+        Raises:
+            ObjectMissingError: the key has no object.
+            UnsupportedByStoreError: this store knows no holds; `has_hold` says so before.
+            BrokenPromiseError: the store agreed, and it is not so.
+            ObjectStoreError: the store fails, or does not let this login do it.
+        """
+
+    def has_hold(self, key: str) -> bool | None:
+        """Whether the store itself keeps the object, by whoever's order; None: this store knows no holds at all.
+
+        It is about the version that `at_versions` knows, as reading is.
+
+        Raises:
+            ObjectMissingError: the key has no object, in a store that knows holds.
+            ObjectStoreError: the store cannot tell, or does not let this login ask.
+        """
+
     def locate(self, key: str) -> str:
         """The URI of the object, whether there is one or not."""

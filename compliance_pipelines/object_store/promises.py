@@ -10,7 +10,7 @@ said to be unknown, and is never taken for kept.
 from __future__ import annotations
 
 import uuid
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -20,6 +20,7 @@ from compliance_pipelines.object_store.port import (
     ObjectMissingError,
     ObjectReplacedError,
     ObjectStoreError,
+    RefusedByStoreError,
     UnsupportedByStoreError,
 )
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 PROBES: Final = "audit-probe/"
 MOST_SKEW_SECONDS: Final = 60.0
+_HELD: Final = f"{PROBES}held/"
+_LONG_DONE: Final = timedelta(hours=1)
 _NAMES: Final = ("a", "a.p/1", "b/a", "b/b")
 
 
@@ -77,6 +80,7 @@ def _tried(root: str, store: ObjectStore) -> Iterator[HealthCheck]:
     yield tried("what is put once is never overwritten", lambda: _put_once(store, root + _NAMES[0]))
     yield tried("the checkpoint is replaced by compare and swap", lambda: _swapped(store, f"{root}replaced"))
     yield tried("everything is listed, in the order of the keys", lambda: _listed(store, root))
+    yield tried("what is held stays until it is let go of", lambda: _held(store))
 
 
 class Look(Protocol):
@@ -166,6 +170,50 @@ def _listed(store: ObjectStore, root: str) -> Found:
     if found != list(_NAMES):
         return Verdict.BROKEN, f"{', '.join(_NAMES)} were put, and {', '.join(found)} are listed", "use another service"
     return Verdict.KEPT, "", ""
+
+
+def _held(store: ObjectStore) -> Found:
+    now = datetime.now(UTC)
+    _let_go_of_left_probes(store, now)
+    key = f"{_HELD}{now:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex}"
+    store.put_bytes(key, b"data")
+    try:
+        if store.has_hold(key) is None:
+            return (
+                Verdict.RISK,
+                "it knows no holds, so that this project alone keeps what a legal hold covers",
+                "keep archives in a bucket with Object Lock",
+            )
+        store.set_hold(key, held=True)
+        return _stays(store, key)
+    finally:
+        _let_go(store, key)
+
+
+def _stays(store: ObjectStore, key: str) -> Found:
+    try:
+        store.delete(key)
+    except RefusedByStoreError:
+        if store.stat(key) is not None:
+            return Verdict.KEPT, "", ""
+    return Verdict.BROKEN, "an object was deleted that was held", "use a service that keeps legal holds"
+
+
+def _let_go_of_left_probes(store: ObjectStore, now: datetime) -> None:
+    """Remove the probes of trials that were killed: nothing else would end their holds."""
+    earlier = f"{now - _LONG_DONE:%Y%m%dT%H%M%SZ}"
+    for info in list(store.list(_HELD)):
+        if info.key.removeprefix(_HELD) < earlier:
+            _let_go(store, info.key)
+
+
+def _let_go(store: ObjectStore, key: str) -> None:
+    try:
+        if store.has_hold(key):
+            store.set_hold(key, held=False)
+    except ObjectStoreError:
+        return  # a later trial does it
+    _remove(store, key)
 
 
 def _remove(store: ObjectStore, key: str) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from contextlib import suppress
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeVar
@@ -19,12 +20,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeVar
 from botocore.exceptions import BotoCoreError, ClientError
 
 from compliance_pipelines.object_store.port import (
+    BrokenPromiseError,
     ObjectInfo,
     ObjectMissingError,
     ObjectStoreError,
     OversizedObjectError,
     RefusedByStoreError,
     StoreMissingError,
+    UnsupportedByStoreError,
     VersionedObject,
     no_retention,
 )
@@ -52,6 +55,9 @@ T = TypeVar("T")
 
 _READ_BUFFER: Final = 1 << 20
 _US_EAST_1: Final = "us-east-1"
+# An object that nobody ever held: AWS says the first.
+_NO_HOLD: Final = frozenset({"NoSuchObjectLockConfiguration", "NoSuchObjectLegalHold"})
+_NO_LOCKS: Final = "ObjectLockConfigurationNotFoundError"
 
 
 @dataclass(frozen=True)
@@ -100,6 +106,7 @@ class S3ObjectStore(RemoteObjectStore):
         self._client = client
         self._bucket: Final = bucket
         self._single_put_bytes = single_put_bytes
+        self._has_locks = False
 
     @property
     def client(self) -> S3Client:
@@ -113,13 +120,9 @@ class S3ObjectStore(RemoteObjectStore):
 
     def at_versions(self, versions: Mapping[str, str]) -> S3ObjectStore:
         """See `ObjectStore.at_versions`."""
-        return S3ObjectStore(
-            self._client,
-            self._bucket,
-            retain_until=self._retain_until,
-            single_put_bytes=self._single_put_bytes,
-            versions=versions,
-        )
+        same = copy(self)
+        same._versions = versions  # noqa: SLF001 - its own class
+        return same
 
     def create(self) -> None:
         """Make the bucket, with versions, and with locks where objects get them. One that is there is left as it is."""
@@ -283,6 +286,60 @@ class S3ObjectStore(RemoteObjectStore):
             if len(found) < len(each):
                 break
         return found
+
+    def set_hold(self, key: str, *, held: bool) -> None:
+        """See `ObjectStore.set_hold`: S3's legal hold of one version."""
+        where = self.locate(key)
+        target = self._held_version(key)
+        with naming("cannot hold" if held else "cannot lift the hold on", where):
+            if not self._locks():
+                raise UnsupportedByStoreError(f"{where} cannot be held: the bucket has no Object Lock, and no holds")
+            self._client.put_object_legal_hold(**target, LegalHold={"Status": "ON" if held else "OFF"})
+        if self._is_held(target, where) is not held:
+            raise BrokenPromiseError(
+                f"{where}: the service agreed to {'hold' if held else 'let go of'} it, and says that it did not"
+            )
+
+    def has_hold(self, key: str) -> bool | None:
+        """See `ObjectStore.has_hold`. None where the bucket has no Object Lock."""
+        return self._is_held(self._held_version(key), self.locate(key))
+
+    def _held_version(self, key: str) -> dict[str, Any]:
+        """The version that is read under a key, which is the one to be held."""
+        version = self._at_version(key, self._look).version
+        return {**self._target(key), **({} if version is None else {"VersionId": version})}
+
+    def _is_held(self, target: Mapping[str, Any], where: str) -> bool | None:
+        with naming("cannot ask for the hold on", where):
+            try:
+                # A HEAD leaves the hold out where the login may not see it.
+                answer = self._client.get_object_legal_hold(**target)
+            except ClientError as error:
+                unheld = error.response.get("Error", {}).get("Code") in _NO_HOLD
+                if unheld or answer_of(error) in {Answer.REFUSED, Answer.UNSUPPORTED}:
+                    # One service says of each object of a bucket without locks that it is not held.
+                    if not self._locks():
+                        return None
+                    if unheld:
+                        return False
+                raise
+        status = answer.get("LegalHold", {}).get("Status")
+        if status not in {"ON", "OFF"}:
+            raise ObjectStoreError(f"{where}: the service does not say whether it is held, but {status!r}")
+        return status == "ON"
+
+    def _locks(self) -> bool:
+        """Whether the bucket has Object Lock, without which it knows no holds. It is never turned off again."""
+        if self._has_locks:
+            return True
+        try:
+            answer = self._client.get_object_lock_configuration(Bucket=self._bucket.name)
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") == _NO_LOCKS or answer_of(error) is Answer.UNSUPPORTED:
+                return False
+            raise
+        self._has_locks = answer.get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") == "Enabled"
+        return self._has_locks
 
     def _target(self, key: str) -> dict[str, Any]:
         return {"Bucket": self._bucket.name, "Key": self._prefix + key}

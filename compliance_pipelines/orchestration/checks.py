@@ -36,8 +36,10 @@ from compliance_pipelines.archive.catalogue import (
     segments_of_day,
     segments_of_part,
 )
+from compliance_pipelines.archive.part_keys import verify_keys
 from compliance_pipelines.archive.readback import ColdArchive, PartCheck, Question, check_part
 from compliance_pipelines.archive.sealed_rows import SealedRows
+from compliance_pipelines.archive.store_holds import compare_store_holds
 from compliance_pipelines.audit_log.partitions import SLOW_PURGE_ENTRIES, began_without_table, runway, strays
 from compliance_pipelines.audit_log.quarantine import quarantine_total
 from compliance_pipelines.audit_log.reading import read_rows
@@ -56,6 +58,7 @@ from compliance_pipelines.orchestration.backlog import Action, hidden_days, over
 from compliance_pipelines.orchestration.day_events import hot_event
 from compliance_pipelines.orchestration.failures import RETRIES, domain_errors, is_passing
 from compliance_pipelines.orchestration.keys import (
+    ARCHIVE_KEYS,
     CHECKSUM,
     COLD_STORE,
     CONTENT,
@@ -72,6 +75,7 @@ from compliance_pipelines.orchestration.keys import (
     SCHEMA,
     SEALING,
     SEALING_LAG,
+    STORE_HOLDS_AS_OURS,
     TIME_STAMPS,
     WITNESSES,
 )
@@ -525,6 +529,63 @@ def cold_store_verdict(services: Services) -> Verdict:
     )
 
 
+def archive_keys_verdict(services: Services) -> Verdict:
+    """Whether the key of every archive is on record in the cold store and in the catalogue, and can be unwrapped."""
+    report = verify_keys(services)
+    shown = "; ".join(problem.message for problem in report.problems[:_DAYS_NAMED])
+    more = len(report.problems) - _DAYS_NAMED
+    repairable = any(problem.can_be_repaired for problem in report.problems)
+    return Verdict(
+        (shown + (f"; and {more} more" if more > 0 else "")) or None,
+        f"{_count(report.intact, 'key')} on record twice, {report.destroyed:,} destroyed.",
+        metadata={f"wrapped by {reference}": count for reference, count in report.wrapped_by.items()},
+        remedy="run `compliance keys verify --repair`" if repairable else "see docs/encryption.md",
+    )
+
+
+def store_holds_verdict(services: Services) -> Verdict:
+    """Whether the cold store holds what our holds touch, and nothing else; what others hold is a warning."""
+    try:
+        found = compare_store_holds(services)
+    except ComplianceError as error:
+        if is_passing(error):
+            raise
+        return Verdict(str(error), "")
+    if not found.knows_holds:
+        return Verdict(None, "The cold store knows no holds: this project alone keeps what a legal hold covers.")
+    told = (
+        (found.unheld, "a legal hold touches {}, and the cold store does not hold them"),
+        (found.left, "the cold store holds {} by our order, and no legal hold touches them any more"),
+        (found.others, "the cold store holds {} by an order that is not ours, and no legal hold touches them"),
+    )
+    problems = [f"{words.format(_count(len(keys), 'object'))}: {_named_keys(keys)}" for keys, words in told if keys]
+    if found.unknown:
+        problems.append(f"it cannot be told of {_count(len(found.unknown), 'object')}: {found.unknown[0]}")
+    advice = []
+    if found.unheld or found.left:
+        advice.append("run `compliance hold sync`")
+    if found.others:
+        advice.append("find out who holds what no legal hold touches; nobody here lets go of it")
+    ours = bool(found.unheld or found.left or found.unknown)
+    return Verdict(
+        "; ".join(problems) or None,
+        f"{_count(found.held, 'object')} of {found.compared:,} held, each as a legal hold has it.",
+        metadata={
+            "objects": found.compared,
+            "held": found.held,
+            "held here alone": len(found.unheld),
+            "held by others": len(found.others),
+        },
+        severity=AssetCheckSeverity.ERROR if ours else AssetCheckSeverity.WARN,
+        remedy="; ".join(advice) or None,
+    )
+
+
+def _named_keys(keys: Sequence[str]) -> str:
+    named = ", ".join(keys[:_DAYS_NAMED])
+    return named if len(keys) <= _DAYS_NAMED else f"{named} and {len(keys) - _DAYS_NAMED} more"
+
+
 CHECKS: Final = (
     rows_match_ledger,
     _health_check(
@@ -548,5 +609,15 @@ CHECKS: Final = (
         "The cold store keeps what is relied on: objects are put once, replaced by compare and swap, listed whole; in "
         "a bucket versions, locks that nobody shortens, checksums.",
         cold_store_verdict,
+    ),
+    _health_check(
+        ARCHIVE_KEYS,
+        "The key of each archive is on record in the cold store and in the catalogue, and can be unwrapped.",
+        archive_keys_verdict,
+    ),
+    _health_check(
+        STORE_HOLDS_AS_OURS,
+        "The cold store itself holds every object that a legal hold touches, and none that it does not.",
+        store_holds_verdict,
     ),
 )

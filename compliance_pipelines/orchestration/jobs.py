@@ -10,7 +10,7 @@ from typing import Final
 from dagster import AssetKey, AssetSelection, define_asset_job
 
 from compliance_pipelines.orchestration.backlog import ASSETS, CHECKS, RETENTION_JOB
-from compliance_pipelines.orchestration.keys import AUDIT_LOG_PARTITIONS, CHECKPOINT, HEALTH, HOT_PARTITION
+from compliance_pipelines.orchestration.keys import AUDIT_LOG_PARTITIONS, CHECKPOINT, HEALTH, HOT_PARTITION, STORE_HOLDS
 
 
 def _keys(*keys: AssetKey) -> AssetSelection:
@@ -47,10 +47,17 @@ seal = define_asset_job(
     "a run; this is for doing it by hand.",
 )
 
+hold_sync = define_asset_job(
+    "hold_sync",
+    selection=_keys(STORE_HOLDS),
+    description="Brings the cold store's own holds in line with the legal holds in force, as `compliance hold sync` "
+    "does.",
+)
+
 health_checks = define_asset_job(
     "health_checks",
     selection=AssetSelection.checks(*HEALTH),
     description="The checks that concern no single day.",
 )
 
-JOBS: Final = (daily_retention, day_checks, partition_upkeep, seal, health_checks)
+JOBS: Final = (daily_retention, day_checks, partition_upkeep, seal, hold_sync, health_checks)

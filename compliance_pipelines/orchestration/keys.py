@@ -14,6 +14,7 @@ AUDIT_LOG_PARTITIONS: Final = AssetKey(["audit", "audit_log_partitions"])
 HOT_PARTITION: Final = AssetKey(["audit", "hot_partition"])
 COLD_ARCHIVE: Final = AssetKey(["audit", "cold_archive"])
 HOT_PURGE: Final = AssetKey(["audit", "hot_purge"])
+STORE_HOLDS: Final = AssetKey(["audit", "store_holds"])
 CHECKPOINT: Final = AssetKey(["ledger", "checkpoint"])
 
 ROWS_MATCH_LEDGER: Final = AssetCheckKey(HOT_PARTITION, "rows_match_ledger")
@@ -34,7 +35,9 @@ SEALING: Final = AssetCheckKey(CHECKPOINT, "sealing")
 SEALING_LAG: Final = AssetCheckKey(CHECKPOINT, "sealing_lag")
 WITNESSES: Final = AssetCheckKey(CHECKPOINT, "witnesses")
 TIME_STAMPS: Final = AssetCheckKey(CHECKPOINT, "time_stamps")
+STORE_HOLDS_AS_OURS: Final = AssetCheckKey(STORE_HOLDS, "same_as_ours")
 COLD_STORE: Final = AssetCheckKey(CHECKPOINT, "cold_store_keeps_its_promises")
+ARCHIVE_KEYS: Final = AssetCheckKey(CHECKPOINT, "keys_of_archives_are_on_record_twice")
 HEALTH: Final = (
     NO_DAY_TO_ARCHIVE_OVERDUE,
     NO_DAY_TO_PURGE_OVERDUE,
@@ -45,6 +48,8 @@ HEALTH: Final = (
     WITNESSES,
     TIME_STAMPS,
     COLD_STORE,
+    ARCHIVE_KEYS,
+    STORE_HOLDS_AS_OURS,
 )
 
 # The days' way out of PostgreSQL and into the cold store is one group: of two, each would come after the other.

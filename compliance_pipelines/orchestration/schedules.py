@@ -18,7 +18,7 @@ from dagster import (
 )
 
 from compliance_pipelines.orchestration.backlog import wanted_runs
-from compliance_pipelines.orchestration.jobs import daily_retention, health_checks, partition_upkeep
+from compliance_pipelines.orchestration.jobs import daily_retention, health_checks, hold_sync, partition_upkeep
 from compliance_pipelines.orchestration.names import Names
 from compliance_pipelines.services import Services
 
@@ -50,6 +50,15 @@ partition_upkeep_schedule = ScheduleDefinition(
     description="Before the retention, which drops days and so empties months.",
 )
 
+hold_sync_schedule = ScheduleDefinition(
+    name="hold_sync",
+    job=hold_sync,
+    cron_schedule="30 5 * * *",
+    execution_timezone="UTC",
+    default_status=DefaultScheduleStatus.RUNNING,
+    description="After the retention, which makes parts to be held, and before the check that compares.",
+)
+
 health_checks_schedule = ScheduleDefinition(
     name="health_checks",
     job=health_checks,
@@ -59,4 +68,4 @@ health_checks_schedule = ScheduleDefinition(
     description="After the retention had its time, so that a day which is still due stands out.",
 )
 
-SCHEDULES: Final = (partition_upkeep_schedule, daily_retention_schedule, health_checks_schedule)
+SCHEDULES: Final = (partition_upkeep_schedule, daily_retention_schedule, hold_sync_schedule, health_checks_schedule)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     Computed,
@@ -194,12 +195,35 @@ archived_segments = Table(
     Index("idx_archived_segments_day_part", "day", "part"),
 )
 
+object_keys = Table(
+    "object_keys",
+    metadata,
+    Column("object_key", Text(collation="C"), nullable=False),
+    Column("key_id", Text, nullable=False),
+    Column("key_encryption_key", Text, nullable=False),
+    Column("wrapped", LargeBinary),
+    Column("wrapped_at", TIMESTAMP(timezone=True), nullable=False),
+    Column("destroyed_at", TIMESTAMP(timezone=True)),
+    Column("destruction_reason", Text),
+    PrimaryKeyConstraint("object_key", name="object_keys_pkey"),
+    CheckConstraint("(wrapped IS NULL) = (destroyed_at IS NOT NULL)", name="object_keys_destroyed_is_gone"),
+    CheckConstraint("(destroyed_at IS NULL) = (destruction_reason IS NULL)", name="object_keys_destroyed_for_a_reason"),
+)
+
 archive_backlog = Table(
     "archive_backlog",
     metadata,
     Column("day", Date, primary_key=True),
     Column("segments", BigInteger, nullable=False),
     Column("entries", BigInteger, nullable=False),
+)
+
+archive_store_holds = Table(
+    "archive_store_holds",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("wanted_at", TIMESTAMP(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
+    Column("set_at", TIMESTAMP(timezone=True)),
 )
 
 audit_purges = Table(
@@ -436,6 +460,18 @@ legal_hold_releases = Table(
     ForeignKeyConstraint(["hold_id"], ["legal_holds.id"], name="legal_hold_releases_hold_id_fkey"),
     CheckConstraint("btrim(reason) <> ''", name="legal_hold_releases_reason_is_given"),
     CheckConstraint("btrim(author) <> ''", name="legal_hold_releases_author_is_given"),
+)
+
+archive_hold_looks = Table(
+    "archive_hold_looks",
+    metadata,
+    Column("hold_id", BigInteger, nullable=False),
+    Column("object_key", Text, nullable=False),
+    Column("touched", Boolean, nullable=False),
+    Column("looked_at", TIMESTAMP(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
+    PrimaryKeyConstraint("hold_id", "object_key", name="archive_hold_looks_pkey"),
+    ForeignKeyConstraint(["hold_id"], ["legal_holds.id"], name="archive_hold_looks_hold_id_fkey"),
+    ForeignKeyConstraint(["object_key"], ["archived_audit_logs.object_key"], name="archive_hold_looks_object_key_fkey"),
 )
 
 erasure_requests = Table(

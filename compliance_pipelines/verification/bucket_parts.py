@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from compliance_pipelines.archive.errors import ManifestError, RetiredSignatureError
 from compliance_pipelines.archive.layout import PREFIX, PartKey, parse_key
 from compliance_pipelines.archive.readback import ColdArchive
+from compliance_pipelines.encryption.data_keys import DataKeys
 from compliance_pipelines.object_store.port import ObjectMissingError
 from compliance_pipelines.verification.bucket_ledger import note_unknown
 from compliance_pipelines.verification.findings import Finding, Kind, Note, NoteKind, Undecided
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from compliance_pipelines.archive.manifest import Manifest
+    from compliance_pipelines.encryption.key_encryption import KeyEncryptionKeys
     from compliance_pipelines.ledger.key_chain import KeyChain
     from compliance_pipelines.ledger.segments import Segment
     from compliance_pipelines.object_store.port import ObjectStore
@@ -60,6 +62,7 @@ class BucketParts:
         store: the cold store.
         keys: of the ledger, of which one must have signed each manifest, in its time.
         index: gets the records of the manifests; holds those of the ledger when the objects are checked.
+        archive_keys: what unwraps the keys of encrypted objects; with none, these are compared by their hash alone.
         journal: is told what is wrong.
         progress: told of manifests, parts and rows read.
 
@@ -68,11 +71,21 @@ class BucketParts:
         unclear_days: days of which it is not known what their parts hold.
     """
 
-    def __init__(
-        self, store: ObjectStore, keys: KeyChain, index: SegmentIndex, journal: Journal, progress: Progress
+    def __init__(  # noqa: PLR0913 - what one verification needs
+        self,
+        store: ObjectStore,
+        keys: KeyChain,
+        index: SegmentIndex,
+        *,
+        archive_keys: KeyEncryptionKeys,
+        journal: Journal,
+        progress: Progress,
     ) -> None:
         self._store = store
-        self._archive = ColdArchive(store, keys, object_with=index.object_with)
+        data_keys = DataKeys(store, archive_keys)
+        self._archive = ColdArchive(
+            store, keys, object_with=index.object_with, keys=data_keys, hash_only_without_keys=True
+        )
         self._index = index
         self._journal = journal
         self._progress = progress
@@ -169,6 +182,7 @@ class BucketParts:
             for finding in outcome.findings:
                 self._journal.find(finding)
             self._journal.checked.parts += 1
+            self._journal.checked.parts_by_hash += not outcome.decrypted
             self._journal.checked.archived_entries += outcome.entries
             self._days.add(key.day)
 

@@ -87,6 +87,7 @@ class _Seen:
     gone: set[int] = field(default_factory=set)
     in_cold_store: bool = False
     parts: int = 0
+    parts_by_hash: int = 0
     archived_entries: int = 0
     hot_entries: int = 0
     quarantined_entries: int = 0
@@ -116,7 +117,9 @@ class DayVerifier:
     ) -> None:
         self._services = services
         staging = services.settings.archive_staging_path
-        self._archive = ColdArchive(services.store, keys, staging, self._object_with)
+        self._archive = ColdArchive(
+            services.store, keys, staging, self._object_with, keys=services.data_keys, hash_only_without_keys=True
+        )
         self._index = index
         self._ledger = ledger
         self._journal = journal
@@ -176,6 +179,7 @@ class DayVerifier:
         checked = self._journal.checked
         checked.days += 1
         checked.parts += seen.parts
+        checked.parts_by_hash += seen.parts_by_hash
         checked.archived_entries += seen.archived_entries
         checked.hot_entries += seen.hot_entries
 
@@ -240,6 +244,7 @@ class _DayReading:
                 self._seen.findings += outcome.findings
                 self._seen.in_cold_store |= outcome.object_is_there
                 self._seen.archived_entries += outcome.entries
+                self._seen.parts_by_hash += not outcome.decrypted
             self._seen.parts += 1
         self._hold(part.part, held)
         if part.purged_at is not None or part.expired_at is not None:

@@ -39,6 +39,9 @@ class Kind(StrEnum):
     OBJECT_TRUNCATED = "object_truncated"
     OBJECT_SWAPPED = "object_swapped"
     OBJECT_MISSING = "object_missing"
+    DATA_KEY_MISSING = "data_key_missing"
+    DATA_KEY_ALTERED = "data_key_altered"
+    DATA_KEY_DESTROYED = "data_key_destroyed"
     MANIFEST_ALTERED = "manifest_altered"
     MANIFEST_MISSING = "manifest_missing"
     MANIFEST_CONTRADICTS_LEDGER = "manifest_contradicts_ledger"
@@ -166,6 +169,7 @@ class Checked:
         days: days whose entries were looked at.
         hot_entries: rows in PostgreSQL that were hashed.
         parts: committed archive parts that were read.
+        parts_by_hash: those of them that are encrypted and were compared by their hash alone, because there is no key.
         archived_entries: rows in them that were hashed.
     """
 
@@ -174,6 +178,7 @@ class Checked:
     days: int = 0
     hot_entries: int = 0
     parts: int = 0
+    parts_by_hash: int = 0
     archived_entries: int = 0
 
 
@@ -278,6 +283,15 @@ class Journal:
 
     def report(self) -> Report:
         """Everything so far."""
+        by_hash = self.checked.parts_by_hash
+        if by_hash:
+            self.cannot_tell(
+                Undecided(
+                    f"{by_hash:,} parts are encrypted and were compared by their SHA-256 alone, because no "
+                    "key-encryption key was given (AUDIT_ARCHIVE_KEYRING_FILE, AUDIT_ARCHIVE_KMS_KEY; of a copy "
+                    "--keyring, --kms-key): they are the objects that were committed, and their entries were not read"
+                )
+            )
         return Report(
             checked=self.checked,
             findings=tuple(self._findings),

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from compliance_pipelines.base.errors import ComplianceError
+from compliance_pipelines.encryption.key_encryption import KeyEncryptionKeys
 from compliance_pipelines.ledger.store_identity import (
     IDENTITY_KEY,
     StoreIdentityAlteredError,
@@ -48,6 +49,7 @@ def verify_copy(  # noqa: PLR0913 - what a person may say about it
     archived_through: date | None = None,
     remembered: Sequence[bytes] = (),
     expected: Expected | None = None,
+    archive_keys: KeyEncryptionKeys | None = None,
     progress: Progress = silent,
     on_finding: Callable[[Finding], None] | None = None,
 ) -> Report:
@@ -60,6 +62,8 @@ def verify_copy(  # noqa: PLR0913 - what a person may say about it
             is a finding. Without it, it is a note, because it may still be in PostgreSQL.
         remembered: checkpoints (signed notes) that the auditor put aside: the ledger must extend each of them.
         expected: whose cosignatures and time stamps count; None for nobody's, which are not looked at then.
+        archive_keys: what unwraps the keys of encrypted archives; without any, these are compared by their hash alone,
+            and the report says that they were not read.
         progress: told what is through.
         on_finding: told each finding at once, so that those made before a failure are not lost.
 
@@ -82,7 +86,9 @@ def verify_copy(  # noqa: PLR0913 - what a person may say about it
     counts.require_log(key)
     says = _says(store, keys, journal)
     with SegmentIndex.open(None) as index:
-        parts = BucketParts(store, keys, index, journal, progress)
+        parts = BucketParts(
+            store, keys, index, archive_keys=archive_keys or KeyEncryptionKeys(), journal=journal, progress=progress
+        )
         parts.read_manifests()
         size = check_bucket_ledger(
             store,

@@ -54,12 +54,14 @@ class PartOutcome:
         held: seq of the segments that it holds, according to the best witness there is.
         object_is_there: whether the store has its object, in whatever state.
         entries: rows that were hashed.
+        decrypted: False where the object was compared by its hash alone, because there is no key-encryption key.
     """
 
     held: frozenset[int]
     object_is_there: bool
     entries: int
     findings: tuple[Finding, ...]
+    decrypted: bool = True
 
 
 class _Rows:
@@ -209,7 +211,7 @@ class RecordedPart:
         self._findings += map(_converted, damaged)
         self._findings += rows.findings(part.day, part.part, part.object_key)
         there = all(found.kind is not Damage.OBJECT_MISSING for found in damaged)
-        return PartOutcome(self._held, there, checked.entry_count, tuple(self._findings))
+        return PartOutcome(self._held, there, checked.entry_count, tuple(self._findings), checked.decrypted)
 
 
 def run_leading_to(
@@ -271,4 +273,4 @@ def _outcome(expected: ExpectedObject, checked: ObjectCheck, rows: _Rows) -> Par
     outside = rows.findings(expected.day, expected.part, expected.object_key, checked.outside_day)
     findings = (*map(_converted, checked.findings), *outside)
     there = all(found.kind is not Damage.OBJECT_MISSING for found in checked.findings)
-    return PartOutcome(held, there, checked.entry_count, findings)
+    return PartOutcome(held, there, checked.entry_count, findings, checked.decrypted)

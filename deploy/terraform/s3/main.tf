@@ -211,9 +211,11 @@ data "aws_iam_policy_document" "archiver" {
       "s3:AbortMultipartUpload",
       "s3:DeleteObjectVersion",
       "s3:GetObject",
+      "s3:GetObjectLegalHold",
       "s3:GetObjectRetention",
       "s3:GetObjectVersion",
       "s3:PutObject",
+      "s3:PutObjectLegalHold",
       "s3:PutObjectRetention",
     ]
     resources = [local.objects]

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 
 import pyarrow.parquet as pq
+import pyarrow.parquet.encryption as pe
 from sqlalchemy import text
 
 from compliance_pipelines.archive.lookup import ArchivedIds
 from compliance_pipelines.audit_log.entry import COLUMNS, AuditEntry
 from compliance_pipelines.audit_log.log import AuditLog
 from compliance_pipelines.audit_log.partitions import ensure_days
+from tests.support.encrypted import unwrapped_by_hand
 from tests.support.sealing import seal_all
 
 if TYPE_CHECKING:
@@ -77,8 +79,17 @@ class Days:
         rows: list[Row] = []
         for path in self.objects(day):
             if path.with_name(path.name.removesuffix(".parquet") + ".manifest.json").exists():
-                rows += [tuple(row[name] for name in COLUMNS) for row in pq.read_table(path).to_pylist()]
+                table = pq.read_table(path, decryption_properties=self.decryption(path))
+                rows += [tuple(row[name] for name in COLUMNS) for row in table.to_pylist()]
         return sorted(rows)
+
+    def decryption(self, path: Path) -> object:
+        """How a file of the cold store is decrypted, with the keyring of the settings; None where it is plain."""
+        record = self._root / "audit-keys" / f"{path.relative_to(self._root)}.json"
+        keyring = self.services.settings.audit_archive_keyring_file
+        if keyring is None or not record.exists():
+            return None
+        return pe.create_decryption_properties(unwrapped_by_hand(record.read_bytes(), keyring.read_bytes()))
 
     def objects(self, day: date) -> list[Path]:
         """The Parquet files of the day in the cold store."""
@@ -88,8 +99,12 @@ class Days:
         """The manifests of the day in the cold store."""
         return sorted(self._folder(day).glob(f"audit-logs-{day}.*.manifest.json"))
 
+    @property
+    def _root(self) -> Path:
+        return Path(unquote(urlparse(self.services.store.uri).path))
+
     def _folder(self, day: date) -> Path:
-        return Path(unquote(urlparse(self.services.store.uri).path)) / f"audit-archives/{day:%Y/%m}"
+        return self._root / f"audit-archives/{day:%Y/%m}"
 
     def audit_records(self, day: date) -> list[Row]:
         """Action and metadata of what the project itself has put on record about a day."""

@@ -111,3 +111,9 @@ class FaultyStore:
 
     def delete(self, key: str) -> None:
         self._call("delete", lambda: self._store.delete(key))
+
+    def set_hold(self, key: str, *, held: bool) -> None:
+        self._call("set_hold", lambda: self._store.set_hold(key, held=held))
+
+    def has_hold(self, key: str) -> bool | None:
+        return self._call("has_hold", lambda: self._store.has_hold(key))

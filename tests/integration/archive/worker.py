@@ -81,6 +81,10 @@ class Worker:
                 "audit_cold_storage_path": str(settings.audit_cold_storage_path),
                 "ledger_signing_key": settings.ledger_signing_key.get_secret_value(),
                 "compliance_local_stack": settings.compliance_local_stack,
+                "audit_archive_encryption": settings.audit_archive_encryption,
+                "audit_archive_keyring_file": (
+                    str(settings.audit_archive_keyring_file) if settings.audit_archive_keyring_file else None
+                ),
                 "archive_staging_path": str(settings.archive_staging_path) if settings.archive_staging_path else None,
             },
         }

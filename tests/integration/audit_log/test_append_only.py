@@ -248,6 +248,9 @@ def test_the_roles_have_exactly_these_privileges(superuser_engine: sqlalchemy.En
     assert {tuple(row) for row in tables} == {
         *((role, table, "SELECT") for role in READERS for table in readable),
         *(("audit_archiver", table, "INSERT") for table in recorded),
+        ("audit_archiver", "archive_hold_looks", "SELECT"),
+        ("audit_archiver", "archive_store_holds", "SELECT"),
+        ("audit_archiver", "archive_store_holds", "DELETE"),
     }
     assert {tuple(row) for row in columns} == {
         *((role, "audit_logs", "INSERT", column) for role in ("audit_writer", "audit_archiver") for column in WRITABLE),

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
+from botocore.exceptions import ClientError
 
 from compliance_pipelines.ledger.object_retention import ObjectRetention
 from compliance_pipelines.object_store.port import (
@@ -24,17 +25,24 @@ from compliance_pipelines.object_store.port import (
 from compliance_pipelines.object_store.s3 import S3Bucket, S3ObjectStore
 from compliance_pipelines.object_store.s3_client import S3Endpoint
 from tests.integration.object_store.conftest import forget, kept_for_two_days
-from tests.unit.object_store.contract import KEY, REMARKABLE_KEYS, SEVERAL_BUFFERS, ObjectStoreContract
+from tests.unit.object_store.contract import (
+    KEY,
+    REMARKABLE_KEYS,
+    SEVERAL_BUFFERS,
+    HoldContract,
+    ObjectStoreContract,
+    WithoutHoldsContract,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import ObjectLockRetentionTypeDef
 
     from compliance_pipelines.local_stack.seaweedfs import EmbeddedSeaweedFS
-    from compliance_pipelines.object_store.port import ObjectStore
+    from compliance_pipelines.object_store.port import ObjectInfo, ObjectStore
 
 _LONG_NAME = 240
 _PIECE = 5 * 2**20
@@ -44,7 +52,7 @@ def _tomorrow() -> datetime:
     return datetime.now(UTC) + timedelta(days=1)
 
 
-class TestS3ObjectStore(ObjectStoreContract):
+class TestS3ObjectStore(ObjectStoreContract, WithoutHoldsContract):
     """In a bucket with versions."""
 
     remarkable_keys: ClassVar[Sequence[str]] = [
@@ -253,6 +261,72 @@ class TestServicesThatLie:
         forget(forgetful, "PutObject", "ChecksumSHA256", Body=b"DATA")
         with pytest.raises(BrokenPromiseError, match="bytes are not those"):
             lied_to.put_bytes(f"{KEY}.2", b"data")
+
+
+class TestHolds(HoldContract):
+    """A legal hold of a version that has no lock, on which the server alone decides."""
+
+    @pytest.fixture
+    def store(self, client: S3Client, own_prefix: str) -> S3ObjectStore:
+        store = S3ObjectStore(client, S3Bucket("locks", prefix=own_prefix, lock_mode="GOVERNANCE"))
+        store.create()
+        return store
+
+    @pytest.fixture
+    def bare_delete(self, client: S3Client, own_prefix: str) -> Callable[[ObjectInfo], object]:
+        def delete(info: ObjectInfo) -> object:
+            return client.delete_object(
+                Bucket="locks",
+                Key=f"{own_prefix}/{info.key}",
+                VersionId=info.version or "",
+                BypassGovernanceRetention=True,
+            )
+
+        return delete
+
+    @pytest.fixture
+    def put_over(self, client: S3Client, own_prefix: str) -> Callable[[str], object]:
+        return lambda key: client.put_object(Bucket="locks", Key=f"{own_prefix}/{key}", Body=b"another")
+
+    def test_a_hold_lasts_longer_than_the_lock(self, client: S3Client, own_prefix: str) -> None:
+        end = datetime.now(UTC) + timedelta(seconds=2)
+        bucket = S3Bucket("locks", prefix=own_prefix, lock_mode="COMPLIANCE")
+        store = S3ObjectStore(client, bucket, retain_until=lambda _: end)
+        store.create()
+        store.put_bytes(KEY, b"data")
+        store.set_hold(KEY, held=True)
+        while store.now() <= end:
+            pass
+
+        with pytest.raises(RefusedByStoreError):
+            store.delete(KEY)
+
+        store.set_hold(KEY, held=False)
+        store.delete(KEY)
+        assert store.stat(KEY) is None
+
+    def test_a_service_that_agrees_and_does_nothing_is_found_out(
+        self, forgetful: S3Client, store: S3ObjectStore
+    ) -> None:
+        forget(forgetful, "PutObjectLegalHold", LegalHold={"Status": "OFF"})
+        deaf = S3ObjectStore(forgetful, store.bucket)
+        deaf.put_bytes(KEY, b"data")
+
+        with pytest.raises(BrokenPromiseError, match="says that it did not"):
+            deaf.set_hold(KEY, held=True)
+
+    def test_who_may_not_ask_is_not_told_that_nothing_is_held(self, forgetful: S3Client, store: S3ObjectStore) -> None:
+        store.put_bytes(KEY, b"data")
+        asking = S3ObjectStore(forgetful, store.bucket)
+
+        def refused(**_: object) -> None:
+            error = {"Error": {"Code": "AccessDenied", "Message": "no"}, "ResponseMetadata": {"HTTPStatusCode": 403}}
+            raise ClientError(error, "GetObjectLegalHold")
+
+        forgetful.meta.events.register("before-call.s3.GetObjectLegalHold", refused)
+
+        with pytest.raises(RefusedByStoreError, match="AccessDenied"):
+            asking.has_hold(KEY)
 
 
 class TestLocks:

@@ -36,7 +36,9 @@ class TestKept:
     def test_a_directory_keeps_what_the_port_promises(self, tmp_path: Path) -> None:
         store = LocalObjectStore(tmp_path)
 
-        assert all(check.ok for check in trials_of_the_port(store))
+        checks = trials_of_the_port(store)
+
+        assert [check.name for check in checks if not check.ok] == ["what is held stays until it is let go of"]
         assert list(store.list("")) == []
 
     def test_a_bucket_with_locks_keeps_everything(self, locked_store: S3ObjectStore, tmp_path: Path) -> None:
@@ -128,6 +130,7 @@ class TestServicesThatLie:
                 ("ObjectLockMode", "ObjectLockRetainUntilDate"),
                 ["what is put in pieces is locked, too"],
             ),
+            ("PutObjectLegalHold", ("LegalHold",), ["what is held stays until it is let go of"]),
         ],
         ids=lambda value: value if isinstance(value, str) else None,
     )
@@ -153,3 +156,26 @@ class TestServicesThatLie:
         found = [*trials_of_the_port(store), *trials_of_s3(store, _SEVEN_YEARS, tmp_path)]
 
         assert not [check.name for check in found if check.ok]
+
+
+class TestHolds:
+    def test_a_probe_that_a_killed_trial_left_held_is_let_go_of_later(self, locked_store: S3ObjectStore) -> None:
+        left = f"{PROBES}held/20200101T000000Z-left"
+        young = f"{PROBES}held/99990101T000000Z-young"
+        for key in (left, young):
+            locked_store.put_bytes(key, b"data")
+            locked_store.set_hold(key, held=True)
+
+        checks = {check.name: check for check in trials_of_the_port(locked_store)}
+
+        assert checks["what is held stays until it is let go of"].ok
+        assert [info.key for info in locked_store.list(f"{PROBES}held/")] == [young]
+        locked_store.set_hold(young, held=False)
+
+    def test_a_store_without_holds_is_a_risk_and_nothing_broken(self, store: S3ObjectStore) -> None:
+        checks = {check.name: check for check in trials_of_the_port(store)}
+
+        found = checks["what is held stays until it is let go of"]
+
+        assert (found.is_risk, found.fails) == (True, False)
+        assert list(store.list(PROBES)) == []

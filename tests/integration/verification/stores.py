@@ -69,6 +69,12 @@ class StoreBetween:
     def delete(self, key: str) -> None:
         self._store.delete(key)
 
+    def set_hold(self, key: str, *, held: bool) -> None:
+        self._store.set_hold(key, held=held)
+
+    def has_hold(self, key: str) -> bool | None:
+        return self._store.has_hold(key)
+
 
 class FailingStore(StoreBetween):
     """Fails to give what is below a key, or to list at all."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from compliance_pipelines.cli import compliance, main, needs
 from compliance_pipelines.cli.needs import Need, declared_needs
 from compliance_pipelines.cli.opening import problem_of, require
 from compliance_pipelines.cli.settings import all_commands, needs_table
+from compliance_pipelines.encryption.keyring import Keyring
 from compliance_pipelines.ledger.checkpoint import SigningKey
 from compliance_pipelines.settings import NeededSettingsError, Settings, readable_settings
 
@@ -29,6 +31,7 @@ def _no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in list(os.environ):
         if name.startswith(PREFIXES):
             monkeypatch.delenv(name)
+    monkeypatch.setenv("AUDIT_ARCHIVE_ENCRYPTION", "true")  # without it, no key is needed for archives
 
 
 @pytest.fixture
@@ -39,6 +42,7 @@ def values(tmp_path: Path) -> dict[str, str]:
         "AUDIT_LOG_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nowhere",
         "AUDIT_LOG_MIGRATION_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nowhere",
         "AUDIT_COLD_STORAGE_PATH": str(tmp_path / "cold"),
+        "AUDIT_ARCHIVE_KEYRING_FILE": str(Keyring.create(tmp_path / "keyring", datetime.now(UTC)).path),
         "LEDGER_SIGNING_KEY": KEY.to_note_string(),
         "LEDGER_PUBLIC_KEY": KEY.verifier_key().to_note_string(),
         "GDPR_PSEUDONYM_KEY": "k" * 32,
@@ -53,6 +57,7 @@ GIVEN = {
     Need.DATABASE: "AUDIT_LOG_DATABASE_URL",
     Need.MIGRATION_DATABASE: "AUDIT_LOG_MIGRATION_DATABASE_URL",
     Need.COLD_STORE: "AUDIT_COLD_STORAGE_PATH",
+    Need.ARCHIVE_KEY: "AUDIT_ARCHIVE_KEYRING_FILE",
     Need.SIGNING_KEY: "LEDGER_SIGNING_KEY",
     Need.PUBLIC_KEY: "LEDGER_PUBLIC_KEY",
     Need.RECORD_KEY: "GDPR_PSEUDONYM_KEY",
@@ -141,6 +146,7 @@ def test_what_cannot_be_used_is_named_with_what_is_missing(
         "mysql",
         "AUDIT_COLD_STORAGE_BUCKET is not set: with AUDIT_COLD_STORAGE_PROVIDER=gcs",
         "malformed",
+        "no key for archives",
         "DAGSTER_HOME",
     )
     assert len(lines) == 1 + len(found)

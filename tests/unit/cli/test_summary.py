@@ -42,8 +42,9 @@ def test_every_value_is_whole_and_as_it_is(width: int, value: str) -> None:
 @pytest.mark.parametrize("width", WIDTHS)
 def test_the_command_that_proves_an_entry_can_be_copied(width: int) -> None:
     console, written = shown_on(width)
-    show_where_to_go(console, Path(".local"), "s3://bucket", "an 'entry' [bold]of[/] mine")
+    show_where_to_go(console, Path(".local"), "s3://bucket", Path(".local/keyring"), "an 'entry' [bold]of[/] mine")
     command = """  compliance prove 'an '"'"'entry'"'"' [bold]of[/] mine' -o proof.json """
     assert [line for line in written.getvalue().splitlines() if line.startswith(command)]
-    show_where_to_go(console, Path(".local"), "s3://bucket", None)
+    assert any(line.endswith(" .local/keyring") for line in written.getvalue().splitlines())
+    show_where_to_go(console, Path(".local"), "s3://bucket", None, None)
     assert "  compliance prove LOG_ENTRY_ID -o proof.json " in written.getvalue()

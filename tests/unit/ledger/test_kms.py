@@ -15,11 +15,12 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from compliance_pipelines.ledger import gcp_kms
+from compliance_pipelines.kms import gcp as gcp_service
+from compliance_pipelines.kms.errors import KmsError, KmsUnavailableError
 from compliance_pipelines.ledger.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from compliance_pipelines.ledger.gcp_kms import GcpKmsKey
 from compliance_pipelines.ledger.keys import load_signing_keys, signer_of
-from compliance_pipelines.ledger.kms import KmsError, KmsSigner, KmsUnavailableError, kms_signer
+from compliance_pipelines.ledger.kms import KmsSigner, kms_signer
 from compliance_pipelines.ledger.public_key import load_verifier_key
 from compliance_pipelines.settings import ConfigurationError, Settings
 
@@ -152,7 +153,7 @@ def test_a_service_that_does_not_answer_may_do_so_later(monkeypatch: pytest.Monk
 
 
 def gcp(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> KmsSigner:
-    monkeypatch.setattr(gcp_kms, "ENDPOINT", endpoint)
+    monkeypatch.setattr(gcp_service, "ENDPOINT", endpoint)
     return KmsSigner(NAME, f"gcpkms://{VERSION}", GcpKmsKey(VERSION, requests.Session))
 
 

@@ -24,6 +24,8 @@ from compliance_pipelines.object_store.port import (
     ObjectStore,
     ObjectStoreError,
     OversizedObjectError,
+    RefusedByStoreError,
+    UnsupportedByStoreError,
 )
 from tests.unit.object_store.key_strategies import KEY_SETS, in_byte_order, key_beginnings
 
@@ -427,6 +429,8 @@ class ObjectStoreContract:
             lambda: store.open(key),
             lambda: store.stat(key),
             lambda: store.delete(key),
+            lambda: store.set_hold(key, held=True),
+            lambda: store.has_hold(key),
             lambda: store.locate(key),
         ]
 
@@ -550,3 +554,74 @@ class ObjectStoreContract:
 
         assert store.get_bytes(KEY) == b"second"
         assert store.stat(KEY) == ObjectInfo(KEY, 6, digest(b"second"))
+
+
+class WithoutHoldsContract:
+    """For a store that keeps nothing by order: it says so, and takes no order."""
+
+    def test_it_knows_no_holds(self, store: ObjectStore) -> None:
+        store.put_bytes(KEY, b"data")
+
+        assert store.has_hold(KEY) is None
+        for held in (True, False):
+            with pytest.raises(UnsupportedByStoreError, match=KEY):
+                store.set_hold(KEY, held=held)
+        store.delete(KEY)
+
+
+class HoldContract:
+    """For an adapter whose service keeps objects by order; the fixture `store` locks nothing, or nothing any more.
+
+    The fixture `bare_delete` deletes a version of a key by the service's own client, and raises where it is refused.
+    """
+
+    def test_a_held_object_goes_when_it_is_let_go_of_and_not_before(
+        self, store: ObjectStore, bare_delete: Callable[[ObjectInfo], object]
+    ) -> None:
+        info = store.put_bytes(KEY, b"data")
+        assert store.has_hold(KEY) is False
+
+        for _ in range(2):
+            store.set_hold(KEY, held=True)
+        assert store.has_hold(KEY) is True
+        with pytest.raises(RefusedByStoreError, match=KEY):
+            store.delete(KEY)
+        with pytest.raises(Exception, match=r"AccessDenied|retention|hold"):
+            bare_delete(info)
+        assert store.get_bytes(KEY) == b"data"
+
+        for _ in range(2):
+            store.set_hold(KEY, held=False)
+        assert store.has_hold(KEY) is False
+        store.delete(KEY)
+        assert store.stat(KEY) is None
+
+    def test_other_objects_are_not_held(self, store: ObjectStore) -> None:
+        store.put_bytes(KEY, b"data")
+        store.put_bytes(f"{KEY}.2", b"data")
+        store.set_hold(KEY, held=True)
+
+        assert store.has_hold(f"{KEY}.2") is False
+
+        store.set_hold(KEY, held=False)
+
+    def test_what_is_not_there_is_not_free_of_holds(self, store: ObjectStore) -> None:
+        with pytest.raises(ObjectMissingError, match="absent"):
+            store.has_hold("absent")
+        for held in (True, False):
+            with pytest.raises(ObjectMissingError, match="absent"):
+                store.set_hold("absent", held=held)
+
+    def test_the_known_version_is_held_whatever_lies_over_it(
+        self, store: ObjectStore, put_over: Callable[[str], object]
+    ) -> None:
+        version = store.put_bytes(KEY, b"data").version
+        assert version is not None
+        put_over(KEY)
+        ours = store.at_versions({KEY: version})
+
+        ours.set_hold(KEY, held=True)
+
+        assert (ours.has_hold(KEY), store.has_hold(KEY)) == (True, False)
+        ours.set_hold(KEY, held=False)
+        assert ours.has_hold(KEY) is False

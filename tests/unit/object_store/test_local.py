@@ -22,7 +22,14 @@ from compliance_pipelines.object_store.port import (
     ObjectStoreError,
     StoreMissingError,
 )
-from tests.unit.object_store.contract import KEY, SEVERAL_BUFFERS, ObjectStoreContract, digest, keys_of
+from tests.unit.object_store.contract import (
+    KEY,
+    SEVERAL_BUFFERS,
+    ObjectStoreContract,
+    WithoutHoldsContract,
+    digest,
+    keys_of,
+)
 from tests.unit.object_store.key_strategies import KEY_SETS, in_byte_order, key_beginnings
 from tests.unit.object_store.writers import PROJECT, writer_command
 
@@ -30,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-class TestLocalObjectStore(ObjectStoreContract):
+class TestLocalObjectStore(ObjectStoreContract, WithoutHoldsContract):
     @pytest.fixture
     def store(self, tmp_path: Path) -> LocalObjectStore:
         store = LocalObjectStore(tmp_path / "cold")
