@@ -288,6 +288,24 @@ class GcsObjectStore(RemoteObjectStore):
 
         self._at_version(key, hold)
 
+    def locked_until(self, key: str) -> datetime | None:
+        """Until when a lock keeps the object, at the version that is known of it; None: no lock, or one that has ended.
+
+        Raises:
+            ObjectMissingError: the key has no object.
+            ObjectStoreError: the store cannot tell.
+        """
+
+        def look(key: str, version: str | None) -> datetime | None:
+            with naming("cannot look for the lock on", self.locate(key)):
+                blob = self._loaded(key, version)
+            # The bucket's own policy may keep it for longer than its lock.
+            ends = (lock_of(blob)[1], blob.retention_expiration_time)
+            return max((end for end in ends if end is not None), default=None)
+
+        until = self._at_version(key, look)
+        return None if until is None or until <= self.now() else until
+
     def _patch_hold(self, blob: Any, *, held: bool) -> None:  # noqa: ANN401 - of Google's library
         blob.temporary_hold = held
         try:
@@ -346,8 +364,17 @@ class GcsObjectStore(RemoteObjectStore):
         where = self.locate(key)
         with naming("cannot delete", where):
             # Each by its generation: without one, a bucket with versions would keep it as a noncurrent one.
+            kept: Exception | None = None
             for generation in list(self._generations(key)):
-                self._delete(key, generation)
+                try:
+                    self._delete(key, generation)
+                except FAILURES as error:
+                    if answer_of(error) is not Answer.REFUSED:
+                        raise
+                    # The others go all the same: what was put over it is nobody's archive.
+                    kept = kept or error
+            if kept is not None:
+                raise kept
             if list(self._generations(key)):
                 raise RefusedByStoreError(f"cannot delete {where}: the service agreed, and it is still there")
 

@@ -75,7 +75,8 @@ class _Bucket:
         if self.settings.versioning_enabled:
             return Verdict.KEPT, "by versions", ""
         if seconds:
-            return Verdict.KEPT, f"for {seconds / 86_400:.0f} days after it was deleted", ""
+            days = f"{seconds / 86_400:.0f} days"
+            return Verdict.KEPT, f"for {days} after it was deleted, a key that was destroyed on purpose included", ""
         return (
             Verdict.RISK,
             "it has neither soft delete nor versions: what is not locked is gone when it is deleted",

@@ -17,7 +17,12 @@ from compliance_pipelines.archive.purge import purge_day
 from compliance_pipelines.archive.restore import restore_day
 from compliance_pipelines.ledger.object_retention import ObjectRetention, retention_end
 from compliance_pipelines.object_store.gcs import GcsBucket, GcsObjectStore
-from compliance_pipelines.object_store.port import BrokenPromiseError, ObjectMissingError, RefusedByStoreError
+from compliance_pipelines.object_store.port import (
+    BrokenPromiseError,
+    ObjectMissingError,
+    ObjectStoreError,
+    RefusedByStoreError,
+)
 from compliance_pipelines.verification.online import verify
 from tests.integration.object_store.gcs_stores import gcs, rules, service_at
 from tests.support.fault_proxy import Fault, Kind, gcs_proxy
@@ -75,6 +80,27 @@ def test_an_answer_that_is_lost_neither_doubles_a_part_nor_loses_it(  # noqa: PL
 
     assert [(part.part, part.entry_count, part.verified_at is not None) for part in result.parts] == [(1, 10, True)]
     assert proxy.faults[1].times == 0
+    assert [info.key.rpartition(".")[2] for info in object_store.list("audit-archives/")] == ["json", "parquet"]
+
+
+def test_a_run_that_ends_between_object_and_manifest_is_gone_on_with(
+    services: Services, days: Days, day: date, gcs: GcsServer, object_store: GcsObjectStore
+) -> None:
+    days.append(day, 10)
+    with gcs_proxy(gcs.port) as proxy:
+        proxy.faults += [
+            Fault(Kind.PASSED, "POST", "upload"),
+            Fault(Kind.REFUSED, "POST", "upload", times=10**6, code="backendError"),
+        ]
+        store = GcsObjectStore(service_at(proxy.url), object_store.bucket, retain_until=ObjectRetention(_YEARS))
+        with pytest.raises(ObjectStoreError, match="backendError"):
+            archive_day(replace(services, store=store), day)
+    assert [info.key.rpartition(".")[2] for info in object_store.list("audit-archives/")] == ["parquet"]
+
+    result = archive_day(services, day)
+
+    assert result.adopted
+    assert [(part.part, part.entry_count, part.verified_at is not None) for part in result.parts] == [(1, 10, True)]
     assert [info.key.rpartition(".")[2] for info in object_store.list("audit-archives/")] == ["json", "parquet"]
 
 

@@ -112,6 +112,7 @@ class TestMissing:
             lambda: nowhere.replace(KEY, b"data", "1"),
             lambda: nowhere.confirm(KEY),
             lambda: nowhere.has_hold(KEY),
+            lambda: nowhere.locked_until(KEY),
             lambda: nowhere.set_hold(KEY, held=True),
             lambda: nowhere.at_versions({KEY: "1"}).stat(KEY),
             lambda: nowhere.delete(KEY),
@@ -510,6 +511,42 @@ class TestLocks:
         gcs_locked_store.delete("removable/a")
 
         assert gcs_locked_store.stat("removable/a") is None
+
+    def test_until_when_it_lasts_is_told_of_the_known_generation_until_it_ends(
+        self, gcs_locked_store: GcsObjectStore, rules: GcsRules
+    ) -> None:
+        bucket_of(rules, gcs_locked_store).settings["versioning"] = {"enabled": True}
+        until = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
+        store = GcsObjectStore(gcs_locked_store.service, gcs_locked_store.bucket, retain_until=lambda _: until)
+        info = store.put_bytes(KEY, b"data")
+        put_over(rules, store)
+        pinned = store.at_versions({KEY: info.version or ""})
+
+        assert pinned.locked_until(KEY) == until
+        assert store.locked_until(KEY) is None
+        with pytest.raises(ObjectMissingError):
+            store.locked_until("none")
+        rules.clock = lambda: until
+        assert pinned.locked_until(KEY) is None
+
+    def test_the_buckets_own_policy_may_last_longer(self, gcs_store: GcsObjectStore, rules: GcsRules) -> None:
+        gcs_store.put_bytes(KEY, b"data")
+        stored(rules, gcs_store).fields["retentionExpirationTime"] = "2100-01-01T00:00:00.000Z"
+
+        assert gcs_store.locked_until(KEY) == datetime(2100, 1, 1, tzinfo=UTC)
+
+    def test_what_was_put_over_a_locked_object_goes_although_that_stays(
+        self, gcs_locked_store: GcsObjectStore, rules: GcsRules
+    ) -> None:
+        bucket = bucket_of(rules, gcs_locked_store)
+        bucket.settings["versioning"] = {"enabled": True}
+        gcs_locked_store.put_bytes(KEY, b"data")
+        put_over(rules, gcs_locked_store)
+
+        with pytest.raises(RefusedByStoreError, match="retentionPolicyNotMet"):
+            gcs_locked_store.delete(KEY)
+
+        assert [each.data for each in bucket.objects[KEY]] == [b"data"]
 
     def test_what_somebody_put_is_taken_over_if_it_is_locked_as_it_is_to_be(
         self, gcs_locked_store: GcsObjectStore, rules: GcsRules
