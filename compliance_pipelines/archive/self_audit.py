@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from compliance_pipelines.archive.catalogue import ArchivedPart
     from compliance_pipelines.archive.manifest import Manifest
+    from compliance_pipelines.archive.readback import PartCheck
     from compliance_pipelines.audit_log.entry import JsonValue, UndatedEntry
     from compliance_pipelines.services import Services
 
@@ -29,13 +30,13 @@ def audit_log(services: Services) -> AuditLog:
     return AuditLog(services.engine, first_day=services.settings.audit_log_first_day)
 
 
-def _entry(services: Services, action: str, day: date, metadata: JsonValue) -> UndatedEntry:
+def _entry(services: Services, action: str, day: date, metadata: JsonValue, result: str = "success") -> UndatedEntry:
     return system_entry(
         services.settings.audit_log_actor,
         action=action,
         resource_type=_RESOURCE_TYPE,
         resource_id=day.isoformat(),
-        result="success",
+        result=result,
         metadata=metadata,
     )
 
@@ -84,4 +85,20 @@ def restore_entry(services: Services, day: date, parts: Sequence[ArchivedPart], 
             "entry_count": sum(part.entry_count for part in parts),
             "table": table,
         },
+    )
+
+
+def damage_entry(services: Services, part: ArchivedPart, checked: PartCheck) -> UndatedEntry:
+    """A part was read back from the cold store, and is not what was committed."""
+    return _entry(
+        services,
+        "audit.damage",
+        part.day,
+        {
+            "part": part.part,
+            "object": services.store.locate(part.object_key),
+            "object_version": part.object_version,
+            "damage": [{"kind": found.kind.value, "message": found.message} for found in checked.findings],
+        },
+        result="failure",
     )

@@ -6,13 +6,10 @@ Here: arguments, progress bars, words. Not here: anything that is done to a day.
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import click
-import rich.progress
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from compliance_pipelines.archive.export import archive_day
 from compliance_pipelines.archive.figures import take_figures
@@ -24,38 +21,24 @@ from compliance_pipelines.audit_log.readings import Reading, record_reading
 from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.base.interruption import check_stopped, doing
 from compliance_pipelines.base.printable import printable
+from compliance_pipelines.cli.bars import bars
 from compliance_pipelines.cli.needs import Need, needs
 from compliance_pipelines.cli.opening import opened
+from compliance_pipelines.cli.scrubbing import scrub_document
 from compliance_pipelines.cli.summary import human_bytes, show_summary
 from compliance_pipelines.ledger.outside import stamp_state, witness_state
 from compliance_pipelines.ledger.store_identity import check_identity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from datetime import date, datetime
 
     from compliance_pipelines.archive.figures import Figures
-    from compliance_pipelines.archive.progress import Phase, Progress
+    from compliance_pipelines.archive.progress import Progress
     from compliance_pipelines.ledger.outside import StampState, WitnessState
     from compliance_pipelines.services import Services
 
 _DAY: Final = click.DateTime(["%Y-%m-%d"])
-
-
-@contextmanager
-def _bars(day: date) -> Iterator[Progress]:
-    """Bars on standard error, one for each phase, that are gone when the block ends; none where nobody watches."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    console = Console(stderr=True)
-    with rich.progress.Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
-        tasks: dict[Phase, TaskID] = {}
-
-        def tell(phase: Phase, rows: int, total_rows: int) -> None:
-            if phase not in tasks:
-                tasks[phase] = bars.add_task(f"{day} {phase}", total=total_rows)
-            bars.update(tasks[phase], completed=rows, total=total_rows)
-
-        yield tell
 
 
 def _each_day(verb: str, days: Sequence[datetime], work: Callable[[Services, date, Progress], str]) -> None:
@@ -72,7 +55,7 @@ def _each_day(verb: str, days: Sequence[datetime], work: Callable[[Services, dat
             check_identity(services, connection)  # once, and not once a day
         for number, day in enumerate(distinct):
             try:
-                with doing(f"{verb} {day}: {number} of {len(distinct)} days done"), _bars(day) as progress:
+                with doing(f"{verb} {day}: {number} of {len(distinct)} days done"), bars(day) as progress:
                     done = work(services, day, progress)
                 click.echo(f"{day}: {done}")
             except ComplianceError as error:
@@ -156,7 +139,7 @@ def restore(day: datetime, into: str | None, *, dry_run: bool) -> None:
         _rehearse(day.date())
         return
     restoring = doing(f"restoring {day:%Y-%m-%d}")
-    with restoring, opened() as services, _bars(day.date()) as progress:
+    with restoring, opened() as services, bars(day.date()) as progress:
         result = restore_day(services, day.date(), into, progress=progress)
     resumed = f", {result.resumed_entries:,} of them by an earlier run that was interrupted"
     click.echo(
@@ -166,7 +149,7 @@ def restore(day: datetime, into: str | None, *, dry_run: bool) -> None:
 
 
 def _rehearse(day: date) -> None:
-    with doing(f"reading {day}"), opened(only_reads=True) as services, _bars(day) as progress:
+    with doing(f"reading {day}"), opened(only_reads=True) as services, bars(day) as progress:
         found = rehearse_restore(services, day, progress=progress)
     parts = "1 part" if len(found.parts) == 1 else f"{len(found.parts)} parts"
     click.echo(
@@ -252,6 +235,7 @@ def _status_document(figures: Figures) -> dict[str, Any]:
                 for statement, loss in figures.losses
             ],
         },
+        "read_back": None if figures.scrub is None else scrub_document(figures.scrub),
         "held": None if held is None else [{"day": str(day), "hold": hold.id} for day, hold in held.items()],
         "replica": None if figures.replica is None else figures.replica.to_json(),
         "next_due": None if due is None else {"action": due.action, "day": str(due.day), "at": due.at.isoformat()},

@@ -147,6 +147,9 @@ CONTENTS: Final[Mapping[str, Listed | ListedGroup]] = {
         "archive", "Load the archive of DAY (YYYY-MM-DD, UTC) into a table of its own, verified while it is loaded."
     ),
     "run": Listed("running", "Do now, in this process, what the schedules would do, for every day that is due."),
+    "scrub": Listed(
+        "scrubbing", "Read back from the cold store the archives that nobody has read for long, and recompute them."
+    ),
     "seal": Listed("ledger", "Seal what was appended since the last pass, and publish the new checkpoint."),
     "sessions": ListedGroup(
         "Retention of idle sessions, and of memories past their time, in Redis.",

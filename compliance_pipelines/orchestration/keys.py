@@ -14,6 +14,7 @@ AUDIT_LOG_PARTITIONS: Final = AssetKey(["audit", "audit_log_partitions"])
 HOT_PARTITION: Final = AssetKey(["audit", "hot_partition"])
 COLD_ARCHIVE: Final = AssetKey(["audit", "cold_archive"])
 HOT_PURGE: Final = AssetKey(["audit", "hot_purge"])
+ARCHIVE_SCRUB: Final = AssetKey(["audit", "archive_scrub"])
 CHECKPOINT: Final = AssetKey(["ledger", "checkpoint"])
 
 ROWS_MATCH_LEDGER: Final = AssetCheckKey(HOT_PARTITION, "rows_match_ledger")
@@ -35,6 +36,7 @@ SEALING_LAG: Final = AssetCheckKey(CHECKPOINT, "sealing_lag")
 WITNESSES: Final = AssetCheckKey(CHECKPOINT, "witnesses")
 TIME_STAMPS: Final = AssetCheckKey(CHECKPOINT, "time_stamps")
 COLD_STORE: Final = AssetCheckKey(CHECKPOINT, "cold_store_keeps_its_promises")
+ARCHIVES_READ_BACK: Final = AssetCheckKey(ARCHIVE_SCRUB, "archives_read_back_in_time_and_whole")
 HEALTH: Final = (
     NO_DAY_TO_ARCHIVE_OVERDUE,
     NO_DAY_TO_PURGE_OVERDUE,
@@ -45,6 +47,7 @@ HEALTH: Final = (
     WITNESSES,
     TIME_STAMPS,
     COLD_STORE,
+    ARCHIVES_READ_BACK,
 )
 
 # The days' way out of PostgreSQL and into the cold store is one group: of two, each would come after the other.

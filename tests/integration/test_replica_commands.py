@@ -81,6 +81,7 @@ WRITING: Final[dict[str, list[str]]] = {
     "purge": [str(ARCHIVED)],
     "restore": [str(ARCHIVED)],
     "run": [],
+    "scrub": [],
     "seal": [],
     "sessions purge": [],
     "store init": [],
