@@ -51,3 +51,7 @@ class UnreadPartsError(ArchiveError):
 
 class PartsUnreadForNowError(UnreadPartsError, TransientError):
     """Parts could not be read back now, because the store failed. That says nothing of them."""
+
+
+class RepairRefusedError(ArchiveError):
+    """A damaged part was not written again; what is there was left as it is."""

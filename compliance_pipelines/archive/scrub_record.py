@@ -154,12 +154,18 @@ def record_scrub(
         "damage": json.dumps(damage) if damage else None,
         **as_read(part),
     }
-    was_damaged = bool(connection.execute(sql.IS_KNOWN_TO_BE_DAMAGED, row).scalar())
+    was_damaged = is_known_to_be_damaged(connection, part, store_id)
     if not connection.execute(sql.INSERT_SCRUB, row).rowcount:
         return False
     if damage and not was_damaged:
         audit_log(services).append_within(connection, damage_entry(services, part, checked))
     return True
+
+
+def is_known_to_be_damaged(connection: sqlalchemy.Connection, part: ArchivedPart, store_id: UUID) -> bool:
+    """Whether the last reading that was recorded found it damaged."""
+    row = {"day": part.day, "part": part.part, "store_id": store_id}
+    return bool(connection.execute(sql.IS_KNOWN_TO_BE_DAMAGED, row).scalar())
 
 
 def as_read(part: ArchivedPart) -> dict[str, Any]:

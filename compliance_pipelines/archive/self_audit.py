@@ -102,3 +102,33 @@ def damage_entry(services: Services, part: ArchivedPart, checked: PartCheck) -> 
         },
         result="failure",
     )
+
+
+def repair_entry(  # noqa: PLR0913 - what is said about it
+    services: Services, old: ArchivedPart, new: ArchivedPart, *, source: str, damage: Sequence[str], login: str
+) -> UndatedEntry:
+    """A part that was damaged is whole again, and the catalogue says where."""
+    return _entry(
+        services,
+        "audit.repair",
+        old.day,
+        {
+            "part": old.part,
+            "login": f"login:{login}",
+            "source": source,
+            "damage": list(damage),
+            "root": new.root.hex(),
+            "replaced": _objects(services, old),
+            **_objects(services, new),
+        },
+    )
+
+
+def _objects(services: Services, part: ArchivedPart) -> dict[str, JsonValue]:
+    return {
+        "object": services.store.locate(part.object_key),
+        "object_sha256": part.object_sha256,
+        "object_version": part.object_version,
+        "manifest_sha256": part.manifest_sha256,
+        "manifest_version": part.manifest_version,
+    }

@@ -193,6 +193,10 @@ INSERT_SCRUB = _statement("""
       AND manifest_version IS NOT DISTINCT FROM :manifest_version
 """)
 
+REPLACE_PART = _statement("SELECT audit_replace_part(:day, :part, :source, CAST(:by AS jsonb))")
+SESSION_LOGIN = _statement("SELECT session_user")
+TABLE_EXISTS = _statement("SELECT to_regclass(:name) IS NOT NULL")
+
 BECOME_OWNER = _statement("SET LOCAL ROLE audit_owner")
 _ENTRY_COLUMNS: Final = columns(tables.audit_logs)
 CREATE_RETURNED = _statement("CREATE TEMPORARY TABLE audit_returned (LIKE public.audit_logs) ON COMMIT DROP")

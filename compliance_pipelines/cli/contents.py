@@ -143,6 +143,9 @@ CONTENTS: Final[Mapping[str, Listed | ListedGroup]] = {
         "archive",
         "Drop the rows of each DAY (YYYY-MM-DD, UTC) from PostgreSQL, after checking that the cold store has them all.",
     ),
+    "repair": Listed(
+        "repairing", "Read back the archive of DAY (YYYY-MM-DD, UTC), and write again what is damaged of it."
+    ),
     "restore": Listed(
         "archive", "Load the archive of DAY (YYYY-MM-DD, UTC) into a table of its own, verified while it is loaded."
     ),

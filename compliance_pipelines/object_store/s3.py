@@ -33,6 +33,7 @@ from compliance_pipelines.object_store.port import (
     OversizedObjectError,
     RefusedByStoreError,
     StoreMissingError,
+    UnsupportedByStoreError,
     VersionedObject,
     no_retention,
 )
@@ -46,6 +47,7 @@ from compliance_pipelines.object_store.s3_uploads import (
     composite_checksum,
     put_if_absent,
     put_if_match,
+    put_over,
 )
 
 if TYPE_CHECKING:
@@ -188,6 +190,36 @@ class S3ObjectStore:
         """See `ObjectStore.put_bytes`."""
         self.locate(key)
         return self._put(key, io.BytesIO(data))
+
+    def keeps_versions(self) -> bool:
+        """See `VersionKeeper.keeps_versions`."""
+        with naming("cannot ask for the versioning of", self.uri):
+            return self._client.get_bucket_versioning(Bucket=self._bucket.name).get("Status") == "Enabled"
+
+    def versions(self, key: str) -> Sequence[str]:
+        """See `VersionKeeper.versions`. Markers of deletions are none."""
+        with naming("cannot list the versions of", self.locate(key)):
+            pages = self._client.get_paginator("list_object_versions").paginate(
+                Bucket=self._bucket.name, Prefix=self._prefix + key
+            )
+            found = [each for page in pages for each in page.get("Versions", []) if each["Key"] == self._prefix + key]
+        newest_first = sorted(found, key=lambda each: each["LastModified"], reverse=True)
+        return [each["VersionId"] for each in newest_first if each["VersionId"] != "null"]
+
+    def put_over(self, key: str, path: Path) -> ObjectInfo:
+        """See `VersionKeeper.put_over`."""
+        where = self.locate(key)
+        if not self.keeps_versions():
+            raise UnsupportedByStoreError(f"{where}: the bucket keeps no versions, so that what is there would be lost")
+        try:
+            with path.open("rb") as source, naming("cannot store", where):
+                upload = self._upload(key, *_hashed(source), self._retain_until(key))
+                version = put_over(self._client, upload, source, single_put_bytes=self._single_put_bytes)
+                stored = Stored(upload, version, self._checksum(upload, source), alone=False)
+                check_stored(self._client, stored, where)
+        except OSError as error:
+            raise ObjectStoreError(f"{path} cannot be stored as {key!r} at {where}: {error}") from error
+        return ObjectInfo(key, upload.size, upload.sha256.hex(), version)
 
     def _put(self, key: str, source: BinaryIO) -> ObjectInfo:
         where = self.locate(key)

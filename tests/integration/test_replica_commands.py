@@ -79,6 +79,7 @@ WRITING: Final[dict[str, list[str]]] = {
     "ledger rotate-key": [],
     "ledger witness": [],
     "purge": [str(ARCHIVED)],
+    "repair": [str(ARCHIVED)],
     "restore": [str(ARCHIVED)],
     "run": [],
     "scrub": [],
