@@ -1,4 +1,4 @@
-"""`compliance archive`, `purge`, `restore`, `drop-restored` and `status`: the cold store by hand.
+"""`compliance archive`, `purge` and `status`: the cold store by hand.
 
 Here: arguments, progress bars, words. Not here: anything that is done to a day.
 """
@@ -14,9 +14,6 @@ from rich.console import Console
 from compliance_pipelines.archive.export import archive_day
 from compliance_pipelines.archive.figures import take_figures
 from compliance_pipelines.archive.purge import purge_day
-from compliance_pipelines.archive.restore import drop_restored, rehearse_restore, restore_day
-from compliance_pipelines.archive.restored_tables import is_working_table
-from compliance_pipelines.archive.sql import RESTORED_SCHEMA
 from compliance_pipelines.audit_log.readings import Reading, record_reading
 from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.base.interruption import check_stopped, doing
@@ -112,72 +109,6 @@ def purge(days: Sequence[datetime]) -> None:
     _each_day("purging", days, work)
 
 
-def _unqualified(_context: click.Context, _parameter: click.Parameter, table: str | None) -> str | None:
-    """A table's name as the domain wants it: without the schema, with which these commands print it."""
-    return None if table is None else table.removeprefix(f"{RESTORED_SCHEMA}.")
-
-
-@click.command("restore")
-@click.argument("day", metavar="DAY", type=_DAY)
-@click.option(
-    "--into",
-    metavar="TABLE",
-    callback=_unqualified,
-    help=f"Table to make in the schema {RESTORED_SCHEMA}; default: audit_logs_YYYY_MM_DD.",
-)
-@needs(Need.DATABASE, Need.COLD_STORE, Need.PUBLIC_KEY, changes=True)
-@click.option(
-    "--dry-run", is_flag=True, help="Read and verify all that would be loaded, and load nothing; also on a replica."
-)
-def restore(day: datetime, into: str | None, *, dry_run: bool) -> None:
-    """Load the archive of DAY (YYYY-MM-DD, UTC) into a table of its own, verified while it is loaded.
-
-    A table of that name is replaced when all is loaded. A run that was interrupted is continued. The hot store is not
-    touched.
-    """
-    if dry_run:
-        _rehearse(day.date())
-        return
-    restoring = doing(f"restoring {day:%Y-%m-%d}")
-    with restoring, opened() as services, bars(day.date()) as progress:
-        result = restore_day(services, day.date(), into, progress=progress)
-    resumed = f", {result.resumed_entries:,} of them by an earlier run that was interrupted"
-    click.echo(
-        f"{result.day}: {result.entry_count:,} entries restored into {result.table}"
-        f"{resumed if result.resumed_entries else ''}"
-    )
-
-
-def _rehearse(day: date) -> None:
-    with doing(f"reading {day}"), opened(only_reads=True) as services, bars(day) as progress:
-        found = rehearse_restore(services, day, progress=progress)
-    parts = "1 part" if len(found.parts) == 1 else f"{len(found.parts)} parts"
-    click.echo(
-        f"{day}: a restore would load {found.entry_count:,} entries from {parts}, {human_bytes(found.object_bytes)}, "
-        "all read and verified; nothing was loaded or recorded"
-    )
-    if found.unrecorded:
-        numbers = ", ".join(map(str, found.unrecorded))
-        raise ComplianceError(
-            f"{day}: the cold store also holds part {numbers}, which the catalogue does not know and which was not "
-            "read: a replica may be behind, or an archive run was interrupted"
-        )
-
-
-@click.command("drop-restored")
-@click.argument("table", required=False, callback=_unqualified)
-@needs(Need.DATABASE, changes=True)
-def drop(table: str | None) -> None:
-    """Drop the restored TABLE, or all restored tables, and what interrupted restores have loaded."""
-    with opened() as services:
-        dropped = drop_restored(services, table)
-    for name in dropped:
-        left = " (left by an interrupted restore)" if is_working_table(name) else ""
-        click.echo(f"dropped {RESTORED_SCHEMA}.{name}{left}")
-    if not dropped:
-        click.echo("there are no restored tables")
-
-
 @click.command("status")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")
 @needs(Need.DATABASE, on_record=True)
@@ -242,4 +173,4 @@ def _status_document(figures: Figures) -> dict[str, Any]:
     }
 
 
-COMMANDS: Final[list[click.Command]] = [archive, purge, restore, drop, status]
+COMMANDS: Final[list[click.Command]] = [archive, purge, status]

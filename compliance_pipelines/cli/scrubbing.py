@@ -36,7 +36,7 @@ _DAY: Final = click.DateTime(["%Y-%m-%d"])
     type=click.IntRange(min=1),
     help="Bytes that are read back today at most, with those that were; default: AUDIT_ARCHIVE_SCRUB_BYTES_PER_DAY.",
 )
-@needs(Need.DATABASE, Need.COLD_STORE, Need.PUBLIC_KEY, changes=True)
+@needs(Need.DATABASE, Need.COLD_STORE, Need.PUBLIC_KEY, changes=True, at_once=False)
 def scrub(days: Sequence[datetime], budget: int | None) -> None:
     """Read back from the cold store the archives that nobody has read for long, and recompute them.
 
