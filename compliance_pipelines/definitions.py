@@ -11,11 +11,21 @@ from typing import TYPE_CHECKING, Final
 
 from dagster import Definitions, in_process_executor
 
-from compliance_pipelines.orchestration import alerting, checks, erasures, jobs, outside, schedules, sensors
+from compliance_pipelines.orchestration import alerting, checks, erasures, jobs, outside, schedules, scrubbing, sensors
 from compliance_pipelines.orchestration import conversations as conversation_retention
 from compliance_pipelines.orchestration import sessions as session_retention
 from compliance_pipelines.orchestration.alerts import LogAlertSink
-from compliance_pipelines.orchestration.assets import cold, conversations, erasure, expiry, holds, hot, ledger, sessions
+from compliance_pipelines.orchestration.assets import (
+    cold,
+    conversations,
+    erasure,
+    expiry,
+    holds,
+    hot,
+    ledger,
+    scrub,
+    sessions,
+)
 from compliance_pipelines.orchestration.names import NAMES, Names
 from compliance_pipelines.orchestration.renaming import Parts, renamed
 from compliance_pipelines.orchestration.resources import ALERTS, SERVICES, ServicesResource
@@ -31,15 +41,23 @@ _PARTS: Final = Parts(
         *cold.ASSETS,
         *holds.ASSETS,
         *expiry.ASSETS,
+        *scrub.ASSETS,
         *ledger.ASSETS,
         *conversations.ASSETS,
         *sessions.ASSETS,
         *erasure.ASSETS,
     ],
-    checks=[*checks.CHECKS, *conversation_retention.CHECKS, *session_retention.CHECKS, *erasures.CHECKS],
-    jobs=[*jobs.JOBS, *conversation_retention.JOBS, *session_retention.JOBS, *erasures.JOBS],
+    checks=[
+        *checks.CHECKS,
+        *scrubbing.CHECKS,
+        *conversation_retention.CHECKS,
+        *session_retention.CHECKS,
+        *erasures.CHECKS,
+    ],
+    jobs=[*jobs.JOBS, *scrubbing.JOBS, *conversation_retention.JOBS, *session_retention.JOBS, *erasures.JOBS],
     schedules=[
         *schedules.SCHEDULES,
+        *scrubbing.SCHEDULES,
         *conversation_retention.SCHEDULES,
         *session_retention.SCHEDULES,
         *erasures.SCHEDULES,

@@ -159,6 +159,14 @@ class Settings(BaseSettings):
     audit_cold_storage_retention_years: int = Field(
         default=7, ge=1, description="Years for which archives are kept in the cold store."
     )
+    audit_archive_scrub_days: int = Field(
+        default=90, ge=1, description="Days within which each archive is read back from the cold store again."
+    )
+    audit_archive_scrub_bytes_per_day: int = Field(
+        default=10 * 2**30,
+        ge=1,
+        description="Bytes of archives that the daily scrub reads back at most; the last one may go beyond it.",
+    )
     ledger_signing_key: SecretStr | None = Field(
         default=None,
         description="Ed25519 key that signs checkpoints and manifests: a signed-note private key, or a reference to a "

@@ -30,10 +30,12 @@ class StoredDay:
     """The keys of a day in the cold store that the catalogue does not know.
 
     Attributes:
-        committed: parts with a manifest, in order.
+        committed: parts with a manifest, in order; of several revisions the newest.
         orphans: objects without a manifest whose number is above every committed part, in order.
         left_behind: the others, in order: passed by because they were damaged, or put by a process that had lost its
             lock. Committed parts hold the segments that they were made for.
+        replacements: manifests of revisions of parts that the catalogue knows, newer than the one that it knows: a
+            repair was interrupted before it could record them.
         last_part: the largest part number in store and catalogue, 0 where there is none.
     """
 
@@ -41,6 +43,7 @@ class StoredDay:
     orphans: tuple[PartKey, ...]
     left_behind: tuple[PartKey, ...]
     last_part: int
+    replacements: tuple[PartKey, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -52,22 +55,37 @@ class AdoptedObject:
 
 
 def stored_day(store: ObjectStore, day: date, known: Collection[ArchivedPart]) -> StoredDay:
-    """List what the store holds of a day and sort out what is known."""
+    """List what the store holds of a day and sort out what is known. Revisions that were replaced are passed over."""
     keys = sorted(
         (parsed for info in store.list(day_prefix(day)) if (parsed := parse_key(info.key)) is not None),
-        key=lambda key: (key.part, key.root_prefix),
+        key=lambda key: (key.part, key.root_prefix, key.revision),
     )
     known_objects = {part.object_key for part in known}
+    revisions = {key.family: key.revision for part in known if (key := parse_key(part.object_key)) is not None}
     manifests = [key for key in keys if key.is_manifest]
+    newest = {key.family: key for key in manifests}
     last_committed = max((*(key.part for key in manifests), *(part.part for part in known)), default=0)
     committed_objects = known_objects | {key.object_key for key in manifests}
-    uncommitted = [key for key in keys if not key.is_manifest and key.object_key not in committed_objects]
+    uncommitted = [
+        key
+        for key in keys
+        if not key.is_manifest
+        and key.object_key not in committed_objects
+        and not _is_replaced(key, revisions.get(key.family), newest.get(key.family))
+    ]
     return StoredDay(
-        committed=tuple(key for key in manifests if key.object_key not in known_objects),
+        committed=tuple(key for key in newest.values() if key.family not in revisions),
         orphans=tuple(key for key in uncommitted if key.part > last_committed),
         left_behind=tuple(key for key in uncommitted if key.part <= last_committed),
         last_part=max((last_committed, *(key.part for key in keys))),
+        replacements=tuple(key for key in manifests if key.revision > revisions.get(key.family, key.revision)),
     )
+
+
+def _is_replaced(key: PartKey, recorded: int | None, newest: PartKey | None) -> bool:
+    """Whether a revision counts in place of this one: the one of the catalogue, or where it knows none, the newest."""
+    counts = recorded if recorded is not None else None if newest is None else newest.revision
+    return counts is not None and key.revision < counts
 
 
 def committed_part(services: Services, key: PartKey, pending: Sequence[Segment]) -> tuple[Manifest, bytes]:

@@ -47,3 +47,15 @@ class ExpiryRefusedError(ArchiveError):
 
 class RestoreError(ArchiveError):
     """An archived day cannot be loaded into the database."""
+
+
+class UnreadPartsError(ArchiveError):
+    """Parts could not be read back, and will not be by trying again: a right is missing. That says nothing of them."""
+
+
+class PartsUnreadForNowError(UnreadPartsError, TransientError):
+    """Parts could not be read back now, because the store failed. That says nothing of them."""
+
+
+class RepairRefusedError(ArchiveError):
+    """A damaged part was not written again; what is there was left as it is."""

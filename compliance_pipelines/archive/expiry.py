@@ -6,8 +6,9 @@ before a kill. Whoever destroys verifies in its own body and stops when it canno
 
 The order: the day's segments are proven to be in the signed, published ledger; no hold keeps the part, and none can be
 added until this is over; the ledger states the expiry, and that is published; the key of the object is destroyed; every
-version of object and manifest is deleted; `expired_at` and the audit entry are recorded in one transaction. The next
-run finishes whatever was stated. The ledger's tiles stay, so that what was proved remains provable.
+version of object and manifest is deleted, those of revisions that it replaced before its own; `expired_at` and the
+audit entry are recorded in one transaction. The next run finishes whatever was stated. The ledger's tiles stay, so that
+what was proved remains provable.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from compliance_pipelines.archive import sql
 from compliance_pipelines.archive.catalogue import ArchivedPart, parts_of_day, segments_of_day
 from compliance_pipelines.archive.errors import ExpiryRefusedError
 from compliance_pipelines.archive.held_parts import HeldParts, look_into_part
-from compliance_pipelines.archive.layout import part_root
+from compliance_pipelines.archive.layout import MANIFEST_SUFFIX, PartKey, parse_key, part_root
 from compliance_pipelines.archive.locking import lock_day
 from compliance_pipelines.archive.parquet import UnreadableParquetError
 from compliance_pipelines.archive.part_keys import ExpiredKeys
@@ -227,7 +228,7 @@ def _kept_because(services: Services, part: ArchivedPart, held: HeldParts, now: 
 def _kept_by_store(services: Services, part: ArchivedPart) -> str | None:
     """What keeps an object in the store itself."""
     store = services.store.at_versions(part.versions)
-    for key in (part.object_key, part.manifest_key):
+    for key in _all_keys(services, part):
         try:
             until = store.locked_until(key)
             if until is not None:
@@ -240,6 +241,14 @@ def _kept_by_store(services: Services, part: ArchivedPart) -> str | None:
         except ObjectMissingError:
             continue  # an interrupted expiry has removed it, or it is damage, which the verification tells
     return None
+
+
+def _all_keys(services: Services, part: ArchivedPart) -> list[str]:
+    """The keys of all revisions of a part, objects first, those that the catalogue has last of each kind."""
+    listed = services.store.list(PartKey.of(part.day, part.part, part.root).family_prefix)
+    found = {info.key for info in listed if parse_key(info.key) is not None} - {part.object_key, part.manifest_key}
+    manifests = sorted(key for key in found if key.endswith(MANIFEST_SUFFIX))
+    return [*sorted(found - {*manifests}), part.object_key, *manifests, part.manifest_key]
 
 
 def _missing_object(services: Services, part: ArchivedPart) -> str | None:
@@ -389,16 +398,16 @@ class _Expiring:
         with services.engine.begin() as connection:
             self._keys.destroy(connection, part)
         self._hook(ExpiryStep.KEY_DESTROYED)
-        for key, step in (
-            (part.object_key, ExpiryStep.OBJECT_DELETED),
-            (part.manifest_key, ExpiryStep.MANIFEST_DELETED),
-        ):
+        keys = _all_keys(services, part)
+        steps = {part.object_key: ExpiryStep.OBJECT_DELETED, part.manifest_key: ExpiryStep.MANIFEST_DELETED}
+        for key in keys:
             try:
                 services.store.delete(key)
             except RefusedByStoreError as error:
                 self._result.kept.append(PartOutlook(part, _kept_by_store(services, part) or str(error)))
                 return
-            self._hook(step)
+            if key in steps:
+                self._hook(steps[key])
         with services.engine.begin() as connection:
             marked = connection.execute(sql.MARK_EXPIRED, {"day": part.day, "part": part.part}).rowcount
             if marked != 1:
@@ -406,7 +415,7 @@ class _Expiring:
                     f"part {part.part} of {part.day} left the cold store, and the catalogue has it in another state "
                     f"than a moment ago: run `compliance verify {part.day}`"
                 )
-            for key in (part.object_key, part.manifest_key):
+            for key in keys:
                 connection.execute(sql.STORE_HOLD_IS_LIFTED, {"key": key})
             years = Expiry.of(statement).years
             audit_log(services).append_within(connection, expire_entry(services, part, statement, years=years))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from compliance_pipelines.archive import catalogue
 from compliance_pipelines.archive.held_days import held_days
+from compliance_pipelines.archive.scrub_record import scrub_state
 from compliance_pipelines.base.clock import utc_day
 from compliance_pipelines.holds import may_see_holds
 from compliance_pipelines.ledger.store import last_checkpoint, losses
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import date, datetime
 
+    from compliance_pipelines.archive.scrub_record import ScrubState
     from compliance_pipelines.holds import Hold
     from compliance_pipelines.ledger.losses import Loss
     from compliance_pipelines.ledger.records import Statement
@@ -43,6 +45,7 @@ class Figures:
             is pending.
         replica: how far behind the database is, where it is a replica; None where it is a primary.
         losses: what was accepted as lost after a failover or a restore, with the records that state it.
+        scrub: how the archives are read back; None where nobody asked.
     """
 
     days: Mapping[catalogue.DayState, int]
@@ -54,6 +57,7 @@ class Figures:
     next_due: catalogue.NextDue | None
     replica: ReplicaState | None = None
     losses: Sequence[tuple[Statement, Loss]] = ()
+    scrub: ScrubState | None = None
 
 
 def take_figures(services: Services) -> Figures:
@@ -68,6 +72,7 @@ def take_figures(services: Services) -> Figures:
         accepted = losses(connection)
         verified = [facts.day for facts in days if facts.state(today) is catalogue.DayState.VERIFIED]
         held = held_days(connection, services, verified) if may_see_holds(connection) else None
+        scrub = scrub_state(services, connection)
     states = Counter(facts.state(today) for facts in days)
     states[catalogue.DayState.PURGED] += finished.purged
     states[catalogue.DayState.EXPIRED] += finished.expired
@@ -81,4 +86,5 @@ def take_figures(services: Services) -> Figures:
         next_due=catalogue.next_due_among(services, days, held or {}),
         replica=replica,
         losses=accepted,
+        scrub=scrub,
     )

@@ -22,13 +22,15 @@ OBJECT_SUFFIX: Final = ".parquet"
 MANIFEST_SUFFIX: Final = ".manifest.json"
 
 _ROOT_DIGITS: Final = 8
-# The first. Blinding will make later ones, of the same entries with the same root; a key of such a one is none yet.
-REVISION: Final = 0
+FIRST_REVISION: Final = 0
+"""Of a part as it was archived. A repair makes the next one, of the same segments with the same root."""
 _STEM = re.compile(
     r"audit-archives/(?P<year>\d{4})/(?P<month>\d{2})/"
-    r"audit-logs-(?P<day>\d{4}-\d{2}-\d{2})\.(?P<part>[1-9]\d*)-(?P<root>[0-9a-f]{8})\.(?P<revision>0)"
+    r"audit-logs-(?P<day>\d{4}-\d{2}-\d{2})\.(?P<part>[1-9]\d*)-(?P<root>[0-9a-f]{8})\.(?P<revision>0|[1-9]\d{0,3})"
     r"(?P<suffix>\.parquet|\.manifest\.json)"
 )
+
+Family = tuple[date, int, str]
 
 
 @dataclass(frozen=True)
@@ -39,15 +41,26 @@ class PartKey:
     part: int
     root_prefix: str
     is_manifest: bool
+    revision: int = FIRST_REVISION
 
     @classmethod
-    def of(cls, day: date, part: int, root: bytes) -> PartKey:
+    def of(cls, day: date, part: int, root: bytes, revision: int = FIRST_REVISION) -> PartKey:
         """The key of the object of a part with this root."""
-        return cls(day, part, root.hex()[:_ROOT_DIGITS], is_manifest=False)
+        return cls(day, part, root.hex()[:_ROOT_DIGITS], is_manifest=False, revision=revision)
+
+    @property
+    def family(self) -> Family:
+        """What all revisions of a part have in common."""
+        return self.day, self.part, self.root_prefix
+
+    @property
+    def family_prefix(self) -> str:
+        """What the keys of all revisions of a part begin with, and no other part's."""
+        return f"{day_prefix(self.day)}{self.part}-{self.root_prefix}."
 
     @property
     def _stem(self) -> str:
-        return f"{day_prefix(self.day)}{self.part}-{self.root_prefix}.{REVISION}"
+        return f"{self.family_prefix}{self.revision}"
 
     @property
     def object_key(self) -> str:
@@ -65,14 +78,14 @@ def day_prefix(day: date) -> str:
     return f"{PREFIX}{day:%Y}/{day:%m}/audit-logs-{day.isoformat()}."
 
 
-def object_key(day: date, part: int, root: bytes) -> str:
+def object_key(day: date, part: int, root: bytes, revision: int = FIRST_REVISION) -> str:
     """The key of the Parquet object of a part with this root."""
-    return PartKey.of(day, part, root).object_key
+    return PartKey.of(day, part, root, revision).object_key
 
 
-def manifest_key(day: date, part: int, root: bytes) -> str:
+def manifest_key(day: date, part: int, root: bytes, revision: int = FIRST_REVISION) -> str:
     """The key of the manifest beside :func:`object_key`."""
-    return PartKey.of(day, part, root).manifest_key
+    return PartKey.of(day, part, root, revision).manifest_key
 
 
 def parse_key(key: str) -> PartKey | None:
@@ -84,7 +97,8 @@ def parse_key(key: str) -> PartKey | None:
         day = date.fromisoformat(match["day"])
     except ValueError:
         return None
-    parsed = PartKey(day, int(match["part"]), match["root"], is_manifest=match["suffix"] == MANIFEST_SUFFIX)
+    is_manifest = match["suffix"] == MANIFEST_SUFFIX
+    parsed = PartKey(day, int(match["part"]), match["root"], is_manifest, int(match["revision"]))
     written = parsed.manifest_key if parsed.is_manifest else parsed.object_key
     return parsed if written == key else None
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from compliance_pipelines.archive.errors import ManifestError, RetiredSignatureError
-from compliance_pipelines.archive.layout import REVISION, manifest_key, object_key, part_root
+from compliance_pipelines.archive.layout import FIRST_REVISION, manifest_key, object_key, parse_key, part_root
 from compliance_pipelines.archive.parquet import COMPRESSION
 from compliance_pipelines.audit_log.entry import ENTRY_SCHEMA
 from compliance_pipelines.base.printable import printable
@@ -117,6 +117,8 @@ class Manifest:
         root: 32 bytes, the RFC 6962 tree over the leaf hashes of `segments`.
         segments: the ledger's records of what the part holds, in order.
         encryption: how the object is encrypted, and with which key; None where it is not.
+        revision: 0, or a later one of the same segments, which counts in place of all before it.
+        replaces: the key of the manifest that it replaces; None for revision 0.
     """
 
     day: date
@@ -132,13 +134,15 @@ class Manifest:
     segments: tuple[Segment, ...]
     created_at: datetime
     encryption: Encryption | None = None
+    revision: int = FIRST_REVISION
+    replaces: str | None = None
     software: str = _SOFTWARE
     software_version: str = field(default_factory=_software_version)
 
     @property
     def manifest_key(self) -> str:
         """The key of this manifest in the cold store."""
-        return manifest_key(self.day, self.part, self.root)
+        return manifest_key(self.day, self.part, self.root, self.revision)
 
     def body(self) -> bytes:
         """The bytes that are signed."""
@@ -147,8 +151,8 @@ class Manifest:
                 "version": VERSION,
                 "day": self.day.isoformat(),
                 "part": self.part,
-                "revision": REVISION,
-                "replaces": None,
+                "revision": self.revision,
+                "replaces": self.replaces,
                 "object_key": self.object_key,
                 "object_sha256": self.object_sha256,
                 "object_bytes": self.object_bytes,
@@ -288,8 +292,24 @@ def _from_body(body: _Body, segments: list[dict[str, Any]]) -> Manifest:
         segments=tuple(Segment.from_json(record) for record in segments),
         created_at=created_at,
         encryption=Encryption.from_json(body.encryption),
+        revision=body.revision,
+        replaces=body.replaces,
         software=body.software.name,
         software_version=body.software.version,
+    )
+
+
+def _replaces_its_own(manifest: Manifest) -> bool:
+    """Whether a first revision replaces nothing, and a later one an earlier one of the same part."""
+    if manifest.revision == FIRST_REVISION or manifest.replaces is None:
+        return manifest.revision == FIRST_REVISION and manifest.replaces is None
+    own, replaced = parse_key(manifest.manifest_key), parse_key(manifest.replaces)
+    return (
+        own is not None
+        and replaced is not None
+        and replaced.is_manifest
+        and replaced.family == own.family
+        and replaced.revision < own.revision
     )
 
 
@@ -297,8 +317,8 @@ def _check_consistency(manifest: Manifest, body: _Body, name: str) -> None:
     """A signed manifest can only contradict itself through a fault of the software that wrote it."""
     sequence = [segment.seq for segment in manifest.segments]
     contradictions = {
-        "its object_key is not that of its day, part and root": manifest.object_key
-        != object_key(manifest.day, manifest.part, manifest.root),
+        "its object_key is not that of its day, part, root and revision": manifest.object_key
+        != object_key(manifest.day, manifest.part, manifest.root, manifest.revision),
         "its root is not that of its segments": manifest.root != part_root(manifest.segments),
         "its segments are not in order": sequence != sorted(set(sequence)),
         "its segments are of another day": any(segment.day != manifest.day for segment in manifest.segments),
@@ -312,9 +332,8 @@ def _check_consistency(manifest: Manifest, body: _Body, name: str) -> None:
         "its columns are not those of an audit archive": [column.model_dump() for column in body.columns]
         != _columns(ENTRY_SCHEMA),
         "its compression is not known": body.compression != COMPRESSION,
-        "it is a later revision, or names blinded entries, which this version cannot read": (
-            (body.revision, body.replaces, body.blinded) != (REVISION, None, [])
-        ),
+        "it does not name the revision that it replaces, or names another part": not _replaces_its_own(manifest),
+        "it names blinded entries, which this version cannot read": body.blinded != [],
     }
     found = [text for text, holds in contradictions.items() if holds]
     if found:

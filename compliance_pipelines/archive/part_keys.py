@@ -15,15 +15,18 @@ from typing import TYPE_CHECKING, Final
 from compliance_pipelines.archive.catalogue import all_parts, parts_of_day
 from compliance_pipelines.archive.errors import ArchiveError
 from compliance_pipelines.archive.held_parts import HeldParts
+from compliance_pipelines.archive.layout import PartKey
 from compliance_pipelines.archive.locking import lock_day
 from compliance_pipelines.archive.self_audit import audit_log
 from compliance_pipelines.audit_log.system_entries import system_entry
 from compliance_pipelines.audit_log.visibility import refuse_hidden_rows
+from compliance_pipelines.encryption.catalogue import catalogued_objects
 from compliance_pipelines.encryption.comparison import KeyComparison, KeysReport
 from compliance_pipelines.encryption.data_key import Encryption
 from compliance_pipelines.encryption.destruction import destroy_key, destroy_record
-from compliance_pipelines.encryption.errors import DataKeyMissingError, EncryptionError, KeyEncryptionKeyError
+from compliance_pipelines.encryption.errors import EncryptionError, KeyEncryptionKeyError
 from compliance_pipelines.encryption.keyring import KEYRING, new_key
+from compliance_pipelines.encryption.records import KeyRecords
 from compliance_pipelines.encryption.rotation import Rewrapped, RotationProgress, not_wrapped_by, rewrap_all
 from compliance_pipelines.holds import active_holds
 from compliance_pipelines.ledger.object_retention import retention_end
@@ -71,21 +74,19 @@ class ExpiredKeys:
     store: ObjectStore
 
     def destroy(self, connection: sqlalchemy.Connection, part: ArchivedPart, /) -> None:
-        """Destroy both records of the key of a part, where it has one; done again it changes nothing.
+        """Destroy both records of the key of a part, and of its revisions before; done again it changes nothing.
 
         Raises:
             LockBusyError: somebody else changes keys.
             ObjectStoreError: the store failed, or does not let the record go.
         """
-        if part.encryption is None:
-            return
+        prefix = PartKey.of(part.day, part.part, part.root).family_prefix
         # A rotation that runs would put the record back.
         transaction_lock(connection, _LOCK, doing=f"destroying the key of {part.object_key}")
-        try:
-            destroy_key(connection, self.store, part.object_key, _EXPIRED)
-        except DataKeyMissingError:
-            # The catalogue has no row, as `compliance keys verify` told; the other record goes all the same.
-            destroy_record(self.store, part.object_key)
+        for object_key in KeyRecords(self.store).objects(prefix):
+            destroy_record(self.store, object_key)
+        for object_key in catalogued_objects(connection, prefix):
+            destroy_key(connection, self.store, object_key, _EXPIRED)
 
 
 @contextmanager

@@ -184,8 +184,7 @@ class PartDamagedError(ArchiveError):
         super().__init__(
             f"part {first.part} of {first.day} is damaged in the cold store: "
             + "; ".join(finding.message for finding in self.findings)
-            + ". Nothing was deleted; bring the object back from the store's versions or another copy, then run "
-            f"`compliance verify {first.day}`"
+            + f". Nothing was deleted; find out who did it, then run `compliance repair {first.day}`"
         )
 
 
@@ -335,6 +334,28 @@ def copy_hashed(store: ObjectStore, key: str, path: Path, most: int) -> tuple[in
     except OSError as error:
         raise TransientError(f"{store.locate(key)} could not be copied to {path}: {error}; run it again") from error
     return size, digest.hexdigest()
+
+
+def sha256_of(store: ObjectStore, key: str, most: int) -> str:
+    """The SHA-256 (hex) of an object; of one that has more than `most` bytes none.
+
+    Raises:
+        ObjectMissingError: it is not there.
+        ObjectStoreError: the store failed.
+        TransientError: it could not be read.
+    """
+    digest = hashlib.sha256()
+    size = 0
+    try:
+        with store.open(key) as source:
+            while chunk := source.read(_CHUNK_BYTES):
+                digest.update(chunk)
+                size += len(chunk)
+                if size > most:
+                    return ""
+    except OSError as error:
+        raise TransientError(f"{store.locate(key)} could not be read: {error}; run it again") from error
+    return digest.hexdigest()
 
 
 class _ObjectReading:

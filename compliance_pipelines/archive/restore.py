@@ -30,6 +30,7 @@ from compliance_pipelines.archive.readback import ColdArchive, PartDamagedError,
 from compliance_pipelines.archive.restored_tables import (
     LoadRecord,
     checked_name,
+    comment_of,
     default_table,
     drop_table,
     make_working_table,
@@ -352,11 +353,10 @@ class _Restoring:
 
     def _swap(self, parts: Sequence[ArchivedPart]) -> None:
         """Give the table its name and put the restore on record, in one transaction."""
-        numbers = ", ".join(str(part.part) for part in parts)
         qualified = f"{sql.RESTORED_SCHEMA}.{self.table}"
         with self.connection.begin():
             self._limit_waits()
-            swap_in(self.connection, self.table, f"audit entries of {self.day}, restored from part {numbers}")
+            swap_in(self.connection, self.table, comment_of(self.day, parts))
             self.hook(RestoreStep.SWAPPED)
             audit_log(self.services).append_within(
                 self.connection, restore_entry(self.services, self.day, parts, table=qualified)

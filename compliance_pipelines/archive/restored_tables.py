@@ -22,11 +22,13 @@ from compliance_pipelines.archive import sql
 from compliance_pipelines.archive.errors import RestoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from datetime import date
 
     import sqlalchemy
     from psycopg.sql import Composed
+
+    from compliance_pipelines.archive.catalogue import ArchivedPart
 
 _TABLE_NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _WORKING_NAME = re.compile(r"loading_[0-9a-f]{16}")
@@ -41,6 +43,12 @@ _REFUSALS: Final = (
 def default_table(day: date) -> str:
     """The table that a day is restored into unless another is named."""
     return f"audit_logs_{day:%Y_%m_%d}"
+
+
+def comment_of(day: date, parts: Sequence[ArchivedPart]) -> str:
+    """What a restored table says about itself."""
+    numbers = ", ".join(str(part.part) for part in parts)
+    return f"audit entries of {day}, restored from part {numbers}"
 
 
 def working_table(table: str) -> str:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from compliance_pipelines.archive.catalogue import ArchivedPart
     from compliance_pipelines.archive.manifest import Manifest
+    from compliance_pipelines.archive.readback import PartCheck
     from compliance_pipelines.audit_log.entry import JsonValue, UndatedEntry
     from compliance_pipelines.holds import Hold
     from compliance_pipelines.ledger.records import Statement
@@ -31,13 +32,13 @@ def audit_log(services: Services) -> AuditLog:
     return AuditLog(services.engine, first_day=services.settings.audit_log_first_day)
 
 
-def _entry(services: Services, action: str, day: date, metadata: JsonValue) -> UndatedEntry:
+def _entry(services: Services, action: str, day: date, metadata: JsonValue, result: str = "success") -> UndatedEntry:
     return system_entry(
         services.settings.audit_log_actor,
         action=action,
         resource_type=_RESOURCE_TYPE,
         resource_id=day.isoformat(),
-        result="success",
+        result=result,
         metadata=metadata,
     )
 
@@ -124,3 +125,49 @@ def store_hold_entry(  # noqa: PLR0913 - what the entry says
             "hold": None if hold is None else hold.id,
         },
     )
+
+
+def damage_entry(services: Services, part: ArchivedPart, checked: PartCheck) -> UndatedEntry:
+    """A part was read back from the cold store, and is not what was committed."""
+    return _entry(
+        services,
+        "audit.damage",
+        part.day,
+        {
+            "part": part.part,
+            "object": services.store.locate(part.object_key),
+            "object_version": part.object_version,
+            "damage": [{"kind": found.kind.value, "message": found.message} for found in checked.findings],
+        },
+        result="failure",
+    )
+
+
+def repair_entry(  # noqa: PLR0913 - what is said about it
+    services: Services, old: ArchivedPart, new: ArchivedPart, *, source: str, damage: Sequence[str], login: str
+) -> UndatedEntry:
+    """A part that was damaged is whole again, and the catalogue says where."""
+    return _entry(
+        services,
+        "audit.repair",
+        old.day,
+        {
+            "part": old.part,
+            "login": f"login:{login}",
+            "source": source,
+            "damage": list(damage),
+            "root": new.root.hex(),
+            "replaced": _objects(services, old),
+            **_objects(services, new),
+        },
+    )
+
+
+def _objects(services: Services, part: ArchivedPart) -> dict[str, JsonValue]:
+    return {
+        "object": services.store.locate(part.object_key),
+        "object_sha256": part.object_sha256,
+        "object_version": part.object_version,
+        "manifest_sha256": part.manifest_sha256,
+        "manifest_version": part.manifest_version,
+    }

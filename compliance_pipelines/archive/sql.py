@@ -180,6 +180,40 @@ LOCK_STORE_HOLDS = _statement("""
 """)
 STORE_HOLD_IS_SET = _statement("UPDATE archive_store_holds SET set_at = clock_timestamp() WHERE key = :key")
 STORE_HOLD_IS_LIFTED = _statement("DELETE FROM archive_store_holds WHERE key = :key")
+# A verification and a purge read all of a part, and count for the store that was read then.
+LAST_READINGS = _statement("""
+    SELECT part.day, part.part, part.object_bytes, part.archived_at,
+           greatest(verified.at, scrub.read_at) AS read_at,
+           CASE WHEN verified.at IS NULL OR verified.at <= scrub.read_at THEN scrub.damage END AS damage
+    FROM archived_audit_logs AS part
+    LEFT JOIN LATERAL (SELECT greatest(part.verified_at, part.purged_at) AS at FROM audit_store AS store
+                       WHERE store.store_id = part.verified_store) AS verified ON true
+    LEFT JOIN LATERAL (SELECT scrub.read_at, scrub.damage FROM archive_scrubs AS scrub
+                       JOIN audit_store AS store ON store.store_id = scrub.store_id
+                       WHERE scrub.day = part.day AND scrub.part = part.part
+                       ORDER BY scrub.id DESC LIMIT 1) AS scrub ON true
+    WHERE part.expired_at IS NULL
+    ORDER BY read_at NULLS FIRST, part.day, part.part
+""")
+BYTES_SCRUBBED_SINCE = _statement("""
+    SELECT coalesce(sum(object_bytes), 0)::bigint FROM archive_scrubs WHERE read_at >= :since
+""")
+IS_KNOWN_TO_BE_DAMAGED = _statement("""
+    SELECT damage IS NOT NULL FROM archive_scrubs
+    WHERE day = :day AND part = :part AND store_id = :store_id ORDER BY id DESC LIMIT 1
+""")
+# What was read must be what the catalogue still speaks of: a part that was repaired or expired meanwhile is another.
+INSERT_SCRUB = _statement("""
+    INSERT INTO archive_scrubs (day, part, store_id, object_bytes, damage)
+    SELECT :day, :part, :store_id, :object_bytes, CAST(:damage AS jsonb) FROM archived_audit_logs
+    WHERE day = :day AND part = :part AND expired_at IS NULL AND object_key = :object_key
+      AND object_version IS NOT DISTINCT FROM :object_version AND manifest_sha256 = :manifest_sha256
+      AND manifest_version IS NOT DISTINCT FROM :manifest_version
+""")
+
+REPLACE_PART = _statement("SELECT audit_replace_part(:day, :part, :source, CAST(:by AS jsonb))")
+SESSION_LOGIN = _statement("SELECT session_user")
+TABLE_EXISTS = _statement("SELECT to_regclass(:name) IS NOT NULL")
 
 BECOME_OWNER = _statement("SET LOCAL ROLE audit_owner")
 _ENTRY_COLUMNS: Final = columns(tables.audit_logs)

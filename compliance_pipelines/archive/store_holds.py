@@ -139,7 +139,7 @@ def sync_store_holds(services: Services, *, reads: bool = True, hook: StepHook =
 def hold_new_part(
     services: Services,
     connection: sqlalchemy.Connection,
-    manifest: Manifest,
+    manifest: Manifest | ArchivedPart,
     versions: dict[str, str],
 ) -> None:
     """Have the store hold a committed part whose day a hold covers, before it is recorded in this transaction.
@@ -149,7 +149,7 @@ def hold_new_part(
     Args:
         services: the opened services.
         connection: in the transaction that records the part.
-        manifest: of the part.
+        manifest: of the part, or what the catalogue is to say of it.
         versions: of its two objects, by key, where the store keeps them.
 
     Raises:

@@ -1,4 +1,4 @@
-"""`compliance archive`, `purge`, `restore`, `drop-restored` and `status`: the cold store by hand.
+"""`compliance archive`, `purge` and `status`: the cold store by hand.
 
 Here: arguments, progress bars, words. Not here: anything that is done to a day.
 """
@@ -6,56 +6,36 @@ Here: arguments, progress bars, words. Not here: anything that is done to a day.
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import click
-import rich.progress
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from compliance_pipelines.archive.export import archive_day
 from compliance_pipelines.archive.figures import take_figures
 from compliance_pipelines.archive.purge import purge_day
-from compliance_pipelines.archive.restore import drop_restored, rehearse_restore, restore_day
-from compliance_pipelines.archive.restored_tables import is_working_table
-from compliance_pipelines.archive.sql import RESTORED_SCHEMA
 from compliance_pipelines.audit_log.readings import Reading, record_reading
 from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.base.interruption import check_stopped, doing
 from compliance_pipelines.base.printable import printable
+from compliance_pipelines.cli.bars import bars
 from compliance_pipelines.cli.needs import Need, needs
 from compliance_pipelines.cli.opening import opened
+from compliance_pipelines.cli.scrubbing import scrub_document
 from compliance_pipelines.cli.summary import human_bytes, show_summary
 from compliance_pipelines.ledger.outside import stamp_state, witness_state
 from compliance_pipelines.ledger.store_identity import check_identity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from datetime import date, datetime
 
     from compliance_pipelines.archive.figures import Figures
-    from compliance_pipelines.archive.progress import Phase, Progress
+    from compliance_pipelines.archive.progress import Progress
     from compliance_pipelines.ledger.outside import StampState, WitnessState
     from compliance_pipelines.services import Services
 
 _DAY: Final = click.DateTime(["%Y-%m-%d"])
-
-
-@contextmanager
-def _bars(day: date) -> Iterator[Progress]:
-    """Bars on standard error, one for each phase, that are gone when the block ends; none where nobody watches."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    console = Console(stderr=True)
-    with rich.progress.Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
-        tasks: dict[Phase, TaskID] = {}
-
-        def tell(phase: Phase, rows: int, total_rows: int) -> None:
-            if phase not in tasks:
-                tasks[phase] = bars.add_task(f"{day} {phase}", total=total_rows)
-            bars.update(tasks[phase], completed=rows, total=total_rows)
-
-        yield tell
 
 
 def _each_day(verb: str, days: Sequence[datetime], work: Callable[[Services, date, Progress], str]) -> None:
@@ -72,7 +52,7 @@ def _each_day(verb: str, days: Sequence[datetime], work: Callable[[Services, dat
             check_identity(services, connection)  # once, and not once a day
         for number, day in enumerate(distinct):
             try:
-                with doing(f"{verb} {day}: {number} of {len(distinct)} days done"), _bars(day) as progress:
+                with doing(f"{verb} {day}: {number} of {len(distinct)} days done"), bars(day) as progress:
                     done = work(services, day, progress)
                 click.echo(f"{day}: {done}")
             except ComplianceError as error:
@@ -127,72 +107,6 @@ def purge(days: Sequence[datetime]) -> None:
         return f"{result.entry_count:,} entries purged, {human_bytes(result.hot_bytes)} freed"
 
     _each_day("purging", days, work)
-
-
-def _unqualified(_context: click.Context, _parameter: click.Parameter, table: str | None) -> str | None:
-    """A table's name as the domain wants it: without the schema, with which these commands print it."""
-    return None if table is None else table.removeprefix(f"{RESTORED_SCHEMA}.")
-
-
-@click.command("restore")
-@click.argument("day", metavar="DAY", type=_DAY)
-@click.option(
-    "--into",
-    metavar="TABLE",
-    callback=_unqualified,
-    help=f"Table to make in the schema {RESTORED_SCHEMA}; default: audit_logs_YYYY_MM_DD.",
-)
-@needs(Need.DATABASE, Need.COLD_STORE, Need.PUBLIC_KEY, Need.ARCHIVE_KEY, changes=True)
-@click.option(
-    "--dry-run", is_flag=True, help="Read and verify all that would be loaded, and load nothing; also on a replica."
-)
-def restore(day: datetime, into: str | None, *, dry_run: bool) -> None:
-    """Load the archive of DAY (YYYY-MM-DD, UTC) into a table of its own, verified while it is loaded.
-
-    A table of that name is replaced when all is loaded. A run that was interrupted is continued. The hot store is not
-    touched.
-    """
-    if dry_run:
-        _rehearse(day.date())
-        return
-    restoring = doing(f"restoring {day:%Y-%m-%d}")
-    with restoring, opened() as services, _bars(day.date()) as progress:
-        result = restore_day(services, day.date(), into, progress=progress)
-    resumed = f", {result.resumed_entries:,} of them by an earlier run that was interrupted"
-    click.echo(
-        f"{result.day}: {result.entry_count:,} entries restored into {result.table}"
-        f"{resumed if result.resumed_entries else ''}"
-    )
-
-
-def _rehearse(day: date) -> None:
-    with doing(f"reading {day}"), opened(only_reads=True) as services, _bars(day) as progress:
-        found = rehearse_restore(services, day, progress=progress)
-    parts = "1 part" if len(found.parts) == 1 else f"{len(found.parts)} parts"
-    click.echo(
-        f"{day}: a restore would load {found.entry_count:,} entries from {parts}, {human_bytes(found.object_bytes)}, "
-        "all read and verified; nothing was loaded or recorded"
-    )
-    if found.unrecorded:
-        numbers = ", ".join(map(str, found.unrecorded))
-        raise ComplianceError(
-            f"{day}: the cold store also holds part {numbers}, which the catalogue does not know and which was not "
-            "read: a replica may be behind, or an archive run was interrupted"
-        )
-
-
-@click.command("drop-restored")
-@click.argument("table", required=False, callback=_unqualified)
-@needs(Need.DATABASE, changes=True)
-def drop(table: str | None) -> None:
-    """Drop the restored TABLE, or all restored tables, and what interrupted restores have loaded."""
-    with opened() as services:
-        dropped = drop_restored(services, table)
-    for name in dropped:
-        left = " (left by an interrupted restore)" if is_working_table(name) else ""
-        click.echo(f"dropped {RESTORED_SCHEMA}.{name}{left}")
-    if not dropped:
-        click.echo("there are no restored tables")
 
 
 @click.command("status")
@@ -252,10 +166,11 @@ def _status_document(figures: Figures) -> dict[str, Any]:
                 for statement, loss in figures.losses
             ],
         },
+        "read_back": None if figures.scrub is None else scrub_document(figures.scrub),
         "held": None if held is None else [{"day": str(day), "hold": hold.id} for day, hold in held.items()],
         "replica": None if figures.replica is None else figures.replica.to_json(),
         "next_due": None if due is None else {"action": due.action, "day": str(due.day), "at": due.at.isoformat()},
     }
 
 
-COMMANDS: Final[list[click.Command]] = [archive, purge, restore, drop, status]
+COMMANDS: Final[list[click.Command]] = [archive, purge, status]

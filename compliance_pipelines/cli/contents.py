@@ -51,7 +51,7 @@ CONTENTS: Final[Mapping[str, Listed | ListedGroup]] = {
         },
     ),
     "drop-restored": Listed(
-        "archive", "Drop the restored TABLE, or all restored tables, and what interrupted restores have loaded."
+        "restoring", "Drop the restored TABLE, or all restored tables, and what interrupted restores have loaded."
     ),
     "erase": ListedGroup(
         "Erase a person's data on request (GDPR Article 17).",
@@ -177,10 +177,18 @@ CONTENTS: Final[Mapping[str, Listed | ListedGroup]] = {
         "archive",
         "Drop the rows of each DAY (YYYY-MM-DD, UTC) from PostgreSQL, after checking that the cold store has them all.",
     ),
+    "repair": Listed(
+        "repairing", "Read back the archive of DAY (YYYY-MM-DD, UTC), and write again what is damaged of it."
+    ),
     "restore": Listed(
-        "archive", "Load the archive of DAY (YYYY-MM-DD, UTC) into a table of its own, verified while it is loaded."
+        "restoring",
+        "Load the archive of DAY (YYYY-MM-DD, UTC), or each of a range, into a table of its own, verified while "
+        "loading.",
     ),
     "run": Listed("running", "Do now, in this process, what the schedules would do, for every day that is due."),
+    "scrub": Listed(
+        "scrubbing", "Read back from the cold store the archives that nobody has read for long, and recompute them."
+    ),
     "seal": Listed("ledger", "Seal what was appended since the last pass, and publish the new checkpoint."),
     "sessions": ListedGroup(
         "Retention of idle sessions, and of memories past their time, in Redis.",

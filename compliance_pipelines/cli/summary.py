@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from rich.markup import escape
 from rich.table import Table
 
+from compliance_pipelines.archive.scrub_record import in_words
 from compliance_pipelines.base.printable import printable
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from compliance_pipelines.archive.figures import Figures
+    from compliance_pipelines.archive.scrub_record import ScrubState
     from compliance_pipelines.holds import Hold
     from compliance_pipelines.ledger.losses import Loss
     from compliance_pipelines.ledger.records import Statement
@@ -58,6 +60,17 @@ def _next_due(figures: Figures) -> str:
         return "nothing"
     doubt = ", unless held" if due.action == "purge" and figures.held is None else ""
     return f"{due.action} {due.day} from {due.at:%Y-%m-%d %H:%M} UTC on{doubt}"
+
+
+def _read_back(scrub: ScrubState) -> str:
+    """When archives were read back from the cold store, and what is wrong with that."""
+    since = "" if scrub.unread_since is None else f", each since {scrub.unread_since:%Y-%m-%d %H:%M} UTC"
+    said = [f"{scrub.parts:,} parts{since}"]
+    if scrub.damaged:
+        said.append(f"DAMAGED: {in_words(scrub.damaged)}; see `compliance repair`")
+    if scrub.overdue:
+        said.append(f"overdue: {in_words(scrub.overdue)}; see `compliance scrub`")
+    return "; ".join(said)
 
 
 def _loss(statement: Statement, loss: Loss) -> str:
@@ -100,6 +113,8 @@ def show_summary(
     )
     table.add_row("hot store", f"{human_bytes(totals.hot_bytes)} in PostgreSQL, indexes included")
     table.add_row("cold store", f"{human_bytes(totals.cold_bytes)} of Parquet{_compression(totals.compression)}")
+    if figures.scrub is not None and figures.scrub.parts:
+        table.add_row("read back", _read_back(figures.scrub))
     if figures.checkpoint_time is not None:
         signed = f"{figures.checkpoint_time:%Y-%m-%d %H:%M:%S} UTC"
         table.add_row("ledger", f"{figures.ledger_size:,} records, last checkpoint signed {signed}")

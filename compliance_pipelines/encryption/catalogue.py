@@ -58,6 +58,11 @@ def catalogued_keys(connection: sqlalchemy.Connection) -> Iterator[CataloguedKey
         after = rows[-1].object_key
 
 
+def catalogued_objects(connection: sqlalchemy.Connection, prefix: str) -> list[str]:
+    """The objects with a row whose keys begin so, those whose key was destroyed included."""
+    return list(connection.execute(sql.OBJECTS_WITH_PREFIX, {"prefix": prefix}).scalars())
+
+
 def record_key_in_catalogue(connection: sqlalchemy.Connection, key: WrappedKey) -> None:
     """Write a row, within the caller's transaction; one that is there is left as it is."""
     connection.execute(

@@ -25,6 +25,7 @@ from compliance_pipelines.encryption.errors import (
 from compliance_pipelines.encryption.records import KeyRecords
 from compliance_pipelines.encryption.wrapped_key import WrappedKey, record_key
 from compliance_pipelines.kms.errors import KmsError
+from compliance_pipelines.object_store.port import ObjectReplacedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -77,6 +78,28 @@ class DataKeys:
         made = WrappedKey.of(object_key, key, self.key_encryption_keys.current())
         counts = records.put(made)
         return key if counts is made else counts.unwrapped(self.key_encryption_keys)
+
+    def put_for_new(self, object_key: str, key: DataKey) -> None:
+        """Put a key on record under which an object is written already, and is put next.
+
+        A record that an earlier run left is replaced: its object was never put, so that it encrypts nothing.
+
+        Raises:
+            ConfigurationError: no key-encryption key is named.
+            EncryptionError: the key-encryption key cannot be used, or what is on record is no such key.
+            KmsError: its service refuses, or does not answer.
+            ObjectReplacedError: somebody else puts a key on record for it at the same time.
+            ObjectStoreError: the store failed.
+        """
+        records = KeyRecords(self.store)
+        found = records.find(object_key)
+        if found is not None and found.key.key_id == key.id:
+            return
+        made = WrappedKey.of(object_key, key, self.key_encryption_keys.current())
+        if found is not None:
+            records.replace(found, made)
+        elif records.put(made) is not made:
+            raise ObjectReplacedError(f"{record_key(object_key)} was put by somebody else meanwhile: run it again")
 
     def of_uncommitted(self, object_key: str) -> DataKey | None:
         """The key of an object about which no manifest says anything; None where there is no record about one.

@@ -85,13 +85,16 @@ class KeyRecords:
         """
         self.store.delete(record_key(object_key))
 
-    def objects(self) -> Iterator[str]:
+    def objects(self, prefix: str = "") -> Iterator[str]:
         """The keys of the objects about whose keys there are records, in order.
+
+        Args:
+            prefix: that they begin with.
 
         Raises:
             ObjectStoreError: the store failed.
         """
-        for info in self.store.list(RECORDS):
+        for info in self.store.list(RECORDS + prefix):
             found = object_of_record(info.key)
             if found is not None:
                 yield found

@@ -16,6 +16,9 @@ KEY_OF_OBJECT = text(f"SELECT {_COLUMNS} FROM object_keys WHERE object_key = :ob
 KEYS_AFTER = text(f"""
     SELECT {_COLUMNS} FROM object_keys WHERE object_key > :after ORDER BY object_key LIMIT :count
 """)  # noqa: S608 - constants only
+OBJECTS_WITH_PREFIX = text(
+    "SELECT object_key FROM object_keys WHERE starts_with(object_key, :prefix) ORDER BY object_key"
+)
 INSERT_KEY = text(
     f"{insert(tables.object_keys, but=('destroyed_at', 'destruction_reason'))} ON CONFLICT (object_key) DO NOTHING"
 )

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from compliance_pipelines.archive.catalogue import all_parts
-from compliance_pipelines.archive.layout import PREFIX, parse_key
+from compliance_pipelines.archive.layout import PREFIX, PartKey, parse_key
 from compliance_pipelines.archive.lookup import open_stored
 from compliance_pipelines.archive.readback import (
     ColdArchive,
@@ -159,11 +159,15 @@ def _archived(
         if part.day >= first_day and part.purged_at is not None and part.expired_at is None:
             with open_stored(services, part) as reader:
                 yield from reader.batches(columns=_COLUMNS)
-    known = {part.object_key for part in parts}
+    known = {key.family for part in parts if (key := parse_key(part.object_key)) is not None}
+    unknown: dict[tuple[date, int, str], PartKey] = {}
     for info in services.store.list(PREFIX):
         key = parse_key(info.key)
-        if key is not None and key.is_manifest and key.day >= first_day and key.object_key not in known:
-            yield from _unknown_part(services, key.manifest_key, actions)
+        if key is not None and key.is_manifest and key.day >= first_day and key.family not in known:
+            # Of several revisions of a part the newest counts.
+            unknown[key.family] = max(key, unknown.get(key.family, key), key=lambda each: each.revision)
+    for key in unknown.values():
+        yield from _unknown_part(services, key.manifest_key, actions)
 
 
 def _unknown_part(services: Services, manifest_key: str, actions: Sequence[str]) -> Sequence[pa.RecordBatch]:

@@ -5,14 +5,18 @@ Here: choosing the adapter that the settings name. The port is in port.py, the a
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from compliance_pipelines.object_store.local import LocalObjectStore
+from compliance_pipelines.object_store.port import no_retention
 from compliance_pipelines.settings import ConfigurationError
 
 if TYPE_CHECKING:
     from compliance_pipelines.object_store.port import ObjectStore, RetentionRule
     from compliance_pipelines.settings import Settings
+
+_S3_SCHEME: Final = "s3://"
 
 
 def open_object_store(settings: Settings, retain_until: RetentionRule) -> ObjectStore:
@@ -33,6 +37,30 @@ def open_object_store(settings: Settings, retain_until: RetentionRule) -> Object
             return _s3(settings, retain_until)
         case "gcs":
             return _gcs(settings, retain_until)
+
+
+def open_copy(settings: Settings, where: str) -> ObjectStore:
+    """A copy of the cold store, to be read.
+
+    Args:
+        settings: how the S3 service of the cold store is reached, where the copy is in another bucket of it.
+        where: a directory, or `s3://BUCKET/PREFIX`.
+
+    Raises:
+        ConfigurationError: it is no directory, or a setting cannot be used.
+    """
+    if where.startswith(_S3_SCHEME):
+        bucket, _, prefix = where.removeprefix(_S3_SCHEME).partition("/")
+        elsewhere = {
+            "audit_cold_storage_provider": "s3",
+            "audit_cold_storage_bucket": bucket,
+            "audit_cold_storage_prefix": prefix.strip("/"),
+        }
+        return _s3(settings.model_copy(update=elsewhere), no_retention)
+    directory = Path(where.removeprefix("file://"))
+    if not directory.is_dir():
+        raise ConfigurationError(f"{where} is no copy of the cold store: give its directory, or s3://BUCKET/PREFIX")
+    return LocalObjectStore(directory)
 
 
 def _local(settings: Settings) -> ObjectStore:

@@ -41,11 +41,13 @@ from compliance_pipelines.object_store.s3_uploads import (
     composite_checksum,
     put_if_absent,
     put_if_match,
+    put_over,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import datetime
+    from pathlib import Path
 
     from mypy_boto3_s3 import S3Client
 
@@ -150,6 +152,36 @@ class S3ObjectStore(RemoteObjectStore):
         with naming("cannot ask for the time of", self.uri):
             answer = self._client.list_objects_v2(Bucket=self._bucket.name, Prefix=self._prefix, MaxKeys=1)
         return self._said_time(answer["ResponseMetadata"]["HTTPHeaders"].get("date", ""))
+
+    def keeps_versions(self) -> bool:
+        """See `VersionKeeper.keeps_versions`."""
+        with naming("cannot ask for the versioning of", self.uri):
+            return self._client.get_bucket_versioning(Bucket=self._bucket.name).get("Status") == "Enabled"
+
+    def versions(self, key: str) -> Sequence[str]:
+        """See `VersionKeeper.versions`. Markers of deletions are none."""
+        with naming("cannot list the versions of", self.locate(key)):
+            pages = self._client.get_paginator("list_object_versions").paginate(
+                Bucket=self._bucket.name, Prefix=self._prefix + key
+            )
+            found = [each for page in pages for each in page.get("Versions", []) if each["Key"] == self._prefix + key]
+        newest_first = sorted(found, key=lambda each: each["LastModified"], reverse=True)
+        return [each["VersionId"] for each in newest_first if each["VersionId"] != "null"]
+
+    def put_over(self, key: str, path: Path) -> ObjectInfo:
+        """See `VersionKeeper.put_over`."""
+        where = self.locate(key)
+        if not self.keeps_versions():
+            raise UnsupportedByStoreError(f"{where}: the bucket keeps no versions, so that what is there would be lost")
+        try:
+            with path.open("rb") as source, naming("cannot store", where):
+                upload = self._upload(key, *sha256_of(pieces_of(source)), self._end_of_lock(key))
+                version = put_over(self._client, upload, source, single_put_bytes=self._single_put_bytes)
+                stored = Stored(upload, version, self._checksum(upload, source), alone=False)
+                check_stored(self._client, stored, where)
+        except OSError as error:
+            raise ObjectStoreError(f"{path} cannot be stored as {key!r} at {where}: {error}") from error
+        return ObjectInfo(key, upload.size, upload.sha256.hex(), version)
 
     def _put(self, key: str, source: BinaryIO) -> ObjectInfo:
         where = self.locate(key)

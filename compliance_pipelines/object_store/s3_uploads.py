@@ -83,9 +83,22 @@ def put_if_absent(
         BotoCoreError: the service could not be reached.
         OSError: the source cannot be read.
     """
+    return _put(client, upload, source, {"IfNoneMatch": "*"}, single_put_bytes)
+
+
+def put_over(
+    client: S3Client, upload: Upload, source: BinaryIO, *, single_put_bytes: int = SINGLE_PUT_BYTES
+) -> str | None:
+    """Put an object whatever is there, as the newest version of its key; otherwise as :func:`put_if_absent`."""
+    return _put(client, upload, source, {}, single_put_bytes)
+
+
+def _put(
+    client: S3Client, upload: Upload, source: BinaryIO, condition: dict[str, Any], single_put_bytes: int
+) -> str | None:
     if upload.size <= single_put_bytes:
-        return _repeated_on_conflict(lambda: _put_at_once(client, upload, source, {"IfNoneMatch": "*"}))
-    return _repeated_on_conflict(lambda: _put_in_pieces(client, upload, source))
+        return _repeated_on_conflict(lambda: _put_at_once(client, upload, source, condition))
+    return _repeated_on_conflict(lambda: _put_in_pieces(client, upload, source, condition))
 
 
 def put_if_match(client: S3Client, upload: Upload, data: bytes, etag: str) -> str | None:
@@ -114,7 +127,7 @@ def _put_at_once(client: S3Client, upload: Upload, source: BinaryIO, condition: 
     return _version(answer)
 
 
-def _put_in_pieces(client: S3Client, upload: Upload, source: BinaryIO) -> str | None:
+def _put_in_pieces(client: S3Client, upload: Upload, source: BinaryIO, condition: dict[str, Any]) -> str | None:
     source.seek(0)
     begun = client.create_multipart_upload(**upload.target, **upload.attributes, ChecksumAlgorithm="SHA256")
     upload_id = begun["UploadId"]
@@ -123,7 +136,7 @@ def _put_in_pieces(client: S3Client, upload: Upload, source: BinaryIO) -> str | 
             _put_piece(client, upload, upload_id, number, piece) for number, piece in enumerate(_pieces(source), 1)
         ]
         answer = client.complete_multipart_upload(
-            **upload.target, UploadId=upload_id, MultipartUpload={"Parts": parts}, IfNoneMatch="*"
+            **upload.target, **condition, UploadId=upload_id, MultipartUpload={"Parts": parts}
         )
     except BaseException:
         # The first error is the one that matters; a lifecycle rule removes what cannot be removed now.

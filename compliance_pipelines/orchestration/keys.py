@@ -16,6 +16,7 @@ COLD_ARCHIVE: Final = AssetKey(["audit", "cold_archive"])
 HOT_PURGE: Final = AssetKey(["audit", "hot_purge"])
 ARCHIVE_EXPIRY: Final = AssetKey(["audit", "archive_expiry"])
 STORE_HOLDS: Final = AssetKey(["audit", "store_holds"])
+ARCHIVE_SCRUB: Final = AssetKey(["audit", "archive_scrub"])
 CHECKPOINT: Final = AssetKey(["ledger", "checkpoint"])
 
 ROWS_MATCH_LEDGER: Final = AssetCheckKey(HOT_PARTITION, "rows_match_ledger")
@@ -40,6 +41,7 @@ TIME_STAMPS: Final = AssetCheckKey(CHECKPOINT, "time_stamps")
 STORE_HOLDS_AS_OURS: Final = AssetCheckKey(STORE_HOLDS, "same_as_ours")
 COLD_STORE: Final = AssetCheckKey(CHECKPOINT, "cold_store_keeps_its_promises")
 ARCHIVE_KEYS: Final = AssetCheckKey(CHECKPOINT, "keys_of_archives_are_on_record_twice")
+ARCHIVES_READ_BACK: Final = AssetCheckKey(ARCHIVE_SCRUB, "archives_read_back_in_time_and_whole")
 HEALTH: Final = (
     NO_DAY_TO_ARCHIVE_OVERDUE,
     NO_DAY_TO_PURGE_OVERDUE,
@@ -53,6 +55,7 @@ HEALTH: Final = (
     COLD_STORE,
     ARCHIVE_KEYS,
     STORE_HOLDS_AS_OURS,
+    ARCHIVES_READ_BACK,
 )
 
 # The days' way out of PostgreSQL and into the cold store is one group: of two, each would come after the other.

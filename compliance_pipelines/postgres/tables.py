@@ -226,6 +226,38 @@ archive_store_holds = Table(
     Column("set_at", TIMESTAMP(timezone=True)),
 )
 
+archive_scrubs = Table(
+    "archive_scrubs",
+    metadata,
+    Column("id", BigInteger, primary_key=True),
+    Column("day", Date, nullable=False),
+    Column("part", Integer, nullable=False),
+    Column("store_id", Uuid, nullable=False),
+    Column("object_bytes", BigInteger, nullable=False),
+    Column("damage", JSONB),
+    Column("read_at", TIMESTAMP(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
+    ForeignKeyConstraint(
+        ["day", "part"], ["archived_audit_logs.day", "archived_audit_logs.part"], name="archive_scrubs_part_fkey"
+    ),
+    Index("idx_archive_scrubs_part", "day", "part", "id"),
+    Index("idx_archive_scrubs_read_at", "read_at"),
+)
+
+archive_repairs = Table(
+    "archive_repairs",
+    metadata,
+    Column("id", BigInteger, primary_key=True),
+    Column("day", Date, nullable=False),
+    Column("part", Integer, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("replaced", JSONB, nullable=False),
+    Column("repaired_at", TIMESTAMP(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
+    ForeignKeyConstraint(
+        ["day", "part"], ["archived_audit_logs.day", "archived_audit_logs.part"], name="archive_repairs_part_fkey"
+    ),
+    Index("idx_archive_repairs_part", "day", "part"),
+)
+
 audit_purges = Table(
     "audit_purges",
     metadata,

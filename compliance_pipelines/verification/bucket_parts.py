@@ -9,7 +9,7 @@ against the ledger: a manifest that was lost or altered does not hide what happe
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, Final
 
 from compliance_pipelines.archive.errors import ManifestError, RetiredSignatureError
@@ -32,7 +32,7 @@ from compliance_pipelines.verification.progress import RowCount, Stage
 from compliance_pipelines.verification.segment_index import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import date
 
     from compliance_pipelines.archive.manifest import Manifest
@@ -98,26 +98,44 @@ class BucketParts:
         self.unclear_days: set[date] = set()
 
     def read_manifests(self) -> None:
-        """Read every manifest, and let the index have its records.
+        """Read the manifest of every part, of several revisions the newest that is one, and take in its records.
 
         Raises:
             ObjectStoreError: the store cannot be listed.
         """
-        for key in self._keys(self._note_unknown):
+        for revisions in self._parts(self._note_unknown):
             self.listed += 1
-            manifest = self._readable(key) if key.is_manifest else None
-            if manifest is None:
-                self._cannot_vouch(_Unvouched(key, key.is_manifest))
-            else:
+            unvouched: list[_Unvouched] = []
+            for key in reversed(revisions):
+                manifest = self._readable(key) if key.is_manifest else None
+                if manifest is None:
+                    unvouched.append(_Unvouched(key, key.is_manifest))
+                    continue
                 self._index.add(Source.MANIFESTS, manifest.segments)
                 self._index.add_part(key, manifest.segments, manifest.object_sha256)
+                self._note_replaced(key, [each for each in revisions if each.revision < key.revision])
+                break
+            for part in reversed(unvouched):
+                self._cannot_vouch(part)
             self._progress(Stage.MANIFESTS, self.listed, None)
 
     def _note_unknown(self, key: str) -> None:
         note_unknown(self._journal, key)
 
+    def _note_replaced(self, by: PartKey, revisions: Sequence[PartKey]) -> None:
+        for key in revisions:
+            message = f"{key.object_key} was replaced by {by.object_key}, whose manifest is signed; it is not read"
+            self._journal.note(
+                Note(kind=NoteKind.PART_REPLACED, day=key.day, part=key.part, key=key.object_key, message=message)
+            )
+
+    def _parts(self, on_unknown: Callable[[str], None]) -> Iterator[list[PartKey]]:
+        """The revisions of each part, oldest first."""
+        for _, revisions in groupby(self._keys(on_unknown), key=lambda key: key.family):
+            yield sorted(revisions, key=lambda key: key.revision)
+
     def _keys(self, on_unknown: Callable[[str], None]) -> Iterator[PartKey]:
-        """One key for each part: the manifest's, which comes first in the listing, or the object's if it is alone."""
+        """One key for each revision: the manifest's, which comes first in the listing, or the object's if alone."""
         manifest: PartKey | None = None
         for info in self._store.list(PREFIX):
             key = parse_key(info.key)
@@ -167,15 +185,16 @@ class BucketParts:
         unvouched = {part.key.object_key for part in self._unvouched}
         self._expiries = expiries
         seen = set()
-        for number, key in enumerate(self._keys(lambda _: None), start=1):
-            seen.add(key.object_key)
-            if key.is_manifest and key.object_key not in unvouched and not self._is_going(key):
-                self._check(key, self._committed)
+        for number, revisions in enumerate(self._parts(lambda _: None), start=1):
+            seen.add(revisions[-1].family)
+            vouched = [key for key in revisions if key.is_manifest and key.object_key not in unvouched]
+            if vouched and not self._is_going(vouched[-1]):
+                self._check(vouched[-1], self._committed)
             self._progress(Stage.PARTS, number, self.listed)
         for part in self._unvouched:
             self._judge_unvouched(part)
-        for object_key, stated in expiries.by_key.items():
-            if object_key not in seen:
+        for family, stated in expiries.by_family.items():
+            if family not in seen:
                 note_expired(self._journal, stated)
                 self._index.add_part(stated.key, stated.segments)
         self._journal.checked.days = len(self._days)
@@ -241,9 +260,7 @@ class BucketParts:
         starts = (
             {each.seq for before, each in pairwise(of_day) if before.seq in held} | {of_day[0].seq} if of_day else ()
         )
-        return run_leading_to(
-            of_day, lambda root: PartKey.of(key.day, key.part, root).object_key == key.object_key, starts
-        )
+        return run_leading_to(of_day, lambda root: PartKey.of(key.day, key.part, root).family == key.family, starts)
 
     def _note_uncommitted(self, key: PartKey, why: str) -> None:
         message = f"{key.object_key} has no manifest; {why}"

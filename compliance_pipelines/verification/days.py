@@ -318,6 +318,9 @@ class _DayReading:
         for key in stored.committed:
             with guarded(partial(self._cannot_tell, key.manifest_key)), suppress(ObjectMissingError):
                 self._read_committed(key)
+        for key in stored.replacements:
+            with guarded(partial(self._cannot_tell, key.manifest_key)), suppress(ObjectMissingError):
+                self._read_replacement(key)
         for key in stored.orphans:
             self._note(
                 NoteKind.OBJECT_UNCOMMITTED,
@@ -355,6 +358,23 @@ class _DayReading:
             )
         else:
             self._read_unknown_to_catalogue(manifest, held)
+
+    def _read_replacement(self, key: PartKey) -> None:
+        """A later revision than the catalogue's: a repair that was interrupted, unless it is nothing of ours."""
+        unknown = f"{key.manifest_key} is a later revision than the catalogue's"
+        try:
+            manifest = bounded_manifest(self._archive, key.manifest_key)
+        except ManifestError as error:
+            self._find(Kind.PART_UNKNOWN, f"{unknown}, and nothing of ours: {error}", key.part, key.manifest_key)
+            return
+        if contradictions(manifest, self._segments):
+            message = f"{unknown}, and holds segments that are not in the ledger"
+            self._find(Kind.PART_UNKNOWN, message, key.part, key.manifest_key)
+            return
+        message = f"{unknown}: a repair was interrupted, and `compliance repair {self._day}` finishes it"
+        if self._ledger.on_replica:
+            message += ", unless the replica alone does not know of it yet"
+        self._note(NoteKind.PART_UNRECORDED, message, key.part, key.manifest_key)
 
     def _read_unknown_to_catalogue(self, manifest: Manifest, held: set[int]) -> None:
         """A whole part of segments that no other part holds: waiting for its record, or robbed of it."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from compliance_pipelines.archive.layout import PartKey, part_root
+from compliance_pipelines.archive.layout import Family, PartKey, parse_key, part_root
 from compliance_pipelines.ledger.expiries import Expiry, is_expiry
 from compliance_pipelines.ledger.object_retention import retention_end
 from compliance_pipelines.ledger.records import MalformedRecordError
@@ -63,13 +63,14 @@ class StatedExpiry:
 
 @dataclass
 class StatedExpiries:
-    """The expiries that may be believed, by the key of the part's object."""
+    """The expiries that may be believed, by what the revisions of the part have in common."""
 
-    by_key: dict[str, StatedExpiry] = field(default_factory=dict)
+    by_family: dict[Family, StatedExpiry] = field(default_factory=dict)
 
     def of(self, object_key: str) -> StatedExpiry | None:
-        """What is stated about the part with this object."""
-        return self.by_key.get(object_key)
+        """What is stated about the part with this object, whichever revision it is."""
+        key = parse_key(object_key)
+        return None if key is None else self.by_family.get(key.family)
 
 
 def accept_expiries(index: SegmentIndex, proven: int, years: int, journal: Journal) -> StatedExpiries:
@@ -126,7 +127,7 @@ def _take(  # noqa: PLR0913, PLR0917 - one statement, and who is told
         )
         return
     entry = StatedExpiry(expiry, statement.sealed_at, tuple(segments))
-    stated.by_key.setdefault(entry.key.object_key, entry)
+    stated.by_family.setdefault(entry.key.family, entry)
 
 
 def _kept_until(day: date, years: int) -> datetime | None:

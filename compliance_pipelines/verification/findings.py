@@ -87,6 +87,7 @@ class NoteKind(StrEnum):
     CHECKPOINT_UNPUBLISHED = "checkpoint_unpublished"
     SEGMENTS_UNCONFIRMED = "segments_unconfirmed"
     PART_UNRECORDED = "part_unrecorded"
+    PART_REPLACED = "part_replaced"
     PART_EXPIRED = "part_expired"
     EXPIRY_UNFINISHED = "expiry_unfinished"
     OBJECT_UNCOMMITTED = "object_uncommitted"

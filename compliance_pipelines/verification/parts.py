@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from compliance_pipelines.archive.errors import ManifestError
 from compliance_pipelines.archive.examination import DayBounds
-from compliance_pipelines.archive.layout import PartKey, part_root
+from compliance_pipelines.archive.layout import PartKey, parse_key, part_root
 from compliance_pipelines.archive.manifest import MOST_BYTES
 from compliance_pipelines.archive.readback import (
     Damage,
@@ -161,8 +161,13 @@ class RecordedPart:
 
     def _check_catalogue(self, recorded: Collection[int]) -> None:
         part, held = self._part, sorted(self._held)
-        of_row = PartKey.of(part.day, part.part, part.root)
-        if (part.object_key, part.manifest_key) != (of_row.object_key, of_row.manifest_key):
+        key = parse_key(part.object_key)
+        if (
+            key is None
+            or key.is_manifest
+            or key.family != PartKey.of(part.day, part.part, part.root).family
+            or key.manifest_key != part.manifest_key
+        ):
             self._find_catalogue("its keys are not those of its day, number and root")
         if held != sorted(recorded):
             listed = _listed(sorted(recorded)) or "none"

@@ -30,6 +30,7 @@ class Kind(Enum):
     UNANSWERED = auto()  # it is done, and the connection closed without an answer
     FAILED_AFTERWARDS = auto()  # it is done, and answered with the status and the code
     CUT = auto()  # its answer ends in the middle
+    ALTERED = auto()  # one bit of what it answers is another: a disk that rots
     STALLED = auto()  # nothing comes, until the proxy is closed
 
 
@@ -149,6 +150,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(response.status, headers, data, response.getheader("Content-Length"))
         elif fault.kind is Kind.FAILED_AFTERWARDS:
             self._refuse(fault)
+        elif fault.kind is Kind.ALTERED:
+            middle = len(data) // 2
+            self._answer(response.status, headers, data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :])
         elif fault.kind is Kind.CUT:
             self._answer(response.status, headers, data[: len(data) // 2], str(len(data)))
             self.close_connection = True

@@ -21,7 +21,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from compliance_pipelines.archive.export import archive_day
 from compliance_pipelines.archive.purge import purge_day
+from compliance_pipelines.archive.repair import repair_day
 from compliance_pipelines.archive.restore import restore_day
+from compliance_pipelines.archive.scrub import scrub
 from compliance_pipelines.ledger.sealing import seal
 from compliance_pipelines.services import open_services
 from compliance_pipelines.settings import Settings
@@ -40,7 +42,7 @@ class Order:
     """What a child is to do.
 
     Attributes:
-        work: `archive`, `purge`, `restore` or `seal`.
+        work: `archive`, `purge`, `restore`, `repair`, `scrub` or `seal`.
         day: the day; empty for `seal`.
         die_after: the step after which it kills itself; None lets it live.
         most_file_bytes: no file can grow beyond this: a disk that is full; None for no bound.
@@ -131,6 +133,8 @@ def _carry_out(message: dict[str, Any]) -> None:
             "archive": lambda: archive_day(services, day, hook=hook),
             "purge": lambda: purge_day(services, day, hook=hook),
             "restore": lambda: restore_day(services, day, hook=hook),
+            "repair": lambda: repair_day(services, day, hook=hook),
+            "scrub": lambda: scrub(services, {day}, progress=lambda *_: hook("reading")),
         }
         works[order.work]()
 

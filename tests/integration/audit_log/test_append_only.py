@@ -110,7 +110,16 @@ def test_every_relation_has_both_triggers_enabled(relations: list[str], superuse
 
 
 @pytest.mark.parametrize(
-    "table", ["ledger_segments", "ledger_statements", "ledger_checkpoints", "archived_segments", "audit_purges"]
+    "table",
+    [
+        "ledger_segments",
+        "ledger_statements",
+        "ledger_checkpoints",
+        "archived_segments",
+        "archive_scrubs",
+        "archive_repairs",
+        "audit_purges",
+    ],
 )
 def test_records_about_entries_are_append_only_too(
     table: str, owner: sqlalchemy.Connection, superuser_engine: sqlalchemy.Engine
@@ -232,6 +241,8 @@ def test_the_roles_have_exactly_these_privileges(superuser_engine: sqlalchemy.En
         "archived_audit_logs",
         "archived_segments",
         "archive_backlog",
+        "archive_scrubs",
+        "archive_repairs",
         "audit_purges",
         "audit_environment",
         "audit_store",
@@ -296,6 +307,7 @@ def test_the_functions_are_for_exactly_these_roles(superuser_engine: sqlalchemy.
         "audit_lock_day": archiver,
         "audit_make_fence": archiver,
         "audit_remove_day": archiver,
+        "audit_replace_part": archiver,
         "audit_strays": ["audit_archiver", "audit_reader"],
     }
     assert {name: roles for name, roles in found if name in expected} == expected

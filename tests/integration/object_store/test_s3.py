@@ -15,15 +15,19 @@ import pytest
 from botocore.exceptions import ClientError
 
 from compliance_pipelines.ledger.object_retention import ObjectRetention
+from compliance_pipelines.object_store.deferred import DeferredObjectStore
+from compliance_pipelines.object_store.local import LocalObjectStore
 from compliance_pipelines.object_store.port import (
     BrokenPromiseError,
     ObjectExistsError,
     ObjectStoreError,
     RefusedByStoreError,
     StoreMissingError,
+    UnsupportedByStoreError,
 )
 from compliance_pipelines.object_store.s3 import S3Bucket, S3ObjectStore
 from compliance_pipelines.object_store.s3_client import S3Endpoint
+from compliance_pipelines.object_store.versions import keeper_of
 from tests.integration.object_store.conftest import forget, kept_for_two_days
 from tests.unit.object_store.contract import (
     KEY,
@@ -415,6 +419,74 @@ class TestVersions:
         locked_store.put_bytes("removable/a", b"second")
 
         assert locked_store.at_versions({KEY: "1"}).get_bytes("removable/a") == b"second"
+
+
+class TestPutOver:
+    """Another version above the one that is there."""
+
+    @pytest.fixture
+    def path(self, tmp_path: Path) -> Path:
+        path = tmp_path / "file"
+        path.write_bytes(b"again")
+        return path
+
+    def test_it_is_the_newest_version_and_the_others_stay(self, store: S3ObjectStore, path: Path) -> None:
+        assert store.versions(KEY) == []
+        first = store.put_bytes(KEY, b"first")
+        info = store.put_over(KEY, path)
+        assert (info.size, info.sha256) == (5, hashlib.sha256(b"again").hexdigest())
+        assert store.versions(KEY) == [info.version, first.version]
+        assert store.get_bytes(KEY) == b"again"
+        assert store.at_versions({KEY: str(first.version)}).get_bytes(KEY) == b"first"
+
+    def test_a_marker_of_a_deletion_is_no_version_and_no_hindrance(
+        self, client: S3Client, store: S3ObjectStore, path: Path
+    ) -> None:
+        first = store.put_bytes(KEY, b"first")
+        client.delete_object(Bucket="versions", Key=store.object_key(KEY))
+        assert store.versions(KEY) == [first.version]
+        assert store.put_over(KEY, path).version == store.versions(KEY)[0]
+        assert store.get_bytes(KEY) == b"again"
+
+    def test_versions_of_keys_that_continue_it_are_others(self, store: S3ObjectStore) -> None:
+        store.put_bytes(f"{KEY}-more", b"another")
+        assert store.versions(KEY) == []
+
+    @pytest.mark.parametrize("single_put_bytes", [1, 2**20])
+    def test_it_is_locked_as_what_is_put_once(
+        self, client: S3Client, locked_store: S3ObjectStore, path: Path, single_put_bytes: int
+    ) -> None:
+        store = S3ObjectStore(
+            client, locked_store.bucket, retain_until=kept_for_two_days, single_put_bytes=single_put_bytes
+        )
+        store.put_bytes(KEY, b"first")
+        info = store.put_over(KEY, path)
+        head = client.head_object(Bucket="locks", Key=store.object_key(KEY), VersionId=str(info.version))
+        assert head["ObjectLockMode"] == "COMPLIANCE"
+        assert head["ObjectLockRetainUntilDate"] > _tomorrow()
+
+    def test_a_lock_that_the_service_forgets_is_a_broken_promise(
+        self, forgetful: S3Client, locked_store: S3ObjectStore, path: Path
+    ) -> None:
+        forget(forgetful, "PutObject", "ObjectLockMode", "ObjectLockRetainUntilDate")
+        store = S3ObjectStore(forgetful, locked_store.bucket, retain_until=kept_for_two_days)
+        with pytest.raises(BrokenPromiseError, match="its lock is none"):
+            store.put_over(KEY, path)
+
+    def test_where_no_versions_are_kept_nothing_is_put(self, client: S3Client, own_prefix: str, path: Path) -> None:
+        client.create_bucket(Bucket=f"plain-{own_prefix}")
+        store = S3ObjectStore(client, S3Bucket(f"plain-{own_prefix}"))
+        store.put_bytes(KEY, b"first")
+        assert keeper_of(store) is None
+        with pytest.raises(UnsupportedByStoreError, match="keeps no versions, so that what is there would be lost"):
+            store.put_over(KEY, path)
+        assert store.get_bytes(KEY) == b"first"
+
+    def test_who_keeps_versions_is_asked_through_a_store_that_is_opened_late(
+        self, store: S3ObjectStore, tmp_path: Path
+    ) -> None:
+        assert keeper_of(DeferredObjectStore(lambda: store)) is not None
+        assert keeper_of(DeferredObjectStore(lambda: LocalObjectStore(tmp_path))) is None
 
 
 class TestReading:

@@ -34,11 +34,11 @@ def test_keys_are_those_of_the_documented_layout() -> None:
     )
 
 
-@given(DAYS, st.integers(min_value=1, max_value=10**9), ROOTS)
-def test_a_key_says_again_what_it_was_made_from(day: date, part: int, root: bytes) -> None:
-    expected = PartKey(day, part, root.hex()[:8], is_manifest=False)
-    assert parse_key(object_key(day, part, root)) == expected
-    parsed = parse_key(manifest_key(day, part, root))
+@given(DAYS, st.integers(min_value=1, max_value=10**9), ROOTS, st.integers(min_value=0, max_value=9_999))
+def test_a_key_says_again_what_it_was_made_from(day: date, part: int, root: bytes, revision: int) -> None:
+    expected = PartKey(day, part, root.hex()[:8], is_manifest=False, revision=revision)
+    assert parse_key(object_key(day, part, root, revision)) == expected
+    parsed = parse_key(manifest_key(day, part, root, revision))
     assert parsed is not None
     assert parsed.is_manifest
     assert (parsed.object_key, parsed.manifest_key) == (expected.object_key, expected.manifest_key)
@@ -54,7 +54,8 @@ def test_a_key_says_again_what_it_was_made_from(day: date, part: int, root: byte
         "audit-archives/2025/10/audit-logs-2025-10-01.01-0a1b2c3d.0.parquet",
         "audit-archives/2025/10/audit-logs-2025-10-01.1-0A1B2C3D.0.parquet",
         "audit-archives/2025/10/audit-logs-2025-10-01.1-0a1b2c3d.parquet",
-        "audit-archives/2025/10/audit-logs-2025-10-01.1-0a1b2c3d.1.parquet",
+        "audit-archives/2025/10/audit-logs-2025-10-01.1-0a1b2c3d.01.parquet",
+        "audit-archives/2025/10/audit-logs-2025-10-01.1-0a1b2c3d.-1.parquet",
         "audit-archives/2025/10/audit-logs-2025-10-01.1-0a1b2c3d.00.parquet",
         "audit-archives/2025/10/audit-logs-2025-10-01.1-0a1b2c3d.0.parquet.tmp",
         "audit-archives/2025/10/audit-logs-2025-10-01.1-0a1b2c3d.0.parquet\n",

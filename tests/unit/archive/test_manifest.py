@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compliance_pipelines.archive.errors import ManifestError
-from compliance_pipelines.archive.layout import object_key, part_root
+from compliance_pipelines.archive.layout import manifest_key, object_key, part_root
 from compliance_pipelines.archive.manifest import Manifest, parse_manifest
 from compliance_pipelines.audit_log.entry import COLUMNS
 from compliance_pipelines.encryption.data_key import Encryption
@@ -155,7 +155,7 @@ def test_the_signature_of_another_manifest_is_refused() -> None:
 @pytest.mark.parametrize(
     ("values", "contradiction"),
     [
-        ({"part": 3}, "object_key is not that of its day, part and root"),
+        ({"part": 3}, "object_key is not that of its day, part, root and revision"),
         ({"day": date(2026, 7, 2)}, "object_key is not that of its day"),
         ({"root": bytes(32)}, "root is not that of its segments"),
         ({"segments": tuple(reversed(MANIFEST.segments))}, "segments are not in order"),
@@ -221,9 +221,53 @@ def test_a_manifest_that_is_signed_by_hand_is_one() -> None:
     assert signed_by_hand() == MANIFEST.to_bytes(KEY)
 
 
+def test_a_later_revision_names_the_one_that_it_replaces() -> None:
+    later = replace(
+        MANIFEST,
+        revision=2,
+        replaces=MANIFEST.manifest_key,
+        object_key=object_key(MANIFEST.day, MANIFEST.part, MANIFEST.root, 2),
+    )
+    assert parse(later.to_bytes(KEY)) == later
+    assert later.manifest_key == MANIFEST.manifest_key.replace(".0.manifest", ".2.manifest")
+
+
 @pytest.mark.parametrize(
-    "values", [{"revision": 1}, {"replaces": "audit-archives/2026/06/x.manifest.json"}, {"blinded": [{"id": 1}]}]
+    ("revision", "replaces"),
+    [
+        (1, None),
+        (0, "{own}"),
+        (1, "audit-archives/2026/06/x.manifest.json"),
+        (1, "{other}"),
+        (1, "{object}"),
+        (1, "{itself}"),
+        (1, "{later}"),
+    ],
 )
-def test_what_blinding_will_write_is_refused_until_it_can_be_read(values: dict[str, object]) -> None:
-    with pytest.raises(ManifestError, match="later revision, or names blinded entries, which this version cannot read"):
-        parse(signed_by_hand(**values))
+def test_a_revision_that_replaces_nothing_or_another_part_is_refused(revision: int, replaces: str | None) -> None:
+    day, part, root = MANIFEST.day, MANIFEST.part, MANIFEST.root
+    named = (
+        None
+        if replaces is None
+        else replaces.format(
+            own=MANIFEST.manifest_key,
+            object=MANIFEST.object_key,
+            other=manifest_key(day, part + 1, root),
+            itself=manifest_key(day, part, root, 1),
+            later=manifest_key(day, part, root, 2),
+        )
+    )
+    stored = object_key(day, part, root, revision)
+    manifest = replace(MANIFEST, revision=revision, replaces=named, object_key=stored)
+    with pytest.raises(ManifestError, match="does not name the revision that it replaces, or names another part"):
+        parse(manifest.to_bytes(KEY))
+
+
+def test_a_revision_under_the_key_of_another_is_refused() -> None:
+    with pytest.raises(ManifestError, match="its object_key is not that of its day, part, root and revision"):
+        parse(replace(MANIFEST, revision=1, replaces=MANIFEST.manifest_key).to_bytes(KEY))
+
+
+def test_what_blinding_will_write_is_refused_until_it_can_be_read() -> None:
+    with pytest.raises(ManifestError, match="names blinded entries, which this version cannot read"):
+        parse(signed_by_hand(blinded=[{"id": 1}]))
