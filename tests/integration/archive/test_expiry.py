@@ -14,7 +14,7 @@ from compliance_pipelines.archive.expiry import ExpiryStep, days_to_expire, due_
 from compliance_pipelines.archive.export import archive_day
 from compliance_pipelines.archive.lookup import open_stored
 from compliance_pipelines.archive.purge import purge_day
-from compliance_pipelines.archive.store_holds import sync_store_holds
+from compliance_pipelines.archive.store_holds import HoldStep, sync_store_holds
 from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.encryption.wrapped_key import record_key
 from compliance_pipelines.holds import HoldScope
@@ -279,6 +279,39 @@ def test_a_hold_of_ours_that_is_over_is_lifted_first(services: Services, part: A
 
     assert len(expire_day(services, part.day).expired) == 1
     assert days.execute("SELECT key FROM archive_store_holds") == []
+
+
+def test_what_was_meant_to_be_held_and_never_was_leaves_no_trace(
+    services: Services, part: ArchivedPart, days: Days
+) -> None:
+    hold = add_hold(services, NewHold(HoldScope.EVERYTHING, "case", "counsel")).hold
+    with pytest.raises(Stopped):
+        sync_store_holds(services, hook=stop_after(HoldStep.INTENDED))
+    release_hold(services, hold.id, reason="over", author="judge")
+    assert len(days.execute("SELECT key FROM archive_store_holds")) == 2
+
+    assert len(expire_day(services, part.day).expired) == 1
+
+    assert days.execute("SELECT key FROM archive_store_holds") == []
+
+
+def test_whoever_knows_that_a_day_must_be_archived_tells_what_expired_from_what_was_taken(
+    services: Services, part: ArchivedPart, tmp_path: Path
+) -> None:
+    taken = LocalObjectStore(tmp_path / "taken")
+    taken.create()
+    for info in services.store.list(""):
+        if not info.key.startswith("audit-archives/"):
+            taken.put_bytes(info.key, services.store.get_bytes(info.key))
+    expire_day(services, part.day)
+    verified_copy(services, tmp_path / "expired")
+
+    reports = [
+        verify_copy(tmp_path / name, services.verifier_key, archived_through=part.day, retention_years=_YEARS)
+        for name in ("taken", "expired")
+    ]
+
+    assert [kinds(report) for report in reports] == [([Kind.DAY_MISSING], []), ([], [NoteKind.PART_EXPIRED])]
 
 
 class TestLocked:
