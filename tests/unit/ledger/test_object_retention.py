@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 
 import pytest
 
@@ -42,15 +42,6 @@ def test_each_kind_of_object_has_an_end_of_its_own(key: str, end: datetime | Non
     retention = ObjectRetention(7, clock=lambda: datetime(2026, 11, 11, 23, 59, tzinfo=UTC))
 
     assert retention(key) == end
-
-
-def test_what_is_past_is_no_end_of_a_lock() -> None:
-    def at(moment: datetime) -> ObjectRetention:
-        return ObjectRetention(7, clock=lambda: moment)
-
-    before, after = at(END_OF_DAY - timedelta(seconds=1)), at(END_OF_DAY)
-
-    assert (before(PART.object_key), after(PART.object_key)) == (END_OF_DAY, None)
 
 
 @pytest.mark.parametrize(
