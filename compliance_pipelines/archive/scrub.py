@@ -27,6 +27,8 @@ from compliance_pipelines.archive.scrub_record import (
 )
 from compliance_pipelines.base.errors import TransientError
 from compliance_pipelines.base.interruption import check_stopped
+from compliance_pipelines.encryption.errors import EncryptionError
+from compliance_pipelines.kms.errors import KmsError
 from compliance_pipelines.ledger.store_identity import check_identity
 from compliance_pipelines.object_store.port import ObjectStoreError
 from compliance_pipelines.postgres.errors import passing_errors_as_transient
@@ -170,7 +172,7 @@ class _Scrubbing:
             try:
                 spent += self._read(archive, part)
                 in_a_row = 0
-            except (ObjectStoreError, TransientError) as error:
+            except (ObjectStoreError, TransientError, EncryptionError, KmsError) as error:
                 self.failures.append((part, error))
                 # What came of it until it broke off was read all the same.
                 spent += part.object_bytes

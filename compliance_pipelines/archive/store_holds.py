@@ -21,6 +21,7 @@ from compliance_pipelines.archive.layout import parse_key
 from compliance_pipelines.archive.parquet import UnreadableParquetError
 from compliance_pipelines.archive.self_audit import audit_log, store_hold_entry
 from compliance_pipelines.audit_log.visibility import refuse_hidden_rows_of
+from compliance_pipelines.encryption.errors import DataKeyError
 from compliance_pipelines.holds import active_holds, lock_holds
 from compliance_pipelines.ledger.store_identity import IDENTITY_KEY, check_identity
 from compliance_pipelines.object_store.port import ObjectMissingError
@@ -359,7 +360,7 @@ class _Syncing:
         for part, holds in unread:
             try:
                 look_into_part(self._services, part, holds)
-            except (ObjectMissingError, UnreadableParquetError) as error:
+            except (ObjectMissingError, UnreadableParquetError, DataKeyError) as error:
                 self._done.problems.append(
                     f"part {part.part} of {part.day} stays held, since it cannot be read: {error}"
                 )

@@ -19,7 +19,9 @@ from compliance_pipelines.archive.catalogue import parts_of_day
 from compliance_pipelines.archive.export import ArchiveStep, archive_day
 from compliance_pipelines.archive.lookup import ArchiveEntryFinder
 from compliance_pipelines.archive.purge import purge_day
+from compliance_pipelines.archive.readback import Damage
 from compliance_pipelines.archive.restore import restore_day
+from compliance_pipelines.archive.scrub import UnreadPartsError, scrub
 from compliance_pipelines.audit_log.entry import COLUMNS
 from compliance_pipelines.encryption.errors import EncryptionError, KeyEncryptionKeyError
 from compliance_pipelines.encryption.key_encryption import KeyEncryptionKeys
@@ -289,3 +291,19 @@ def test_the_documented_lines_of_python_unwrap_a_key_and_read_the_object(
     )
     found = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, check=False)
     assert (found.returncode, found.stderr) == (0, "")
+
+
+def test_a_scrub_without_the_keyring_finds_no_damage_and_counts_nothing_as_read(
+    services: Services, days: Days, part: ArchivedPart, tmp_path: Path
+) -> None:
+    with pytest.raises(UnreadPartsError, match="is not in the keyring"):
+        scrub(with_keyring(services, another_keyring(tmp_path)), {part.day})
+    assert days.execute("SELECT count(*) FROM archive_scrubs") == [(0,)]
+    assert len(scrub(services, {part.day}).damaged) == 0
+
+
+def test_a_scrub_finds_that_a_key_is_gone(services: Services, days: Days, part: ArchivedPart) -> None:
+    delete_record(services, days, part)
+    delete_row(services, days, part)
+    (damaged,) = scrub(services, {part.day}).damaged
+    assert [finding.kind for finding in damaged.findings] == [Damage.DATA_KEY_MISSING]
