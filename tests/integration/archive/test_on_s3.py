@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,6 +13,7 @@ import pytest
 
 from compliance_pipelines.archive.catalogue import parts_of_day
 from compliance_pipelines.archive.export import ArchiveStep, archive_day
+from compliance_pipelines.archive.part_keys import rotate_keys
 from compliance_pipelines.archive.purge import purge_day
 from compliance_pipelines.archive.restore import restore_day
 from compliance_pipelines.ledger.object_retention import ObjectRetention, retention_end
@@ -18,8 +21,10 @@ from compliance_pipelines.local_stack.seaweedfs import EmbeddedSeaweedFS
 from compliance_pipelines.object_store.port import BrokenPromiseError, ObjectStoreError
 from compliance_pipelines.object_store.s3 import S3Bucket, S3ObjectStore
 from compliance_pipelines.object_store.s3_client import S3Endpoint
+from compliance_pipelines.postgres.errors import LockBusyError
 from compliance_pipelines.verification.online import verify
 from tests.integration.object_store.conftest import forget, forgetful
+from tests.support.encrypted import encrypted
 from tests.support.fault_proxy import Fault, Kind, s3_proxy
 from tests.support.sealing import seal_all
 from tests.support.servers import in_use
@@ -39,6 +44,8 @@ if TYPE_CHECKING:
 __all__ = ["forgetful"]  # fixture
 
 _YEARS = 7
+_ALL = ("GET", "HEAD", "PUT", "POST")
+_KEYS = 1_000
 
 
 @pytest.fixture
@@ -171,3 +178,63 @@ def test_what_somebody_puts_over_an_archive_neither_loses_nor_stops_it(  # noqa:
     restored = restore_day(services, part.day)
 
     assert days.table_rows(restored.table, part.day) == rows
+
+
+def test_credentials_that_expire_in_the_middle_lose_nothing_and_the_next_run_finishes(  # noqa: PLR0917 - fixtures
+    services: Services,
+    days: Days,
+    day: date,
+    s3_server: EmbeddedSeaweedFS,
+    object_store: S3ObjectStore,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    days.append(day, 10)
+    with s3_proxy(s3_server.port) as proxy:
+        store = through(proxy.url, object_store, s3_server.environment, monkeypatch)
+
+        def expire(step: ArchiveStep) -> None:
+            if step is ArchiveStep.OBJECT_PUT:
+                expired = [Fault(Kind.REFUSED, method, times=1_000, status=400, code="ExpiredToken") for method in _ALL]
+                proxy.faults.extend(expired)
+
+        with pytest.raises(ObjectStoreError, match="ExpiredToken"):
+            archive_day(replace(services, store=store), day, hook=expire)
+        proxy.faults.clear()
+        result = archive_day(replace(services, store=store), day)
+
+    assert result.adopted
+    assert [(part.part, part.entry_count, part.verified_at is not None) for part in result.parts] == [(1, 10, True)]
+
+
+def test_two_that_archive_a_day_at_the_same_time_make_one_part(
+    services: Services, days: Days, day: date, object_store: S3ObjectStore
+) -> None:
+    days.append(day, 10)
+    met = threading.Barrier(2, timeout=60)
+
+    def archive() -> bool:
+        met.wait()
+        try:
+            return bool(archive_day(services, day).new_parts)
+        except LockBusyError:
+            return False
+
+    with ThreadPoolExecutor(2) as pool:
+        made = [each.result() for each in [pool.submit(archive) for _ in range(2)]]
+
+    assert sorted(made) == [False, True]
+    assert len(list(object_store.list("audit-archives/"))) == 2
+    assert verify(services, [day]).ok
+
+
+def test_a_thousand_keys_in_a_bucket_are_rotated(
+    services: Services, part: ArchivedPart, object_store: S3ObjectStore, tmp_path: Path
+) -> None:
+    del part
+    opened = replace(services, settings=encrypted(services.settings, tmp_path))
+    for number in range(1, _KEYS + 1):
+        opened.data_keys.for_new(f"audit-archives/2020/01/audit-logs-2020-01-01.{number}-0badcafe.0.parquet")
+    objects = list(object_store.list("audit-archives/"))
+    done = rotate_keys(opened, progress=lambda *_: None)
+    assert (done.keys, done.rewrapped) == (_KEYS, _KEYS)
+    assert list(object_store.list("audit-archives/")) == objects

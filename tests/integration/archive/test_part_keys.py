@@ -391,12 +391,3 @@ class InService:
         return bytes(byte ^ 0xFF for byte in secret)
 
     unwrap = wrap
-
-
-def test_a_thousand_keys_are_rotated_without_touching_an_object(services: Services, parts: list[ArchivedPart]) -> None:
-    del parts
-    for number in range(1_000 - PARTS):
-        services.data_keys.for_new(f"audit-archives/2020/01/audit-logs-2020-01-01.{number + 1}-0badcafe.0.parquet")
-    done = rotated(services)
-    assert (done.keys, done.rewrapped) == (1_000, 1_000)
-    assert wrapped_by(services) == {done.to: 1_000}
