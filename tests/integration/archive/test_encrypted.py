@@ -16,12 +16,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from compliance_pipelines.archive.catalogue import parts_of_day
+from compliance_pipelines.archive.errors import UnreadPartsError
 from compliance_pipelines.archive.export import ArchiveStep, archive_day
 from compliance_pipelines.archive.lookup import ArchiveEntryFinder
 from compliance_pipelines.archive.purge import purge_day
 from compliance_pipelines.archive.readback import Damage
 from compliance_pipelines.archive.restore import restore_day
-from compliance_pipelines.archive.scrub import UnreadPartsError, scrub
+from compliance_pipelines.archive.scrub import scrub
 from compliance_pipelines.audit_log.entry import COLUMNS
 from compliance_pipelines.encryption.errors import EncryptionError, KeyEncryptionKeyError
 from compliance_pipelines.encryption.key_encryption import KeyEncryptionKeys
