@@ -16,7 +16,7 @@ import tempfile
 from datetime import date
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from compliance_pipelines.archive.examination import Examination, MalformedExaminationError, examine
 from compliance_pipelines.archive.parquet import PartLabel
@@ -113,7 +113,7 @@ def _run(request: bytes, wall_seconds: int) -> tuple[int | None, bytes]:
     """How the process ended (None: it was stopped), and what it answered, in bounded memory and time."""
     environment = {**_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     try:
-        with tempfile.TemporaryFile() as asked, tempfile.TemporaryFile() as answered:
+        with _in_memory() as asked, tempfile.TemporaryFile() as answered:
             asked.write(request)
             asked.seek(0)
             process = subprocess.Popen(  # noqa: S603 - our own interpreter, our own module
@@ -137,6 +137,13 @@ def _run(request: bytes, wall_seconds: int) -> tuple[int | None, bytes]:
         raise TransientError(
             f"no process could be started to look into a file that nobody vouches for: {error}; run it again"
         ) from error
+
+
+def _in_memory() -> BinaryIO:
+    """A file that no disk has where the system can make one: the key of an encrypted object is in it."""
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("examination"), "w+b")
+    return tempfile.TemporaryFile()
 
 
 def _limit(memory: int, seconds: int) -> None:

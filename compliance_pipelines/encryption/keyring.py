@@ -120,7 +120,7 @@ class Keyring:
         """The keyring of a file.
 
         Raises:
-            KeyringError: it cannot be read, others than its owner can read it, or it is no keyring.
+            KeyringError: it cannot be read, others than its owner and group can, or it is no keyring.
         """
         try:
             with path.open("rb") as file:
@@ -130,8 +130,9 @@ class Keyring:
             raise KeyringError(
                 f"the keyring {path} cannot be read: {error.strerror or error}; make one with `compliance keys init`"
             ) from error
-        if mode & (stat.S_IRWXG | stat.S_IRWXO):
-            raise KeyringError(f"the keyring {path} is open to others than its owner: `chmod 600 {path}`")
+        # A group may read it, as it does where an orchestrator mounts secrets.
+        if mode & (stat.S_IWGRP | stat.S_IXGRP | stat.S_IRWXO):
+            raise KeyringError(f"the keyring {path} is open to others than its owner and group: `chmod 600 {path}`")
         try:
             return cls._parsed(path, parse_strictly(data, most_bytes=_MOST_BYTES, most_values=_MOST_VALUES))
         except (MalformedJsonError, KeyError, TypeError, ValueError, AttributeError, binascii.Error) as error:

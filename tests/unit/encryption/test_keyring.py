@@ -83,10 +83,17 @@ def test_the_current_key_is_not_removed_and_another_one_is(keyring: Keyring) -> 
         grown.without("nobody")
 
 
-def test_one_that_others_can_read_is_refused(keyring: Keyring) -> None:
-    keyring.path.chmod(0o640)
-    with pytest.raises(KeyringError, match=r"open to others than its owner: `chmod 600"):
+@pytest.mark.parametrize("mode", [0o644, 0o604, 0o620, 0o602])
+def test_one_that_others_can_read_or_write_is_refused(keyring: Keyring, mode: int) -> None:
+    keyring.path.chmod(mode)
+    with pytest.raises(KeyringError, match=r"open to others than its owner and group: `chmod 600"):
         Keyring.read(keyring.path)
+
+
+@pytest.mark.parametrize("mode", [0o400, 0o440, 0o640])
+def test_one_that_is_mounted_for_a_group_is_read(keyring: Keyring, mode: int) -> None:
+    keyring.path.chmod(mode)
+    assert Keyring.read(keyring.path) == keyring
 
 
 @pytest.mark.parametrize(
