@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 
-from benchmarks import conversations, data, growth, ledgers, ours, partitions, peers
+from benchmarks import buckets, conversations, data, growth, ledgers, ours, partitions, peers
 from benchmarks.measure import Result, Stopwatch, peak_memory_mb, save, show
 from compliance_pipelines.audit_log.migrate import upgrade
 from compliance_pipelines.ledger.checkpoint import SigningKey
@@ -73,6 +73,12 @@ def main() -> int:
         help="entries of the day that is purged from a default partition while others append; 0: none",
     )
     parser.add_argument(
+        "--bucket-entries",
+        type=int,
+        default=buckets.ENTRIES,
+        help="entries of the day that is archived into a bucket, encrypted; 0: none",
+    )
+    parser.add_argument(
         "--ledger-segments", type=int, default=ledgers.SEGMENTS, help="segments of the ledger of ten years; 0: none"
     )
     parser.add_argument(
@@ -97,6 +103,10 @@ def main() -> int:
             url = _new_database(server, "bench_partitions")
             results += partitions.measure(Console(), url, work, entries=options.partition_entries)
             server.drop_database("bench_partitions")
+        if options.bucket_entries:
+            url = _new_database(server, "bench_bucket")
+            results += buckets.measure(Console(), url, work, entries=options.bucket_entries)
+            server.drop_database("bench_bucket")
         if options.threads:
             results += conversations.measure(Console(), server, work, threads=options.threads, keys=options.keys)
         if options.ledger_segments:
@@ -150,7 +160,7 @@ def _measure(console: Console, server: EmbeddedPostgres, work: Path, scale: _Sca
     size = _size(work, duckdb_reason)
     services.engine.dispose()
     console.print("peak memory")
-    ours.forget(services, "archived_segments", "archived_audit_logs")
+    ours.forget(services, *ours.ARCHIVE_TABLES)
     ours.remove_archives(services)
     services.engine.dispose()
     peaks = _peaks(url, key, work / "cold", entries)

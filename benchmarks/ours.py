@@ -31,8 +31,20 @@ if TYPE_CHECKING:
     from benchmarks.measure import Stopwatch
 
 _EVERYTHING: Final = 1_000_000_000
+ARCHIVE_TABLES: Final = (
+    "archived_segments",
+    "archived_audit_logs",
+    "archive_scrubs",
+    "archive_repairs",
+    "object_keys",
+)
+"""What knows of archives."""
 _LEDGER_TABLES: Final = (
-    "ledger_publications, ledger_checkpoints, archived_segments, archived_audit_logs, ledger_segments, audit_store"
+    "ledger_publications",
+    "ledger_checkpoints",
+    "ledger_segments",
+    "audit_store",
+    *ARCHIVE_TABLES,
 )
 
 
@@ -62,7 +74,7 @@ def forget(services: Services, *tables: str) -> None:
     """Empty some of the ledger's tables, against their triggers, as only a superuser can."""
     with services.engine.begin() as connection:
         connection.execute(text("SET LOCAL session_replication_role = replica"))
-        connection.execute(text(f"TRUNCATE {', '.join(tables) or _LEDGER_TABLES}"))
+        connection.execute(text(f"TRUNCATE {', '.join(tables or _LEDGER_TABLES)}"))
 
 
 def remove_store(services: Services) -> None:
@@ -83,7 +95,7 @@ def time_sealing(services: Services, watch: Stopwatch) -> None:
 
 def time_archiving(services: Services, watch: Stopwatch) -> None:
     """Archive the sealed day; the committed part and the verified part are two figures of one run."""
-    forget(services, "archived_segments", "archived_audit_logs")
+    forget(services, *ARCHIVE_TABLES)
     remove_archives(services)
     reached: dict[ArchiveStep, float] = {}
     started = time.perf_counter()
@@ -111,7 +123,8 @@ def remove_archives(services: Services) -> None:
     """Remove the parts and leave the checkpoints."""
     path = services.settings.audit_cold_storage_path
     if path is not None:
-        shutil.rmtree(path / "audit-archives", ignore_errors=True)
+        for kind in ("audit-archives", "audit-keys"):
+            shutil.rmtree(path / kind, ignore_errors=True)
 
 
 def archive_in_this_process(url: str, key: str, store: str) -> None:
