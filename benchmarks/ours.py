@@ -36,6 +36,8 @@ ARCHIVE_TABLES: Final = (
     "archived_audit_logs",
     "archive_scrubs",
     "archive_repairs",
+    "archive_hold_looks",
+    "archive_store_holds",
     "object_keys",
 )
 """What knows of archives."""
