@@ -113,6 +113,7 @@ def test_the_json_names_kind_day_and_message_of_each_finding(world: World, confi
         "days": 2,
         "hot_entries": 22,
         "parts": 3,
+        "parts_by_hash": 0,
         "archived_entries": 22,
     }
     (finding,) = report["findings"]
