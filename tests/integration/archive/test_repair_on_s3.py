@@ -288,6 +288,7 @@ class TestLocked:
             AUDIT_COLD_STORAGE_BUCKET="locks",
             AUDIT_COLD_STORAGE_PREFIX=rotten.store.bucket.prefix,
             AUDIT_COLD_STORAGE_LOCK="compliance",
+            AUDIT_ARCHIVE_ENCRYPTION="false",
             AUDIT_COLD_STORAGE_ENDPOINT_URL=rotten.store.client.meta.endpoint_url,
             AUDIT_COLD_STORAGE_PATH_STYLE="1",
             **s3_server.environment,

@@ -253,6 +253,7 @@ def test_the_check_prints_a_line_for_each_question_and_exits_0(command: Command)
         *(f"ok    database: {name}" for name in NAMES),
         *("ok    key: key", "ok    key: ledger"),
         *(f"ok    cold store: {name}" for name in ("place", "identity", "reading", "writing")),
+        "ok    cold store: archives",
         "ok    redis: none is configured, nor any other target of erasures",
         "ok    dagster: home",
     ]

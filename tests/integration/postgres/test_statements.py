@@ -67,7 +67,17 @@ def prepared(database_url: str) -> Iterator[psycopg.Connection[Any]]:
 
 
 def test_the_statements_of_every_domain_are_found() -> None:
-    domains = {"archive", "audit_log", "conversations", "erasure", "holds", "ledger", "sessions", "verification"}
+    domains = {
+        "archive",
+        "audit_log",
+        "conversations",
+        "encryption",
+        "erasure",
+        "holds",
+        "ledger",
+        "sessions",
+        "verification",
+    }
     assert {name.removesuffix(".sql") for name in _MODULES} == domains
     assert {name.split(".")[0] for name in _STATEMENTS} == domains
     assert len(_STATEMENTS) > 100

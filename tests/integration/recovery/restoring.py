@@ -83,7 +83,7 @@ def assert_sound(world: World, *, losses: int | None = None) -> None:
     """Both stores are as they were signed, as far as they were not accepted as lost; each loss is shown each time."""
     whole, copy = world.verify(), world.verify_offline()
     for report in (whole, copy):
-        assert (report.findings, report.undecided) == ((), ())
+        assert (report.findings, report.undecided) == ((), ()), report
     noted = [[note for note in report.notes if note.kind is NoteKind.LOSS_ACCEPTED] for report in (whole, copy)]
     assert noted[0] == noted[1]
     assert noted[0] if losses is None else len(noted[0]) == losses
