@@ -10,7 +10,7 @@ is left in backups alone, and worth nothing once it is removed.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from compliance_pipelines.encryption.catalogue import catalogued_keys, rewrap_in_catalogue
 from compliance_pipelines.encryption.errors import DataKeyAlteredError, KeyRecordsDifferError
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
     from compliance_pipelines.encryption.data_keys import DataKeys
     from compliance_pipelines.encryption.key_encryption import KeyEncryptionKey
+
+
+_MOST_PASSES: Final = 5
 
 
 class RotationProgress(Protocol):
@@ -71,8 +74,27 @@ def rewrap_all(
         EncryptionError: a key cannot be unwrapped, or a record is none; the keys before it are done.
         KmsError: a service refuses, or does not answer.
         ObjectStoreError: the store failed.
-        KeyRecordsDifferError: other records appeared meanwhile that another key-encryption key wraps.
+        KeyRecordsDifferError: other records appear all the time that another key-encryption key wraps.
     """
+    keys, rewrapped = 0, 0
+    # An archive that is recorded meanwhile may have its key as it was wrapped before.
+    for _ in range(_MOST_PASSES):
+        keys, changed = _pass(connection, data_keys, to, progress)
+        rewrapped += changed
+        with connection.begin():
+            left = not_wrapped_by(connection, data_keys, to.reference)
+        if not left:
+            return Rewrapped(to.reference, keys, rewrapped)
+    raise KeyRecordsDifferError(
+        f"{len(left)} keys are not wrapped by {to.reference}, the first of them that of {left[0]}: archives are made "
+        "by processes that have the key before; give them the keyring as it is now, and run it again"
+    )
+
+
+def _pass(
+    connection: sqlalchemy.Connection, data_keys: DataKeys, to: KeyEncryptionKey, progress: RotationProgress
+) -> tuple[int, int]:
+    """Look at every key once; how many there are, and how many were wrapped by another key-encryption key."""
     with connection.begin():
         rows = {row.object_key: row for row in catalogued_keys(connection)}
     records = KeyRecords(data_keys.store)
@@ -82,14 +104,7 @@ def rewrap_all(
         row = rows.get(object_key)
         rewrapped += _rewrap(connection, data_keys, to, object_key, None if row is None else row.wrapped)
         progress(done, len(objects))
-    with connection.begin():
-        left = not_wrapped_by(connection, data_keys, to.reference)
-    if left:
-        raise KeyRecordsDifferError(
-            f"{len(left)} keys are not wrapped by {to.reference}, the first of them that of {left[0]}: archives were "
-            "made meanwhile by processes that had the key before; run it again"
-        )
-    return Rewrapped(to.reference, len(objects), rewrapped)
+    return len(objects), rewrapped
 
 
 def _rewrap(

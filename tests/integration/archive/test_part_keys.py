@@ -23,7 +23,11 @@ from compliance_pipelines.archive.purge import purge_day
 from compliance_pipelines.encryption import destruction, key_encryption, rotation
 from compliance_pipelines.encryption.comparison import KeyProblemKind
 from compliance_pipelines.encryption.data_key import Encryption
-from compliance_pipelines.encryption.errors import DataKeyDestroyedError, KeyEncryptionKeyError
+from compliance_pipelines.encryption.errors import (
+    DataKeyDestroyedError,
+    KeyEncryptionKeyError,
+    KeyRecordsDifferError,
+)
 from compliance_pipelines.encryption.keyring import Keyring, new_key
 from compliance_pipelines.encryption.records import KeyRecords
 from compliance_pipelines.encryption.wrapped_key import record_key
@@ -267,9 +271,18 @@ def test_an_archive_that_is_made_with_the_old_key_meanwhile_is_not_forgotten(
         return before(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(rotation, "not_wrapped_by", archive_now)
-    with pytest.raises(Exception, match="1 keys are not wrapped by"):
+    done = rotated(services)
+
+    assert (done.keys, done.rewrapped) == (PARTS + 1, PARTS + 1)
+    assert (wrapped_by(services), verify_keys(services).problems) == ({done.to: PARTS + 1}, ())
+
+
+def test_a_rotation_beside_a_process_that_has_the_key_before_comes_to_an_end(
+    services: Services, parts: list[ArchivedPart], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rotation, "not_wrapped_by", lambda *_: [parts[0].object_key])
+    with pytest.raises(KeyRecordsDifferError, match="give them the keyring as it is now"):
         rotated(services)
-    assert rotated(services).rewrapped == 1
 
 
 def purged(services: Services, clock: MovableClock, day: date) -> None:
