@@ -128,7 +128,8 @@ class Keyring:
                 data = file.read(_MOST_BYTES + 1)
         except OSError as error:
             raise KeyringError(
-                f"the keyring {path} cannot be read: {error.strerror or error}; make one with `compliance keys init`"
+                f"the keyring {path} cannot be read: {error.strerror or error}; bring it back from a copy, or make the "
+                "first one with `compliance keys init`"
             ) from error
         # A group may read it, as it does where an orchestrator mounts secrets.
         if mode & (stat.S_IWGRP | stat.S_IXGRP | stat.S_IRWXO):

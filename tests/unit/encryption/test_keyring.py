@@ -122,7 +122,9 @@ def test_what_is_no_keyring_is_named(keyring: Keyring, values: dict[str, object]
 
 
 def test_a_missing_one_says_how_one_is_made(tmp_path: Path) -> None:
-    with pytest.raises(KeyringError, match="make one with `compliance keys init`"):
+    with pytest.raises(
+        KeyringError, match="bring it back from a copy, or make the first one with `compliance keys init`"
+    ):
         Keyring.read(tmp_path / "nowhere")
 
 
