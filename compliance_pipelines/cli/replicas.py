@@ -43,7 +43,7 @@ _ONLY_READ: Final = frozenset(
         "verify",
     }
 )
-_READ_AND_RECORD: Final = frozenset({"erase certificate", "erase record", "prove"})
+_READ_AND_RECORD: Final = frozenset({"erase certificate", "erase record", "prove", "query", "search"})
 _TELLS_ITSELF: Final = frozenset({"status", "verify"})
 _WITHOUT_DATABASE: Final = frozenset(
     {"keys init", "ledger key", "ledger new-key", "settings", "store check", "verify-proof"}
