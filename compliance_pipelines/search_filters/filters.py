@@ -20,7 +20,7 @@ from compliance_pipelines.search_filters.hashing import Hasher
 from compliance_pipelines.search_filters.keys import COLUMNS, FilterKeys
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator
 
     import numpy.typing as npt
     import pyarrow as pa
@@ -120,7 +120,6 @@ class GroupCollector:
         self._maker = maker
         self._hashers = {column: Hasher(maker.keys.of_columns[column]) for column in COLUMNS}
         self._found: dict[str, list[npt.NDArray[np.uint64]]] = {column: [] for column in COLUMNS}
-        self.rows = 0
 
     def feed(self, batch: pa.RecordBatch) -> None:
         """Take the next rows."""
@@ -128,7 +127,6 @@ class GroupCollector:
             values = batch.column(column)
             values = values.drop_null() if column in _MOSTLY_DISTINCT else values.unique().drop_null()
             self._found[column].append(hasher.hashes(values))
-        self.rows += batch.num_rows
 
     def filters(self, row_group: int) -> tuple[Filter, ...]:
         """The filters of what passed, one for each column."""
@@ -137,30 +135,27 @@ class GroupCollector:
 
 
 class PartCollector:
-    """Takes the rows of a part from its first one to its last, in batches that no two row groups share.
+    """Makes the filters of a part whose rows pass by, for whatever else they are read; for several threads at once.
 
     Args:
         maker: makes the filters.
-        group_rows: how many rows each row group has.
     """
 
-    def __init__(self, maker: FilterMaker, group_rows: Sequence[int]) -> None:
+    def __init__(self, maker: FilterMaker) -> None:
         self._maker = maker
-        self._group_rows = group_rows
-        self._group = maker.collector()
-        self._filters: list[Filter] = []
-        self._number = 0
+        self._made: dict[int, tuple[Filter, ...]] = {}
 
-    def feed(self, batch: pa.RecordBatch) -> None:
-        """Take the next rows."""
-        self._group.feed(batch)
-        if self._group.rows == self._group_rows[self._number]:
-            self._filters += self._group.filters(self._number)
-            self._group, self._number = self._maker.collector(), self._number + 1
+    def passing(self, row_group: int, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """The rows of one row group, which count once all of them were taken."""
+        group = self._maker.collector()
+        for batch in batches:
+            group.feed(batch)
+            yield batch
+        self._made[row_group] = group.filters(row_group)
 
     def filters(self) -> tuple[Filter, ...]:
-        """All filters, in order, once every row has passed."""
-        return tuple(self._filters)
+        """The filters of the row groups that passed, in order."""
+        return tuple(made for number in sorted(self._made) for made in self._made[number])
 
 
 def size_of(filters: Iterable[Filter]) -> int:

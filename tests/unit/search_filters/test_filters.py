@@ -35,11 +35,9 @@ def batch(values: list[str | None], *, resource_ids: list[str | None] | None = N
 
 def made(*groups: list[pa.RecordBatch], key: DataKey | None = KEY, object_key: str = OBJECT) -> tuple[Filter, ...]:
     """The filters of an object with these row groups."""
-    maker = FilterMaker.of(object_key, SHA256, key, len(groups))
-    collector = PartCollector(maker, [sum(each.num_rows for each in group) for group in groups])
-    for group in groups:
-        for each in group:
-            collector.feed(each)
+    collector = PartCollector(FilterMaker.of(object_key, SHA256, key, len(groups)))
+    for number, group in enumerate(groups):
+        assert list(collector.passing(number, group)) == group
     return collector.filters()
 
 
