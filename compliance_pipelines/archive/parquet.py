@@ -356,6 +356,7 @@ class PartReader:
         label: what the file says about itself; None where it says nothing of this format.
         schema: the columns, their types, and whether they can be null.
         num_rows: how many rows the footer says there are.
+        row_groups: in how many row groups.
         metadata: the footer.
     """
 
@@ -366,7 +367,7 @@ class PartReader:
         self.label = PartLabel.from_metadata(file.metadata.metadata)
         self.schema: pa.Schema = file.schema_arrow.remove_metadata()
         self.num_rows = int(file.metadata.num_rows)
-        self._groups = file.num_row_groups
+        self.row_groups = int(file.num_row_groups)
         self._refuse_beyond_the_format()
 
     def _refuse_beyond_the_format(self) -> None:
@@ -375,7 +376,7 @@ class PartReader:
         Of the groups alone: asking pyarrow about a column ends the whole process where its statistics are damaged.
         """
         rows = 0
-        for number in range(self._groups):
+        for number in range(self.row_groups):
             group = self.metadata.row_group(number)
             size = group.total_byte_size
             if not (0 <= group.num_rows <= MOST_GROUP_ROWS and 0 <= size <= _MOST_GROUP_BYTES):
@@ -397,7 +398,7 @@ class PartReader:
         """
         with decoding(self._name):
             index = self.schema.get_field_index(column)
-            found = (self.metadata.row_group(group).column(index).statistics for group in range(self._groups))
+            found = (self.metadata.row_group(group).column(index).statistics for group in range(self.row_groups))
             return [(each.min, each.max) if each is not None and each.has_min_max else None for each in found]
 
     def batches(
@@ -408,7 +409,7 @@ class PartReader:
         Raises:
             UnreadableParquetError: a page cannot be decoded or its checksum does not match.
         """
-        groups = range(self._groups) if row_groups is None else row_groups
+        groups = range(self.row_groups) if row_groups is None else row_groups
         with decoding(self._name):
             for group in groups:
                 # Decoding a row group in one thread is faster than Arrow's pool where the consumer is busy as well.

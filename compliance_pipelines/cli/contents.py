@@ -190,6 +190,15 @@ CONTENTS: Final[Mapping[str, Listed | ListedGroup]] = {
         "scrubbing", "Read back from the cold store the archives that nobody has read for long, and recompute them."
     ),
     "seal": Listed("ledger", "Seal what was appended since the last pass, and publish the new checkpoint."),
+    "search-index": ListedGroup(
+        "The filters by which a search knows which archives to read.",
+        {
+            "rebuild": Listed(
+                "search_index",
+                "Read archives back from the cold store, and make the filters again by which they are searched.",
+            ),
+        },
+    ),
     "sessions": ListedGroup(
         "Retention of idle sessions, and of memories past their time, in Redis.",
         {

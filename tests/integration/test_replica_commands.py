@@ -89,6 +89,7 @@ WRITING: Final[dict[str, list[str]]] = {
     "restore": [str(ARCHIVED)],
     "run": [],
     "scrub": [],
+    "search-index rebuild": [],
     "seal": [],
     "sessions purge": [],
     "store init": [],

@@ -305,6 +305,7 @@ def test_a_destroyed_key_is_nowhere_and_that_is_on_record(
     assert part.encryption is not None
     assert (gone.object_key, gone.key_id) == (part.object_key, part.encryption["key_id"])
     assert services.store.stat(record_key(part.object_key)) is None
+    assert days.execute("SELECT count(DISTINCT object_key) FROM archive_search_filters") == [(PARTS - 1,)]
     assert days.execute(
         "SELECT wrapped, destroyed_at IS NOT NULL, destruction_reason FROM object_keys WHERE object_key = :key",
         key=part.object_key,
