@@ -34,6 +34,7 @@ _EVERYTHING: Final = 1_000_000_000
 ARCHIVE_TABLES: Final = (
     "archived_segments",
     "archived_audit_logs",
+    "archive_search_filters",
     "archive_scrubs",
     "archive_repairs",
     "archive_hold_looks",

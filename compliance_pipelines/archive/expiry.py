@@ -40,6 +40,7 @@ from compliance_pipelines.ledger.store_identity import check_identity
 from compliance_pipelines.object_store.port import ObjectMissingError, RefusedByStoreError
 from compliance_pipelines.postgres.agreed_time import agreed_time
 from compliance_pipelines.postgres.errors import passing_errors_as_transient
+from compliance_pipelines.search_filters.catalogue import remove_filters
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -417,6 +418,7 @@ class _Expiring:
                 )
             for key in keys:
                 connection.execute(sql.STORE_HOLD_IS_LIFTED, {"key": key})
+            remove_filters(connection, keys)
             years = Expiry.of(statement).years
             audit_log(services).append_within(connection, expire_entry(services, part, statement, years=years))
             self._hook(ExpiryStep.RECORDED)

@@ -5,8 +5,8 @@ here: how a leftover is judged (adoption.py), how a part is read back (readback.
 
 The order: the day's segments are proven to be in the signed ledger; where objects are encrypted, the key of the next
 one is put on record in the store; rows are checked against the segments while they are exported to a staging file; the
-object is put; the manifest is put, which commits the part; the catalogue gets its row;
-the part is read back from the store; its verification is recorded. The next run finishes whatever was begun.
+object is put; the manifest is put, which commits the part; the catalogue gets its row; the part is read back from the
+store; its verification is recorded, and with it the filters over its values. The next run finishes whatever was begun.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from compliance_pipelines.archive.progress import Phase, Progress, silent
 from compliance_pipelines.archive.readback import ColdArchive, check_part
 from compliance_pipelines.archive.recording import StoredManifest, put_manifest, record_part
 from compliance_pipelines.archive.sealed_rows import SealedRows
+from compliance_pipelines.archive.search_index import record_part_filters
 from compliance_pipelines.archive.staging import staging_file
 from compliance_pipelines.archive.written_rows import WrittenRows
 from compliance_pipelines.audit_log.reading import read_rows
@@ -303,13 +304,15 @@ class _Archiving:
             segments = self._as_anchored(segments_of_part(self._connection, part))
             self._connection.commit()
             archive = replace(ColdArchive.of(self._services), written=self._written)
-            check_part(archive, part, segments, progress=self._progress).raise_if_damaged()
+            checked = check_part(archive, part, segments, progress=self._progress, filters=True)
+            checked.raise_if_damaged()
             self._services.data_keys.require_both_records(part.object_key, part.encryption)
             with self._connection.begin():
                 store = check_identity(self._services, self._connection)
                 self._connection.execute(
                     sql.MARK_VERIFIED, {"day": part.day, "part": part.part, "store_id": store.store_id}
                 )
+                record_part_filters(self._services, self._connection, part, checked)
             self._hook(ArchiveStep.VERIFIED)
 
     def result(self, started: float) -> ArchiveResult:

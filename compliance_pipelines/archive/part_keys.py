@@ -32,6 +32,7 @@ from compliance_pipelines.holds import active_holds
 from compliance_pipelines.ledger.object_retention import retention_end
 from compliance_pipelines.ledger.store_identity import check_identity
 from compliance_pipelines.postgres.locks import process_lock, transaction_lock
+from compliance_pipelines.search_filters.catalogue import remove_filters
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,8 +86,10 @@ class ExpiredKeys:
         transaction_lock(connection, _LOCK, doing=f"destroying the key of {part.object_key}")
         for object_key in KeyRecords(self.store).objects(prefix):
             destroy_record(self.store, object_key)
-        for object_key in catalogued_objects(connection, prefix):
+        objects = catalogued_objects(connection, prefix)
+        for object_key in objects:
             destroy_key(connection, self.store, object_key, _EXPIRED)
+        remove_filters(connection, [*objects, part.object_key])
 
 
 @contextmanager
@@ -291,6 +294,7 @@ def _destroy(
         if part.purged_at is None:
             raise _refused(part.day, f"the rows of part {part.part} are in PostgreSQL still, so that nothing would go")
         key_id = destroy_key(connection, services.store, part.object_key, reason)
+        remove_filters(connection, [part.object_key])
         if key_id is None:
             return None
         metadata: JsonValue = {"day": part.day.isoformat(), "part": part.part, "key": key_id, "reason": reason}

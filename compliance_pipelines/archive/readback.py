@@ -10,6 +10,7 @@ import hashlib
 import shutil
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from compliance_pipelines.archive.errors import ArchiveError, ManifestError, RetiredSignatureError
@@ -44,10 +45,11 @@ from compliance_pipelines.kms.errors import KmsError
 from compliance_pipelines.ledger.log_reading import read_chain
 from compliance_pipelines.object_store.bounded import read_bounded
 from compliance_pipelines.object_store.port import ObjectMissingError, OversizedObjectError
+from compliance_pipelines.search_filters.filters import FilterMaker, PartCollector
 from compliance_pipelines.settings import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import date
     from pathlib import Path
 
@@ -61,6 +63,7 @@ if TYPE_CHECKING:
     from compliance_pipelines.ledger.key_chain import KeyChain
     from compliance_pipelines.ledger.segments import Segment
     from compliance_pipelines.object_store.port import ObjectStore
+    from compliance_pipelines.search_filters.filters import Filter
     from compliance_pipelines.services import Services
 
 _CHUNK_BYTES: Final = 4 * 2**20
@@ -194,6 +197,7 @@ class PartCheck:
 
     Attributes:
         decrypted: False where the object was compared by its hash alone; see :class:`ColdArchive`.
+        filters: over its values, of the rows that were read; None where none were asked for, or something is wrong.
     """
 
     day: date
@@ -202,6 +206,7 @@ class PartCheck:
     object_bytes: int
     findings: tuple[PartFinding, ...]
     decrypted: bool = True
+    filters: tuple[Filter, ...] | None = field(default=None, repr=False)
 
     @property
     def ok(self) -> bool:
@@ -298,6 +303,7 @@ class ObjectCheck:
         outside_day: rows of another day, in an object that no manifest commits; the caller sees those of others.
         key: what it is encrypted with; None where it is not, or where there was no key.
         decrypted: False where it was compared by its hash alone.
+        filters: over its values; None where none were asked for, something is wrong, or no manifest commits it.
     """
 
     findings: tuple[PartFinding, ...]
@@ -308,6 +314,7 @@ class ObjectCheck:
     outside_day: int = 0
     key: DataKey | None = field(default=None, repr=False)
     decrypted: bool = True
+    filters: tuple[Filter, ...] | None = field(default=None, repr=False)
 
 
 def copy_hashed(store: ObjectStore, key: str, path: Path, most: int) -> tuple[int, str]:
@@ -367,12 +374,16 @@ class _ObjectReading:
         expected: ExpectedObject,
         on_batch: Callable[[pa.RecordBatch], None] | None,
         progress: Progress,
+        *,
+        filters: bool,
     ) -> None:
         self._archive = archive
         self._expected = expected
         self._on_batch = on_batch
         self._progress = progress
+        self._with_filters = filters
         self._findings: list[PartFinding] = []
+        self._collector: PartCollector | None = None
 
     def _find(self, kind: Damage, question: Question, message: str) -> None:
         self._findings.append(self._finding(kind, question, message))
@@ -392,6 +403,7 @@ class _ObjectReading:
                 expected.object_bytes or 0,
                 expected.entry_count,
                 expected.canonical_bytes or 0,
+                filters=self._filters(),
             )
         return self._check_copy()
 
@@ -457,10 +469,32 @@ class _ObjectReading:
                 self._check_footer(part)
                 if not self._findings:
                     asking = Question.CONTENT
+                    self._collect_filters(part, key)
                     self._check_rows(part, rows)
         except UnreadableParquetError as error:
             self._find(Damage.OBJECT_ALTERED, asking, f"cannot be read: {error}")
-        return ObjectCheck(tuple(self._findings), sha256, size, rows.rows, rows.canonical_bytes, key=key)
+        return ObjectCheck(
+            tuple(self._findings),
+            sha256,
+            size,
+            rows.rows,
+            rows.canonical_bytes,
+            key=key,
+            filters=None if self._findings else self._filters(),
+        )
+
+    def _collect_filters(self, part: PartReader, key: DataKey | None) -> None:
+        """Make the filters of the rows that are read from now on, if they are wanted."""
+        expected = self._expected
+        if self._with_filters and expected.object_sha256 is not None:
+            maker = FilterMaker.of(expected.object_key, expected.object_sha256, key, part.row_groups)
+            self._collector = PartCollector(maker)
+
+    def _passing(self, row_group: int, batches: Iterable[pa.RecordBatch], /) -> Iterator[pa.RecordBatch]:
+        return iter(batches) if self._collector is None else self._collector.passing(row_group, batches)
+
+    def _filters(self) -> tuple[Filter, ...] | None:
+        return None if self._collector is None else self._collector.filters()
 
     def _key(self) -> DataKey | None:
         """The key of the object, as its witness names it; None where it is not encrypted, or its hash is enough."""
@@ -584,8 +618,9 @@ class _ObjectReading:
                     source,
                     written,
                     name=expected.object_key,
-                    fits=lambda part: not self._wrong_in_footer(part),
+                    fits=lambda part: self._fits(part, written.key),
                     progress=lambda rows: self._progress(Phase.VERIFY, rows, expected.entry_count),
+                    passing=self._passing,
                 )
         except (ObjectMissingError, OtherBytesError, UnreadableParquetError, DataKeyError):
             return False
@@ -594,9 +629,16 @@ class _ObjectReading:
                 f"{self._archive.store.locate(expected.object_key)} could not be read: {error}; run it again"
             ) from error
 
+    def _fits(self, part: PartReader, key: DataKey | None) -> bool:
+        if self._wrong_in_footer(part):
+            return False
+        self._collect_filters(part, key)
+        return True
+
     def _check_rows(self, part: PartReader, rows: SealedRows) -> None:
         expected = self._expected
-        with run_ahead(part.batches(), depth=_BATCHES_AHEAD, name="read-back") as batches:
+        groups = (self._passing(number, part.batches(row_groups=[number])) for number in range(part.row_groups))
+        with run_ahead(chain.from_iterable(groups), depth=_BATCHES_AHEAD, name="read-back") as batches:
             for batch in batches:
                 rows.feed(batch)
                 if self._on_batch is not None:
@@ -637,6 +679,7 @@ def check_object(
     *,
     on_batch: Callable[[pa.RecordBatch], None] | None = None,
     progress: Progress = silent,
+    filters: bool = False,
 ) -> ObjectCheck:
     """Read an object from the store and compare it with what it must be.
 
@@ -650,12 +693,13 @@ def check_object(
         on_batch: gets the rows of a committed object as they are read, before the last root is known: an error found
             later must undo what it did.
         progress: told of rows read.
+        filters: whether those over its values are made, of the rows that are read.
 
     Raises:
         ObjectStoreError: the store failed; that says nothing about the object.
         TransientError: reading broke off, or an object that no manifest commits is too large to be copied.
     """
-    return _ObjectReading(archive, expected, on_batch, progress).read()
+    return _ObjectReading(archive, expected, on_batch, progress, filters=filters).read()
 
 
 def read_manifest(archive: ColdArchive, key: str) -> tuple[Manifest, bytes]:
@@ -759,13 +803,14 @@ def _as_in_catalogue(manifest: Manifest, part: ArchivedPart) -> ArchivedPart:
     )
 
 
-def check_part(
+def check_part(  # noqa: PLR0913 - what one reading is asked
     archive: ColdArchive,
     part: ArchivedPart,
     segments: Sequence[Segment],
     *,
     on_batch: Callable[[pa.RecordBatch], None] | None = None,
     progress: Progress = silent,
+    filters: bool = False,
 ) -> PartCheck:
     """Read a part back from the store and compare manifest and object with the catalogue and the ledger.
 
@@ -775,6 +820,7 @@ def check_part(
         segments: the ledger's records of what the part holds, from the database.
         on_batch: see :func:`check_object`.
         progress: told of rows read.
+        filters: see :func:`check_object`.
 
     Raises:
         ObjectStoreError: the store failed; that says nothing about the part.
@@ -783,6 +829,14 @@ def check_part(
     archive = archive.at(part)
     reading = _PartReading(archive, part, segments)
     expected = reading.check_manifest()
-    checked = check_object(archive, expected, on_batch=on_batch, progress=progress)
+    checked = check_object(archive, expected, on_batch=on_batch, progress=progress, filters=filters)
     findings = (*reading.findings, *checked.findings)
-    return PartCheck(part.day, part.part, checked.entry_count, checked.object_bytes, findings, checked.decrypted)
+    return PartCheck(
+        part.day,
+        part.part,
+        checked.entry_count,
+        checked.object_bytes,
+        findings,
+        checked.decrypted,
+        None if findings else checked.filters,
+    )

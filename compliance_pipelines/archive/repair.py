@@ -9,8 +9,8 @@ manifest that names the one it replaces: nothing that is damaged is overwritten 
 alone sees which revision counts (decision 62).
 
 The order: what is damaged is recorded; the object is put; the manifest is put, which commits a revision; both are read
-back from the store and recomputed; the catalogue, the reading and the audit entry are written in one transaction. The
-next run finishes whatever was begun.
+back from the store and recomputed; the catalogue, the reading, the filters and the audit entry are written in one
+transaction. The next run finishes whatever was begun.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ from compliance_pipelines.archive.readback import (
 from compliance_pipelines.archive.recording import put_manifest
 from compliance_pipelines.archive.repair_sources import NO_SOURCES, FoundObject, PartSources, Sources
 from compliance_pipelines.archive.scrub_record import is_known_to_be_damaged, record_scrub
+from compliance_pipelines.archive.search_index import record_part_filters
 from compliance_pipelines.archive.self_audit import audit_log, repair_entry
 from compliance_pipelines.archive.staging import staging_file
 from compliance_pipelines.archive.store_holds import hold_new_part
@@ -52,6 +53,7 @@ from compliance_pipelines.encryption.data_key import Encryption
 from compliance_pipelines.ledger.anchored import check_anchored
 from compliance_pipelines.ledger.store_identity import check_identity
 from compliance_pipelines.object_store.versions import keeper_of
+from compliance_pipelines.search_filters.catalogue import remove_filters
 
 if TYPE_CHECKING:
     from datetime import date
@@ -218,7 +220,7 @@ class _Repairing:
         return parts, {part.part: [segment for segment, number in of_day if number == part.part] for part in parts}
 
     def _mend(self, part: ArchivedPart, segments: list[Segment]) -> None:
-        checked = check_part(self._archive, part, segments, progress=self._progress)
+        checked = check_part(self._archive, part, segments, progress=self._progress, filters=True)
         damage = tuple(finding.message for finding in checked.findings)
         if self._takes_up_revision(part, segments, damage):
             return
@@ -231,7 +233,7 @@ class _Repairing:
         kinds = {finding.kind for finding in checked.findings}
         with staging_file(self._services.settings.archive_staging_path, ".repair") as path:
             new, source = self._written(part, segments, kinds, path)
-        read = check_part(self._archive, new, segments, progress=self._progress)
+        read = check_part(self._archive, new, segments, progress=self._progress, filters=True)
         read.raise_if_damaged()
         self._hook(RepairStep.READ_BACK)
         self._record(part, new, read, source, damage)
@@ -423,7 +425,7 @@ class _Repairing:
                 manifest_version=None,
                 encryption=None if manifest.encryption is None else manifest.encryption.to_json(),
             )
-            read = check_part(self._archive, new, segments, progress=self._progress)
+            read = check_part(self._archive, new, segments, progress=self._progress, filters=True)
             if read.ok:
                 new = replace(
                     new,
@@ -463,6 +465,9 @@ class _Repairing:
             )
             if not record_scrub(self._services, self._connection, new, read, store_id):
                 raise RepairRefusedError(f"part {old.part} of {old.day} changed while it was repaired; run it again")
+            if new.object_key != old.object_key:
+                remove_filters(self._connection, [old.object_key])
+            record_part_filters(self._services, self._connection, new, read)
             audit_log(self._services).append_within(
                 self._connection, repair_entry(self._services, old, new, source=source, damage=damage, login=login)
             )

@@ -1,7 +1,8 @@
 """Reading every part back from the cold store, again and again, for as long as it is kept.
 
 Here: which parts one run reads, in what order, within how many bytes, and what becomes of a part that cannot be read.
-Not here: what is wrong with a part (readback.py), what is recorded of readings (scrub_record.py), mending (repair.py).
+Not here: what is wrong with a part (readback.py), what is recorded of readings (scrub_record.py) and of filters
+(search_index.py), mending (repair.py).
 
 "Could not read" is neither damage nor a success: nothing is recorded, and the part stays due.
 """
@@ -25,6 +26,7 @@ from compliance_pipelines.archive.scrub_record import (
     record_scrub,
     scrub_state,
 )
+from compliance_pipelines.archive.search_index import record_part_filters
 from compliance_pipelines.base.errors import TransientError
 from compliance_pipelines.base.interruption import check_stopped
 from compliance_pipelines.encryption.errors import EncryptionError
@@ -33,6 +35,7 @@ from compliance_pipelines.ledger.store_identity import check_identity
 from compliance_pipelines.object_store.port import ObjectStoreError
 from compliance_pipelines.postgres.errors import passing_errors_as_transient
 from compliance_pipelines.postgres.locks import process_lock
+from compliance_pipelines.search_filters.catalogue import Recorded
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -69,6 +72,8 @@ class ScrubResult:
         object_bytes: bytes of objects that it read.
         damaged: the parts that it found damaged.
         waiting: how many parts were due, and are left for another day by the budget.
+        indexed: how many had no filters, and have them now.
+        misindexed: day and number of those that had others than what they hold has; they are right now.
         state: of all parts, afterwards.
         seconds: how long it took.
     """
@@ -77,6 +82,8 @@ class ScrubResult:
     object_bytes: int
     damaged: tuple[PartCheck, ...]
     waiting: int
+    indexed: int
+    misindexed: tuple[tuple[date, int], ...]
     state: ScrubState
     seconds: float
 
@@ -125,7 +132,14 @@ def scrub(
             state = scrub_state(services, connection)
     run.raise_if_unread()
     return ScrubResult(
-        run.parts, run.object_bytes, tuple(run.damaged), run.waiting, state, seconds=monotonic() - started
+        run.parts,
+        run.object_bytes,
+        tuple(run.damaged),
+        run.waiting,
+        run.indexed,
+        tuple(run.misindexed),
+        state,
+        seconds=monotonic() - started,
     )
 
 
@@ -140,6 +154,8 @@ class _Scrubbing:
     parts: int = 0
     object_bytes: int = 0
     waiting: int = 0
+    indexed: int = 0
+    misindexed: list[tuple[date, int]] = field(default_factory=list)
     damaged: list[PartCheck] = field(default_factory=list)
     failures: list[tuple[LastReading, Exception]] = field(default_factory=list)
     gave_up: bool = False
@@ -189,11 +205,15 @@ class _Scrubbing:
         if not found or found[0].expired_at is not None:
             return 0
         part: ArchivedPart = found[0]
-        checked = check_part(archive, part, segments[part.part], progress=self.progress)
+        checked = check_part(archive, part, segments[part.part], progress=self.progress, filters=True)
         with self.connection.begin():
             # Of a store that went away meanwhile, or is another one now, no object is missing.
             store_id = check_identity(self.services, self.connection).store_id
             recorded = record_scrub(self.services, self.connection, part, checked, store_id)
+            before = record_part_filters(self.services, self.connection, part, checked) if recorded else None
+        self.indexed += before is Recorded.NONE
+        if before is Recorded.OTHERS:
+            self.misindexed.append((part.day, part.part))
         if recorded:
             self.parts += 1
             self.object_bytes += checked.object_bytes

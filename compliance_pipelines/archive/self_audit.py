@@ -143,6 +143,20 @@ def damage_entry(services: Services, part: ArchivedPart, checked: PartCheck) -> 
     )
 
 
+def filters_entry(services: Services, part: ArchivedPart) -> UndatedEntry:
+    """The filters by which a part is searched were not those of what it holds, and are now."""
+    return _entry(
+        services,
+        "audit.search_index.correct",
+        part.day,
+        {
+            "part": part.part,
+            "object": services.store.locate(part.object_key),
+            "object_sha256": part.object_sha256,
+        },
+    )
+
+
 def repair_entry(  # noqa: PLR0913 - what is said about it
     services: Services, old: ArchivedPart, new: ArchivedPart, *, source: str, damage: Sequence[str], login: str
 ) -> UndatedEntry:

@@ -211,6 +211,32 @@ INSERT_SCRUB = _statement("""
       AND manifest_version IS NOT DISTINCT FROM :manifest_version
 """)
 
+# What filters are written about must be what the catalogue still speaks of, and can still be decrypted.
+PART_IS_KEPT = _statement("""
+    SELECT EXISTS (SELECT FROM archived_audit_logs
+                   WHERE object_key = :object_key AND object_sha256 = :object_sha256 AND expired_at IS NULL)
+       AND NOT EXISTS (SELECT FROM object_keys WHERE object_key = :object_key AND wrapped IS NULL)
+""")
+PARTS_WITHOUT_FILTERS = _statement("""
+    SELECT part.day, part.part FROM archived_audit_logs AS part
+    WHERE part.verified_at IS NOT NULL AND part.expired_at IS NULL
+      AND NOT EXISTS (SELECT FROM archive_search_filters AS made WHERE made.object_key = part.object_key COLLATE "C")
+      AND NOT EXISTS (SELECT FROM object_keys AS of_object
+                      WHERE of_object.object_key = part.object_key COLLATE "C" AND of_object.wrapped IS NULL)
+    ORDER BY part.day, part.part
+""")
+REMOVE_FILTERS_OF_NO_PART = _statement("""
+    WITH removed AS (
+        DELETE FROM archive_search_filters AS made
+        WHERE NOT EXISTS (SELECT FROM archived_audit_logs AS part
+                          WHERE part.object_key COLLATE "C" = made.object_key AND part.expired_at IS NULL)
+           OR EXISTS (SELECT FROM object_keys AS of_object
+                      WHERE of_object.object_key = made.object_key AND of_object.wrapped IS NULL)
+        RETURNING made.object_key
+    )
+    SELECT DISTINCT object_key FROM removed
+""")
+
 REPLACE_PART = _statement("SELECT audit_replace_part(:day, :part, :source, CAST(:by AS jsonb))")
 SESSION_LOGIN = _statement("SELECT session_user")
 TABLE_EXISTS = _statement("SELECT to_regclass(:name) IS NOT NULL")

@@ -19,7 +19,9 @@ from compliance_pipelines.archive.parquet import open_part
 from compliance_pipelines.base.streaming import run_ahead
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    import pyarrow as pa
 
     from compliance_pipelines.archive.parquet import PartReader, WrittenFile, WrittenGroup
     from compliance_pipelines.encryption.data_key import DataKey
@@ -58,13 +60,27 @@ class ByteSource(Protocol):
         ...
 
 
-def decodes_to_what_was_written(
+class Passing(Protocol):
+    """Lets the rows of a row group pass."""
+
+    def __call__(self, row_group: int, batches: Iterable[pa.RecordBatch], /) -> Iterator[pa.RecordBatch]:
+        """The same batches."""
+
+
+def _passing(row_group: int, batches: Iterable[pa.RecordBatch], /) -> Iterator[pa.RecordBatch]:
+    """Let them pass, and look at none."""
+    del row_group
+    return iter(batches)
+
+
+def decodes_to_what_was_written(  # noqa: PLR0913 - what one reading is asked
     source: ByteSource,
     written: WrittenRows,
     *,
     name: str,
     fits: Callable[[PartReader], bool],
     progress: Callable[[int], None],
+    passing: Passing = _passing,
 ) -> bool:
     """Read an object once, hash it, and decode its row groups in two threads.
 
@@ -76,6 +92,8 @@ def decodes_to_what_was_written(
         name: how messages call the object.
         fits: whether the footer is what it should be.
         progress: told how many rows were compared so far.
+        passing: gets the rows of each row group as they are decoded, in the thread that does, before anything is known
+            of them.
 
     Returns:
         False also where nobody knows what was written.
@@ -87,7 +105,7 @@ def decodes_to_what_was_written(
     """
     file = written.file
     with ExitStack() as stack:
-        decoders = [stack.enter_context(_decoder(written, name)) for _ in range(_DECODERS)]
+        decoders = [stack.enter_context(_decoder(written, name, passing)) for _ in range(_DECODERS)]
         if not all(fits(decoder.part) for decoder in decoders):
             return False
         pool = stack.enter_context(ThreadPoolExecutor(_DECODERS, "read-back"))
@@ -203,18 +221,19 @@ class _Window(io.RawIOBase):
 class _Decoder:
     """Decodes one row group after the other."""
 
-    def __init__(self, window: _Window, part: PartReader) -> None:
+    def __init__(self, window: _Window, part: PartReader, passing: Passing) -> None:
         self._window = window
+        self._passing = passing
         self.part = part
 
     def fingerprint(self, read: _GroupBytes) -> bytes:
         """The fingerprint of a row group's rows."""
         self._window.show(read.start, read.data)
-        return fingerprint(self.part.batches(row_groups=[read.number]))
+        return fingerprint(self._passing(read.number, self.part.batches(row_groups=[read.number])))
 
 
 @contextmanager
-def _decoder(written: WrittenRows, name: str) -> Iterator[_Decoder]:
+def _decoder(written: WrittenRows, name: str, passing: Passing) -> Iterator[_Decoder]:
     window = _Window(written.file)
     with open_part(window, name=name, key=written.key) as part:
-        yield _Decoder(window, part)
+        yield _Decoder(window, part, passing)

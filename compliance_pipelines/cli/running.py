@@ -22,6 +22,7 @@ from compliance_pipelines.orchestration.erasures import gdpr_erasure
 from compliance_pipelines.orchestration.in_process import InProcessRuns, open_runner
 from compliance_pipelines.orchestration.jobs import health_checks, hold_sync, partition_upkeep, seal
 from compliance_pipelines.orchestration.resources import SERVICES, clock_as_of
+from compliance_pipelines.orchestration.scrubbing import archive_scrub
 from compliance_pipelines.sessions.policy import anything_falls_due
 from compliance_pipelines.settings import load_settings
 
@@ -51,7 +52,7 @@ class _Work:
         self.failures = 0
 
     def run(self) -> None:
-        """Everything in the order of a day: upkeep, seal, what is due, seal that, hold, look at the whole."""
+        """Everything in the order of a day: upkeep, seal, what is due, seal that, hold, read back, look at all."""
         self._job(partition_upkeep.name)
         self._job(seal.name)
         self._retention()
@@ -59,6 +60,7 @@ class _Work:
         if any(self.done.values()):
             self._job(seal.name)
         self._job(hold_sync.name)
+        self._job(archive_scrub.name)
         self._job(health_checks.name)
 
     def _job(self, name: str, partition_key: str | None = None) -> None:
@@ -131,9 +133,10 @@ def _expired(days: int) -> str:
 def run(as_of: datetime | None) -> None:
     """Do now, in this process, what the schedules would do, for every day that is due.
 
-    Makes partitions, seals, archives and purges, oldest day first, removes conversations past their time and carries
-    out erasure requests, as runs that Dagster's pages show (DAGSTER_HOME). What fails is reported and the rest goes on;
-    then the exit status is 1. A signal (SIGTERM, Ctrl-C) stops it where it is; the next time goes on from there.
+    Makes partitions, seals, archives and purges, oldest day first, removes conversations past their time, carries out
+    erasure requests and reads archives back whose turn it is, as runs that Dagster's pages show (DAGSTER_HOME). What
+    fails is reported and the rest goes on; then the exit status is 1. A signal (SIGTERM, Ctrl-C) stops it where it is;
+    the next time goes on from there.
     """
     settings = load_settings()
     clock = clock_as_of(settings, None if as_of is None else as_of.date())

@@ -16,6 +16,7 @@ from compliance_pipelines.base.printable import printable
 from compliance_pipelines.cli.bars import bars
 from compliance_pipelines.cli.needs import Need, needs
 from compliance_pipelines.cli.opening import opened
+from compliance_pipelines.cli.search_index import corrected_in_words
 from compliance_pipelines.cli.summary import human_bytes
 
 if TYPE_CHECKING:
@@ -41,8 +42,8 @@ def scrub(days: Sequence[datetime], budget: int | None) -> None:
     """Read back from the cold store the archives that nobody has read for long, and recompute them.
 
     Longest unread first, within the day's budget; of each DAY (YYYY-MM-DD, UTC) that is given, all parts, due or not.
-    Each reading is recorded. Exit status 1 where a part is damaged, could not be read, or should have been read
-    before.
+    Each reading is recorded. Exit status 1 where a part is damaged, could not be read, had other filters than what it
+    holds has, or should have been read before.
     """
     if days and budget is not None:
         raise click.UsageError("--budget is for what is due: give either it or DAYs")
@@ -52,6 +53,10 @@ def scrub(days: Sequence[datetime], budget: int | None) -> None:
         )
     state = done.state
     click.echo(f"{done.parts:,} parts read back, {human_bytes(done.object_bytes)}; {len(done.damaged):,} damaged")
+    if done.indexed:
+        click.echo(f"{done.indexed:,} of them had no filters to be searched by, and have them now")
+    for day, part in done.misindexed:
+        click.echo(corrected_in_words(day, part), err=True)
     if done.waiting:
         click.echo(f"{done.waiting:,} more are due and left for another day by the budget")
     overdue = () if days else state.overdue
@@ -63,7 +68,7 @@ def scrub(days: Sequence[datetime], budget: int | None) -> None:
             f"in time: set AUDIT_ARCHIVE_SCRUB_BYTES_PER_DAY to {state.needed_bytes_per_day} or more",
             err=True,
         )
-    if done.damaged or overdue:
+    if done.damaged or done.misindexed or overdue:
         raise SystemExit(1)
 
 

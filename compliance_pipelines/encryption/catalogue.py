@@ -12,7 +12,7 @@ from compliance_pipelines.encryption import sql
 from compliance_pipelines.encryption.wrapped_key import WrappedKey
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from datetime import datetime
 
     import sqlalchemy
@@ -48,6 +48,11 @@ def catalogued_key(connection: sqlalchemy.Connection, object_key: str) -> Catalo
     """The row about the key of an object; None where there is none."""
     row = connection.execute(sql.KEY_OF_OBJECT, {"object_key": object_key}).one_or_none()
     return None if row is None else _of_row(row)
+
+
+def catalogued_keys_of(connection: sqlalchemy.Connection, object_keys: Collection[str]) -> list[CataloguedKey]:
+    """The rows about the keys of these objects, in no order; none where there is none."""
+    return list(map(_of_row, connection.execute(sql.KEYS_OF_OBJECTS, {"object_keys": list(object_keys)})))
 
 
 def catalogued_keys(connection: sqlalchemy.Connection) -> Iterator[CataloguedKey]:

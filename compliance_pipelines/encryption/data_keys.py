@@ -154,15 +154,19 @@ class DataKeys:
         return found
 
     def require_both_records(self, object_key: str, encryption: Mapping[str, Any] | None) -> None:
-        """Make sure that both records of a key are there and say the same, before anything relies on the object.
+        """Make sure that both records of a key are there and give it, before anything relies on the object.
+
+        Two that are wrapped by different key-encryption keys do, as long as both are at hand: so it is while a rotation
+        has come to one of them, which then comes to the other.
 
         Args:
             object_key: of the object.
             encryption: what the catalogue says of it; None where the object is not encrypted.
 
         Raises:
-            KeyRecordsDifferError: one is missing, or they differ.
+            KeyRecordsDifferError: one is missing, or they differ and one does not give the key.
             EncryptionError: one is damaged, or the key was destroyed.
+            KmsError: they differ, and the service that unwraps one refuses, or does not answer.
             ObjectStoreError: the store failed.
         """
         of_manifest = Encryption.from_json(encryption)
@@ -170,13 +174,22 @@ class DataKeys:
             return
         kept = self._in_catalogue(object_key), self._in_store(object_key)
         ours, stored = (None if found is None else _of_this_key(found, of_manifest) for found in kept)
-        if ours is None or stored is None or not ours.says_the_same(stored):
+        if ours is None or stored is None or not (ours.says_the_same(stored) or self._give_it(ours, stored)):
             missing = f"{record_key(object_key)} is missing" if stored is None else "the two differ"
             raise KeyRecordsDifferError(
                 f"the key {of_manifest.key_id} of {object_key} must be on record in the cold store and in the "
                 f"catalogue, and {'it is not in the catalogue' if ours is None else missing}: run `compliance keys "
                 "verify --repair`"
             )
+
+    def _give_it(self, *wrapped: WrappedKey) -> bool:
+        """Whether each unwraps to the key whose id it names."""
+        try:
+            for each in wrapped:
+                each.unwrapped(self.key_encryption_keys)
+        except (DataKeyAlteredError, KeyEncryptionKeyError):
+            return False
+        return True
 
     def _first(self, object_key: str, encryption: Encryption, use: Callable[[WrappedKey], T]) -> T:
         """What comes of the first record of this key that can be used."""

@@ -13,6 +13,7 @@ from compliance_pipelines.postgres.statements import columns, insert
 _COLUMNS = columns(tables.object_keys)
 
 KEY_OF_OBJECT = text(f"SELECT {_COLUMNS} FROM object_keys WHERE object_key = :object_key")  # noqa: S608 - constants only
+KEYS_OF_OBJECTS = text(f"SELECT {_COLUMNS} FROM object_keys WHERE object_key = ANY(:object_keys)")  # noqa: S608 - constants only
 KEYS_AFTER = text(f"""
     SELECT {_COLUMNS} FROM object_keys WHERE object_key > :after ORDER BY object_key LIMIT :count
 """)  # noqa: S608 - constants only

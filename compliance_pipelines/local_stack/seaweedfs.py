@@ -101,14 +101,17 @@ class EmbeddedSeaweedFS(EmbeddedServer):
     def _prepare(self) -> None:
         self._make_password()
         self._data_dir.mkdir(mode=0o700, exist_ok=True)
+        write_atomically(self._config_file, json.dumps(self._configuration()), mode=0o600)
+        if not self._encryption_key_file.exists():
+            write_atomically(self._encryption_key_file, secrets.token_hex(32), mode=0o600)
+
+    def _configuration(self) -> dict[str, object]:
         user = {
             "name": ACCESS_KEY,
             "credentials": [{"accessKey": ACCESS_KEY, "secretKey": self.password}],
             "actions": ["Admin", "Read", "Write", "List", "Tagging"],
         }
-        write_atomically(self._config_file, json.dumps({"identities": [user]}), mode=0o600)
-        if not self._encryption_key_file.exists():
-            write_atomically(self._encryption_key_file, secrets.token_hex(32), mode=0o600)
+        return {"identities": [user]}
 
     def _command(self, port: int) -> list[str]:
         master, master_grpc, volume, volume_grpc, filer, filer_grpc, s3_grpc = _free_ports(_INNER_PORTS)

@@ -226,6 +226,19 @@ archive_store_holds = Table(
     Column("set_at", TIMESTAMP(timezone=True)),
 )
 
+archive_search_filters = Table(
+    "archive_search_filters",
+    metadata,
+    Column("object_key", Text(collation="C"), nullable=False),
+    Column("column_name", Text, nullable=False),
+    Column("row_group", Integer, nullable=False),
+    Column("row_groups", Integer, nullable=False),
+    Column("distinct_values", Integer, nullable=False),
+    Column("bits", LargeBinary, nullable=False),
+    Column("mac", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("object_key", "column_name", "row_group", name="archive_search_filters_pkey"),
+)
+
 archive_scrubs = Table(
     "archive_scrubs",
     metadata,

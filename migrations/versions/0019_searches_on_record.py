@@ -1,7 +1,7 @@
 """Searches of auditors are on record: what was asked, and how much was found.
 
 Revision: 0019
-Follows: 0017
+Follows: 0018
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final
 from alembic import op
 
 revision = "0019"
-down_revision = "0017"
+down_revision = "0018"
 branch_labels = None
 depends_on = None
 

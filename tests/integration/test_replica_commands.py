@@ -89,6 +89,7 @@ WRITING: Final[dict[str, list[str]]] = {
     "restore": [str(ARCHIVED)],
     "run": [],
     "scrub": [],
+    "search-index rebuild": [],
     "seal": [],
     "sessions purge": [],
     "store init": [],
@@ -295,6 +296,12 @@ def test_a_proof_is_made_on_a_replica_and_that_nothing_was_recorded_is_said(
     assert "nothing could be recorded here: the database is a read-only replica" in err
     assert on_replica.run("verify-proof", proof, "--public-key", _public_key())[0] == 0
     assert pair.primary.execute("SELECT count(*) FROM audit_logs WHERE action = 'audit.prove'") == [(0,)]
+    # So is a search, over both stores.
+    status, out, err = on_replica.run("query", "SELECT count(*) AS n FROM audit_log", "--to", HOT, "--format", "json")
+    ((entries,),) = pair.primary.execute('SELECT count(*) FROM audit_logs WHERE "timestamp"::date <= :day', day=HOT)
+    ((purged,),) = pair.primary.execute("SELECT sum(entry_count)::int FROM archived_audit_logs WHERE purged_at IS NOT NULL")
+    assert (status, json.loads(out)["n"]) == (0, entries + purged), err
+    assert "nothing could be recorded here: the database is a read-only replica" in err
 
 
 def test_a_dry_run_of_a_restore_reads_everything_and_loads_nothing(on_replica: Command, pair: Pair) -> None:

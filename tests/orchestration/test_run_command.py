@@ -77,6 +77,7 @@ def test_it_archives_what_is_due_and_purges_it_when_the_grace_is_over(project: P
         ("seal", success): 4,
         ("daily_retention", success): 5,
         ("hold_sync", success): 2,
+        ("archive_scrub", success): 2,
         ("health_checks", success): 2,
     }
     assert project.instance.get_materialized_partitions(HOT_PURGE) == {day.isoformat() for day in days}

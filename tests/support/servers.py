@@ -78,13 +78,21 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedR
         yield server
 
 
+class SeaweedFSWithKeys(EmbeddedSeaweedFS):
+    """With a key management service in its memory, for SSE-KMS: what it encrypted is lost when the server ends."""
+
+    def _configuration(self) -> dict[str, object]:
+        keys = {"type": "local", "enableOnDemandCreate": True}
+        return {**super()._configuration(), "kms": {"default_provider": "local", "providers": {"local": keys}}}
+
+
 @pytest.fixture(scope="session")
 def s3_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedSeaweedFS]:
     """The run's S3 service, shared by its workers; buckets are not."""
     run_dir = tmp_path_factory.getbasetemp()
     if hasattr(request.config, "workerinput"):
         run_dir = run_dir.parent
-    server = EmbeddedSeaweedFS(run_dir / "s3-server")
+    server = SeaweedFSWithKeys(run_dir / "s3-server")
     with in_use(server, "s3", run_dir / "s3-server.users"):
         yield server
 

@@ -22,6 +22,8 @@ def _metadata(done: ScrubResult) -> Metadata:
         "parts read": done.parts,
         "bytes read": done.object_bytes,
         "parts left for another day": done.waiting,
+        "filters that were missing": done.indexed,
+        "filters that were altered": len(done.misindexed),
         "parts kept": state.parts,
         "bytes kept": state.object_bytes,
         "overdue parts": len(state.overdue),

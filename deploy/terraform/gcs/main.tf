@@ -39,6 +39,32 @@ resource "google_kms_crypto_key" "cold" {
   }
 }
 
+# Wraps the key of each archive. Apart from the key of the bucket, so that who may read the bucket reads no archive.
+resource "google_kms_crypto_key" "archives" {
+  name            = "keys-of-archives"
+  key_ring        = google_kms_key_ring.cold.id
+  rotation_period = "7776000s"
+
+  # Without the key seven years of archives cannot be read.
+  lifecycle {
+    prevent_destroy = true
+  }
+}
+
+resource "google_kms_crypto_key_iam_member" "archivers" {
+  for_each      = toset(var.archivers)
+  crypto_key_id = google_kms_crypto_key.archives.id
+  role          = "roles/cloudkms.cryptoKeyEncrypterDecrypter"
+  member        = each.value
+}
+
+resource "google_kms_crypto_key_iam_member" "auditors" {
+  for_each      = toset(var.auditors)
+  crypto_key_id = google_kms_crypto_key.archives.id
+  role          = "roles/cloudkms.cryptoKeyDecrypter"
+  member        = each.value
+}
+
 resource "google_kms_crypto_key_iam_member" "storage" {
   crypto_key_id = google_kms_crypto_key.cold.id
   role          = "roles/cloudkms.cryptoKeyEncrypterDecrypter"

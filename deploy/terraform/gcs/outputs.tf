@@ -6,6 +6,7 @@ output "settings" {
     AUDIT_COLD_STORAGE_PREFIX   = var.prefix
     AUDIT_COLD_STORAGE_LOCK     = "compliance"
     AUDIT_COLD_STORAGE_KMS_KEY  = google_kms_crypto_key.cold.id
+    AUDIT_ARCHIVE_KMS_KEY       = "gcpkms://${google_kms_crypto_key.archives.id}"
     GCP_PROJECT_ID              = var.project
   }
 }

@@ -1,5 +1,6 @@
 # The bucket of the cold store on AWS: versions, Object Lock without a default retention, encryption by a key of its own,
-# no public access, lifecycle to a colder class, and a policy for each of the roles that docs/cold-storage.md names.
+# no public access, lifecycle to a colder class, a key for the keys of archives, and a policy for each of the roles that
+# docs/cold-storage.md names.
 
 terraform {
   required_version = ">= 1.5"
@@ -13,8 +14,11 @@ terraform {
 }
 
 locals {
-  # Objects that nobody may change; the rest (the newest checkpoint, partial tiles, probes) must be removable.
   objects = "${aws_s3_bucket.cold.arn}/*"
+  below   = "${aws_s3_bucket.cold.arn}/${var.prefix == "" ? "" : "${var.prefix}/"}"
+
+  # What the pipelines replace and remove all the time: the newest checkpoint, partial tiles, records of keys, probes.
+  replaced = ["${local.below}audit-ledger/*", "${local.below}audit-keys/*", "${local.below}audit-probe/*"]
 }
 
 data "aws_caller_identity" "current" {}
@@ -36,6 +40,24 @@ resource "aws_kms_key" "cold" {
 resource "aws_kms_alias" "cold" {
   name          = "alias/${var.bucket}"
   target_key_id = aws_kms_key.cold.key_id
+}
+
+# Wraps the key of each archive. Apart from the key of the bucket, so that who may read the bucket reads no archive.
+resource "aws_kms_key" "archives" {
+  description             = "Keys of the audit archives in ${var.bucket}"
+  enable_key_rotation     = true
+  deletion_window_in_days = 30
+  policy                  = data.aws_iam_policy_document.key.json
+
+  # Without the key seven years of archives cannot be read.
+  lifecycle {
+    prevent_destroy = true
+  }
+}
+
+resource "aws_kms_alias" "archives" {
+  name          = "alias/${var.bucket}-archives"
+  target_key_id = aws_kms_key.archives.key_id
 }
 
 data "aws_iam_policy_document" "key" {
@@ -188,7 +210,7 @@ data "aws_iam_policy_document" "bucket" {
   }
 }
 
-# For the pipelines: put, lock, read, and remove what no lock keeps.
+# For the pipelines: put, lock, read, and remove what they replace.
 data "aws_iam_policy_document" "archiver" {
   statement {
     sid = "LookAtTheBucket"
@@ -206,10 +228,9 @@ data "aws_iam_policy_document" "archiver" {
   }
 
   statement {
-    sid = "PutLockReadRemove"
+    sid = "PutLockRead"
     actions = [
       "s3:AbortMultipartUpload",
-      "s3:DeleteObjectVersion",
       "s3:GetObject",
       "s3:GetObjectLegalHold",
       "s3:GetObjectRetention",
@@ -222,9 +243,30 @@ data "aws_iam_policy_document" "archiver" {
   }
 
   statement {
+    sid       = "RemoveWhatWasReplaced"
+    actions   = ["s3:DeleteObjectVersion"]
+    resources = local.replaced
+  }
+
+  statement {
     sid       = "EncryptAndDecrypt"
     actions   = ["kms:Decrypt", "kms:GenerateDataKey"]
     resources = [aws_kms_key.cold.arn]
+  }
+
+  statement {
+    sid       = "WrapKeysOfArchives"
+    actions   = ["kms:Decrypt", "kms:Encrypt"]
+    resources = [aws_kms_key.archives.arn]
+  }
+}
+
+# For whoever removes what has expired, beside the archiver's: the locks decide what that is.
+data "aws_iam_policy_document" "expirer" {
+  statement {
+    sid       = "RemoveWhatHasExpired"
+    actions   = ["s3:DeleteObjectVersion"]
+    resources = ["${local.below}audit-archives/*"]
   }
 }
 
@@ -251,7 +293,7 @@ data "aws_iam_policy_document" "auditor" {
   statement {
     sid       = "Decrypt"
     actions   = ["kms:Decrypt"]
-    resources = [aws_kms_key.cold.arn]
+    resources = [aws_kms_key.cold.arn, aws_kms_key.archives.arn]
   }
 }
 
@@ -259,6 +301,12 @@ resource "aws_iam_policy" "archiver" {
   name        = "${var.bucket}-archiver"
   description = "The pipelines' rights on the cold store ${var.bucket}"
   policy      = data.aws_iam_policy_document.archiver.json
+}
+
+resource "aws_iam_policy" "expirer" {
+  name        = "${var.bucket}-expirer"
+  description = "The right on the cold store ${var.bucket} to remove what has expired"
+  policy      = data.aws_iam_policy_document.expirer.json
 }
 
 resource "aws_iam_policy" "auditor" {

@@ -7,6 +7,7 @@ output "settings" {
     AUDIT_COLD_STORAGE_LOCK       = "compliance"
     AUDIT_COLD_STORAGE_ENCRYPTION = "aws:kms"
     AUDIT_COLD_STORAGE_KMS_KEY    = aws_kms_key.cold.arn
+    AUDIT_ARCHIVE_KMS_KEY         = "awskms:///${aws_kms_key.archives.arn}"
     AWS_S3_REGION                 = aws_s3_bucket.cold.region
   }
 }
@@ -14,6 +15,11 @@ output "settings" {
 output "archiver_policy_arn" {
   description = "To be attached to the pipelines' role."
   value       = aws_iam_policy.archiver.arn
+}
+
+output "expirer_policy_arn" {
+  description = "To be attached, too, to the role that runs `compliance expire`: the pipelines', or one of its own."
+  value       = aws_iam_policy.expirer.arn
 }
 
 output "auditor_policy_arn" {

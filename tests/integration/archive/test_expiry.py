@@ -505,6 +505,7 @@ class TestDamage:
         assert services.store.stat(record_key(part.object_key)) is None
         assert services.store.stat(part.object_key) is not None
         assert days.execute("SELECT wrapped, destruction_reason FROM object_keys") == [(None, "its retention is over")]
+        assert days.execute("SELECT count(*) FROM archive_search_filters") == [(0,)]
         report = verify(services, [part.day])
         assert (report.findings, [note.kind for note in report.notes]) == ((), [NoteKind.EXPIRY_UNFINISHED])
         assert len(expire_day(services, part.day).expired) == 1

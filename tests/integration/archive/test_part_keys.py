@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from compliance_pipelines.archive.catalogue import parts_of_day
-from compliance_pipelines.archive.export import archive_day
+from compliance_pipelines.archive.export import ArchiveStep, archive_day
 from compliance_pipelines.archive.part_keys import (
     KeyDestructionRefusedError,
     destroy_keys_of_day,
@@ -30,7 +30,7 @@ from compliance_pipelines.encryption.errors import (
 )
 from compliance_pipelines.encryption.keyring import Keyring, new_key
 from compliance_pipelines.encryption.records import KeyRecords
-from compliance_pipelines.encryption.wrapped_key import record_key
+from compliance_pipelines.encryption.wrapped_key import WrappedKey, record_key
 from compliance_pipelines.holds.active import HoldScope
 from compliance_pipelines.holds.record import NewHold, add_hold, release_hold
 from compliance_pipelines.object_store.port import ObjectStoreError
@@ -277,6 +277,52 @@ def test_an_archive_that_is_made_with_the_old_key_meanwhile_is_not_forgotten(
     assert (wrapped_by(services), verify_keys(services).problems) == ({done.to: PARTS + 1}, ())
 
 
+def rewrap_in_the_store(services: Services, object_key: str) -> None:
+    """What a rotation has done that has come to the first of the two records."""
+    keyring = keyring_of(services)
+    later = new_key(keyring.keys, datetime.now(UTC))
+    keyring.with_key(later).save()
+    records = KeyRecords(services.store)
+    found = records.find(object_key)
+    assert found is not None
+    key = found.key.unwrapped(services.data_keys.key_encryption_keys)
+    records.replace(found, WrappedKey.of(object_key, key, later))
+
+
+def test_a_day_that_is_archived_while_its_key_is_rotated_is_verified(
+    services: Services, days: Days, day: date, parts: list[ArchivedPart]
+) -> None:
+    late = day + timedelta(days=PARTS)
+    days.append(late, 5)
+
+    def rotate_one(step: ArchiveStep) -> None:
+        if step is ArchiveStep.RECORDED:
+            with services.engine.connect() as connection:
+                (part,) = parts_of_day(connection, late)
+            rewrap_in_the_store(services, part.object_key)
+
+    archive_day(services, late, hook=rotate_one)
+
+    with services.engine.connect() as connection:
+        (part,) = parts_of_day(connection, late)
+    assert part.verified_at is not None
+    assert {problem.kind for problem in verify_keys(services).problems} == {KeyProblemKind.RECORDS_DIFFER}
+    assert rotated(services).keys == PARTS + 1
+    assert verify_keys(services).problems == ()
+
+    # One whose wrapping is not at hand gives nothing.
+    rewrap_in_the_store(services, parts[0].object_key)
+    keyring_before = keyring_of(services)
+    rewrapped = KeyRecords(services.store).find(parts[0].object_key)
+    assert rewrapped is not None
+    remaining = {
+        name: key for name, key in keyring_before.keys.items() if key.reference != rewrapped.key.key_encryption_key
+    }
+    replace(keyring_before, keys=remaining, current_id=next(iter(remaining))).save()
+    with pytest.raises(KeyRecordsDifferError, match="the two differ"):
+        services.data_keys.require_both_records(parts[0].object_key, parts[0].encryption)
+
+
 def test_a_rotation_beside_a_process_that_has_the_key_before_comes_to_an_end(
     services: Services, parts: list[ArchivedPart], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -305,6 +351,7 @@ def test_a_destroyed_key_is_nowhere_and_that_is_on_record(
     assert part.encryption is not None
     assert (gone.object_key, gone.key_id) == (part.object_key, part.encryption["key_id"])
     assert services.store.stat(record_key(part.object_key)) is None
+    assert days.execute("SELECT count(DISTINCT object_key) FROM archive_search_filters") == [(PARTS - 1,)]
     assert days.execute(
         "SELECT wrapped, destroyed_at IS NOT NULL, destruction_reason FROM object_keys WHERE object_key = :key",
         key=part.object_key,

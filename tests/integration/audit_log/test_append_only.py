@@ -262,6 +262,8 @@ def test_the_roles_have_exactly_these_privileges(superuser_engine: sqlalchemy.En
         ("audit_archiver", "archive_hold_looks", "SELECT"),
         ("audit_archiver", "archive_store_holds", "SELECT"),
         ("audit_archiver", "archive_store_holds", "DELETE"),
+        *((role, "archive_search_filters", "SELECT") for role in ("audit_archiver", "audit_reader")),
+        *(("audit_archiver", "archive_search_filters", privilege) for privilege in ("INSERT", "DELETE")),
     }
     assert {tuple(row) for row in columns} == {
         *((role, "audit_logs", "INSERT", column) for role in ("audit_writer", "audit_archiver") for column in WRITABLE),

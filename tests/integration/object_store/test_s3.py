@@ -7,9 +7,10 @@ and lists `a/b` before `a-b`.
 from __future__ import annotations
 
 import hashlib
+import uuid
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import pytest
 from botocore.exceptions import ClientError
@@ -193,6 +194,39 @@ class TestPutOnce:
         with pytest.raises(ObjectExistsError):
             store.put_file(KEY, tmp_path / "large")
         assert client.list_multipart_uploads(Bucket="locks", Prefix=own_prefix).get("Uploads", []) == []
+
+    @pytest.mark.parametrize("kms_key", [None, "audit-archives"], ids=["SSE-S3", "SSE-KMS"])
+    @pytest.mark.parametrize("single_put_bytes", [_PIECE, 10 * _PIECE], ids=["in pieces", "at once"])
+    def test_the_service_encrypts_as_it_is_asked_to(
+        self, client: S3Client, tmp_path: Path, kms_key: str | None, single_put_bytes: int
+    ) -> None:
+        algorithm: Literal["AES256", "aws:kms"] = "AES256" if kms_key is None else "aws:kms"
+        own_prefix = uuid.uuid4().hex[:8]
+        bucket = S3Bucket("locks", prefix=own_prefix, lock_mode="COMPLIANCE", encryption=algorithm, kms_key=kms_key)
+        store = S3ObjectStore(client, bucket, retain_until=kept_for_two_days, single_put_bytes=single_put_bytes)
+        store.create()
+        (tmp_path / "archive").write_bytes(SEVERAL_BUFFERS * 2)
+
+        store.put_file(KEY, tmp_path / "archive")
+
+        head = client.head_object(Bucket="locks", Key=f"{own_prefix}/{KEY}")
+        assert (head["ServerSideEncryption"], head.get("SSEKMSKeyId")) == (algorithm, kms_key)
+        assert head["ObjectLockMode"] == "COMPLIANCE"
+        assert store.get_bytes(KEY) == SEVERAL_BUFFERS * 2
+        with pytest.raises(ObjectExistsError):
+            store.put_bytes(KEY, b"another")
+
+    @pytest.mark.parametrize("instead", [{}, {"SSEKMSKeyId": "somebody-elses"}], ids=["not at all", "by another key"])
+    def test_what_is_encrypted_otherwise_is_no_success(
+        self, forgetful: S3Client, own_prefix: str, instead: dict[str, str]
+    ) -> None:
+        bucket = S3Bucket("versions", prefix=own_prefix, encryption="aws:kms", kms_key="audit-archives")
+        store = S3ObjectStore(forgetful, bucket)
+        store.create()
+        forget(forgetful, "PutObject", *(() if instead else ("ServerSideEncryption", "SSEKMSKeyId")), **instead)
+
+        with pytest.raises(BrokenPromiseError, match=r"its S.* in place of"):
+            store.put_bytes(KEY, b"data")
 
     def test_a_store_that_cannot_lock_is_no_store_of_locked_objects(
         self, client: S3Client, store: S3ObjectStore

@@ -76,6 +76,7 @@ def test_the_statements_of_every_domain_are_found() -> None:
         "holds",
         "ledger",
         "search",
+        "search_filters",
         "sessions",
         "verification",
     }

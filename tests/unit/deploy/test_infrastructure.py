@@ -12,8 +12,12 @@ from typing import Any, Final
 import pytest
 import yaml
 
+from compliance_pipelines.archive import layout
 from compliance_pipelines.cli.settings_reference import environment_names
+from compliance_pipelines.encryption.wrapped_key import RECORDS
+from compliance_pipelines.ledger import tiles
 from compliance_pipelines.object_store.gcs_trials import NEEDED
+from compliance_pipelines.object_store.promises import PROBES
 from compliance_pipelines.settings import Settings
 
 DEPLOY: Final = Path(__file__).parents[3] / "deploy"
@@ -85,12 +89,31 @@ def _rights_of_terraform(document: str) -> set[str]:
     return {right for each in lists for right in re.findall(r'"([^"]+)"', each)}
 
 
-@pytest.mark.parametrize("role", ["archiver", "auditor"])
+@pytest.mark.parametrize("role", ["archiver", "auditor", "expirer"])
 def test_both_give_a_role_the_same_rights(role: str) -> None:
     rights = _rights_of_terraform(role)
 
     assert rights == _rights_of_template(f"{role.title()}Policy")
     assert not any("Bypass" in right or "*" in right or "DeleteBucket" in right for right in rights)
+
+
+def test_an_archive_is_deleted_by_the_right_of_the_expirer_alone() -> None:
+    replaced = {tiles.PREFIX, RECORDS, PROBES}
+    template: dict[str, Any] = yaml.load(TEMPLATE.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a safe one
+
+    def deletable(role: str) -> set[str]:
+        found: set[str] = set()
+        for statement in template["Resources"][f"{role}Policy"]["Properties"]["PolicyDocument"]["Statement"]:
+            resources = statement["Resource"]
+            if "s3:DeleteObjectVersion" in statement["Action"]:
+                found |= {resources} if isinstance(resources, str) else set(resources)
+        return {resource.removeprefix("${Bucket.Arn}/${Prefix}").removesuffix("*") for resource in found}
+
+    assert (deletable("Archiver"), deletable("Expirer")) == (replaced, {layout.PREFIX})
+    assert _rights_of_terraform("expirer") == {"s3:DeleteObjectVersion"}
+    terraform = (TERRAFORM / "main.tf").read_text(encoding="utf-8")
+    (listed,) = re.findall(r"^  replaced = \[(.*?)\]", terraform, re.MULTILINE)
+    assert set(re.findall(r"\$\{local\.below\}([^\"]+)\*", listed)) == replaced
 
 
 def test_the_document_names_the_rights_that_the_pipelines_get() -> None:
