@@ -194,9 +194,7 @@ CONTENTS: Final[Mapping[str, Listed | ListedGroup]] = {
         "scrubbing", "Read back from the cold store the archives that nobody has read for long, and recompute them."
     ),
     "seal": Listed("ledger", "Seal what was appended since the last pass, and publish the new checkpoint."),
-<<<<<<< HEAD
     "search": Listed("searching", "Find entries wherever they are, in PostgreSQL or in the archives, each once."),
-=======
     "search-index": ListedGroup(
         "The filters by which a search knows which archives to read.",
         {
@@ -206,7 +204,6 @@ CONTENTS: Final[Mapping[str, Listed | ListedGroup]] = {
             ),
         },
     ),
->>>>>>> main
     "sessions": ListedGroup(
         "Retention of idle sessions, and of memories past their time, in Redis.",
         {

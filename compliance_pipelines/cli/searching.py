@@ -31,7 +31,6 @@ from compliance_pipelines.pseudonyms import Subjects, subjects_from_settings
 from compliance_pipelines.search.copies import searched_copy
 from compliance_pipelines.search.engine import opened_engine, refuse_wrong_query
 from compliance_pipelines.search.errors import SearchError
-from compliance_pipelines.search.filters import ReadAll, Wanted
 from compliance_pipelines.search.output import (
     as_text,
     new_file,
@@ -44,6 +43,7 @@ from compliance_pipelines.search.output import (
 from compliance_pipelines.search.period import Period
 from compliance_pipelines.search.recording import Question, SearchRecord
 from compliance_pipelines.search.searching import searched
+from compliance_pipelines.search_filters import Wanted
 from compliance_pipelines.settings import Settings
 
 if TYPE_CHECKING:
@@ -246,7 +246,6 @@ def _searching(asked: _Asked, text: str | None) -> Iterator[_Search | None]:
                 services,
                 asked.period,
                 asked.wanted(subjects_from_settings(services.settings)),
-                filters=ReadAll(),
                 on_plan=fetching.begin,
                 partial=asked.partial,
                 fetched=fetching.advance,

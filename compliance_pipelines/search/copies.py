@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from compliance_pipelines.encryption.key_encryption import KeyEncryptionKeys
     from compliance_pipelines.ledger.checkpoint import VerifierKey
     from compliance_pipelines.search.fetching import Fetched
-    from compliance_pipelines.search.filters import Wanted
     from compliance_pipelines.search.period import Period
     from compliance_pipelines.search.plan import Plan
+    from compliance_pipelines.search_filters import Wanted
 
 
 @contextmanager

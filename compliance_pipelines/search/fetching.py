@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from compliance_pipelines.archive.readback import ColdArchive
     from compliance_pipelines.encryption.data_key import DataKey
     from compliance_pipelines.object_store.port import ObjectStore
-    from compliance_pipelines.search.filters import RowGroups
     from compliance_pipelines.search.plan import PartToRead
 
 # Waiting for a service is most of it. A key service is asked by as many at once.
@@ -66,7 +65,7 @@ class StagedFile:
     day: date
     source: str
     key: DataKey | None = field(repr=False)
-    row_groups: RowGroups | None = None
+    row_groups: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)

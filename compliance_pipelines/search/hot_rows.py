@@ -15,6 +15,7 @@ from compliance_pipelines.archive.parquet import PartLabel, PartWriter
 from compliance_pipelines.encryption.data_key import DataKey
 from compliance_pipelines.search.fetching import StagedFile
 from compliance_pipelines.search.folder import new_file
+from compliance_pipelines.search.wanted import selection_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,13 +61,13 @@ def stage_hot_rows(snapshot: SnapshotReader, plan: Plan, folder: Path) -> HotRow
     rows = 0
     for day in plan.hot_days:
         part_of_day = plan.period.part_of(day.day)
-        whole = plan.wanted.anything and part_of_day is None
+        whole = not plan.wanted.by_column and part_of_day is None
         path = new_file(folder, f"hot-{day.day}.parquet")
         written = left_out = 0
         reading = (
             snapshot.rows(day=day.day, about=day.rows)
             if whole
-            else snapshot.selected(day.day, plan.wanted.selection(part_of_day))
+            else snapshot.selected(day.day, selection_of(plan.wanted, part_of_day))
         )
         with PartWriter(path, PartLabel.of(day.day, 0, b""), day.rows, key) as writer, reading as batches:
             for batch in batches:

@@ -6,7 +6,7 @@ Here: the plan, made of what is recorded and of what the filters say. Not here: 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from compliance_pipelines.search.prices import Prices, requests_for
 
@@ -16,10 +16,12 @@ if TYPE_CHECKING:
 
     from compliance_pipelines.archive.catalogue import ArchivedPart
     from compliance_pipelines.archive.manifest import Manifest
-    from compliance_pipelines.search.filters import Matching, RowGroups, Wanted
     from compliance_pipelines.search.holdings import Holdings, HotDay
     from compliance_pipelines.search.period import Period
     from compliance_pipelines.search.prices import Price
+    from compliance_pipelines.search_filters import Matching, Wanted
+
+_NAMED: Final = 3
 
 
 @dataclass(frozen=True)
@@ -43,10 +45,10 @@ class PartToRead:
     versions: dict[str, str] = field(default_factory=dict)
     manifest_sha256: str | None = None
     manifest: Manifest | None = None
-    row_groups: RowGroups | None = None
+    row_groups: tuple[int, ...] | None = None
 
     @classmethod
-    def of_catalogue(cls, part: ArchivedPart, row_groups: RowGroups | None) -> PartToRead:
+    def of_catalogue(cls, part: ArchivedPart, row_groups: tuple[int, ...] | None) -> PartToRead:
         """A part as the catalogue has it."""
         return cls(
             part.day,
@@ -140,18 +142,14 @@ def _row_groups(parts: Sequence[PartToRead]) -> int | None:
 
 def plan_of(found: Holdings, matching: Matching, period: Period, wanted: Wanted, prices: Prices) -> Plan:
     """The plan for what is recorded and what the filters say."""
-    chosen = [(part, matching.row_groups.get(part.object_key)) for part in found.parts]
+    chosen = [(part, matching.row_groups[part.object_key]) for part in found.parts]
     read = tuple(PartToRead.of_catalogue(part, groups) for part, groups in chosen if groups is None or groups)
     notes = [
         f"{part.day}: part {part.part} with {part.entry_count:,} entries expired at {part.expired_at:%Y-%m-%d}, so "
         "that nothing of it can be shown"
         for part in found.expired
     ]
-    if matching.not_believed:
-        notes.append(
-            f"the filters of {len(matching.not_believed):,} parts are not believed, and these are read whole: "
-            f"{', '.join(matching.not_believed[:3])}{', ...' if len(matching.not_believed) > 3 else ''}"  # noqa: PLR2004
-        )
+    notes += _said_of_filters(matching) if wanted.by_column else []
     return with_price(
         read,
         period,
@@ -162,6 +160,30 @@ def plan_of(found: Holdings, matching: Matching, period: Period, wanted: Wanted,
         gaps=found.gaps,
         notes=tuple(notes),
     )
+
+
+def _said_of_filters(matching: Matching) -> list[str]:
+    """Why parts are read whole, or not, as far as it is not what one would expect."""
+    said = (
+        (
+            matching.not_believed,
+            "have filters that are not believed, because somebody altered them, and are read whole",
+        ),
+        (matching.without, "have no filters, and are read whole; `compliance search-index rebuild` makes them"),
+        (matching.without_key, "have filters that cannot be asked without their keys, and are read whole"),
+        (
+            matching.on_trust,
+            (
+                "are not encrypted, and something of them is left out because the catalogue says so, which whoever can "
+                "write to it may have made it say"
+            ),
+        ),
+    )
+    return [
+        f"{len(keys):,} parts {what}: {', '.join(keys[:_NAMED])}{', ...' if len(keys) > _NAMED else ''}"
+        for keys, what in said
+        if keys
+    ]
 
 
 def with_price(  # noqa: PLR0913 - what a plan is made of

@@ -16,13 +16,14 @@ import pyarrow.parquet.encryption as pe
 from pyarrow.fs import LocalFileSystem
 
 from compliance_pipelines.audit_log.entry import ENTRY_SCHEMA
+from compliance_pipelines.search.wanted import expression_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from compliance_pipelines.search.fetching import StagedFile
-    from compliance_pipelines.search.filters import Wanted
     from compliance_pipelines.search.period import Period
+    from compliance_pipelines.search_filters import Wanted
 
 _HIDDEN: Final = frozenset({"nonce", "tx_id"})
 _DAY: Final = "day"
@@ -54,7 +55,7 @@ class Entries(ds.UnionDataset):  # type: ignore[misc]
         kind = pa.timestamp("us", tz="UTC")
         time = ds.field("timestamp")
         only = (time >= pa.scalar(period.start, kind)) & (time < pa.scalar(period.end, kind))
-        further = wanted.expression()
+        further = expression_of(wanted)
         self._only = only if further is None else only & further
 
     def scanner(self, columns: object = None, filter: ds.Expression | None = None, **_: Any) -> ds.Scanner:  # noqa: A002, ANN401 - pyarrow's signature

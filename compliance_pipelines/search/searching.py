@@ -27,15 +27,17 @@ from compliance_pipelines.search.hot_rows import stage_hot_rows
 from compliance_pipelines.search.plan import plan_of
 from compliance_pipelines.search.prices import Prices
 from compliance_pipelines.search.relation import Entries
+from compliance_pipelines.search_filters import matching_row_groups
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from compliance_pipelines.audit_log.reading import SnapshotReader
     from compliance_pipelines.search.fetching import Fetched
-    from compliance_pipelines.search.filters import Filters, Wanted
     from compliance_pipelines.search.period import Period
     from compliance_pipelines.search.plan import Plan
+    from compliance_pipelines.search.wanted import Filters
+    from compliance_pipelines.search_filters import Wanted
     from compliance_pipelines.services import Services
 
 
@@ -69,8 +71,8 @@ def searched(  # noqa: PLR0913 - what a search is about, and who is told
     period: Period,
     wanted: Wanted,
     *,
-    filters: Filters,
     on_plan: Callable[[Plan], bool],
+    filters: Filters = matching_row_groups,
     partial: bool = False,
     fetched: Fetched = silent,
 ) -> Iterator[Found | None]:
@@ -80,8 +82,8 @@ def searched(  # noqa: PLR0913 - what a search is about, and who is told
         services: the opened services.
         period: of the entries.
         wanted: which of them.
-        filters: tell which parts need not be read.
         on_plan: told the plan before anything is read; whether to go on.
+        filters: tell which parts need not be read.
         partial: leave out parts that cannot be read, instead of failing.
         fetched: told of bytes as they arrive.
 
@@ -123,5 +125,5 @@ def _plan(services: Services, reader: SnapshotReader, period: Period, wanted: Wa
         connection.exec_driver_sql(sql.SAME_SNAPSHOT.format(composed.Literal(moment)).as_string(None))
         check_identity(services, connection)
         found = holdings(connection, period)
-        matching = filters.matching(connection, found.parts, wanted, services.data_keys)
+        matching = filters(connection, found.parts, wanted, services.data_keys)
     return plan_of(found, matching, period, wanted, Prices.of(services.settings))

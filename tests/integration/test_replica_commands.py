@@ -299,7 +299,9 @@ def test_a_proof_is_made_on_a_replica_and_that_nothing_was_recorded_is_said(
     # So is a search, over both stores.
     status, out, err = on_replica.run("query", "SELECT count(*) AS n FROM audit_log", "--to", HOT, "--format", "json")
     ((entries,),) = pair.primary.execute('SELECT count(*) FROM audit_logs WHERE "timestamp"::date <= :day', day=HOT)
-    ((purged,),) = pair.primary.execute("SELECT sum(entry_count)::int FROM archived_audit_logs WHERE purged_at IS NOT NULL")
+    ((purged,),) = pair.primary.execute(
+        "SELECT sum(entry_count)::int FROM archived_audit_logs WHERE purged_at IS NOT NULL"
+    )
     assert (status, json.loads(out)["n"]) == (0, entries + purged), err
     assert "nothing could be recorded here: the database is a read-only replica" in err
 
@@ -455,6 +457,7 @@ def test_what_an_auditor_reads_works_and_is_said_to_be_on_no_record(
     given: dict[str, list[object]] = {
         "prove": [_entry_of(pair, HOT), "-o", tmp_path / "proof.json"],
         "erase show": [case.request.id],
+        "query": ["SELECT count(*) FROM audit_log"],
     }
     # The request is an entry that is not sealed yet, and no finding.
     status, _, err = on_replica.run(*path.split(), *given.get(path, []))

@@ -18,9 +18,10 @@ from sqlalchemy.exc import DBAPIError
 from compliance_pipelines.archive.export import archive_day
 from compliance_pipelines.archive.purge import purge_day
 from compliance_pipelines.search.engine import opened_engine
-from compliance_pipelines.search.filters import Matching, ReadAll, Wanted
+from compliance_pipelines.search.errors import QueryFailedError
 from compliance_pipelines.search.period import Period
 from compliance_pipelines.search.searching import searched
+from compliance_pipelines.search_filters import Matching, Wanted
 from tests.integration.archive.days import overwrite, remove
 from tests.integration.search.conftest import found
 
@@ -29,9 +30,9 @@ if TYPE_CHECKING:
 
     import sqlalchemy
 
-    from compliance_pipelines.archive.catalogue import ArchivedPart
     from compliance_pipelines.encryption.data_keys import DataKeys
     from compliance_pipelines.search.plan import Plan
+    from compliance_pipelines.search_filters import SearchedPart
     from tests.integration.search.conftest import World
     from tests.support.command import Command
 
@@ -271,39 +272,38 @@ def test_the_plan_alone_reads_nothing(world: World, command: Command) -> None:
     assert "in about 3 requests, $3.00 for the requests; 3 days with 20 rows" in done.err
 
 
-class OnlySome:
-    """Filters that know of each part which of its row groups can hold what is wanted."""
+def test_only_parts_and_row_groups_that_can_have_it_are_read(world: World, command: Command) -> None:
+    (path,) = world.days.objects(world.purged)
+    size = path.stat().st_size
+    there = command("search", "--json", "--user", "user-1", "--from", world.purged, "--to", world.purged)
+    assert len(ids(there.out)) == 3
+    assert "reads 1 of 1 part in the cold store" in there.err
+    absent = command("search", "--json", "--user", "user-7", "--from", world.purged, "--to", world.purged)
+    assert (absent.status, absent.out) == (0, "")
+    assert "reads 0 of 1 part in the cold store; 1 day with 3 rows in PostgreSQL" in absent.err
+    assert [each["metadata"]["bytes"] for each in world.recorded() if each["result"] == "success"] == [size, 0]
+    # One that is altered hides nothing, and is named.
+    world.days.execute("UPDATE archive_search_filters SET bits = bits || bits")
+    altered = command("search", "--user", "user-7", "--from", world.purged, "--to", world.purged)
+    assert "reads 1 of 1 part in the cold store" in altered.err
+    assert "note: 1 parts have filters that are not believed, because somebody altered them" in altered.err
+    world.days.execute("DELETE FROM archive_search_filters")
+    without = command("search", "--user", "user-7", "--from", world.purged, "--to", world.purged)
+    assert "note: 1 parts have no filters, and are read whole" in without.err
+    # Only row groups that can have it are decoded.
+    period = Period.of(world.purged, world.purged)
+    with searched(world.services, period, Wanted(), filters=only_group_7, on_plan=bool) as result:
+        assert result is not None
+        with opened_engine(result.entries, 64) as engine, pytest.raises(QueryFailedError):
+            engine.count()
 
-    def __init__(self, *row_groups: int) -> None:
-        self.row_groups = row_groups
 
-    def matching(
-        self, connection: sqlalchemy.Connection, parts: Sequence[ArchivedPart], wanted: Wanted, data_keys: DataKeys
-    ) -> Matching:
-        del connection, wanted, data_keys
-        return Matching({part.object_key: self.row_groups for part in parts})
-
-
-def test_only_parts_and_row_groups_that_can_match_are_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    plans: list[Plan] = []
-
-    def note(plan: Plan) -> bool:
-        plans.append(plan)
-        return True
-
-    def count(*row_groups: int) -> tuple[int, int]:
-        wanted = Wanted(user_ids=frozenset({"user-1"}))
-        period = Period.of(world.purged, world.purged)
-        with searched(world.services, period, wanted, filters=OnlySome(*row_groups), on_plan=note) as result:
-            assert result is not None
-            with opened_engine(result.entries, 64) as engine:
-                return engine.count(), result.object_bytes
-
-    size = world.days.objects(world.purged)[0].stat().st_size
-    assert count(0) == (3, size)
-    assert count() == (1, 0)
-    assert [(len(plan.parts), plan.stored_parts, plan.stored_bytes) for plan in plans] == [(1, 1, size), (0, 1, size)]
-    assert plans[0].to_json()["row_groups"] == 1
+def only_group_7(
+    connection: sqlalchemy.Connection, parts: Sequence[SearchedPart], wanted: Wanted, data_keys: DataKeys
+) -> Matching:
+    """Say that what is wanted is in a row group that no part of the tests has."""
+    del connection, wanted, data_keys
+    return Matching({part.object_key: (7,) for part in parts})
 
 
 def test_nothing_is_purged_between_the_plan_and_the_rows(world: World) -> None:
@@ -318,7 +318,7 @@ def test_nothing_is_purged_between_the_plan_and_the_rows(world: World) -> None:
         return bool(plan.hot_days)
 
     period = Period.of(world.purged, world.hot)
-    with searched(world.services, period, Wanted(), filters=ReadAll(), on_plan=drop_meanwhile) as result:
+    with searched(world.services, period, Wanted(), on_plan=drop_meanwhile) as result:
         assert result is not None
         # Once they are read nobody is kept waiting.
         with world.days.superuser.begin() as connection:

@@ -16,9 +16,9 @@ from compliance_pipelines.search import statement
 from compliance_pipelines.search.engine import opened_engine, refuse_wrong_query
 from compliance_pipelines.search.errors import QueryFailedError, QueryRefusedError
 from compliance_pipelines.search.fetching import StagedFile
-from compliance_pipelines.search.filters import Wanted
 from compliance_pipelines.search.period import Period
 from compliance_pipelines.search.relation import Entries
+from compliance_pipelines.search_filters import Wanted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
