@@ -63,7 +63,7 @@ LIST_PRICES: Final = {
     "s3": Prices(0.0004, 0.09),
     "gcs": Prices(0.0004, 0.12),
 }
-"""As listed at the end of November 2026 for the standard class in the United States, without a free tier."""
+"""Of the standard class in the United States, without a free tier. Lists change: the settings have the last word."""
 
 
 def requests_for(size: int, *, encrypted: bool) -> int:
