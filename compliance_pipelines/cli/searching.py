@@ -113,6 +113,7 @@ class _Asked:
             object.__setattr__(self, "period", Period.of(self.first, self.last))
         except SearchError as error:
             raise click.UsageError(str(error)) from error
+        _refuse_no_text(*self.users, *self.actions, *self.resource_ids, *self.resource_types)
         if self.copy is None and (self.public_key or self.keyring or self.kms_keys):
             raise click.UsageError("--public-key, --keyring and --kms-key belong to --copy")
         if self.copy is not None and self.public_key is None:
@@ -132,6 +133,19 @@ class _Asked:
             frozenset(self.resource_types),
             frozenset(self.resource_ids),
         )
+
+
+def _refuse_no_text(*given: str) -> None:
+    """Refuse what is no text in the terminal's encoding.
+
+    Raises:
+        click.UsageError: something is.
+    """
+    for each in given:
+        try:
+            each.encode()
+        except UnicodeEncodeError as error:
+            raise click.UsageError(f"{printable(each)!r} is no text in UTF-8") from error
 
 
 def _options(command: Callable[_P, _R]) -> Callable[_P, _R]:
@@ -413,6 +427,7 @@ def query(sql: str, *, form: str, output: Path | None, **options: Any) -> None: 
     result is partial.
     """
     asked = _Asked(**options)
+    _refuse_no_text(sql)
     if form == "parquet" and output is None:
         raise click.UsageError("--format parquet needs -o FILE")
     if form == "table" and output is not None:

@@ -9,13 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from compliance_pipelines.object_store.ranged import FIRST_RANGE
+from compliance_pipelines.object_store.ranged import FIRST_RANGE, LARGEST_RANGE
 
 if TYPE_CHECKING:
     from compliance_pipelines.settings import Settings
 
-CHUNK_BYTES: Final = 16 * 2**20
-"""What is asked for at once."""
+CHUNK_BYTES: Final = 4 * 2**20
+"""What is read of an object at once, and asked for at least."""
 _GIB: Final = 2**30
 
 
@@ -68,5 +68,10 @@ LIST_PRICES: Final = {
 
 def requests_for(size: int, *, encrypted: bool) -> int:
     """How many requests a part takes: its manifest, the record of its key, the ranges of its object."""
-    ranges = 1 + (0 if size <= FIRST_RANGE else -((FIRST_RANGE - size) // CHUNK_BYTES))
+    ranges, window, fetched = 1, FIRST_RANGE, FIRST_RANGE
+    while fetched < size:
+        # As RangedFile grows where it is read in a row.
+        window = min(2 * window, LARGEST_RANGE)
+        fetched += max(window, CHUNK_BYTES)
+        ranges += 1
     return 1 + int(encrypted) + ranges

@@ -104,6 +104,7 @@ def test_each_entry_comes_once_wherever_it_is_and_is_found_by_names_and_times(wo
     assert command("search", "--from", world.hot, "--to", world.purged).status == 2
     assert command("search", "--from", "2026-01-01T00:00").status == 2
     assert command("search", "--from", "yesterday").status == 2
+    assert command("search", "--user", "\udcff").status == 2
 
     # A table has the newest, and it is said how many there are.
     done = command("search", "--to", world.hot, "--limit", 3)

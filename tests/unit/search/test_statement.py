@@ -173,6 +173,13 @@ def test_the_settings_of_the_connection_alone_keep_files_and_network_out(
     assert sorted(tmp_path.iterdir()) == before
 
 
+def test_what_fails_while_rows_stream_is_told_in_one_line(engine: Engine) -> None:
+    late = "SELECT CASE WHEN r = 1500000 THEN error('now')::INT ELSE r END AS r FROM range(2000000) AS t(r)"
+    with engine.query(late) as rows, pytest.raises(QueryFailedError, match="the query failed: "):
+        for _ in rows:
+            pass
+
+
 def test_a_query_is_bounded_in_length_and_in_memory(engine: Engine) -> None:
     with pytest.raises(QueryRefusedError, match="at most 16,384 bytes"):
         refuse_wrong_query("SELECT '" + "x" * statement.MOST_BYTES + "'")
