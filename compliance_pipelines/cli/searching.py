@@ -225,7 +225,7 @@ class _Search:
         for reason in self.found.left_out:
             click.echo(f"missing: {printable(reason)}", err=True)
         if self.found.missing:
-            click.echo(f"the result is partial: {len(self.found.missing):,} gaps are named above", err=True)
+            click.echo(f"the result is partial: {_counted(len(self.found.missing), 'gap')}, named above", err=True)
             raise SystemExit(1)
 
 
@@ -315,7 +315,8 @@ def _tell_plan(plan: Plan) -> None:
             f"requests, {_price(plan)}"
         )
     click.echo(
-        f"reads {read}; {_counted(len(plan.hot_days), 'day')} with {plan.hot_rows:,} rows in PostgreSQL", err=True
+        f"reads {read}; {_counted(len(plan.hot_days), 'day')} with {_counted(plan.hot_rows, 'row')} in PostgreSQL",
+        err=True,
     )
     for note in plan.notes:
         click.echo(f"note: {printable(note)}", err=True)

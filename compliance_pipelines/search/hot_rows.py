@@ -83,8 +83,8 @@ def stage_hot_rows(snapshot: SnapshotReader, plan: Plan, folder: Path) -> HotRow
             path.unlink()
         if left_out:
             strangers.append(
-                f"{day.day}: {left_out:,} rows in PostgreSQL stand in segments whose entries were purged, and are left "
-                f"out; run `compliance verify {day.day}`"
+                f"{day.day}: in PostgreSQL, {'1 row' if left_out == 1 else f'{left_out:,} rows'} in segments whose "
+                f"entries were purged, and left out; run `compliance verify {day.day}`"
             )
     return HotRows(tuple(files), rows, tuple(strangers))
 

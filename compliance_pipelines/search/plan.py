@@ -165,23 +165,20 @@ def plan_of(found: Holdings, matching: Matching, period: Period, wanted: Wanted,
 def _said_of_filters(matching: Matching) -> list[str]:
     """Why parts are read whole, or not, as far as it is not what one would expect."""
     said = (
+        ("read whole, because their filters are not what was made of them", matching.not_believed),
+        ("read whole, because they have no filters (`compliance search-index rebuild` makes them)", matching.without),
+        ("read whole, because their filters cannot be asked without their keys", matching.without_key),
         (
-            matching.not_believed,
-            "have filters that are not believed, because somebody altered them, and are read whole",
-        ),
-        (matching.without, "have no filters, and are read whole; `compliance search-index rebuild` makes them"),
-        (matching.without_key, "have filters that cannot be asked without their keys, and are read whole"),
-        (
-            matching.on_trust,
             (
-                "are not encrypted, and something of them is left out because the catalogue says so, which whoever can "
-                "write to it may have made it say"
+                "not encrypted, and something is left out because the catalogue says so, which whoever can write to it "
+                "may have made it say"
             ),
+            matching.on_trust,
         ),
     )
     return [
-        f"{len(keys):,} parts {what}: {', '.join(keys[:_NAMED])}{', ...' if len(keys) > _NAMED else ''}"
-        for keys, what in said
+        f"{what}: {', '.join(keys[:_NAMED])}{f', and {len(keys) - _NAMED:,} more' if len(keys) > _NAMED else ''}"
+        for what, keys in said
         if keys
     ]
 

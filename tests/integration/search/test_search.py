@@ -213,8 +213,8 @@ def test_what_is_neither_here_nor_there_is_named(world: World, command: Command)
     assert len(ids(done.out)) == 29
     assert "forged" not in ids(done.out)
     assert f"missing: {world.archived}: 1 entry of 10 that were sealed are neither in PostgreSQL" in done.err
-    assert f"missing: {world.purged}: 1 rows in PostgreSQL stand in segments whose entries were purged" in done.err
-    assert "the result is partial: 2 gaps are named above" in done.err
+    assert f"missing: {world.purged}: in PostgreSQL, 1 row in segments whose entries were purged" in done.err
+    assert "the result is partial: 2 gaps, named above" in done.err
     assert world.recorded()[-1]["metadata"]["partial"] is True
     # Days that have nothing to do with it are whole.
     assert command("search", "--from", world.hot, "--to", world.hot).status == 0
@@ -287,10 +287,10 @@ def test_only_parts_and_row_groups_that_can_have_it_are_read(world: World, comma
     world.days.execute("UPDATE archive_search_filters SET bits = bits || bits")
     altered = command("search", "--user", "user-7", "--from", world.purged, "--to", world.purged)
     assert "reads 1 of 1 part in the cold store" in altered.err
-    assert "note: 1 parts have filters that are not believed, because somebody altered them" in altered.err
+    assert "note: read whole, because their filters are not what was made of them: audit-archives/" in altered.err
     world.days.execute("DELETE FROM archive_search_filters")
     without = command("search", "--user", "user-7", "--from", world.purged, "--to", world.purged)
-    assert "note: 1 parts have no filters, and are read whole" in without.err
+    assert "note: read whole, because they have no filters" in without.err
     # Only row groups that can have it are decoded.
     period = Period.of(world.purged, world.purged)
     with searched(world.services, period, Wanted(), filters=only_group_7, on_plan=bool) as result:
