@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import stat
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
@@ -24,6 +25,7 @@ from compliance_pipelines.search.searching import searched
 from compliance_pipelines.search_filters import Matching, Wanted
 from tests.integration.archive.days import overwrite, remove
 from tests.integration.search.conftest import found
+from tests.support.stops import command as stoppable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -271,6 +273,12 @@ def test_the_plan_alone_reads_nothing(world: World, command: Command) -> None:
     assert (done.status, done.out) == (0, "")
     assert f"reads 1 of 1 part in the cold store, {size / 1024:.1f} KiB" in done.err
     assert "in about 3 requests, $3.00 for the requests; 3 days with 20 rows" in done.err
+    # What expired is named, and no longer asked for.
+    world.days.execute("UPDATE archived_audit_logs SET expired_at = now() WHERE day = :day", day=world.purged)
+    expired = command("search", "--json", "--limit", 0, "--from", world.purged, "--to", world.hot)
+    assert (expired.status, len(ids(expired.out))) == (0, 20)
+    assert f"note: {world.purged}: part 1 with 10 entries expired at " in expired.err
+    assert "reads 0 of 0 parts in the cold store" in expired.err
 
 
 def test_only_parts_and_row_groups_that_can_have_it_are_read(world: World, command: Command) -> None:
@@ -335,6 +343,12 @@ def test_a_copy_of_the_bucket_is_searched_without_a_database(
     keyring = world.services.settings.audit_archive_keyring_file
     assert keyring is not None
     key = world.services.verifier_key.to_note_string()
+    # A part that was repaired has two revisions there, of which the newest counts.
+    (path,) = world.days.objects(world.archived)
+    overwrite(path, path.read_bytes()[:-20])
+    repaired = command("repair", world.archived)
+    assert repaired.status == 0, repaired.err
+    assert len(world.days.manifests(world.archived)) == 2
     copy = tmp_path / "copy"
     shutil.copytree(tmp_path / "cold", copy)
     for name in ("AUDIT_LOG_DATABASE_URL", "AUDIT_COLD_STORAGE_PATH", "LEDGER_SIGNING_KEY"):
@@ -354,7 +368,7 @@ def test_a_copy_of_the_bucket_is_searched_without_a_database(
     assert command("search", "--public-key", key).status == 2
     elsewhere = command("search", "--copy", tmp_path, "--public-key", key)
     assert "is no copy of a bucket with archives" in elsewhere.err
-    (manifest,) = (copy / "audit-archives").rglob(f"*{world.archived}*.manifest.json")
+    manifest = max((copy / "audit-archives").rglob(f"*{world.archived}*.manifest.json"))
     overwrite(manifest, manifest.read_bytes().replace(b'"entry_count":10', b'"entry_count":11'))
     assert command("search", *offline, "--keyring", keyring).status == 1
     partial = command("search", "--json", *offline, "--keyring", keyring, "--partial")
@@ -369,3 +383,25 @@ def test_late_entries_that_are_purged_are_in_a_part_of_their_own(world: World, c
     assert set(ids(done.out)) == world.of(world.purged)
     assert len(ids(done.out)) == 13
     assert len({each["source"] for each in found(done.out)}) == 2
+
+
+def test_a_query_that_is_stopped_leaves_nothing_on_the_disk(world: World, tmp_path: Path) -> None:
+    staging = tmp_path / "staging"
+    keyring = str(world.services.settings.audit_archive_keyring_file)
+    endless = "SELECT count(*) FROM range(100000000000) AS a(r), audit_log WHERE hash(r) = id"
+    with stoppable(
+        tmp_path,
+        world.services.settings,
+        "query",
+        endless,
+        "--to",
+        str(world.purged),
+        ARCHIVE_STAGING_PATH=str(staging),
+        AUDIT_ARCHIVE_KEYRING_FILE=keyring,
+    ) as child:
+        child.until("both stores are staged", lambda: len(list(staging.glob("search-*/*.parquet"))) == 2)
+        assert not any(b"message.send" in path.read_bytes() for path in staging.glob("search-*/*.parquet"))
+        child.send(signal.SIGTERM)
+        assert child.end() == 143, child.err
+    assert list(staging.iterdir()) == []
+    assert [each["action"] for each in world.recorded()] == ["audit.query"]
