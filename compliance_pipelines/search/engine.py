@@ -9,7 +9,7 @@ refuses to without. So a query that needs more memory than it may have fails.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Final
 
 import duckdb
@@ -17,13 +17,13 @@ import pyarrow as pa
 
 from compliance_pipelines.base.interruption import cancelled_by_signals, check_stopped
 from compliance_pipelines.search.errors import QueryFailedError
-from compliance_pipelines.search.relation import SCHEMA
+from compliance_pipelines.search.period import Period
+from compliance_pipelines.search.relation import Entries
 from compliance_pipelines.search.statement import RELATION, checked_statement, one_line
+from compliance_pipelines.search_filters import Wanted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from compliance_pipelines.search.relation import Entries
+    from collections.abc import Generator, Iterator
 
 _STAGED: Final = "staged"
 _THREADS: Final = 2
@@ -48,15 +48,16 @@ _VIEW: Final = f"""
     FROM {_STAGED}
 """  # noqa: S608 - constants only
 _COUNT: Final = f"SELECT count(*) FROM {RELATION}"  # noqa: S608 - constants only
-_NEWEST: Final = f'SELECT * FROM {RELATION} ORDER BY "timestamp" DESC, id DESC'  # noqa: S608 - constants only
-_OLDEST: Final = f'SELECT * FROM {RELATION} ORDER BY "timestamp", id'  # noqa: S608 - constants only
+_NEWEST_FIRST: Final = f'SELECT * FROM {RELATION} ORDER BY "timestamp" DESC, id DESC'  # noqa: S608 - constants only
+_OLDEST_FIRST: Final = f'SELECT * FROM {RELATION} ORDER BY "timestamp", id'  # noqa: S608 - constants only
 
 
 class Engine:
     """A connection over the entries of one search."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, entries: Entries) -> None:
         self._connection = connection
+        self._entries = entries
 
     def check(self, text: str) -> None:
         """See whether a person's query could be run, without running it.
@@ -86,19 +87,30 @@ class Engine:
             return int(rows.read_all().column(0)[0].as_py())
 
     @contextmanager
-    def entries(self, *, limit: int | None, oldest_first: bool) -> Iterator[pa.RecordBatchReader]:
-        """The entries by their time, as a stream.
+    def entries(self, *, limit: int | None, oldest_first: bool) -> Iterator[Iterator[pa.RecordBatch]]:
+        """The entries by their time, as a stream; one day is sorted at a time.
 
         Args:
             limit: how many at most; None: all.
             oldest_first: else the newest come first.
 
         Raises:
-            QueryFailedError: it needs too much memory; raised while iterating, too.
+            QueryFailedError: a day needs too much memory; raised while iterating.
         """
-        order = _OLDEST if oldest_first else _NEWEST
-        with self._run(order if limit is None else f"{order} LIMIT {limit:d}") as rows:
-            yield rows
+        with closing(self._by_day(limit, oldest_first=oldest_first)) as batches:
+            yield batches
+
+    def _by_day(self, limit: int | None, *, oldest_first: bool) -> Generator[pa.RecordBatch]:
+        left = limit
+        order = _OLDEST_FIRST if oldest_first else _NEWEST_FIRST
+        for day in sorted(self._entries.days, reverse=not oldest_first):
+            if left == 0:
+                return
+            self._connection.register(_STAGED, self._entries.of_day(day))
+            with self._run(order if left is None else f"{order} LIMIT {left:d}") as rows:
+                for batch in rows:
+                    left = None if left is None else left - batch.num_rows
+                    yield batch
 
     @contextmanager
     def _run(self, statement: duckdb.Statement | str) -> Iterator[pa.RecordBatchReader]:
@@ -129,7 +141,7 @@ def _as_query_errors() -> Iterator[None]:
 
 
 @contextmanager
-def opened_engine(entries: Entries | pa.Table, memory_mb: int) -> Iterator[Engine]:
+def opened_engine(entries: Entries, memory_mb: int) -> Iterator[Engine]:
     """An engine over some entries.
 
     Args:
@@ -139,10 +151,12 @@ def opened_engine(entries: Entries | pa.Table, memory_mb: int) -> Iterator[Engin
     connection = duckdb.connect(":memory:", config={**_SETTINGS, "memory_limit": f"{memory_mb}MiB"})
     try:
         connection.execute("SET TimeZone = 'UTC'")
+        # It would be drawn on standard output, in the middle of a result.
+        connection.execute("SET enable_progress_bar = false")
         connection.register(_STAGED, entries)
         connection.execute(_VIEW)
         connection.execute("SET lock_configuration = true")
-        yield Engine(connection)
+        yield Engine(connection, entries)
     finally:
         connection.close()
 
@@ -154,5 +168,5 @@ def refuse_wrong_query(text: str) -> None:
         QueryRefusedError: it is something else.
         QueryFailedError: it names columns or functions that there are not.
     """
-    with opened_engine(SCHEMA.empty_table(), _MEMORY_TO_CHECK_MB) as engine:
+    with opened_engine(Entries([], Period.of(None, None), Wanted()), _MEMORY_TO_CHECK_MB) as engine:
         engine.check(text)

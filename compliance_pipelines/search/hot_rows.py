@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from compliance_pipelines.search.holdings import HotDay
     from compliance_pipelines.search.plan import Plan
 
+# Of entries of about 350 bytes as text.
+_BYTES_A_ROW: Final = 150
 HOT: Final = "hot"
 """What the relation calls PostgreSQL, where it names the source of an entry."""
 
@@ -45,6 +47,11 @@ class HotRows:
     files: tuple[StagedFile, ...]
     rows: int
     strangers: tuple[str, ...]
+
+
+def hot_bytes(plan: Plan) -> int:
+    """About how much room the rows of a plan will take, where all of them are wanted; 0 where that is not known."""
+    return 0 if plan.wanted.by_column else plan.hot_rows * _BYTES_A_ROW
 
 
 def stage_hot_rows(snapshot: SnapshotReader, plan: Plan, folder: Path) -> HotRows:

@@ -19,7 +19,8 @@ from compliance_pipelines.audit_log.entry import ENTRY_SCHEMA
 from compliance_pipelines.search.wanted import expression_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+    from datetime import date
 
     from compliance_pipelines.search.fetching import StagedFile
     from compliance_pipelines.search.period import Period
@@ -44,29 +45,74 @@ _FILES_AHEAD: Final = 1
 class Entries(ds.UnionDataset):  # type: ignore[misc]
     """The wanted entries of some files, scanned in bounded memory.
 
+    One file is open at a time, however many there are: a dataset of all of them keeps something of each until the end.
+    To others, this is a dataset without files of its own.
+
     Args:
         files: the files.
         period: only entries of this time.
         wanted: only these.
+
+    Attributes:
+        days: of the files.
     """
 
     def __init__(self, files: Sequence[StagedFile], period: Period, wanted: Wanted) -> None:
-        super().__init__(SCHEMA, [_of_file(file) for file in files])
+        super().__init__(SCHEMA, [])
+        self._files = tuple(files)
+        self._period = period
+        self._wanted = wanted
+        self.days = frozenset(file.day for file in files)
+
+    def of_day(self, day: date) -> Entries:
+        """Those of one day."""
+        return Entries([file for file in self._files if file.day == day], self._period, self._wanted)
+
+    def scanner(self, columns: list[str] | None = None, filter: ds.Expression | None = None, **_: Any) -> Scan:  # noqa: A002, ANN401 - pyarrow's signature
+        """A scan of some columns under a condition."""
         kind = pa.timestamp("us", tz="UTC")
         time = ds.field("timestamp")
-        only = (time >= pa.scalar(period.start, kind)) & (time < pa.scalar(period.end, kind))
-        further = expression_of(wanted)
-        self._only = only if further is None else only & further
+        only = (time >= pa.scalar(self._period.start, kind)) & (time < pa.scalar(self._period.end, kind))
+        for further in (expression_of(self._wanted), filter):
+            only = only if further is None else only & further
+        return Scan(self._files, columns, only)
 
-    def scanner(self, columns: object = None, filter: ds.Expression | None = None, **_: Any) -> ds.Scanner:  # noqa: A002, ANN401 - pyarrow's signature
-        """A scan of some columns under a condition; how far it reads ahead is decided here."""
-        return super().scanner(
-            columns=columns,
-            filter=self._only if filter is None else self._only & filter,
-            batch_size=_BATCH_ROWS,
-            batch_readahead=_BATCHES_AHEAD,
-            fragment_readahead=_FILES_AHEAD,
-        )
+
+class Scan:
+    """One scan; what DuckDB needs of a scanner of pyarrow's.
+
+    Args:
+        files: the files.
+        columns: their names in order; None: all.
+        only: the condition.
+    """
+
+    def __init__(self, files: Sequence[StagedFile], columns: list[str] | None, only: ds.Expression) -> None:
+        self._files = files
+        self._columns = columns
+        self._only = only
+
+    @property
+    def projected_schema(self) -> pa.Schema:
+        """The columns that come."""
+        return SCHEMA if self._columns is None else pa.schema([SCHEMA.field(name) for name in self._columns])
+
+    def to_reader(self) -> pa.RecordBatchReader:
+        """The rows."""
+        return pa.RecordBatchReader.from_batches(self.projected_schema, self._batches())
+
+    def _batches(self) -> Iterator[pa.RecordBatch]:
+        schema = self.projected_schema
+        for file in self._files:
+            scanner = _of_file(file).scanner(
+                columns=self._columns,
+                filter=self._only,
+                batch_size=_BATCH_ROWS,
+                batch_readahead=_BATCHES_AHEAD,
+                fragment_readahead=_FILES_AHEAD,
+            )
+            for batch in scanner.to_batches():
+                yield batch.cast(schema) if batch.schema != schema else batch
 
 
 def _of_file(file: StagedFile) -> ds.FileSystemDataset:

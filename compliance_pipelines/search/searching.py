@@ -21,9 +21,9 @@ from compliance_pipelines.audit_log.reading import open_snapshot
 from compliance_pipelines.ledger.store_identity import check_identity
 from compliance_pipelines.search import sql
 from compliance_pipelines.search.fetching import FetchedParts, fetch_parts, silent
-from compliance_pipelines.search.folder import private_folder
+from compliance_pipelines.search.folder import private_folder, require_room
 from compliance_pipelines.search.holdings import holdings
-from compliance_pipelines.search.hot_rows import stage_hot_rows
+from compliance_pipelines.search.hot_rows import hot_bytes, stage_hot_rows
 from compliance_pipelines.search.plan import plan_of
 from compliance_pipelines.search.prices import Prices
 from compliance_pipelines.search.relation import Entries
@@ -103,6 +103,7 @@ def searched(  # noqa: PLR0913 - what a search is about, and who is told
             if not on_plan(plan):
                 yield None
                 return
+            require_room(folder, plan.object_bytes + hot_bytes(plan))
             try:
                 hot = stage_hot_rows(reader, plan, folder)
             except OSError as error:
