@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
-import pytest
-
 from compliance_pipelines.encryption.catalogue import CataloguedKey
 from compliance_pipelines.encryption.data_key import DataKey
 from compliance_pipelines.encryption.errors import KeyEncryptionKeyError
@@ -18,6 +16,8 @@ from compliance_pipelines.search_filters.unwrapping import unwrapped_keys
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    import pytest
 
     from compliance_pipelines.encryption.key_encryption import KeyEncryptionKeys
 
