@@ -21,7 +21,7 @@ _WORDS: Final = 8
 _WORD_BITS: Final = 32
 _BLOCK_BITS: Final = _WORDS * _WORD_BITS
 BITS_PER_VALUE: Final = 12
-"""About one value in two hundred is believed to be there that is not: five times fewer than with nine bits."""
+"""About one value in two hundred is believed to be there that is not: a quarter of what it is with nine bits."""
 
 # The specification's eight odd numbers, one for each word.
 _SALT: Final = (
