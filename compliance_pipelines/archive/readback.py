@@ -685,7 +685,8 @@ def check_object(
 
     Its bytes are copied and hashed first, and parsed only where the hash is the committed one; then label, schema,
     count, and the root of every segment are checked. What has another hash, or none that was committed, is looked into
-    in a process of its own, with bounded memory and time. Memory is bounded whatever the size.
+    in a process of its own, with bounded memory and time. Memory is bounded whatever the size; filters are six bytes of
+    it for each entry at most.
 
     Args:
         archive: where it is.

@@ -128,7 +128,8 @@ class EmbeddedPostgres(EmbeddedServer):
         """
         statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
         if template is not None:
-            statement += sql.SQL(" TEMPLATE {}").format(sql.Identifier(template))
+            # As files: through the write-ahead log, PostgreSQL's default, a small database takes half as long again.
+            statement += sql.SQL(" TEMPLATE {} STRATEGY FILE_COPY").format(sql.Identifier(template))
         with self._connect() as connection:
             if not _exists(connection, name):
                 # Another process may create it between the look and the leap.

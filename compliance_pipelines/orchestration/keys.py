@@ -42,6 +42,7 @@ STORE_HOLDS_AS_OURS: Final = AssetCheckKey(STORE_HOLDS, "same_as_ours")
 COLD_STORE: Final = AssetCheckKey(CHECKPOINT, "cold_store_keeps_its_promises")
 ARCHIVE_KEYS: Final = AssetCheckKey(CHECKPOINT, "keys_of_archives_are_on_record_twice")
 ARCHIVES_READ_BACK: Final = AssetCheckKey(ARCHIVE_SCRUB, "archives_read_back_in_time_and_whole")
+SEARCH_INDEX: Final = AssetCheckKey(ARCHIVE_SCRUB, "archives_have_search_filters")
 HEALTH: Final = (
     NO_DAY_TO_ARCHIVE_OVERDUE,
     NO_DAY_TO_PURGE_OVERDUE,
@@ -56,6 +57,7 @@ HEALTH: Final = (
     ARCHIVE_KEYS,
     STORE_HOLDS_AS_OURS,
     ARCHIVES_READ_BACK,
+    SEARCH_INDEX,
 )
 
 # The days' way out of PostgreSQL and into the cold store is one group: of two, each would come after the other.

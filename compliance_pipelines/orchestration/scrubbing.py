@@ -1,4 +1,4 @@
-"""Dagster concept: a check, a job and a schedule. Archives are read back daily, and what is wrong with them is seen.
+"""Dagster concept: checks, a job and a schedule. Archives are read back daily, and what is wrong with them is seen.
 
 Here: when archives are read back, and what is judged. Not here: the asset (assets/scrub.py), what is due, overdue or
 damaged, which the domain says.
@@ -21,9 +21,10 @@ from dagster import (
 )
 
 from compliance_pipelines.archive.scrub_record import ScrubState, in_words, scrub_state
+from compliance_pipelines.archive.search_index import parts_without_filters
 from compliance_pipelines.orchestration.checks import Verdict
 from compliance_pipelines.orchestration.failures import RETRIES, domain_errors
-from compliance_pipelines.orchestration.keys import ARCHIVE_SCRUB, ARCHIVES_READ_BACK, DATABASE_POOL
+from compliance_pipelines.orchestration.keys import ARCHIVE_SCRUB, ARCHIVES_READ_BACK, DATABASE_POOL, SEARCH_INDEX
 from compliance_pipelines.orchestration.names import Names
 from compliance_pipelines.orchestration.tables import Metadata
 from compliance_pipelines.services import Services
@@ -53,6 +54,24 @@ def scrub_verdict(services: Services) -> Verdict:
         f"{state.parts:,} parts, each read back within {days} days, and whole.",
         metadata,
         remedy="; ".join(remedies) if problems else None,
+    )
+
+
+def search_index_verdict(services: Services) -> Verdict:
+    """Whether a search knows of every archive what need not be read of it."""
+    with services.engine.connect() as connection:
+        without = parts_without_filters(connection)
+    problem = None
+    if without:
+        (day, part), *others = without
+        named = f"part {part} of {day}{f' and {len(others):,} others' if others else ''}"
+        problem = f"no filters, so that each search reads all of it: {named}"
+    return Verdict(
+        problem,
+        "Every verified archive has filters to be searched by.",
+        {"parts without filters": len(without)},
+        severity=AssetCheckSeverity.WARN,
+        remedy="run `compliance search-index rebuild --missing`; else the scrub makes them when it reads the archive",
     )
 
 
@@ -90,9 +109,25 @@ def archives_read_back(
         return scrub_verdict(compliance_services).named(compliance_names).result()
 
 
+@asset_check(
+    asset=ARCHIVE_SCRUB,
+    name=SEARCH_INDEX.name,
+    description="Each verified archive has filters, by which a search knows what it need not read of it.",
+    retry_policy=RETRIES,
+    pool=DATABASE_POOL,
+)
+def archives_have_search_filters(
+    compliance_services: ResourceParam[Services], compliance_names: ResourceParam[Names]
+) -> AssetCheckResult:
+    """What the catalogue has, counted."""
+    with domain_errors():
+        return search_index_verdict(compliance_services).named(compliance_names).result()
+
+
 archive_scrub = define_asset_job(
     "archive_scrub",
-    selection=AssetSelection.assets(ARCHIVE_SCRUB).without_checks() | AssetSelection.checks(ARCHIVES_READ_BACK),
+    selection=AssetSelection.assets(ARCHIVE_SCRUB).without_checks()
+    | AssetSelection.checks(ARCHIVES_READ_BACK, SEARCH_INDEX),
     description="Reads back from the cold store the archives that nobody has read for long, within the day's budget.",
 )
 
@@ -105,6 +140,6 @@ archive_scrub_schedule = ScheduleDefinition(
     description="After the retention, and before the daily checks, so that what it finds stands out.",
 )
 
-CHECKS: Final = (archives_read_back,)
+CHECKS: Final = (archives_read_back, archives_have_search_filters)
 JOBS: Final = (archive_scrub,)
 SCHEDULES: Final = (archive_scrub_schedule,)

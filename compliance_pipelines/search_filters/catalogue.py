@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import groupby
+from itertools import chain, groupby
 from typing import TYPE_CHECKING, Any, Final
 
 from compliance_pipelines.search_filters import sql
@@ -67,7 +67,8 @@ def filters_of_columns(
     for start in range(0, len(object_keys), _OBJECTS_AT_ONCE):
         asked = {"object_keys": list(object_keys[start : start + _OBJECTS_AT_ONCE]), "columns": list(columns)}
         rows = connection.execute(sql.FILTERS_OF_COLUMNS, asked, execution_options={"yield_per": _ROWS_AT_ONCE})
-        for object_key, of_object in groupby(rows, key=lambda row: str(row.object_key)):
+        in_order = chain.from_iterable(rows.partitions())
+        for object_key, of_object in groupby(in_order, key=lambda row: str(row.object_key)):
             yield ObjectFilters(object_key, tuple(map(_of_row, of_object)))
 
 

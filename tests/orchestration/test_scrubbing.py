@@ -9,8 +9,8 @@ from dagster import AssetCheckSeverity, DefaultScheduleStatus
 from sqlalchemy import text
 
 from compliance_pipelines.orchestration.backlog import Action
-from compliance_pipelines.orchestration.keys import ARCHIVE_SCRUB, ARCHIVES_READ_BACK
-from compliance_pipelines.orchestration.scrubbing import archive_scrub_schedule, scrub_verdict
+from compliance_pipelines.orchestration.keys import ARCHIVE_SCRUB, ARCHIVES_READ_BACK, SEARCH_INDEX
+from compliance_pipelines.orchestration.scrubbing import archive_scrub_schedule, scrub_verdict, search_index_verdict
 from tests.support.damage import flip
 
 if TYPE_CHECKING:
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 
 def check_of(result: ExecuteInProcessResult) -> AssetCheckEvaluation:
-    [evaluation] = result.get_asset_check_evaluations()
-    assert evaluation.asset_check_key == ARCHIVES_READ_BACK
-    return evaluation
+    found = {evaluation.asset_check_key: evaluation for evaluation in result.get_asset_check_evaluations()}
+    assert found.keys() == {ARCHIVES_READ_BACK, SEARCH_INDEX}
+    return found[ARCHIVES_READ_BACK]
 
 
 def test_it_runs_daily_and_is_on_without_anybody_turning_it_on() -> None:
@@ -92,3 +92,17 @@ def test_a_budget_that_cannot_suffice_is_a_warning(project: Project) -> None:
     verdict = scrub_verdict(dataclasses.replace(project.services, settings=settings))
     assert verdict.severity is AssetCheckSeverity.WARN
     assert "set AUDIT_ARCHIVE_SCRUB_BYTES_PER_DAY to" in verdict.description
+
+
+def test_an_archive_without_filters_is_a_warning_with_what_to_do(
+    project: Project, superuser_engine: sqlalchemy.Engine
+) -> None:
+    day = project.sealed(days_ago=120)
+    assert project.step(Action.ARCHIVE, day).success
+    assert search_index_verdict(project.services).problem is None
+    with superuser_engine.begin() as connection:
+        connection.execute(text("DELETE FROM archive_search_filters"))
+    verdict = search_index_verdict(project.services)
+    assert verdict.severity is AssetCheckSeverity.WARN
+    assert f"part 1 of {day}" in verdict.description
+    assert "`compliance search-index rebuild --missing`" in verdict.description

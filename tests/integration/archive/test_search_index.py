@@ -16,6 +16,7 @@ from compliance_pipelines.archive.repair import repair_day
 from compliance_pipelines.archive.scrub import scrub
 from compliance_pipelines.archive.search_index import RebuildResult, parts_without_filters, rebuild
 from compliance_pipelines.encryption.keyring import Keyring
+from compliance_pipelines.postgres.engine import create_engine
 from compliance_pipelines.search_filters import Matching, Wanted, matching_row_groups
 from tests.integration.archive.days import entry
 from tests.support.command import Command
@@ -75,7 +76,7 @@ def without_filters(services: Services) -> list[tuple[date, int]]:
 
 
 def test_what_is_verified_can_be_searched_and_its_filters_made_again(
-    services: Services, days: Days, day: date, part: ArchivedPart
+    services: Services, days: Days, day: date, part: ArchivedPart, reader_database_url: str
 ) -> None:
     made = filters(days)
     assert [row[:4] for row in made] == [(part.object_key, column, n, 3) for n in range(3) for column in _COLUMNS]
@@ -86,6 +87,10 @@ def test_what_is_verified_can_be_searched_and_its_filters_made_again(
     # What can be left out because of filters that everybody can make is said.
     assert found.on_trust == (() if part.encryption else (part.object_key,))
     assert (found.not_believed, found.without, found.without_key) == ((), (), ())
+    # With an auditor's login as well.
+    auditor = replace(services, engine=create_engine(reader_database_url, pool_size=1))
+    assert dict(asked(auditor, part)) == {part.object_key: (2,)}
+    auditor.engine.dispose()
 
     days.execute("DELETE FROM archive_search_filters")
     found = asked(services, part)
@@ -101,30 +106,30 @@ def test_what_is_verified_can_be_searched_and_its_filters_made_again(
     assert days.audit_actions(day) == ["audit.archive"]
 
 
-@pytest.mark.parametrize(
-    "altered",
-    [
-        "UPDATE archive_search_filters SET bits = decode(repeat('00', 32), 'hex') WHERE column_name = 'user_id'",
-        "DELETE FROM archive_search_filters WHERE row_group = 2",
-        "DELETE FROM archive_search_filters WHERE column_name = 'user_id'",
-        """WITH gone AS (DELETE FROM archive_search_filters WHERE row_group = 2)
-           UPDATE archive_search_filters SET row_groups = 2 WHERE row_group < 2""",
-    ],
+_ALTERATIONS: Final = (
+    "UPDATE archive_search_filters SET bits = decode(repeat('00', 32), 'hex') WHERE column_name = 'user_id'",
+    "DELETE FROM archive_search_filters WHERE row_group = 2",
+    "DELETE FROM archive_search_filters WHERE column_name = 'user_id'",
+    """WITH gone AS (DELETE FROM archive_search_filters WHERE row_group = 2)
+       UPDATE archive_search_filters SET row_groups = 2 WHERE row_group < 2""",
 )
+
+
 @pytest.mark.parametrize("settings", ["encrypted"], indirect=True)
 def test_what_somebody_altered_is_not_believed_and_is_found_by_the_scrub(
-    services: Services, days: Days, day: date, part: ArchivedPart, altered: str
+    services: Services, days: Days, day: date, part: ArchivedPart
 ) -> None:
     made = filters(days)
-    days.execute(altered)
+    for number, alteration in enumerate(_ALTERATIONS, start=1):
+        days.execute(alteration)
 
-    found = asked(services, part)
-    assert (dict(found), found.not_believed) == ({part.object_key: None}, (part.object_key,))
+        found = asked(services, part)
+        assert (dict(found), found.not_believed) == ({part.object_key: None}, (part.object_key,)), alteration
 
-    done = scrub(services, {day})
-    assert (done.misindexed, done.indexed, done.damaged) == (((day, 1),), 0, ())
-    assert filters(days) == made
-    assert days.audit_actions(day) == ["audit.archive", _CORRECTED]
+        done = scrub(services, {day})
+        assert (done.misindexed, done.indexed, done.damaged) == (((day, 1),), 0, ())
+        assert filters(days) == made
+        assert days.audit_actions(day) == ["audit.archive", *[_CORRECTED] * number]
 
 
 @pytest.mark.parametrize("settings", ["encrypted"], indirect=True)
