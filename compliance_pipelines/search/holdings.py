@@ -115,8 +115,8 @@ def _hot(
             )
         if quarantined[day]:
             gaps.append(
-                f"{day}: {_entries(quarantined[day])} that break a rule of the table are not shown; `compliance check` "
-                "tells more"
+                f"{day}: {_entries(quarantined[day])} in quarantine, for breaking a rule of the table, and not shown; "
+                "`compliance check` tells more"
             )
     both = sorted({part.day for part in gone} & {day for day in wanted if rows[day]})
     purged: dict[date, list[tuple[int, int]]] = {}

@@ -25,6 +25,7 @@ from compliance_pipelines.search.searching import searched
 from compliance_pipelines.search_filters import Matching, Wanted
 from tests.integration.archive.days import overwrite, remove
 from tests.integration.search.conftest import found
+from tests.support.sealing import seal_all
 from tests.support.stops import command as stoppable
 
 if TYPE_CHECKING:
@@ -160,6 +161,19 @@ def test_sql_sees_one_table_in_every_form(world: World, command: Command, tmp_pa
     assert (again.status, target.read_bytes()) == (1, before)
     assert "is there already, and is left as it is" in again.err
     assert command("query", "FROM audit_log", "--format", "parquet").status == 2
+    # What is large streams, and is on record when it ends, however it does.
+    large = command("query", "SELECT r FROM range(25000) AS t(r)", "--format", "csv")
+    assert large.out.splitlines() == ["r", *map(str, range(25_000))]
+    late = "SELECT CASE WHEN r = 1500000 THEN error('now')::INT ELSE r END AS r FROM range(2000000) AS t(r)"
+    broken = command("query", late, "--format", "csv")
+    assert (broken.status, broken.err.count("the query failed: ")) == (1, 1)
+    streamed, interrupted = world.recorded()[-3::2]
+    assert streamed["metadata"]["rows"] == 25_000
+    assert interrupted["metadata"]["interrupted"] is True
+    assert interrupted["metadata"]["rows"] >= len(broken.out.splitlines()) - 1
+    target = tmp_path / "result.csv"
+    assert command("query", sql, "--format", "csv", "-o", target, *bounds).status == 0
+    assert target.read_text() == csv.out
     twice = command("query", "SELECT 1 AS a, 2 AS a", "--format", "json")
     assert (twice.status, twice.out) == (1, "")
     assert [path.name for path in tmp_path.glob("*.parquet*")] == ["result.parquet"]
@@ -220,6 +234,17 @@ def test_what_is_neither_here_nor_there_is_named(world: World, command: Command)
     assert world.recorded()[-1]["metadata"]["partial"] is True
     # Days that have nothing to do with it are whole.
     assert command("search", "--from", world.hot, "--to", world.hot).status == 0
+    # What breaks a rule is put aside when it is sealed, and never shown.
+    world.days.execute("ALTER TABLE audit_logs DROP CONSTRAINT audit_logs_log_entry_id_is_given")
+    world.days.execute(
+        "INSERT INTO audit_logs (log_entry_id, \"timestamp\", user_id, action, result) VALUES ('', :at, 'u', 'a', 'r')",
+        at=datetime.combine(world.hot, time(12), UTC),
+    )
+    seal_all(world.services)
+    aside = command("search", "--json", "--limit", 0, "--from", world.hot, "--to", world.hot)
+    assert (aside.status, set(ids(aside.out))) == (1, world.of(world.hot))
+    assert f"missing: {world.hot}: 1 entry in quarantine, for breaking a rule of the table, and not shown" in aside.err
+    assert "1 gap, named above" in aside.err
 
 
 def test_a_part_that_cannot_be_believed_ends_it_or_is_left_out_by_consent(world: World, command: Command) -> None:

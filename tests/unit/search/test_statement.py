@@ -73,6 +73,7 @@ def result(engine: Engine, sql: str) -> list[tuple[object, ...]]:
             [("UTC", "2026-01-05 12:00:00+00")],
         ),
         ("VALUES (1)", [(1,)]),
+        ("SELECT current_setting('enable_progress_bar')", [(False,)]),
     ],
 )
 def test_what_reads_the_table_is_run(engine: Engine, sql: str, rows: list[tuple[object, ...]]) -> None:
