@@ -298,11 +298,12 @@ def test_a_proof_is_made_on_a_replica_and_that_nothing_was_recorded_is_said(
     assert pair.primary.execute("SELECT count(*) FROM audit_logs WHERE action = 'audit.prove'") == [(0,)]
     # So is a search, over both stores.
     status, out, err = on_replica.run("query", "SELECT count(*) AS n FROM audit_log", "--to", HOT, "--format", "json")
-    ((entries,),) = pair.primary.execute('SELECT count(*) FROM audit_logs WHERE "timestamp"::date <= :day', day=HOT)
-    ((purged,),) = pair.primary.execute(
-        "SELECT sum(entry_count)::int FROM archived_audit_logs WHERE purged_at IS NOT NULL"
+    ((entries,),) = pair.primary.execute(
+        """SELECT (SELECT count(*) FROM audit_logs WHERE "timestamp"::date <= :day)
+                + (SELECT sum(entry_count)::int FROM archived_audit_logs WHERE purged_at IS NOT NULL)""",
+        day=HOT,
     )
-    assert (status, json.loads(out)["n"]) == (0, entries + purged), err
+    assert (status, json.loads(out)["n"]) == (0, entries), err
     assert "nothing could be recorded here: the database is a read-only replica" in err
 
 
