@@ -6,6 +6,7 @@ Here: arguments, what is said on standard error, tables. Not here: anything that
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from contextlib import contextmanager, nullcontext
@@ -230,9 +231,9 @@ class _Search:
 
 
 @contextmanager
-def _searching(asked: _Asked, text: str | None) -> Iterator[_Search | None]:
+def _searching(asked: _Asked, text: str | None, *, as_json: bool) -> Iterator[_Search | None]:
     """The search, planned, said and read; None where it ends with the plan."""
-    with doing("searching"), _Fetching(dry_run=asked.dry_run) as fetching:
+    with doing("searching"), _Fetching(dry_run=asked.dry_run, as_json=as_json) as fetching:
         if asked.copy is not None and asked.public_key is not None:
             click.echo("a copy is searched: nothing is put on record", err=True)
             keys = KeyEncryptionKeys(asked.keyring, None, asked.kms_keys)
@@ -272,8 +273,9 @@ def _searching(asked: _Asked, text: str | None) -> Iterator[_Search | None]:
 class _Fetching:
     """Says what is going to be read, and shows how far it came."""
 
-    def __init__(self, *, dry_run: bool) -> None:
+    def __init__(self, *, dry_run: bool, as_json: bool) -> None:
         self._dry_run = dry_run
+        self._as_json = as_json
         columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
         console = Console(stderr=True)
         self._bar = Progress(
@@ -291,6 +293,8 @@ class _Fetching:
         """Say the plan; whether to go on."""
         _tell_plan(plan)
         if self._dry_run:
+            if self._as_json:
+                click.echo(json.dumps(plan.to_json()))
             return False
         self._task = self._bar.add_task("archives", total=plan.object_bytes)
         self._bar.start()
@@ -355,7 +359,7 @@ def search(*, limit: int, oldest_first: bool, as_json: bool, **options: Any) -> 
     somebody searched, for what, and how much they found is put on record. Exit status 1 where the result is partial.
     """
     asked = _Asked(**options)
-    with _searching(asked, None) as run:
+    with _searching(asked, None, as_json=as_json) as run:
         if run is None:
             return
         with opened_engine(run.found.entries, run.memory_mb) as engine:
@@ -434,7 +438,10 @@ def query(sql: str, *, form: str, output: Path | None, **options: Any) -> None: 
     if form == "table" and output is not None:
         raise click.UsageError("-o is for json, csv and parquet")
     refuse_wrong_query(sql)
-    with nullcontext() if output is None else new_file(output) as file, _searching(asked, sql) as run:
+    with (
+        nullcontext() if output is None else new_file(output) as file,
+        _searching(asked, sql, as_json=form == "json") as run,
+    ):
         if run is None:
             return
         with opened_engine(run.found.entries, run.memory_mb) as engine, engine.query(sql) as rows:

@@ -298,6 +298,11 @@ def test_the_plan_alone_reads_nothing(world: World, command: Command) -> None:
     assert (done.status, done.out) == (0, "")
     assert f"reads 1 of 1 part in the cold store, {size / 1024:.1f} KiB" in done.err
     assert "in about 3 requests, $3.00 for the requests; 3 days with 20 rows" in done.err
+    planned = command(
+        "query", "FROM audit_log", "--dry-run", "--format", "json", "--from", world.purged, "--to", world.hot
+    )
+    (plan,) = found(planned.out)
+    assert (plan["parts"], plan["bytes"], plan["price_usd"], plan["hot_rows"]) == (1, size, 3.0, 20)
     # What expired is named, and no longer asked for.
     world.days.execute("UPDATE archived_audit_logs SET expired_at = now() WHERE day = :day", day=world.purged)
     expired = command("search", "--json", "--limit", 0, "--from", world.purged, "--to", world.hot)
