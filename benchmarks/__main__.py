@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 
-from benchmarks import buckets, conversations, data, growth, ledgers, ours, partitions, peers
+from benchmarks import buckets, conversations, data, growth, ledgers, ours, partitions, peers, search
 from benchmarks.measure import Result, Stopwatch, peak_memory_mb, save, show
 from compliance_pipelines.audit_log.migrate import upgrade
 from compliance_pipelines.ledger.checkpoint import SigningKey
@@ -59,6 +59,48 @@ def main() -> int:
     Returns:
         0; a missed limit is shown in the table and is no failure of the run.
     """
+    options = _options()
+    work = options.state.resolve() / "bench"
+    shutil.rmtree(work / "cold", ignore_errors=True)
+    server = EmbeddedPostgres(work / "postgres")
+    server.start()
+    try:
+        results = []
+        if options.entries:
+            results += _measure(Console(), server, work, _Scale(options.entries, options.many, options.rounds))
+        if options.partition_entries:
+            url = _new_database(server, "bench_partitions")
+            results += partitions.measure(Console(), url, work, entries=options.partition_entries)
+            server.drop_database("bench_partitions")
+        if options.bucket_entries:
+            url = _new_database(server, "bench_bucket")
+            results += buckets.measure(Console(), url, work, entries=options.bucket_entries)
+            server.drop_database("bench_bucket")
+        if options.threads:
+            results += conversations.measure(Console(), server, work, threads=options.threads, keys=options.keys)
+        if options.ledger_segments:
+            results += ledgers.measure(Console(), work, options.ledger_segments)
+        if options.ledger_segments and options.online_segments:
+            new_database = partial(_new_database, server)
+            results += ledgers.measure_online(Console(), new_database, work, segments=options.online_segments)
+            server.drop_database("bench_ledger")
+        if options.search_days:
+            url = _new_database(server, "bench_search")
+            results += search.measure(Console(), url, work, days=options.search_days)
+            server.drop_database("bench_search")
+        if options.growth_passes:
+            new_database = partial(_new_database, server)
+            results += growth.measure(Console(), new_database, work, passes=options.growth_passes)
+    finally:
+        server.stop()
+        shutil.rmtree(work, ignore_errors=True)
+    show(results)
+    save(results, options.state / "bench.json")
+    return 0
+
+
+def _options() -> argparse.Namespace:
+    """What is measured, and how large."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--state", type=Path, default=Path(".local"), help="directory for the figures and the servers")
     parser.add_argument("--entries", type=int, default=ENTRIES, help="entries of the measured day; 0: none")
@@ -90,40 +132,10 @@ def main() -> int:
     parser.add_argument(
         "--growth-passes", type=int, default=growth.PASSES, help="sealing passes of each day of history; 0: none"
     )
-    options = parser.parse_args()
-    work = options.state.resolve() / "bench"
-    shutil.rmtree(work / "cold", ignore_errors=True)
-    server = EmbeddedPostgres(work / "postgres")
-    server.start()
-    try:
-        results = []
-        if options.entries:
-            results += _measure(Console(), server, work, _Scale(options.entries, options.many, options.rounds))
-        if options.partition_entries:
-            url = _new_database(server, "bench_partitions")
-            results += partitions.measure(Console(), url, work, entries=options.partition_entries)
-            server.drop_database("bench_partitions")
-        if options.bucket_entries:
-            url = _new_database(server, "bench_bucket")
-            results += buckets.measure(Console(), url, work, entries=options.bucket_entries)
-            server.drop_database("bench_bucket")
-        if options.threads:
-            results += conversations.measure(Console(), server, work, threads=options.threads, keys=options.keys)
-        if options.ledger_segments:
-            results += ledgers.measure(Console(), work, options.ledger_segments)
-        if options.ledger_segments and options.online_segments:
-            new_database = partial(_new_database, server)
-            results += ledgers.measure_online(Console(), new_database, work, segments=options.online_segments)
-            server.drop_database("bench_ledger")
-        if options.growth_passes:
-            new_database = partial(_new_database, server)
-            results += growth.measure(Console(), new_database, work, passes=options.growth_passes)
-    finally:
-        server.stop()
-        shutil.rmtree(work, ignore_errors=True)
-    show(results)
-    save(results, options.state / "bench.json")
-    return 0
+    parser.add_argument(
+        "--search-days", type=int, default=search.DAYS, help="archived days that are searched for one person; 0: none"
+    )
+    return parser.parse_args()
 
 
 def _new_database(server: EmbeddedPostgres, name: str) -> str:

@@ -242,6 +242,22 @@ class Settings(BaseSettings):
     archive_staging_path: Path | None = Field(
         default=None, description="Directory for Parquet files on their way to the store. Default: the system's."
     )
+    audit_search_memory_mb: int = Field(
+        default=1024,
+        ge=64,
+        description="Memory that `compliance search` and `query` let DuckDB use, in MiB; see docs/search.md.",
+    )
+    audit_search_request_price: float | None = Field(
+        default=None,
+        ge=0,
+        description="Price of 1,000 reading requests to the cold store, in US dollars. Default: the provider's list.",
+    )
+    audit_search_transfer_price: float | None = Field(
+        default=None,
+        ge=0,
+        description="Price of a GiB that is read from the cold store, in US dollars; 0 within the provider's region. "
+        "Default: what the provider lists for transfer out to the Internet.",
+    )
     checkpoint_redis_url: SecretStr | None = Field(
         default=None,
         validation_alias=AliasChoices("checkpoint_redis_url", "redis_checkpoint_url"),

@@ -195,7 +195,8 @@ def day_bounds(day: date) -> dict[str, datetime]:
     return {"day_start": start, "day_end": start + timedelta(days=1)}
 
 
-def _part(row: sqlalchemy.Row[Any]) -> ArchivedPart:
+def part_of_row(row: sqlalchemy.Row[Any]) -> ArchivedPart:
+    """The part that a row with all columns of the catalogue is about."""
     values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public accessor
     values["root"] = bytes(values["root"])
     return ArchivedPart(**values)
@@ -203,12 +204,12 @@ def _part(row: sqlalchemy.Row[Any]) -> ArchivedPart:
 
 def parts_of_day(connection: sqlalchemy.Connection, day: date) -> list[ArchivedPart]:
     """The committed parts of a day, in order."""
-    return [_part(row) for row in connection.execute(sql.PARTS_OF_DAY, {"day": day})]
+    return [part_of_row(row) for row in connection.execute(sql.PARTS_OF_DAY, {"day": day})]
 
 
 def all_parts(connection: sqlalchemy.Connection) -> list[ArchivedPart]:
     """Every committed part, by day and number."""
-    return [_part(row) for row in connection.execute(sql.ALL_PARTS)]
+    return [part_of_row(row) for row in connection.execute(sql.ALL_PARTS)]
 
 
 def segments_of_day(connection: sqlalchemy.Connection, day: date) -> list[tuple[Segment, int | None]]:

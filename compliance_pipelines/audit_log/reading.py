@@ -62,6 +62,7 @@ _SELECT: Final = sql.SQL(
 )
 _EXPORT: Final = "SELECT pg_export_snapshot() AS snapshot"
 _WITHOUT_WAITING: Final = "SET LOCAL lock_timeout = '100ms'"
+_LOCK_TO_READ: Final = "LOCK TABLE public.audit_logs IN ACCESS SHARE MODE"
 _SAME_SNAPSHOT: Final = sql.SQL("SET TRANSACTION SNAPSHOT {}")
 _ENDS: Final = sql.SQL("""
     SELECT min(id)::text AS first, max(id)::text AS last,
@@ -149,6 +150,41 @@ def _query(which: _Which, table: tuple[str, str], *, from_id: int | None = None,
         conditions.append(sql.SQL("id >= {}").format(sql.Literal(from_id)))
     query = _select(table, conditions + which.conditions(), _COMMITMENT).as_string(None)
     return query if most is None else f"{query} LIMIT {most}"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Some of the entries of a day. An empty set of names is any.
+
+    Attributes:
+        since: entries from this time on; aware. None: from the beginning of the day.
+        until: entries before this time; aware. None: to its end.
+    """
+
+    since: datetime | None = None
+    until: datetime | None = None
+    user_ids: frozenset[str] = frozenset()
+    actions: frozenset[str] = frozenset()
+    resource_types: frozenset[str] = frozenset()
+    resource_ids: frozenset[str] = frozenset()
+
+    def conditions(self) -> list[sql.Composable]:
+        """What holds of these entries, as conditions on their columns."""
+        bounds = (('"timestamp" >= {}', self.since), ('"timestamp" < {}', self.until))
+        names = (
+            ("user_id", self.user_ids),
+            ("action", self.actions),
+            ("resource_type", self.resource_types),
+            ("resource_id", self.resource_ids),
+        )
+        found: list[sql.Composable] = [
+            sql.SQL(text).format(sql.Literal(bound.isoformat())) for text, bound in bounds if bound is not None
+        ]
+        return found + [
+            sql.SQL("{} = ANY({})").format(sql.Identifier(column), sql.Literal(sorted(wanted)))
+            for column, wanted in names
+            if wanted
+        ]
 
 
 class SnapshotReader:
@@ -249,9 +285,39 @@ class SnapshotReader:
     def _one_by_one(
         self, which: _Which, table: tuple[str, str], *, from_id: int | None = None
     ) -> Iterator[pa.RecordBatch]:
-        for batch in _stream(self._connection, _query(which, table, from_id=from_id), str(which)):
-            columns = [column.cast(field.type) for column, field in zip(batch.columns, ENTRY_SCHEMA, strict=True)]
-            yield pa.RecordBatch.from_arrays(columns, schema=ENTRY_SCHEMA)
+        yield from _as_entries(_stream(self._connection, _query(which, table, from_id=from_id), str(which)))
+
+    @contextmanager
+    def selected(self, day: date, selection: Selection) -> Iterator[Iterator[pa.RecordBatch]]:
+        """Stream some entries of a day in ENTRY_SCHEMA, ordered by id and timestamp; without quarantined ones.
+
+        Args:
+            day: UTC day of the entries' timestamps.
+            selection: which.
+
+        Raises:
+            ReadingError: the connection was lost; raised while iterating, too.
+            UnreadableRowsError: PostgreSQL refuses; raised while iterating, too.
+        """
+        which = _Which(day, None, None)
+        conditions = [_NOT_QUARANTINED, *which.conditions(), *selection.conditions()]
+        query = _select(HOT_TABLE, conditions, _COMMITMENT).as_string(None)
+        with closing(_as_entries(_stream(self._connection, query, str(which)))) as batches:
+            yield batches
+
+    def export(self) -> str:
+        """Lock all partitions against being dropped, and name the moment, so that other sessions can see the same.
+
+        It must be the first that is asked of the session: a partition that is dropped between the moment and the lock
+        would be missing without a word.
+
+        Raises:
+            ReadingError: the connection was lost, or somebody holds a lock for long.
+            UnreadableRowsError: PostgreSQL refuses.
+        """
+        with _as_reading_errors("the audit log"):
+            _execute(self._connection, _LOCK_TO_READ)
+            return _only_row(self._connection, _EXPORT)["snapshot"] or ""
 
     def row_versions(self, day: date) -> RowVersions:
         """The versions of the rows of a day that this moment has.
@@ -268,6 +334,13 @@ class SnapshotReader:
 def row_versions_query(day: date) -> str:
     """The query for the :class:`RowVersions` of a day: one row with the texts `count` and `fingerprint`."""
     return _ROW_VERSIONS.format(conditions=_of_day(day)).as_string(None)
+
+
+def _as_entries(batches: Iterator[pa.RecordBatch]) -> Generator[pa.RecordBatch]:
+    """What a query for entries returns, in ENTRY_SCHEMA."""
+    for batch in batches:
+        columns = [column.cast(field.type) for column, field in zip(batch.columns, ENTRY_SCHEMA, strict=True)]
+        yield pa.RecordBatch.from_arrays(columns, schema=ENTRY_SCHEMA)
 
 
 def _stream(connection: AdbcConnection, query: str, where: str) -> Iterator[pa.RecordBatch]:

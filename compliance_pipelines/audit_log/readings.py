@@ -1,7 +1,7 @@
 """What is read by whoever may not append, on record.
 
 Here: which readings are known, and putting one on record. Not here: which command is which reading; the function of the
-database that decides what such an entry says (migration 0010).
+database that decides what such an entry says (migrations 0010 and 0019).
 
 Whoever may append says itself what it did. Every other login appends this alone, through one function: in its own name,
 at the present time, one of these readings. By which right it reads makes no difference: an auditor's role, PostgreSQL's
@@ -35,6 +35,10 @@ class Reading(StrEnum):
     PROVE = "audit.prove"
     VERIFY = "audit.verify"
     STATUS = "audit.status"
+    SEARCH = "audit.search"
+    SEARCHED = "audit.searched"
+    QUERY = "audit.query"
+    QUERIED = "audit.queried"
     CONVERSATIONS = "conversations.status"
     LIST_ERASURES = "erasure.list"
     SHOW_ERASURE = "erasure.show"
@@ -60,7 +64,8 @@ def record_reading(engine: sqlalchemy.Engine, reading: Reading, subject: str = "
         engine: of the login that reads.
         reading: what it reads.
         subject: what of, such as a request's number; at most 2,048 bytes of UTF-8.
-        particulars: further metadata, at most 2,048 bytes of JSON.
+        particulars: further metadata, at most 2,048 bytes of JSON; 131,072 where a search begins, which says all of
+            what is asked.
 
     Returns:
         Whether it was put on record; False where the login may append, or the database is a replica, which can take no

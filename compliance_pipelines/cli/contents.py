@@ -177,6 +177,10 @@ CONTENTS: Final[Mapping[str, Listed | ListedGroup]] = {
         "archive",
         "Drop the rows of each DAY (YYYY-MM-DD, UTC) from PostgreSQL, after checking that the cold store has them all.",
     ),
+    "query": Listed(
+        "searching",
+        "Run one SELECT over the table audit_log: all entries in PostgreSQL and in the archives, each once.",
+    ),
     "repair": Listed(
         "repairing", "Read back the archive of DAY (YYYY-MM-DD, UTC), and write again what is damaged of it."
     ),
@@ -190,6 +194,7 @@ CONTENTS: Final[Mapping[str, Listed | ListedGroup]] = {
         "scrubbing", "Read back from the cold store the archives that nobody has read for long, and recompute them."
     ),
     "seal": Listed("ledger", "Seal what was appended since the last pass, and publish the new checkpoint."),
+    "search": Listed("searching", "Find entries wherever they are, in PostgreSQL or in the archives, each once."),
     "search-index": ListedGroup(
         "The filters by which a search knows which archives to read.",
         {

@@ -23,6 +23,8 @@ from compliance_pipelines.cli.needs import declared_needs
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from compliance_pipelines.cli.replica_state import Answer
+
 _ONLY_READ: Final = frozenset(
     {
         "check",
@@ -43,7 +45,7 @@ _ONLY_READ: Final = frozenset(
         "verify",
     }
 )
-_READ_AND_RECORD: Final = frozenset({"erase certificate", "erase record", "prove"})
+_READ_AND_RECORD: Final = frozenset({"erase certificate", "erase record", "prove", "query", "search"})
 _TELLS_ITSELF: Final = frozenset({"status", "verify"})
 _WITHOUT_DATABASE: Final = frozenset(
     {"keys init", "ledger key", "ledger new-key", "settings", "store check", "verify-proof"}
@@ -93,18 +95,27 @@ def _guarded(work: Callable[..., Any], path: str, *, on_record: bool) -> Callabl
             done = work(*args, **kwargs)
         except TransientError as error:
             raise asking.explained(error, path) from error
+        except SystemExit:
+            # It came to its end, with an exit status that says more.
+            _tell_of_no_record(answer, records=records, on_record=on_record)
+            raise
         if answer.problem is not None and path not in _TELLS_ITSELF:
             click.echo(
                 "whether the database is a read-only replica, which may be behind, could not be asked: "
                 f"{asking.in_words(answer.problem)}",
                 err=True,
             )
-        if answer.replica is not None and (records or (on_record and not answer.may_append)):
-            click.echo(
-                "nothing could be recorded here: the database is a read-only replica, so that the audit log does not "
-                "say that this was done",
-                err=True,
-            )
+        _tell_of_no_record(answer, records=records, on_record=on_record)
         return done
 
     return ask_first
+
+
+def _tell_of_no_record(answer: Answer, *, records: bool, on_record: bool) -> None:
+    """Say that what should be on record is not, because a replica takes no entry."""
+    if answer.replica is not None and (records or (on_record and not answer.may_append)):
+        click.echo(
+            "nothing could be recorded here: the database is a read-only replica, so that the audit log does not say "
+            "that this was done",
+            err=True,
+        )

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 FIRST_RANGE: Final = 256 * 1024
-_LARGEST_RANGE: Final = 16 * 2**20
+LARGEST_RANGE: Final = 16 * 2**20
 
 
 class RangedFile(io.RawIOBase):
@@ -74,7 +74,7 @@ class RangedFile(io.RawIOBase):
             return 0
         offset = self._position - self._begin
         if not 0 <= offset < len(self._data):
-            self._window = min(2 * self._window, _LARGEST_RANGE) if offset == len(self._data) else FIRST_RANGE
+            self._window = min(2 * self._window, LARGEST_RANGE) if offset == len(self._data) else FIRST_RANGE
             self._fetch(self._position, at_least=len(target))
             offset = 0
         piece = self._data[offset : offset + len(target)]
@@ -83,6 +83,6 @@ class RangedFile(io.RawIOBase):
         return len(piece)
 
     def _fetch(self, begin: int, at_least: int) -> None:
-        count = min(max(self._window, at_least), _LARGEST_RANGE)
+        count = min(max(self._window, at_least), LARGEST_RANGE)
         self._data = memoryview(self._get(begin, min(begin + count, self.size) - 1))
         self._begin = begin

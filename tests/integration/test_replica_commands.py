@@ -296,6 +296,15 @@ def test_a_proof_is_made_on_a_replica_and_that_nothing_was_recorded_is_said(
     assert "nothing could be recorded here: the database is a read-only replica" in err
     assert on_replica.run("verify-proof", proof, "--public-key", _public_key())[0] == 0
     assert pair.primary.execute("SELECT count(*) FROM audit_logs WHERE action = 'audit.prove'") == [(0,)]
+    # So is a search, over both stores.
+    status, out, err = on_replica.run("query", "SELECT count(*) AS n FROM audit_log", "--to", HOT, "--format", "json")
+    ((entries,),) = pair.primary.execute(
+        """SELECT (SELECT count(*) FROM audit_logs WHERE "timestamp"::date <= :day)
+                + (SELECT sum(entry_count)::int FROM archived_audit_logs WHERE purged_at IS NOT NULL)""",
+        day=HOT,
+    )
+    assert (status, json.loads(out)["n"]) == (0, entries), err
+    assert "nothing could be recorded here: the database is a read-only replica" in err
 
 
 def test_a_dry_run_of_a_restore_reads_everything_and_loads_nothing(on_replica: Command, pair: Pair) -> None:
@@ -449,6 +458,7 @@ def test_what_an_auditor_reads_works_and_is_said_to_be_on_no_record(
     given: dict[str, list[object]] = {
         "prove": [_entry_of(pair, HOT), "-o", tmp_path / "proof.json"],
         "erase show": [case.request.id],
+        "query": ["SELECT count(*) FROM audit_log"],
     }
     # The request is an entry that is not sealed yet, and no finding.
     status, _, err = on_replica.run(*path.split(), *given.get(path, []))

@@ -114,6 +114,7 @@ def test_an_import_that_is_stopped_stores_nothing_and_the_next_one_everything(
         ("verify --all", "audit_logs"),
         ("verify {day}", "{leaf}"),
         ("prove {entry} -o proof.json", "{leaf}"),
+        ("search", "{leaf}"),
         ("purge {day}", "archived_audit_logs"),
         ("restore {day}", "archived_audit_logs"),
         ("erase run", "erasure_requests"),

@@ -89,6 +89,8 @@ def test_every_command_that_reads_works_and_is_on_record(
         ("hold", "list"),
         ("hold", "list", "--all"),
         ("prove", purged.log_entry_id, "-o", proof),
+        ("search", "--user", purged.user_id, "--to", day),
+        ("query", f"SELECT '{'ä' * 8_000}' FROM audit_log", "--to", day, "--format", "csv"),
         ("store", "show"),
         ("ledger", "checkpoint"),
         ("settings",),
@@ -99,6 +101,7 @@ def test_every_command_that_reads_works_and_is_on_record(
 
     assert files(cold) == before
     found = readings(services)
+    began, ended, asked, given = found[-4:]
     assert [(each["action"], each["resource_id"], each["result"]) for each in found] == [
         ("audit.status", None, "started"),
         ("audit.verify", None, "started"),
@@ -109,9 +112,15 @@ def test_every_command_that_reads_works_and_is_on_record(
         ("hold.list", None, "started"),
         ("hold.list", None, "started"),
         ("audit.prove", purged.log_entry_id, "success"),
+        ("audit.search", began["resource_id"], "started"),
+        ("audit.searched", began["resource_id"], "success"),
+        ("audit.query", asked["resource_id"], "started"),
+        ("audit.queried", asked["resource_id"], "success"),
     ]
+    assert (ended["metadata"]["rows"], ended["metadata"]["parts"]) == (1, 1)
+    assert (len(asked["metadata"]["sql"]), given["metadata"]["rows"]) == (8_024, 3)
     assert {each["user_id"] for each in found} == {f"login:{LOGIN}"}
-    assert found[-1]["metadata"]["segment"] == 0
+    assert found[-5]["metadata"]["segment"] == 0
     assert all(each["metadata"]["login"] == LOGIN for each in found)
     # They are entries like any other, which the next pass seals.
     assert auditor("verify").status == 0
@@ -165,7 +174,16 @@ def test_whom_requests_are_about_is_left_out_and_said_to_be(auditor: Command, se
 
 
 @pytest.mark.parametrize(
-    "command", [("status",), ("verify",), ("erase", "list"), ("hold", "list"), ("erase", "show", 1)]
+    "command",
+    [
+        ("status",),
+        ("verify",),
+        ("search",),
+        ("query", "FROM audit_log"),
+        ("erase", "list"),
+        ("hold", "list"),
+        ("erase", "show", 1),
+    ],
 )
 def test_nothing_is_read_that_cannot_be_put_on_record(
     auditor: Command, services: Services, superuser_engine: sqlalchemy.Engine, command: tuple[str, ...]
@@ -285,6 +303,8 @@ def test_what_may_be_read_is_on_record_or_names_nobody() -> None:
         "erase show",
         "hold list",
         "prove",
+        "query",
+        "search",
         "status",
         "verify",
     }

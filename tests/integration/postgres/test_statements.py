@@ -75,6 +75,7 @@ def test_the_statements_of_every_domain_are_found() -> None:
         "erasure",
         "holds",
         "ledger",
+        "search",
         "search_filters",
         "sessions",
         "verification",
