@@ -45,6 +45,10 @@ CONTENTS: Final[Mapping[str, Listed | ListedGroup]] = {
             "migrate": Listed(
                 "database", "Bring the schema up to REVISION, the latest by default, in one transaction."
             ),
+            "rebuild": Listed(
+                "rebuilding",
+                "Make an empty database the one of the cold store again, and put on record what is lost.",
+            ),
             "repair": Listed(
                 "database", "Drop past partitions that are empty, until the server's lock table has room again."
             ),

@@ -62,6 +62,7 @@ WRITING: Final[dict[str, list[str]]] = {
     "conversations purge": [],
     "db downgrade": ["base", "--destroy-audit-trail"],
     "db migrate": [],
+    "db rebuild": ["--reason", "a test", "--author", "tester", "--yes"],
     "db repair": [],
     "drop-restored": [],
     "erase correct": ["1"],
