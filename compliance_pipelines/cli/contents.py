@@ -215,6 +215,11 @@ CONTENTS: Final[Mapping[str, Listed | ListedGroup]] = {
             "init": Listed(
                 "store", "Make the cold store of the settings and bind this database and the ledger's key to it, once."
             ),
+            "republish": Listed(
+                "store",
+                "Put the ledger that the database holds into a cold store that is behind it, and say which archives "
+                "are missing.",
+            ),
             "show": Listed(
                 "store",
                 "Say which store the settings lead to; exit status 1 where it is not the one of this database and key.",

@@ -93,6 +93,7 @@ WRITING: Final[dict[str, list[str]]] = {
     "seal": [],
     "sessions purge": [],
     "store init": [],
+    "store republish": ["--reason", "a test", "--author", "tester", "--yes"],
 }
 """Every command that writes, with arguments that lead it to its work."""
 
