@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import uuid
 from contextlib import contextmanager
 from dataclasses import replace
@@ -266,5 +267,17 @@ def test_what_cannot_be_told_is_refused(world: World, anew: World) -> None:
     bundle = world.cold / "audit-ledger" / "tile" / "entries" / "000.p" / "1"
     overwrite(bundle, bundle.read_bytes()[:-1] + b"x")
     with pytest.raises(LedgerError):
+        rebuilt(anew)
+    assert anew.execute("SELECT count(*) FROM audit_store") == [(0,)]
+
+
+def test_a_ledger_that_is_older_than_its_parts_is_refused(world: World, anew: World, tmp_path: Path) -> None:
+    world.days.append(ARCHIVED, 3)
+    shutil.copytree(world.cold / "audit-ledger", tmp_path / "ledger")
+    world.days.append(ARCHIVED, 2)
+    archive_day(world.services, ARCHIVED)
+    shutil.rmtree(world.cold / "audit-ledger")
+    shutil.copytree(tmp_path / "ledger", world.cold / "audit-ledger")
+    with pytest.raises(RebuildRefusedError, match="was put back to an older state"):
         rebuilt(anew)
     assert anew.execute("SELECT count(*) FROM audit_store") == [(0,)]
