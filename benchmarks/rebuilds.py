@@ -36,9 +36,9 @@ def measure(records: int, work: Path) -> dict[str, float]:
         ours.forget(services, "audit_store", "audit_environment")
         ledgers.make(cold, records, ledgers.KEY)
         started = time.perf_counter()
-        planned = rehearse_rebuild(services)
+        uncommitted = rehearse_rebuild(services).found.uncommitted
         rehearsed = time.perf_counter()
-        rebuild(services, services.engine, planned, author="benchmark", reason="measuring")
+        rebuild(services, services.engine, uncommitted, author="benchmark", reason="measuring")
         done = time.perf_counter()
         services.engine.dispose()
     finally:

@@ -361,7 +361,7 @@ def rehearse_rebuild(services: Services, progress: Progress = silent) -> Rebuild
 def rebuild(  # noqa: PLR0913 - two logins, what is to be put on record, and who is told
     services: Services,
     owner: sqlalchemy.Engine,
-    planned: Rebuild,
+    uncommitted: Sequence[Manifest],
     *,
     author: str,
     reason: str,
@@ -372,7 +372,8 @@ def rebuild(  # noqa: PLR0913 - two logins, what is to be put on record, and who
     Args:
         services: the opened services, with the signing key.
         owner: connects as a login that may become audit_owner (AUDIT_LOG_MIGRATION_DATABASE_URL).
-        planned: what :func:`rehearse_rebuild` found; everything is looked at once more.
+        uncommitted: the manifests that :func:`rehearse_rebuild` found missing. Of its result nothing else is
+            asked for: everything is looked at once more, and a ledger of years takes gigabytes once.
         author: who accepts what is lost; see :class:`~.losses.Loss`.
         reason: why.
         step: called with each :class:`~.recovery.RecoveryStep`.
@@ -393,7 +394,7 @@ def rebuild(  # noqa: PLR0913 - two logins, what is to be put on record, and who
         with connection.begin():
             identity = _established(services, connection)
         refuse_other_owner(connection, owner)
-        for manifest in planned.found.uncommitted:
+        for manifest in uncommitted:
             put_manifest(services, manifest)
         _bind(services, owner, identity)
         with connection.begin():

@@ -55,13 +55,15 @@ def rebuild_database(*, reason: str | None, author: str | None, dry_run: bool, y
             planned = rehearse_rebuild(services, progress)
         for line in _in_words(planned, services.store.uri):
             click.echo(line)
+        uncommitted = planned.found.uncommitted
+        del planned  # it holds a ledger of years, which is read once more
         if dry_run or reason is None or author is None:
             return
         if not yes:
             click.confirm(_QUESTION, abort=True)
         owner = migration_engine_from_settings(services.settings)
         try:
-            done = rebuild(services, owner, planned, author=author, reason=reason)
+            done = rebuild(services, owner, uncommitted, author=author, reason=reason)
         finally:
             owner.dispose()
     click.echo(

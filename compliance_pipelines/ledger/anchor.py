@@ -115,12 +115,14 @@ def read_published(services: Services, connection: sqlalchemy.Connection) -> Log
     if not size and published:
         raise CheckpointMissingError(
             f"checkpoint {published} was published and {where} is no longer there: restore the object (versions of the "
-            "bucket, a replica); nothing is sealed without it"
+            "bucket, a replica); nothing is sealed without it. If the store is lost, or this is a copy that is behind, "
+            "`compliance store republish` puts there what was published"
         )
     if size < published:
         raise ColdStoreRolledBackError(
             f"{where} is the checkpoint of {size} records, and that of {published} was published: the cold store was "
-            "put back to an older state; restore the newer objects (versions of the bucket, a replica)"
+            "put back to an older state; restore the newer objects (versions of the bucket, a replica); where nobody "
+            "has them any more, `compliance store republish` puts there what was published"
         )
     return log
 

@@ -24,6 +24,7 @@ from compliance_pipelines.audit_log.system_entries import system_entry
 from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.ledger import store
 from compliance_pipelines.ledger.anchor import check_known, check_stored
+from compliance_pipelines.ledger.clusters import check_cluster
 from compliance_pipelines.ledger.errors import LedgerForkError, MalformedCheckpointError
 from compliance_pipelines.ledger.key_chain import KeyChain
 from compliance_pipelines.ledger.log_reading import LogHead, opened, read_chain, read_head
@@ -111,6 +112,7 @@ def republish(
     Raises:
         InvalidLossError: author or reason cannot be put on record.
         LockBusyError: another process seals.
+        ClusterChangedError: the database was restored into another cluster, which nobody has adopted yet.
         LedgerError: besides what :func:`how_far_behind` raises: records or checkpoints in the database were altered.
         ObjectStoreError: the store failed; the next call goes on.
     """
@@ -121,6 +123,8 @@ def republish(
         process_lock(connection, SEALING_LOCK, doing="publishing the ledger once more", stuck_after=stuck_after),
     ):
         with connection.begin():
+            # The audit entry about it would get a transaction id that was used.
+            check_cluster(connection)
             behind, log = _compared(services, connection)
             chain = KeyChain.of(services.verifier_key, store.key_records(connection))
             places = [each.size for each in _kept(store.checkpoints(connection)) if each.size > behind.size]

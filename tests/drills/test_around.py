@@ -43,8 +43,10 @@ def test_a_region_is_lost(site: Site, new_database: str) -> None:
     steps.run("pg_restore --exit-on-error --dbname=DATABASE audit.dump")
     site.point_to(site.elsewhere, new_database)
     steps.run("export AUDIT_COLD_STORAGE_PATH=COPY")
-    steps.run(f'compliance store republish --author "{AUTHOR}" --reason "{REASON}"')
+    before = site.command("store", "republish", "--author", AUTHOR, "--reason", REASON, "--yes")
+    assert (before.status, "adopt-cluster" in before.err) == (1, True), before
     steps.run("compliance ledger adopt-cluster --yes")
+    steps.run(f'compliance store republish --author "{AUTHOR}" --reason "{REASON}"')
     steps.run("compliance keys verify --repair")
     steps.run("compliance repair DAY")
     steps.run("compliance seal")

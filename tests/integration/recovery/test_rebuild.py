@@ -82,7 +82,7 @@ def rebuilt(world: World, **options: object) -> Rebuild:
     return rebuild(
         world.services,
         world.days.superuser,
-        planned,
+        planned.found.uncommitted,
         author=AUTHOR,
         reason=REASON,
         **options,  # type: ignore[arg-type]
