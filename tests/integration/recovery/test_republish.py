@@ -13,8 +13,15 @@ import pytest
 from compliance_pipelines.archive.export import archive_day
 from compliance_pipelines.archive.lost_parts import lost_parts
 from compliance_pipelines.archive.repair import repair_day
+from compliance_pipelines.ledger import store
 from compliance_pipelines.ledger.checkpoint import SigningKey
-from compliance_pipelines.ledger.errors import ColdStoreRolledBackError, DatabaseRolledBackError, LedgerError
+from compliance_pipelines.ledger.errors import (
+    ColdStoreRolledBackError,
+    DatabaseRolledBackError,
+    LedgerError,
+    LedgerForkError,
+)
+from compliance_pipelines.ledger.head import LedgerHead
 from compliance_pipelines.ledger.keyring import Keyring
 from compliance_pipelines.ledger.republishing import RepublishingRefusedError, how_far_behind, republish
 from compliance_pipelines.ledger.rotation import rotate_key
@@ -129,6 +136,13 @@ def test_nobody_brings_a_store_forward_to_what_was_not_signed(world: World) -> N
     world.cold.mkdir()
     world.execute("UPDATE ledger_segments SET entry_count = entry_count + 1 WHERE seq = 1")
     with pytest.raises(LedgerError):
+        brought_forward(world)
+    # All that the database says fits together again, but for the signature.
+    with world.services.engine.connect() as connection:
+        head = LedgerHead().extended(list(store.records(connection)))
+    values = {"root": head.root, "frontier": head.frontier, "size": head.size}
+    world.execute("UPDATE ledger_checkpoints SET root = :root, frontier = :frontier WHERE size = :size", **values)
+    with pytest.raises(LedgerForkError, match="was signed over"):
         brought_forward(world)
     assert not (world.cold / "audit-ledger" / "checkpoint").exists()
 
