@@ -16,7 +16,7 @@ PYTEST_WORKERS ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )))
 TURNS ?= 2000
 READY := $(VENV)/.ready
 
-.PHONY: help setup run ui dev status test test-ui stress fuzz check check-types check-others format bench lock down clean
+.PHONY: help setup run ui dev status test drill test-ui stress fuzz check check-types check-others format bench lock down clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -54,6 +54,9 @@ $(SAVERS): $(READY) $(wildcard tests/savers/*.py tests/savers/requirements/*.txt
 
 test: $(READY) $(SAVERS) ## All tests, on servers that they start themselves
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS)
+
+drill: $(READY) ## Each disaster of docs/disaster-recovery.md, with its commands; a line for each: lost, seconds
+	@$(BIN)/python -m pytest -m drill --quiet tests/drills
 
 test-ui: $(READY) ## Dagster's pages in Debian's Chromium (apt-get install chromium); pictures go to docs/images
 	@UI_PICTURES=docs/images $(BIN)/python -m pytest -m ui tests/ui

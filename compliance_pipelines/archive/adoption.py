@@ -6,11 +6,15 @@ Here: finding them and deciding which segments they hold. Not here: recording th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from compliance_pipelines.archive.errors import AdoptionError, ManifestError, OrphanObjectError
-from compliance_pipelines.archive.layout import PartKey, day_prefix, object_key, parse_key
+from compliance_pipelines.archive.layout import PartKey, day_prefix, object_key, parse_key, part_root
+from compliance_pipelines.archive.manifest import Manifest
+from compliance_pipelines.archive.parquet import WrittenFile
 from compliance_pipelines.archive.readback import ColdArchive, ExpectedObject, ObjectCheck, check_object, read_manifest
+from compliance_pipelines.encryption.data_key import Encryption
 from compliance_pipelines.ledger.merkle import CompactRange
 
 if TYPE_CHECKING:
@@ -18,8 +22,8 @@ if TYPE_CHECKING:
     from datetime import date
 
     from compliance_pipelines.archive.catalogue import ArchivedPart
-    from compliance_pipelines.archive.manifest import Manifest
     from compliance_pipelines.archive.progress import Progress
+    from compliance_pipelines.encryption.data_key import DataKey
     from compliance_pipelines.ledger.segments import Segment
     from compliance_pipelines.object_store.port import ObjectStore
     from compliance_pipelines.services import Services
@@ -52,6 +56,42 @@ class AdoptedObject:
 
     expected: ExpectedObject
     check: ObjectCheck
+
+    def manifest(self) -> Manifest:
+        """What commits it."""
+        expected, check = self.expected, self.check
+        written = WrittenFile(check.entry_count, check.object_bytes, check.object_sha256)
+        key = PartKey.of(expected.day, expected.part, expected.root)
+        return manifest_of(key, expected.segments, written, check.canonical_bytes, check.key)
+
+
+def manifest_of(
+    key: PartKey, segments: Sequence[Segment], written: WrittenFile, canonical_bytes: int, data_key: DataKey | None
+) -> Manifest:
+    """What commits the first revision of a part, made now.
+
+    Args:
+        key: of its object.
+        segments: that it holds, in order.
+        written: its object.
+        canonical_bytes: length of the canonical encodings of its rows.
+        data_key: what its object is encrypted with.
+    """
+    return Manifest(
+        day=key.day,
+        part=key.part,
+        object_key=key.object_key,
+        object_sha256=written.sha256,
+        object_bytes=written.size,
+        entry_count=written.rows,
+        canonical_bytes=canonical_bytes,
+        first_id=min(segment.first_id for segment in segments),
+        last_id=max(segment.last_id for segment in segments),
+        root=part_root(segments),
+        segments=tuple(segments),
+        created_at=datetime.now(UTC),
+        encryption=Encryption.of(data_key),
+    )
 
 
 def stored_day(store: ObjectStore, day: date, known: Collection[ArchivedPart]) -> StoredDay:

@@ -13,18 +13,16 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from enum import StrEnum
 from time import monotonic
 from typing import TYPE_CHECKING, Final, Protocol
 
 from compliance_pipelines.archive import sql
-from compliance_pipelines.archive.adoption import adoptable_orphan, committed_part, stored_day
+from compliance_pipelines.archive.adoption import adoptable_orphan, committed_part, manifest_of, stored_day
 from compliance_pipelines.archive.catalogue import ArchivedPart, parts_of_day, segments_of_day, segments_of_part
 from compliance_pipelines.archive.errors import ArchiveError, OrphanObjectError, SealedRowsDifferError, StagingError
-from compliance_pipelines.archive.layout import PartKey, object_key, part_root
+from compliance_pipelines.archive.layout import PartKey, part_root
 from compliance_pipelines.archive.locking import DayLock, lock_day
-from compliance_pipelines.archive.manifest import Manifest
 from compliance_pipelines.archive.parquet import PartLabel, PartWriter, WrittenFile
 from compliance_pipelines.archive.progress import Phase, Progress, silent
 from compliance_pipelines.archive.readback import ColdArchive, check_part
@@ -36,7 +34,6 @@ from compliance_pipelines.archive.written_rows import WrittenRows
 from compliance_pipelines.audit_log.reading import read_rows
 from compliance_pipelines.audit_log.visibility import refuse_hidden_rows
 from compliance_pipelines.base.streaming import run_ahead
-from compliance_pipelines.encryption.data_key import Encryption
 from compliance_pipelines.ledger.anchored import SegmentNotAnchoredError, check_anchored
 from compliance_pipelines.ledger.store_identity import check_identity
 from compliance_pipelines.object_store.port import ObjectExistsError
@@ -49,6 +46,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from compliance_pipelines.archive.manifest import Manifest
     from compliance_pipelines.encryption.data_key import DataKey
     from compliance_pipelines.ledger.segments import Segment
     from compliance_pipelines.services import Services
@@ -212,10 +210,7 @@ class _Archiving:
                     raise
 
     def _adopt(self, orphan: PartKey) -> None:
-        found = adoptable_orphan(self._services, orphan, self._pending(), self._progress)
-        written = WrittenFile(found.check.entry_count, found.check.object_bytes, found.check.object_sha256)
-        segments = found.expected.segments
-        manifest = self._manifest(orphan.part, segments, written, found.check.canonical_bytes, found.check.key)
+        manifest = adoptable_orphan(self._services, orphan, self._pending(), self._progress).manifest()
         self._commit(manifest, self._services.store.confirm(orphan.object_key).version, adopted=True)
 
     def archive_pending(self) -> None:
@@ -244,7 +239,7 @@ class _Archiving:
             )
         self._hook(ArchiveStep.OBJECT_PUT)
         self._written[written.sha256] = WrittenRows(written, tuple(pending), canonical_bytes)
-        manifest = self._manifest(part, pending, written, canonical_bytes, data_key)
+        manifest = manifest_of(key, pending, written, canonical_bytes, data_key)
         self._commit(manifest, stored.version, adopted=False)
 
     def _new_data_key(self, key_of_object: str) -> DataKey | None:
@@ -254,31 +249,6 @@ class _Archiving:
         data_key = self._services.data_keys.for_new(key_of_object)
         self._hook(ArchiveStep.KEY_PUT)
         return data_key
-
-    def _manifest(
-        self,
-        part: int,
-        segments: Sequence[Segment],
-        written: WrittenFile,
-        canonical_bytes: int,
-        data_key: DataKey | None,
-    ) -> Manifest:
-        root = part_root(segments)
-        return Manifest(
-            day=self._day,
-            part=part,
-            object_key=object_key(self._day, part, root),
-            object_sha256=written.sha256,
-            object_bytes=written.size,
-            entry_count=written.rows,
-            canonical_bytes=canonical_bytes,
-            first_id=min(segment.first_id for segment in segments),
-            last_id=max(segment.last_id for segment in segments),
-            root=root,
-            segments=tuple(segments),
-            created_at=datetime.now(UTC),
-            encryption=Encryption.of(data_key),
-        )
 
     def _commit(self, manifest: Manifest, object_version: str | None, *, adopted: bool) -> None:
         self._lock.ensure_held()

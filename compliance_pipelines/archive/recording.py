@@ -68,6 +68,35 @@ def put_manifest(services: Services, manifest: Manifest) -> StoredManifest:
     return StoredManifest(manifest, data, info.version)
 
 
+def catalogue_row(services: Services, stored: StoredManifest, object_version: str | None) -> dict[str, object]:
+    """What the catalogue says of a part, by column.
+
+    Args:
+        services: the opened services.
+        stored: what was committed.
+        object_version: what the store calls the object, where it keeps versions.
+    """
+    manifest = stored.manifest
+    return {
+        "day": manifest.day,
+        "part": manifest.part,
+        "archive_location": services.store.locate(manifest.object_key),
+        "object_key": manifest.object_key,
+        "object_sha256": manifest.object_sha256,
+        "object_bytes": manifest.object_bytes,
+        "manifest_key": manifest.manifest_key,
+        "manifest_sha256": hashlib.sha256(stored.data).hexdigest(),
+        "entry_count": manifest.entry_count,
+        "canonical_bytes": manifest.canonical_bytes,
+        "first_id": manifest.first_id,
+        "last_id": manifest.last_id,
+        "root": manifest.root,
+        "object_version": object_version,
+        "manifest_version": stored.version,
+        "encryption": None if manifest.encryption is None else json.dumps(manifest.encryption.to_json()),
+    }
+
+
 def record_part(
     services: Services,
     connection: sqlalchemy.Connection,
@@ -100,27 +129,7 @@ def record_part(
     versions = {key: version for key, version in known.items() if version is not None}
     with connection.begin():
         hold_new_part(services, connection, manifest, versions)
-        connection.execute(
-            sql.INSERT_PART,
-            {
-                "day": manifest.day,
-                "part": manifest.part,
-                "archive_location": services.store.locate(manifest.object_key),
-                "object_key": manifest.object_key,
-                "object_sha256": manifest.object_sha256,
-                "object_bytes": manifest.object_bytes,
-                "manifest_key": manifest.manifest_key,
-                "manifest_sha256": hashlib.sha256(stored.data).hexdigest(),
-                "entry_count": manifest.entry_count,
-                "canonical_bytes": manifest.canonical_bytes,
-                "first_id": manifest.first_id,
-                "last_id": manifest.last_id,
-                "root": manifest.root,
-                "object_version": object_version,
-                "manifest_version": stored.version,
-                "encryption": None if manifest.encryption is None else json.dumps(manifest.encryption.to_json()),
-            },
-        )
+        connection.execute(sql.INSERT_PART, catalogue_row(services, stored, object_version))
         if data_key is not None:
             record_key_in_catalogue(connection, data_key)
         connection.execute(

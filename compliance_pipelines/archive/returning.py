@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     import sqlalchemy
 
     from compliance_pipelines.archive.manifest import Manifest
+    from compliance_pipelines.audit_log.entry import JsonValue
     from compliance_pipelines.ledger.segments import Segment
+    from compliance_pipelines.ledger.survivors import Survey
     from compliance_pipelines.services import Services
 
 _SHOWN: Final = 5
@@ -60,6 +62,10 @@ class ReturningParts:
             wanted = [segment for segment in manifest.segments if segment in segments]
             if wanted:
                 self._put_back(owner, manifest, wanted)
+
+    def record(self, owner: sqlalchemy.Connection, found: Survey) -> dict[str, JsonValue]:  # noqa: ARG002 - the protocol's
+        """Leave the catalogue to the next archive of each day, which adopts the parts."""
+        return {"segments_put_back": len(found.archived)}
 
     def _manifests(self, day: date) -> list[Manifest]:
         with self._services.engine.connect() as connection:

@@ -46,6 +46,14 @@ ALL_PARTS = _statement(f"SELECT {_PART_COLUMNS} FROM archived_audit_logs ORDER B
 INSERT_PART = _statement(
     insert(tables.archived_audit_logs, but=("verified_at", "purged_at", "expired_at", "verified_store"))
 )
+# Of a part whose rows are nowhere else, in a database that was made anew; it was verified in no store that is known.
+INSERT_REBUILT_PART = _statement(insert(tables.archived_audit_logs, but=("verified_store",), also=("archived_at",)))
+COUNT_PARTS = _statement("SELECT count(*) FROM archived_audit_logs")
+ENTRIES_OF_DAYS = _statement("""
+    SELECT log_entry_id FROM audit_logs
+    WHERE tx_id < :horizon AND ("timestamp" AT TIME ZONE 'UTC')::date = ANY(:days)
+    ORDER BY id LIMIT :most
+""")
 INSERT_ARCHIVED_SEGMENTS = _statement("""
     INSERT INTO archived_segments (segment_seq, day, part)
     SELECT seq, :day, :part FROM unnest(CAST(:seqs AS bigint[])) AS seq

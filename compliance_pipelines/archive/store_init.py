@@ -154,7 +154,8 @@ class _Init:
         if published is None:
             raise StoreInitRefusedError(
                 f"{what}, and this database has published no checkpoint, so that nothing says that they are its own: "
-                "give it a store of its own"
+                "give it a store of its own; if the database that made them is lost, `compliance db rebuild` makes "
+                "this one anew from them"
             )
         with self._connection.begin():
             check_anchor(self._services, self._connection)

@@ -30,3 +30,13 @@ def ensure_environment(connection: sqlalchemy.Connection) -> UUID:
     connection.execute(sql.MAKE_ENVIRONMENT)
     made: UUID = connection.execute(sql.ENVIRONMENT).scalar_one()
     return made
+
+
+def take_environment(connection: sqlalchemy.Connection, environment: UUID) -> None:
+    """Let a database that has none yet be of this environment, which it replaces the lost database of.
+
+    Args:
+        connection: of the owner, who commits.
+        environment: its id.
+    """
+    connection.execute(sql.TAKE_ENVIRONMENT, {"environment_id": environment})

@@ -200,6 +200,9 @@ STANDING = text("""
 RECORD_READING = text("SELECT audit_record_reading(:reading, :subject, CAST(:particulars AS jsonb))")
 
 ENVIRONMENT = text("SELECT environment_id FROM audit_environment")
+TAKE_ENVIRONMENT = text("""
+    INSERT INTO audit_environment (environment_id) VALUES (:environment_id) ON CONFLICT (number) DO NOTHING
+""")
 MAKE_ENVIRONMENT = text("INSERT INTO audit_environment (number) VALUES (1) ON CONFLICT (number) DO NOTHING")
 
 _BESIDE_THE_HOT_TABLE: Final = ", ".join(

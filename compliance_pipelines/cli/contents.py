@@ -45,6 +45,10 @@ CONTENTS: Final[Mapping[str, Listed | ListedGroup]] = {
             "migrate": Listed(
                 "database", "Bring the schema up to REVISION, the latest by default, in one transaction."
             ),
+            "rebuild": Listed(
+                "rebuilding",
+                "Make an empty database the one of the cold store again, and put on record what is lost.",
+            ),
             "repair": Listed(
                 "database", "Drop past partitions that are empty, until the server's lock table has room again."
             ),
@@ -224,6 +228,11 @@ CONTENTS: Final[Mapping[str, Listed | ListedGroup]] = {
             "check": Listed("store", "Try each promise that the cold store is relied on for, with objects of its own."),
             "init": Listed(
                 "store", "Make the cold store of the settings and bind this database and the ledger's key to it, once."
+            ),
+            "republish": Listed(
+                "store",
+                "Put the ledger that the database holds into a cold store that is behind it, and say which archives "
+                "are missing.",
             ),
             "show": Listed(
                 "store",

@@ -86,7 +86,7 @@ def _in_words(found: Recovery) -> Iterator[str]:
             f"{_segments(len(survey.lost))} lost: {found.entries_sealed:,} entries were sealed in them, "
             f"{found.entries_found:,} stand in their place now"
         )
-        yield from _lost(survey.lost)
+        yield from lost_in_words(survey.lost)
     if found.leftovers:
         yield (
             f"{len(found.leftovers):,} objects in the cold store are of a pass that came to no end, and go: "
@@ -94,7 +94,8 @@ def _in_words(found: Recovery) -> Iterator[str]:
         )
 
 
-def _lost(lost: tuple[Lost, ...]) -> Iterator[str]:
+def lost_in_words(lost: tuple[Lost, ...]) -> Iterator[str]:
+    """A line for each segment that is lost, or for the first ones of them."""
     for each in lost[:_MOST_SHOWN]:
         segment = each.segment
         yield (

@@ -5,18 +5,26 @@ Here: arguments and words. Not here: what makes a store.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
+from compliance_pipelines.archive.lost_parts import LostParts, forget_verifications, lost_parts
 from compliance_pipelines.archive.store_init import init_store
 from compliance_pipelines.cli.checking import tell
 from compliance_pipelines.cli.needs import Need, needs
 from compliance_pipelines.cli.opening import opened
+from compliance_pipelines.ledger.republishing import Behind, how_far_behind, republish
 from compliance_pipelines.ledger.store_identity import check_identity
 from compliance_pipelines.object_store.trials import store_trials
 from compliance_pipelines.services import open_cold_store
 from compliance_pipelines.settings import load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import date
+
+_MOST_SHOWN: Final = 50
 
 
 @click.command("init")
@@ -62,4 +70,64 @@ def check(*, as_json: bool) -> None:
     tell(store_trials(open_cold_store(settings), settings.audit_cold_storage_retention_years), as_json=as_json)
 
 
-COMMANDS: Final[list[click.Command]] = [init, show, check]
+@click.command("republish")
+@click.option("--reason", help="Why, such as the number of the incident.")
+@click.option("--author", help="Who orders it.")
+@click.option("--dry-run", is_flag=True, help="Say what the store lacks, and change nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@needs(
+    Need.DATABASE,
+    Need.COLD_STORE,
+    Need.SIGNING_KEY,
+    Need.PUBLIC_KEY,
+    changes=True,
+    given_by={"dry_run": (Need.SIGNING_KEY,)},
+)
+def republish_store(*, reason: str | None, author: str | None, dry_run: bool, yes: bool) -> None:
+    """Put the ledger that the database holds into a cold store that is behind it, and say which archives are missing.
+
+    For a store that was lost, and for a copy that takes its place and had not everything yet. Nothing is signed anew
+    but the identity, where that is missing. Exit status 1 where archives are missing of which PostgreSQL has no
+    entries any more: bring their objects from a copy.
+    """
+    if not dry_run and (reason is None or author is None):
+        raise click.UsageError("give --reason and --author, which are put on record, or --dry-run")
+    with opened(only_reads=dry_run) as services:
+        behind, lost = how_far_behind(services), lost_parts(services)
+        for line in _in_words(behind, lost, services.store.uri):
+            click.echo(line)
+        if not dry_run and reason is not None and author is not None and behind.needed:
+            if not yes:
+                click.confirm(f"Is {services.store.uri} to be this database's cold store from now on?", abort=True)
+            _, checkpoints = republish(services, author=author, reason=reason)
+            forget_verifications(services)
+            click.echo(f"published once more: {checkpoints:,} checkpoints, up to {behind.known:,} records")
+    if lost.gone:
+        raise SystemExit(1)
+
+
+def _in_words(behind: Behind, lost: LostParts, where: str) -> Iterator[str]:
+    if behind.identity is None:
+        yield f"{where} has no identity: it gets that of the store which the database archives into"
+    if behind.needed:
+        yield f"its ledger has {behind.size:,} records, {behind.published:,} were published: the rest is put there"
+    else:
+        yield f"{where} has everything of the ledger that was published"
+    if lost.hot:
+        yield (
+            f"archives of {len(lost.hot):,} days are missing whose entries are still in PostgreSQL: `compliance repair "
+            f"DAY` writes them again: {_days(lost.hot)}"
+        )
+    if lost.gone:
+        yield (
+            f"archives of {len(lost.gone):,} days are missing whose {lost.entries:,} entries are nowhere else: bring "
+            f"their objects from a copy: {_days(lost.gone)}"
+        )
+
+
+def _days(days: Sequence[date]) -> str:
+    shown = ", ".join(map(str, days[:_MOST_SHOWN]))
+    return shown if len(days) <= _MOST_SHOWN else f"{shown} and {len(days) - _MOST_SHOWN:,} more"
+
+
+COMMANDS: Final[list[click.Command]] = [init, show, check, republish_store]

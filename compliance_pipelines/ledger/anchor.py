@@ -97,7 +97,7 @@ def check_known(services: Services, connection: sqlalchemy.Connection, log: LogH
             "changed: run `compliance verify --all`"
         )
     if known is not None:
-        _check_stored(known, log.head)
+        check_stored(known, log.head)
     _check_keys(services, connection, log)
 
 
@@ -115,12 +115,14 @@ def read_published(services: Services, connection: sqlalchemy.Connection) -> Log
     if not size and published:
         raise CheckpointMissingError(
             f"checkpoint {published} was published and {where} is no longer there: restore the object (versions of the "
-            "bucket, a replica); nothing is sealed without it"
+            "bucket, a replica); nothing is sealed without it. If the store is lost, or this is a copy that is behind, "
+            "`compliance store republish` puts there what was published"
         )
     if size < published:
         raise ColdStoreRolledBackError(
             f"{where} is the checkpoint of {size} records, and that of {published} was published: the cold store was "
-            "put back to an older state; restore the newer objects (versions of the bucket, a replica)"
+            "put back to an older state; restore the newer objects (versions of the bucket, a replica); where nobody "
+            "has them any more, `compliance store republish` puts there what was published"
         )
     return log
 
@@ -193,7 +195,7 @@ def _check(services: Services, log: LogHead, records: Sequence[LedgerRecord], ch
             f"the segment records in the database lead to root {grown.root.hex()}, {where} was signed over "
             f"{signed.root.hex()}: records were changed before they were published; run `compliance verify --all`"
         )
-    _check_stored(checkpoint, grown)
+    check_stored(checkpoint, grown)
     for place, record in enumerate(records):
         if is_key_record(record) and KeyChange.of_record(record).root != _before(head, records[:place]).root:
             raise KeyRecordError(
@@ -206,8 +208,12 @@ def _before(head: LedgerHead, records: Sequence[LedgerRecord]) -> LedgerHead:
     return head.extended(records) if records else head
 
 
-def _check_stored(checkpoint: StoredCheckpoint, head: LedgerHead) -> None:
-    """What the database says beside the note is what follows from the signed records."""
+def check_stored(checkpoint: StoredCheckpoint, head: LedgerHead) -> None:
+    """Let pass what the database says beside the note, if it is what follows from the signed records.
+
+    Raises:
+        LedgerForkError: it is not.
+    """
     if (checkpoint.head, checkpoint.root) != (head, head.root):
         raise LedgerForkError(
             f"checkpoint {checkpoint.size}: its root, frontier or horizon in the database is not that of its signed "

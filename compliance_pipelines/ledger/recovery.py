@@ -4,7 +4,8 @@ Here: the order of the steps, each of which may be the last before a kill. Not h
 which entries it still has (survivors.py), the form of what is said about it (losses.py).
 
 1. Transaction ids and ids are raised above all that were used, with writers locked out for a moment.
-2. What committed parts hold, and PostgreSQL lacks, is put back.
+2. What committed parts hold, and PostgreSQL lacks, is put back; or left in the cold store alone, where the database was
+   lost and is made anew (archive/rebuilding.py).
 3. The entries in the ranges of published segments are hashed: each segment is intact, or lost.
 4. In one transaction: the published records and checkpoints that the database lacked; new segments of what stands in
    the ranges of lost ones; the statement about the loss, which voids these; an audit entry; the checkpoint over all.
@@ -48,7 +49,7 @@ from compliance_pipelines.ledger.sealing import quarantine_broken, sign_head
 from compliance_pipelines.ledger.segments import Segment
 from compliance_pipelines.ledger.signing import signers_of_checkpoint
 from compliance_pipelines.ledger.store_identity import check_identity
-from compliance_pipelines.ledger.survivors import Survey, new_segments, survey
+from compliance_pipelines.ledger.survivors import ReturningEntries, Survey, new_segments, survey
 from compliance_pipelines.postgres.errors import is_busy
 from compliance_pipelines.postgres.locks import SEALING_LOCK, process_lock
 from compliance_pipelines.postgres.replica import in_recovery, refusal
@@ -190,13 +191,17 @@ def recover(  # noqa: PLR0913 - two logins, what is to be put on record, and who
                 raise refusal("`compliance ledger recover`")
             check_identity(services, connection)
             gap = read_gap(services, connection)
-        _refuse_other_owner(connection, owner)
+        refuse_other_owner(connection, owner)
         recovering = _Recovering(services, owner, connection, gap, author, reason, step)
         return recovering.run(archives) if gap.records else recovering.clear_leftovers()
 
 
-def _refuse_other_owner(connection: sqlalchemy.Connection, owner: sqlalchemy.Engine) -> None:
-    """See beforehand that the second login is of the same database, and may do what it is for."""
+def refuse_other_owner(connection: sqlalchemy.Connection, owner: sqlalchemy.Engine) -> None:
+    """See beforehand that the second login is of the same database, and may do what it is for.
+
+    Raises:
+        RecoveryRefusedError: it is not, or may not.
+    """
     with connection.begin(), owner.begin() as other:
         if connection.execute(sql.WHICH_DATABASE).one() != other.execute(sql.WHICH_DATABASE).one():
             raise RecoveryRefusedError(
@@ -259,7 +264,7 @@ class _Recovering:
         found = self._survey(archives)
         self.step(RecoveryStep.SURVEYED)
         left = _leftovers(self.services, self.connection, self.gap)
-        segments, size = self._insert(found, left, tx_offset)
+        segments, size = self._insert(found, archives, left, tx_offset)
         self.step(RecoveryStep.COMMITTED)
         return Recovery(
             known=self.gap.known.size,
@@ -313,7 +318,7 @@ class _Recovering:
     def _survey(self, archives: ArchivedEntries) -> Survey:
         """Judge every segment, and bring back what is in archives alone."""
         found = survey(self.services, self.connection, self.gap, archives)
-        if not found.archived:
+        if not found.archived or not isinstance(archives, ReturningEntries):
             return found
         by_day: dict[object, set[Segment]] = {}
         for segment in found.archived:
@@ -332,7 +337,9 @@ class _Recovering:
             )
         return again.after_return(set(found.archived))
 
-    def _insert(self, found: Survey, left: Sequence[Tile], tx_offset: int | None) -> tuple[list[Segment], int]:
+    def _insert(
+        self, found: Survey, archives: ArchivedEntries, left: Sequence[Tile], tx_offset: int | None
+    ) -> tuple[list[Segment], int]:
         """Everything that the database is to know from now on, in one transaction."""
         log = self.gap.log
         with self.owner.begin() as owner:
@@ -353,7 +360,10 @@ class _Recovering:
                 store.insert_published(owner, checkpoint, CHECKPOINT_KEY)
             store.insert(owner, [*segments, *statements], sign_head(signers, head, now)[1])
             log_of_entries = AuditLog(self.services.engine, first_day=self.services.settings.audit_log_first_day)
-            particulars = self._particulars(found, segments, head.size, tx_offset)
+            particulars = {
+                **self._particulars(found, segments, head.size, tx_offset),
+                **archives.record(owner, found),
+            }
             log_of_entries.append_within(owner, self._entry({**particulars, "leftovers": _named(left)}))
             self.step(RecoveryStep.INSERTED)
         return segments, head.size
@@ -387,7 +397,6 @@ class _Recovering:
             "records_published": self.gap.log.head.size,
             "records_now": size,
             "segments_intact": len(found.intact),
-            "segments_put_back": len(found.archived),
             "segments_lost": len(lost),
             "segments_made": len(segments),
             "entries_sealed_in_lost": sum(segment.entry_count for segment in lost),

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from operator import itemgetter
 from time import monotonic
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, runtime_checkable
 
 from compliance_pipelines.audit_log.reading import read_rows
 from compliance_pipelines.base.streaming import run_ahead
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     import sqlalchemy
 
+    from compliance_pipelines.audit_log.entry import JsonValue
     from compliance_pipelines.ledger.gap import Gap
     from compliance_pipelines.ledger.records import LedgerRecord
     from compliance_pipelines.services import Services
@@ -48,7 +49,10 @@ def span_of(segment: Segment) -> Span:
 
 
 class ArchivedEntries(Protocol):
-    """Knows what committed parts hold that the database's catalogue does not know, and can bring it back."""
+    """Knows what committed parts hold that the database's catalogue does not know.
+
+    Their entries stay in the cold store alone, unless they are :class:`ReturningEntries`.
+    """
 
     def held(self, day: date) -> Collection[Segment]:
         """The segments of a day that such parts hold.
@@ -57,6 +61,25 @@ class ArchivedEntries(Protocol):
             ManifestError: what lies there as a manifest is none of ours, so that it cannot be told.
             ObjectStoreError: the store failed.
         """
+
+    def record(self, owner: sqlalchemy.Connection, found: Survey) -> Mapping[str, JsonValue]:
+        """Write what the database is to know of these parts, after the ledger's records; the caller commits.
+
+        Args:
+            owner: of the tables, in the transaction of the recovery.
+            found: which segments are in archives alone.
+
+        Returns:
+            What the audit entry about the recovery says of it.
+
+        Raises:
+            ComplianceError: they cannot be recorded; nothing is.
+        """
+
+
+@runtime_checkable
+class ReturningEntries(ArchivedEntries, Protocol):
+    """Brings entries that archives alone hold back into the hot store."""
 
     def put_back(self, owner: sqlalchemy.Engine, day: date, segments: Collection[Segment]) -> None:
         """Write the entries of these segments, as they were, into the hot store, unless they are there.

@@ -62,6 +62,7 @@ WRITING: Final[dict[str, list[str]]] = {
     "conversations purge": [],
     "db downgrade": ["base", "--destroy-audit-trail"],
     "db migrate": [],
+    "db rebuild": ["--reason", "a test", "--author", "tester", "--yes"],
     "db repair": [],
     "drop-restored": [],
     "erase correct": ["1"],
@@ -93,6 +94,7 @@ WRITING: Final[dict[str, list[str]]] = {
     "seal": [],
     "sessions purge": [],
     "store init": [],
+    "store republish": ["--reason", "a test", "--author", "tester", "--yes"],
 }
 """Every command that writes, with arguments that lead it to its work."""
 

@@ -13,18 +13,22 @@ from compliance_pipelines.archive.catalogue import parts_of_day
 from compliance_pipelines.archive.errors import RepairRefusedError
 from compliance_pipelines.archive.export import archive_day
 from compliance_pipelines.archive.purge import purge_day
+from compliance_pipelines.archive.rebuilding import rebuild, rehearse_rebuild
 from compliance_pipelines.archive.repair import RepairStep, repair_day
 from compliance_pipelines.archive.repair_sources import Sources
 from compliance_pipelines.archive.restore import restore_day
 from compliance_pipelines.archive.scrub import scrub
 from compliance_pipelines.ledger.object_retention import ObjectRetention, retention_end
 from compliance_pipelines.object_store.s3 import S3Bucket, S3ObjectStore
+from compliance_pipelines.postgres.engine import create_engine
 from compliance_pipelines.verification.offline import verify_copy
 from compliance_pipelines.verification.online import verify
-from tests.integration.archive.days import Stopped, stop_after
+from tests.integration.archive.days import Days, Stopped, stop_after
 from tests.integration.archive.test_on_s3 import copy_objects, through
 from tests.support.command import Command
 from tests.support.fault_proxy import Fault, Kind, s3_proxy
+from tests.support.logins import login_url
+from tests.support.sealing import seal_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,11 +38,12 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
     from compliance_pipelines.archive.catalogue import ArchivedPart
+    from compliance_pipelines.local_stack.postgres import EmbeddedPostgres
     from compliance_pipelines.local_stack.seaweedfs import EmbeddedSeaweedFS
     from compliance_pipelines.services import Services
     from compliance_pipelines.settings import Settings
     from tests.conftest import MovableClock
-    from tests.integration.archive.days import Days, Row
+    from tests.integration.archive.days import Row
 
 _YEARS = 7
 
@@ -326,3 +331,36 @@ class TestWithoutVersions:
         assert repaired.revision == 1
         assert object_store.get_bytes(part.object_key) == b"another"
         is_whole(services, days, part, rows, tmp_path / "copy")
+
+
+def test_a_catalogue_made_anew_has_the_newest_version_and_a_repair_finds_the_right_one(
+    days: Days,
+    part: ArchivedPart,
+    object_store: S3ObjectStore,
+    postgres_server: EmbeddedPostgres,
+    template_database: str,
+) -> None:
+    """Which version was put, nobody knows after the database was lost; its bytes do."""
+    rows = days.hot_rows(part.day)
+    seal_all(days.services)
+    put(object_store, part.object_key, b"something else")
+    name = f"test_{uuid.uuid4().hex}"
+    postgres_server.create_database(name, template=template_database)
+    owner = create_engine(postgres_server.url(name), pool_size=2)
+    engine = create_engine(login_url(postgres_server.url(name), "test_pipeline"), pool_size=5)
+    try:
+        anew = replace(days.services, engine=engine)
+        planned = rehearse_rebuild(anew)
+        assert [part.object_key in each for each in planned.found.damaged] == [True]
+        rebuild(anew, owner, planned.found.uncommitted, author="A. Admin", reason="INC-7")
+        seal_all(anew)
+        assert part_of(anew, part.day).object_version != part.object_version
+        assert len(scrub(anew, {part.day}).damaged) == 1
+        (repaired,) = repair_day(anew, part.day).repaired
+        assert "version" in repaired.source
+        assert verify(anew, [part.day]).ok
+        assert Days(anew, owner).table_rows(restore_day(anew, part.day).table, part.day) == rows
+    finally:
+        engine.dispose()
+        owner.dispose()
+        postgres_server.drop_database(name)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def opened(url: str, cold: Path, superuser_url: str = "") -> Iterator[World]:
     """The system on this database and this cold store."""
     superuser = create_engine(superuser_url or url, pool_size=2)
-    engine = create_engine(url, pool_size=2)
+    engine = create_engine(url, pool_size=5)
     settings = Settings(
         _env_file=None,
         audit_log_database_url=url,
