@@ -516,7 +516,6 @@ archive_hold_looks = Table(
     Column("looked_at", TIMESTAMP(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
     PrimaryKeyConstraint("hold_id", "object_key", name="archive_hold_looks_pkey"),
     ForeignKeyConstraint(["hold_id"], ["legal_holds.id"], name="archive_hold_looks_hold_id_fkey"),
-    ForeignKeyConstraint(["object_key"], ["archived_audit_logs.object_key"], name="archive_hold_looks_object_key_fkey"),
 )
 
 erasure_requests = Table(

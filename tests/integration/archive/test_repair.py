@@ -13,6 +13,7 @@ from compliance_pipelines.archive.adoption import stored_day
 from compliance_pipelines.archive.catalogue import parts_of_day
 from compliance_pipelines.archive.errors import RepairRefusedError
 from compliance_pipelines.archive.export import archive_day
+from compliance_pipelines.archive.held_parts import HeldParts, look_into_part
 from compliance_pipelines.archive.purge import purge_day
 from compliance_pipelines.archive.readback import PartDamagedError
 from compliance_pipelines.archive.repair import RepairStep, repair_day
@@ -21,6 +22,8 @@ from compliance_pipelines.archive.restore import restore_day
 from compliance_pipelines.archive.scrub import scrub
 from compliance_pipelines.encryption.key_encryption import KeyEncryptionKeys
 from compliance_pipelines.erasure.deletion_records import _archived
+from compliance_pipelines.holds import HoldScope, active_holds
+from compliance_pipelines.holds.record import NewHold, add_hold
 from compliance_pipelines.object_store.local import LocalObjectStore
 from compliance_pipelines.object_store.port import ObjectStoreError
 from compliance_pipelines.verification.findings import NoteKind
@@ -195,6 +198,29 @@ def test_a_purged_day_comes_back_from_a_copy(
     (repaired,) = repair_day(services, day, Sources(copy=copy)).repaired
     assert repaired.source == f"the copy at {copy.uri}"
     is_whole(services, days, day, purged, revision=1)
+
+
+def test_a_part_that_was_looked_into_for_a_hold_is_a_revision_and_looked_into_again(
+    services: Services, days: Days, day: date, copy: LocalObjectStore, purged: list[Row]
+) -> None:
+    hold = add_hold(services, NewHold(HoldScope.USER, "case", "counsel", subject="user:nobody-here")).hold
+
+    def looked() -> list[str]:
+        return [row[0] for row in days.execute("SELECT object_key FROM archive_hold_looks ORDER BY looked_at")]
+
+    before = part_of(services, day)
+    look_into_part(services, before, [hold])
+    flip(days, day)
+
+    repair_day(services, day, Sources(copy=copy))
+
+    is_whole(services, days, day, purged, revision=1)
+    assert looked() == [before.object_key]
+    with services.engine.connect() as connection:
+        after = part_of(services, day)
+        assert HeldParts(services, connection, active_holds(connection)).unread(after) == [hold]
+    look_into_part(services, after, [hold])
+    assert looked() == [before.object_key, after.object_key]
 
 
 def test_what_is_missing_comes_back_from_a_copy_under_its_own_keys(
