@@ -1,7 +1,7 @@
 """What reading from a cold store costs.
 
-Here: list prices of the providers, and how many requests an object takes. Not here: whether anybody is billed for it;
-docs/search.md has the sources.
+Here: prices that are taken where none is set, and how many requests an object takes. Not here: whether anybody is
+billed for it; docs/search.md has the sources.
 """
 
 from __future__ import annotations
