@@ -403,7 +403,7 @@ def test_hot_plus_cold_is_what_was_appended(environment: Environment) -> None:
     run_state_machine_as_test(
         OfThisRun,
         settings=settings(
-            max_examples=8,
+            max_examples=5,
             stateful_step_count=20,
             # Shrinking takes minutes on real servers; the blob reproduces a failure, and then it can be asked for.
             phases=[Phase.explicit, Phase.reuse, Phase.generate],

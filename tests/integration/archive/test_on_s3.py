@@ -16,6 +16,8 @@ from compliance_pipelines.archive.export import ArchiveStep, archive_day
 from compliance_pipelines.archive.part_keys import rotate_keys
 from compliance_pipelines.archive.purge import purge_day
 from compliance_pipelines.archive.restore import restore_day
+from compliance_pipelines.encryption.data_key import DataKey
+from compliance_pipelines.encryption.wrapped_key import WrappedKey, record_key
 from compliance_pipelines.ledger.object_retention import ObjectRetention, retention_end
 from compliance_pipelines.local_stack.seaweedfs import EmbeddedSeaweedFS
 from compliance_pipelines.object_store.port import BrokenPromiseError, ObjectStoreError
@@ -232,8 +234,15 @@ def test_a_thousand_keys_in_a_bucket_are_rotated(
 ) -> None:
     del part
     opened = replace(services, settings=encrypted(services.settings, tmp_path))
+    wraps = opened.data_keys.key_encryption_keys.current()
     for number in range(1, _KEYS + 1):
-        opened.data_keys.for_new(f"audit-archives/2020/01/audit-logs-2020-01-01.{number}-0badcafe.0.parquet")
+        object_key = f"audit-archives/2020/01/audit-logs-2020-01-01.{number}-0badcafe.0.parquet"
+        # As the store puts them, without looking at each.
+        object_store.client.put_object(
+            Bucket=object_store.bucket.name,
+            Key=object_store.object_key(record_key(object_key)),
+            Body=WrappedKey.of(object_key, DataKey.new(), wraps).to_bytes(),
+        )
     objects = list(object_store.list("audit-archives/"))
     done = rotate_keys(opened, progress=lambda *_: None)
     assert (done.keys, done.rewrapped) == (_KEYS, _KEYS)

@@ -109,10 +109,17 @@ def require_hidden(*said: str) -> None:
         assert not [piece for piece in PIECES if piece in each], each
 
 
+# Commands open the database in a few ways that they share: each string meets a third of them, each command six strings.
+_TURNS: Final = 3
+
+
 @pytest.mark.parametrize("what", STRINGS)
 def test_no_command_that_cannot_connect_prints_the_password(command: Command, settings: Settings, what: str) -> None:
     command.set(AUDIT_LOG_DATABASE_URL=filled(STRINGS[what], settings))
-    for arguments in COMMANDS:
+    turn = list(STRINGS).index(what)
+    for number, arguments in enumerate(COMMANDS):
+        if (number + turn) % _TURNS:
+            continue
         ended = command(*arguments)
         require_hidden(ended.out, ended.err)
         assert ended.status in {1, 2}, (arguments, ended)
