@@ -26,9 +26,11 @@ if TYPE_CHECKING:
 
 _TURNS: Final = int(os.environ.get("STRESS_TURNS", "30"))
 _CONVERSATIONS: Final = 18
-# Turns that the purge waits for: in its survey, and between plan and removal.
+# Turns that the purge waits for: in its survey, between plan and removal, and in its pause, which takes no time here.
 _IN_SURVEY: Final = 5
 _IN_BETWEEN: Final = 10
+# The turn that is going on has ended then; the acknowledgement of the one before may come first.
+_IN_PAUSE: Final = 2
 
 
 @dataclass
@@ -60,6 +62,9 @@ class Round:
             self.resumer.wait_for_more(_IN_BETWEEN)
         elif step is PurgeStep.ATTEMPT_NOTED:
             self.aside = self.aside or time.monotonic_ns()
+        elif step is PurgeStep.SET_ASIDE:
+            # What had been read by then is written within the pause, whatever the machine does meanwhile.
+            self.resumer.wait_for_more(_IN_PAUSE)
         elif step is PurgeStep.REMOVED:
             self.removed = time.monotonic_ns()
 
