@@ -421,7 +421,7 @@ def _print_rows(names: Sequence[str], rows: Iterable[Sequence[str]], widths: lis
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="A new file for the result, which its owner alone can read; parquet needs one.",
+    help="A new file for the result, which its owner alone can read; default: standard output.",
 )
 @needs(*_NEEDS, given_by={"copy": _NEEDS}, on_record=True, at_once=False)
 def query(sql: str, *, form: str, output: Path | None, **options: Any) -> None:  # noqa: ANN401 - those of both commands
@@ -433,8 +433,8 @@ def query(sql: str, *, form: str, output: Path | None, **options: Any) -> None: 
     """
     asked = _Asked(**options)
     _refuse_no_text(sql)
-    if form == "parquet" and output is None:
-        raise click.UsageError("--format parquet needs -o FILE")
+    if form == "parquet" and output is None and sys.stdout.isatty():
+        raise click.UsageError("--format parquet is nothing for a terminal: give -o FILE, or redirect it")
     if form == "table" and output is not None:
         raise click.UsageError("-o is for json, csv and parquet")
     refuse_wrong_query(sql)
@@ -481,9 +481,12 @@ def _stream(run: _Search, rows: pa.RecordBatchReader, form: str) -> None:
     else:
         run.end(counted.rows)
     complete = counted.over
-    write = {"json": write_json_lines, "csv": write_csv}[form]
     try:
-        write(rows.schema, chain(held, counted), sys.stdout.write)
+        if form == "parquet":
+            write_parquet(rows.schema, chain(held, counted), sys.stdout.buffer)
+        else:
+            write = {"json": write_json_lines, "csv": write_csv}[form]
+            write(rows.schema, chain(held, counted), sys.stdout.write)
         sys.stdout.flush()
     except Exception:
         if not complete:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import signal
 import stat
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
@@ -130,7 +133,9 @@ def test_each_entry_comes_once_wherever_it_is_and_is_found_by_names_and_times(wo
     assert ids(oldest.out) == [min(world.entries.values(), key=lambda each: each.timestamp).log_entry_id]
 
 
-def test_sql_sees_one_table_in_every_form(world: World, command: Command, tmp_path: Path) -> None:
+def test_sql_sees_one_table_in_every_form(
+    world: World, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bounds = ("--from", world.purged, "--to", world.hot)
     assert found(command("query", _SQL_COUNT, "--format", "json", *bounds).out) == [{"n": 30, "ids": 30}]
     sql = (
@@ -160,7 +165,16 @@ def test_sql_sees_one_table_in_every_form(world: World, command: Command, tmp_pa
     again = command("query", "FROM audit_log", "--format", "parquet", "-o", target, *bounds)
     assert (again.status, target.read_bytes()) == (1, before)
     assert "is there already, and is left as it is" in again.err
-    assert command("query", "FROM audit_log", "--format", "parquet").status == 2
+    # Bytes are for a pipe, and nothing for a terminal.
+    piped = subprocess.run(
+        [sys.executable, "-m", "compliance_pipelines", "query", sql, "--format", "parquet", *map(str, bounds)],
+        capture_output=True,
+        check=True,
+    )
+    assert [row["n"] for row in pq.read_table(io.BytesIO(piped.stdout)).to_pylist()] == [2, 1, 2, 2]
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.stdout, "isatty", lambda: True)
+        assert command("query", sql, "--format", "parquet").status == 2
     # What is large streams, and is on record when it ends, however it does.
     large = command("query", "SELECT r FROM range(25000) AS t(r)", "--format", "csv")
     assert large.out.splitlines() == ["r", *map(str, range(25_000))]
