@@ -114,8 +114,10 @@ class Engine:
 
     @contextmanager
     def _run(self, statement: duckdb.Statement | str) -> Iterator[pa.RecordBatchReader]:
-        with cancelled_by_signals(self._connection.interrupt), _as_query_errors():
-            reader = self._connection.execute(statement).to_arrow_reader(_BATCH_ROWS)
+        with cancelled_by_signals(self._connection.interrupt):
+            with _as_query_errors():
+                reader = self._connection.execute(statement).to_arrow_reader(_BATCH_ROWS)
+            # What goes wrong with whoever takes the rows, such as a pipe that nobody reads, is not the query's.
             yield pa.RecordBatchReader.from_batches(reader.schema, _read(reader))
 
 

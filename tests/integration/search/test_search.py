@@ -172,6 +172,19 @@ def test_sql_sees_one_table_in_every_form(
         check=True,
     )
     assert [row["n"] for row in pq.read_table(io.BytesIO(piped.stdout)).to_pylist()] == [2, 1, 2, 2]
+    for form in ("parquet", "csv"):
+        left = subprocess.Popen(
+            [sys.executable, "-m", "compliance_pipelines", "query", "FROM range(3000000)", "--format", form],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert left.stdout is not None
+        assert left.stderr is not None
+        left.stdout.read(4)
+        left.stdout.close()
+        assert b"the query failed" not in left.stderr.read()
+        assert left.wait() == 1
+        left.stderr.close()
     with monkeypatch.context() as patch:
         patch.setattr(sys.stdout, "isatty", lambda: True)
         assert command("query", sql, "--format", "parquet").status == 2
