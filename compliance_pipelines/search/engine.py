@@ -160,6 +160,8 @@ def opened_engine(entries: Entries, memory_mb: int) -> Iterator[Engine]:
         connection.execute("SET lock_configuration = true")
         yield Engine(connection, entries)
     finally:
+        # Closing waits for what is at work, which nobody wants any more: without this for all of a query that was left.
+        connection.interrupt()
         connection.close()
 
 
