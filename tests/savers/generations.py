@@ -76,13 +76,18 @@ def installed(name: str) -> Path:
     with (ROOT / f"{name}.lock").open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not target.is_dir():
-            draft = target.with_suffix(".draft")
+            draft = draft_of(target)
             shutil.rmtree(draft, ignore_errors=True)
             pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
             options = ["--require-hashes", "--only-binary", ":all:", "--target", str(draft), "--requirement", str(pins)]
             subprocess.run([*pip, *options], check=True, timeout=_INSTALL_SECONDS, stdin=subprocess.DEVNULL)
             draft.rename(target)
     return target
+
+
+def draft_of(target: Path) -> Path:
+    """Where it is made: beside it, and nowhere that another is made, for a version's own dots are no suffix."""
+    return target.with_name(f"{target.name}.draft")
 
 
 def install_all() -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from tests.savers.generations import ROOT, installed
+from tests.savers.generations import ROOT, draft_of, installed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,7 +40,7 @@ def javascript_packages() -> Path:
     with (ROOT / "javascript.lock").open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not target.is_dir():
-            draft = target.with_suffix(".draft")
+            draft = draft_of(target)
             shutil.rmtree(draft, ignore_errors=True)
             draft.mkdir()
             for name in ("package.json", lock_file.name):

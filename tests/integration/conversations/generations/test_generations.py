@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.integration.conversations.generations.conftest import LAYOUTS
-from tests.savers.generations import GENERATIONS, Generation
+from tests.savers.generations import GENERATIONS, ROOT, Generation, draft_of
 
 if TYPE_CHECKING:
     from tests.integration.conversations.conftest import World
@@ -34,3 +34,9 @@ def test_a_saver_goes_on_with_what_it_wrote(world: World, saver_process: SaverPr
         assert [each["turns"] for each in second["seen"]] == [1], layout
         assert saver.state(thread)["latest"]["values"]["turns"] == 2
         assert thread in layout.retention(world).survey().threads
+
+
+def test_no_two_generations_are_installed_in_one_place() -> None:
+    """Several are installed at once, and 0.0.1 and 0.0.8 differ in what looks like a suffix."""
+    drafts = [draft_of(ROOT / f"{generation.version}-0123456789abcdef") for generation in GENERATIONS]
+    assert len(set(drafts)) == len(GENERATIONS)
