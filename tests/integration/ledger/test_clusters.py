@@ -11,7 +11,7 @@ from compliance_pipelines.ledger import clusters
 from compliance_pipelines.ledger.clusters import ClusterChangedError, ClusterNotAdoptedError, adopt_cluster
 from compliance_pipelines.ledger.sealing import TransactionIdsWentBackError, seal
 from tests.integration.archive.days import entry
-from tests.integration.ledger.moves import move_to_another_cluster
+from tests.integration.ledger.moves import FAR_AHEAD, move_to_another_cluster, set_transaction_ids
 from tests.support.sealing import seal_all
 
 if TYPE_CHECKING:
@@ -22,13 +22,6 @@ if TYPE_CHECKING:
     from compliance_pipelines.services import Services
     from tests.integration.archive.days import Days
     from tests.integration.ledger.inspector import Inspector
-
-
-def let_transaction_ids_start_again(days: Days, below: int) -> None:
-    """Give new entries transaction ids from `below` of the present on, as a young cluster does."""
-    for function in ("audit_tx_id", "audit_tx_horizon"):
-        (definition,) = days.execute(f"SELECT pg_get_functiondef('{function}'::regproc)")[0]
-        days.execute(str(definition).replace("+ 0", f"- {below}"))
 
 
 def tx_ids(days: Days) -> list[int]:
@@ -93,8 +86,9 @@ def test_the_adopted_cluster_is_not_adopted_again(days: Days, superuser_engine: 
 def test_a_cluster_whose_counter_was_reset_is_adopted_as_a_new_one_is(
     services: Services, days: Days, inspector: Inspector, superuser_engine: sqlalchemy.Engine, day: date
 ) -> None:
+    set_transaction_ids(days, FAR_AHEAD)
     entries = days.append(day, 1)
-    let_transaction_ids_start_again(days, below=400)
+    set_transaction_ids(days, 0)
     with pytest.raises(TransactionIdsWentBackError, match="adopt-cluster"):
         seal(services)
 

@@ -99,12 +99,3 @@ def _standing_in_cold_store(world: World) -> list[int]:
     objects = {str(path.relative_to(world.cold)): path.read_bytes() for path in paths}
     key = stranger.read_public_key(world.services.verifier_key.to_note_string())
     return [record["seq"] for record in stranger.standing(stranger.rebuild(objects, key))]
-
-
-def let_transaction_ids_start_again(world: World) -> None:
-    """Give new entries transaction ids that were used before, as a promoted replica does."""
-    ((least,),) = world.execute("SELECT min(tx_id) - 1 FROM audit_logs")
-    ((now,),) = world.execute("SELECT audit_tx_id()")
-    for function in ("audit_tx_id", "audit_tx_horizon"):
-        ((definition,),) = world.execute(f"SELECT pg_get_functiondef('{function}'::regproc)")
-        world.execute(str(definition).replace("+ 0", f"- {int(str(now)) - int(str(least))}"))

@@ -19,9 +19,9 @@ from compliance_pipelines.ledger.proofs import prove
 from compliance_pipelines.ledger.recovery import RecoveryRefusedError
 from compliance_pipelines.postgres.engine import create_engine
 from tests.integration.archive.days import entry
+from tests.integration.ledger.moves import FAR_AHEAD, set_transaction_ids
 from tests.integration.recovery.restoring import (
     assert_sound,
-    let_transaction_ids_start_again,
     opened_at,
     recover_as,
     recovered,
@@ -217,11 +217,11 @@ def test_the_owner_needs_to_be_no_superuser(postgres_server: EmbeddedPostgres, w
         world.days.append(DAY, 2)
         with remembered(postgres_server, world) as late, opened_at(postgres_server, early, world) as first:
             recovered(first)
+            set_transaction_ids(first.days, FAR_AHEAD)
             first.days.append(PURGED, 3)
             archive_day(first.services, PURGED)
             seal_all(first.services)
             with opened_at(postgres_server, late, first) as second:
-                let_transaction_ids_start_again(second)
                 owner = create_engine(login_url(url_of(second.days.superuser), "test_owner"), pool_size=1)
                 done = recover_as(second, owner)
                 owner.dispose()

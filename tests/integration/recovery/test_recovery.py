@@ -20,12 +20,16 @@ from compliance_pipelines.ledger.recovery import ACTION, RecoveryRefusedError
 from compliance_pipelines.ledger.sealing import seal
 from compliance_pipelines.verification.findings import Kind, NoteKind
 from tests.integration.archive.days import entry
-from tests.integration.ledger.moves import move_to_another_cluster, seal_without_publishing
+from tests.integration.ledger.moves import (
+    FAR_AHEAD,
+    move_to_another_cluster,
+    seal_without_publishing,
+    set_transaction_ids,
+)
 from tests.integration.recovery.restoring import (
     AUTHOR,
     REASON,
     assert_sound,
-    let_transaction_ids_start_again,
     losses_noted,
     opened_at,
     recover_as,
@@ -48,9 +52,14 @@ OTHER_DAY = DAY + timedelta(days=1)
 
 
 @contextmanager
-def set_back(server: EmbeddedPostgres, world: World, *later: tuple[int, int]) -> Iterator[World]:
-    """Restored to before some passes, each of which sealed entries of DAY and OTHER_DAY."""
+def set_back(server: EmbeddedPostgres, world: World, *later: tuple[int, int], ahead: int = 0) -> Iterator[World]:
+    """Restored to before some passes, each of which sealed entries of DAY and OTHER_DAY.
+
+    `ahead` is how far the transaction ids of the passes lay above those that come after the restoration.
+    """
     with remembered(server, world) as moment:
+        if ahead:
+            set_transaction_ids(world.days, ahead)
         for count, other in later:
             world.days.append(DAY, count, sealed=False)
             world.days.append(OTHER_DAY, other, sealed=False)
@@ -156,8 +165,7 @@ def test_entries_under_transaction_ids_that_were_used_are_sealed_and_later_ones_
     postgres_server: EmbeddedPostgres, world: World
 ) -> None:
     world.days.append(DAY, 2)
-    with set_back(postgres_server, world, (2, 1), (3, 2)) as restored:
-        let_transaction_ids_start_again(restored)
+    with set_back(postgres_server, world, (2, 1), (3, 2), ahead=FAR_AHEAD) as restored:
         restored.days.append(DAY, 2, sealed=False)
         restored.days.append(DAY + timedelta(days=7), 1, sealed=False)
 
@@ -222,8 +230,7 @@ def test_where_nothing_is_lacking_nothing_is_done(world: World) -> None:
 
 def test_a_rehearsal_changes_nothing(postgres_server: EmbeddedPostgres, world: World) -> None:
     world.days.append(DAY, 1)
-    with set_back(postgres_server, world, (2, 2)) as restored:
-        let_transaction_ids_start_again(restored)
+    with set_back(postgres_server, world, (2, 2), ahead=FAR_AHEAD) as restored:
         before = [restored.execute(f"SELECT count(*) FROM {table}") for table in ("audit_logs", "ledger_clusters")]
         assert rehearsed(restored).needed
         assert before == [
