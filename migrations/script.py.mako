@@ -6,21 +6,23 @@ Follows: ${down_revision | comma,n}
 
 from __future__ import annotations
 
-import sqlalchemy as sa
-from alembic import op
-${imports if imports else ""}
+from typing import Final
+
+from compliance_pipelines.postgres.revisions import run_as_owner, script_of
 
 revision = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}
 branch_labels = ${repr(branch_labels)}
 depends_on = ${repr(depends_on)}
 
+_REMOVE: Final = "..."
+
 
 def upgrade() -> None:
     """Apply the change."""
-    ${upgrades if upgrades else "pass"}
+    run_as_owner(script_of(__file__))
 
 
 def downgrade() -> None:
     """Undo the change."""
-    ${downgrades if downgrades else "pass"}
+    run_as_owner(_REMOVE)

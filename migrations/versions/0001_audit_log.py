@@ -6,13 +6,12 @@ Follows: nothing
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Final
 
 import sqlalchemy as sa
-from alembic import context, op
+from alembic import op
 
-from compliance_pipelines.base.errors import ComplianceError
+from compliance_pipelines.postgres.revisions import refuse_unless_destroying, run_as_owner, run_script, script_of
 
 revision = "0001"
 down_revision = None
@@ -53,12 +52,10 @@ DROP SCHEMA audit_restored CASCADE;
 
 def upgrade() -> None:
     """Make roles, tables, functions, triggers and grants."""
-    _execute_script(_ROLES)
-    _execute_script("SET LOCAL ROLE audit_owner")
-    _execute_script(Path(__file__).with_suffix(".sql").read_text(encoding="utf-8"))
-    _execute_script("RESET ROLE")
+    run_script(_ROLES)
+    run_as_owner(script_of(__file__))
     # Made by Alembic before the first migration. `compliance check` reads it as the pipelines' login.
-    _execute_script("GRANT SELECT ON alembic_version TO audit_writer, audit_archiver, audit_reader")
+    run_script("GRANT SELECT ON alembic_version TO audit_writer, audit_archiver, audit_reader")
 
 
 def downgrade() -> None:
@@ -69,16 +66,6 @@ def downgrade() -> None:
             say `-x destroy-audit-trail=yes`.
     """
     sealed = op.get_bind().execute(sa.text("SELECT count(*) FROM ledger_checkpoints")).scalar_one()
-    if sealed and context.get_x_argument(as_dictionary=True).get("destroy-audit-trail") != "yes":
-        raise ComplianceError(
-            f"downgrade refused: it would destroy an audit trail with {sealed} signed checkpoints; "
-            "if that is what you want: alembic -x destroy-audit-trail=yes downgrade base"
-        )
-    _execute_script("SET LOCAL ROLE audit_owner")
-    _execute_script(_REMOVE)
-    _execute_script("RESET ROLE")
-
-
-def _execute_script(statements: str) -> None:
-    # Only a query without parameters may hold several statements.
-    op.get_bind().execution_options(no_parameters=True).exec_driver_sql(statements)
+    if sealed:
+        refuse_unless_destroying(f"it would destroy an audit trail with {sealed} signed checkpoints")
+    run_as_owner(_REMOVE)

@@ -6,13 +6,12 @@ Follows: 0002
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Final
 
 import sqlalchemy as sa
-from alembic import context, op
+from alembic import op
 
-from compliance_pipelines.base.errors import ComplianceError
+from compliance_pipelines.postgres.revisions import refuse_unless_destroying, run_as_owner, script_of
 
 revision = "0003"
 down_revision = "0002"
@@ -26,9 +25,7 @@ DROP TABLE erasure_closures, erasure_events, erasure_requests, legal_hold_releas
 
 def upgrade() -> None:
     """Make the tables, their triggers and grants."""
-    _execute_script("SET LOCAL ROLE audit_owner")
-    _execute_script(Path(__file__).with_suffix(".sql").read_text(encoding="utf-8"))
-    _execute_script("RESET ROLE")
+    run_as_owner(script_of(__file__))
 
 
 def downgrade() -> None:
@@ -42,22 +39,6 @@ def downgrade() -> None:
         sa.text("SELECT (SELECT count(*) FROM legal_holds), (SELECT count(*) FROM erasure_requests)")
     )
     holds, requests = counted.one()
-    if (holds or requests) and not _may_destroy():
-        raise ComplianceError(
-            f"downgrade refused: it would destroy the record of {holds} legal holds and {requests} erasure requests; "
-            "if that is what you want: alembic -x destroy-audit-trail=yes downgrade"
-        )
-    _execute_script("SET LOCAL ROLE audit_owner")
-    _execute_script(_REMOVE)
-    _execute_script("RESET ROLE")
-
-
-def _may_destroy() -> bool:
-    if context.config.attributes.get("destroy_audit_trail"):
-        return True
-    return context.get_x_argument(as_dictionary=True).get("destroy-audit-trail") == "yes"
-
-
-def _execute_script(statements: str) -> None:
-    # Only a query without parameters may hold several statements.
-    op.get_bind().execution_options(no_parameters=True).exec_driver_sql(statements)
+    if holds or requests:
+        refuse_unless_destroying(f"it would destroy the record of {holds} legal holds and {requests} erasure requests")
+    run_as_owner(_REMOVE)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from alembic import op
+from compliance_pipelines.postgres.revisions import run_as_owner, script_of
 
 revision = "0004"
 down_revision = "0003"
@@ -48,20 +48,12 @@ SELECT audit_drop_fence(name) FROM audit_partitions() WHERE is_default;
 
 def upgrade() -> None:
     """Replace the functions that make, empty and drop partitions."""
-    _execute_script("SET LOCAL ROLE audit_owner")
-    _execute_script(Path(__file__).with_suffix(".sql").read_text(encoding="utf-8"))
-    _execute_script("RESET ROLE")
+    run_as_owner(script_of(__file__))
 
 
 def downgrade() -> None:
     """Bring the functions of before back; no entry is touched."""
-    _execute_script("SET LOCAL ROLE audit_owner")
-    _execute_script(_OPEN_FENCES)
-    _execute_script(_REMOVE)
-    for name in _REPLACED:
-        _execute_script(_first_definition(name))
-    _execute_script(_GRANTS)
-    _execute_script("RESET ROLE")
+    run_as_owner(_OPEN_FENCES, _REMOVE, *map(_first_definition, _REPLACED), _GRANTS)
 
 
 def _first_definition(function: str) -> str:
@@ -71,8 +63,3 @@ def _first_definition(function: str) -> str:
     return script[begins : script.index("END $$;", begins) + len("END $$;")].replace(
         "CREATE FUNCTION", "CREATE OR REPLACE FUNCTION", 1
     )
-
-
-def _execute_script(statements: str) -> None:
-    # Only a query without parameters may hold several statements.
-    op.get_bind().execution_options(no_parameters=True).exec_driver_sql(statements)

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Final
 
 import sqlalchemy as sa
-from alembic import context, op
+from alembic import op
 
-from compliance_pipelines.base.errors import ComplianceError
+from compliance_pipelines.postgres.revisions import refuse_unless_destroying, run_as_owner, script_of
 
 revision = "0005"
 down_revision = "0004"
@@ -50,9 +50,7 @@ ALTER TABLE erasure_closures ALTER COLUMN closed_at SET DEFAULT now();
 
 def upgrade() -> None:
     """Add the rules, the quarantine, and the defaults of the moment."""
-    _execute_script("SET LOCAL ROLE audit_owner")
-    _execute_script(Path(__file__).with_suffix(".sql").read_text(encoding="utf-8"))
-    _execute_script("RESET ROLE")
+    run_as_owner(script_of(__file__))
 
 
 def downgrade() -> None:
@@ -63,15 +61,9 @@ def downgrade() -> None:
             `-x destroy-audit-trail=yes`.
     """
     quarantined = op.get_bind().execute(sa.text("SELECT count(*) FROM audit_quarantine")).scalar_one()
-    if quarantined and not _may_destroy():
-        raise ComplianceError(
-            f"downgrade refused: it would destroy the record of {quarantined} quarantined entries; "
-            "if that is what you want: alembic -x destroy-audit-trail=yes downgrade"
-        )
-    _execute_script("SET LOCAL ROLE audit_owner")
-    _execute_script(_days_written_before())
-    _execute_script(_REMOVE)
-    _execute_script("RESET ROLE")
+    if quarantined:
+        refuse_unless_destroying(f"it would destroy the record of {quarantined} quarantined entries")
+    run_as_owner(_days_written_before(), _REMOVE)
 
 
 def _days_written_before() -> str:
@@ -79,14 +71,3 @@ def _days_written_before() -> str:
     script = Path(__file__).with_name("0004_bounded_partitions.sql").read_text(encoding="utf-8")
     begins = script.index("CREATE FUNCTION audit_days_written(")
     return script[begins : script.index("END $$;", begins) + len("END $$;")].replace("CREATE", "CREATE OR REPLACE", 1)
-
-
-def _may_destroy() -> bool:
-    if context.config.attributes.get("destroy_audit_trail"):
-        return True
-    return context.get_x_argument(as_dictionary=True).get("destroy-audit-trail") == "yes"
-
-
-def _execute_script(statements: str) -> None:
-    # Only a query without parameters may hold several statements.
-    op.get_bind().execution_options(no_parameters=True).exec_driver_sql(statements)

@@ -6,10 +6,9 @@ Follows: 0007
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Final
 
-from alembic import op
+from compliance_pipelines.postgres.revisions import run_as_owner, script_of
 
 revision = "0008"
 down_revision = "0007"
@@ -23,18 +22,9 @@ DROP TABLE session_purged_sets, session_purged_keys, session_purge_attempts, ses
 
 def upgrade() -> None:
     """Make the tables, their triggers and grants."""
-    _execute_script("SET LOCAL ROLE audit_owner")
-    _execute_script(Path(__file__).with_suffix(".sql").read_text(encoding="utf-8"))
-    _execute_script("RESET ROLE")
+    run_as_owner(script_of(__file__))
 
 
 def downgrade() -> None:
     """Remove the tables. The audit entries about the sets stay."""
-    _execute_script("SET LOCAL ROLE audit_owner")
-    _execute_script(_REMOVE)
-    _execute_script("RESET ROLE")
-
-
-def _execute_script(statements: str) -> None:
-    # Only a query without parameters may hold several statements.
-    op.get_bind().execution_options(no_parameters=True).exec_driver_sql(statements)
+    run_as_owner(_REMOVE)

@@ -6,13 +6,12 @@ Follows: 0008
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Final
 
 import sqlalchemy as sa
-from alembic import context, op
+from alembic import op
 
-from compliance_pipelines.base.errors import ComplianceError
+from compliance_pipelines.postgres.revisions import refuse_unless_destroying, run_as_owner, script_of
 
 revision = "0009"
 down_revision = "0008"
@@ -46,9 +45,7 @@ WHERE kind NOT IN ('started', 'found', 'deleted', 'held', 'failed', 'verified', 
 
 def upgrade() -> None:
     """Permit the new kinds of events and ends."""
-    _execute_script("SET LOCAL ROLE audit_owner")
-    _execute_script(Path(__file__).with_suffix(".sql").read_text(encoding="utf-8"))
-    _execute_script("RESET ROLE")
+    run_as_owner(script_of(__file__))
 
 
 def downgrade() -> None:
@@ -59,23 +56,9 @@ def downgrade() -> None:
             say `-x destroy-audit-trail=yes`.
     """
     decided = op.get_bind().execute(sa.text(_UNKNOWN_BEFORE)).scalar_one()
-    if decided and not _may_destroy():
-        raise ComplianceError(
-            f"downgrade refused: the record of erasure requests has {decided} decisions and identifiers that the "
-            "program of the revision before cannot read; if that is what you want: alembic -x destroy-audit-trail=yes "
-            "downgrade"
+    if decided:
+        refuse_unless_destroying(
+            f"the record of erasure requests has {decided} decisions and identifiers that the program of the revision "
+            "before cannot read"
         )
-    _execute_script("SET LOCAL ROLE audit_owner")
-    _execute_script(_REMOVE)
-    _execute_script("RESET ROLE")
-
-
-def _may_destroy() -> bool:
-    if context.config.attributes.get("destroy_audit_trail"):
-        return True
-    return context.get_x_argument(as_dictionary=True).get("destroy-audit-trail") == "yes"
-
-
-def _execute_script(statements: str) -> None:
-    # Only a query without parameters may hold several statements.
-    op.get_bind().execution_options(no_parameters=True).exec_driver_sql(statements)
+    run_as_owner(_REMOVE)

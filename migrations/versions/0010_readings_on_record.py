@@ -6,9 +6,7 @@ Follows: 0009
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from alembic import op
+from compliance_pipelines.postgres.revisions import run_as_owner, script_of
 
 revision = "0010"
 down_revision = "0009"
@@ -18,18 +16,9 @@ depends_on = None
 
 def upgrade() -> None:
     """Make the function, for auditors alone."""
-    _execute_script("SET LOCAL ROLE audit_owner")
-    _execute_script(Path(__file__).with_suffix(".sql").read_text(encoding="utf-8"))
-    _execute_script("RESET ROLE")
+    run_as_owner(script_of(__file__))
 
 
 def downgrade() -> None:
     """Remove it. What it has put on record stays."""
-    _execute_script("SET LOCAL ROLE audit_owner")
-    _execute_script("DROP FUNCTION audit_record_reading(text, text, jsonb)")
-    _execute_script("RESET ROLE")
-
-
-def _execute_script(statements: str) -> None:
-    # Only a query without parameters may hold several statements.
-    op.get_bind().execution_options(no_parameters=True).exec_driver_sql(statements)
+    run_as_owner("DROP FUNCTION audit_record_reading(text, text, jsonb)")

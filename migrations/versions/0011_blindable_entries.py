@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from alembic import context, op
 
 from compliance_pipelines.base.errors import ComplianceError
+from compliance_pipelines.postgres.revisions import refuse_unless_destroying, run_as_owner, script_of
 
 revision = "0011"
 down_revision = "0010"
@@ -38,9 +39,7 @@ def upgrade() -> None:
             "this database has a ledger of format 1, which this version does not read: keep it with the version that "
             "sealed it, and begin a new database with a cold store of its own"
         )
-    _execute_script("SET LOCAL ROLE audit_owner")
-    _execute_script(Path(__file__).with_suffix(".sql").read_text(encoding="utf-8"))
-    _execute_script("RESET ROLE")
+    run_as_owner(script_of(__file__))
 
 
 def downgrade() -> None:
@@ -50,16 +49,11 @@ def downgrade() -> None:
         ComplianceError: entries are sealed with them, and the caller did not say `-x destroy-audit-trail=yes`.
     """
     sealed = op.get_bind().execute(sa.text(_SEALED)).scalar_one()
-    if sealed and not _may_destroy():
-        raise ComplianceError(
-            f"downgrade refused: it would destroy the nonces of {sealed} sealed entries, without which nothing proves "
-            "them; if that is what you want: alembic -x destroy-audit-trail=yes downgrade"
+    if sealed:
+        refuse_unless_destroying(
+            f"it would destroy the nonces of {sealed} sealed entries, without which nothing proves them"
         )
-    _execute_script("SET LOCAL ROLE audit_owner")
-    _execute_script(_REMOVE)
-    for name in _FUNCTIONS_BEFORE:
-        _execute_script(_before(name))
-    _execute_script("RESET ROLE")
+    run_as_owner(_REMOVE, *map(_before, _FUNCTIONS_BEFORE))
 
 
 def _before(function: str) -> str:
@@ -67,14 +61,3 @@ def _before(function: str) -> str:
     script = Path(__file__).with_name("0005_hot_store_rules.sql").read_text(encoding="utf-8")
     begins = script.index(f"CREATE FUNCTION {function}(")
     return script[begins : script.index("$$;", begins) + len("$$;")].replace("CREATE", "CREATE OR REPLACE", 1)
-
-
-def _may_destroy() -> bool:
-    if context.config.attributes.get("destroy_audit_trail"):
-        return True
-    return context.get_x_argument(as_dictionary=True).get("destroy-audit-trail") == "yes"
-
-
-def _execute_script(statements: str) -> None:
-    # Only a query without parameters may hold several statements.
-    op.get_bind().execution_options(no_parameters=True).exec_driver_sql(statements)

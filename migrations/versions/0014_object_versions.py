@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from alembic import op
+from compliance_pipelines.postgres.revisions import run_as_owner
 
 revision = "0014"
 down_revision = "0013"
@@ -21,15 +21,9 @@ _REMOVE: Final = "ALTER TABLE archived_audit_logs DROP COLUMN object_version, DR
 
 def upgrade() -> None:
     """Add the columns, empty: of parts from before, the newest version is read, and compared by its hash."""
-    _as_owner(_ADD)
+    run_as_owner(_ADD)
 
 
 def downgrade() -> None:
     """Remove them."""
-    _as_owner(_REMOVE)
-
-
-def _as_owner(statement: str) -> None:
-    op.execute("SET LOCAL ROLE audit_owner")
-    op.execute(statement)
-    op.execute("RESET ROLE")
+    run_as_owner(_REMOVE)

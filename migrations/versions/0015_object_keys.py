@@ -6,13 +6,13 @@ Follows: 0014
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Final
 
 import sqlalchemy as sa
 from alembic import op
 
 from compliance_pipelines.base.errors import ComplianceError
+from compliance_pipelines.postgres.revisions import run_as_owner, script_of
 
 revision = "0015"
 down_revision = "0014"
@@ -25,9 +25,7 @@ _REMOVE: Final = "DROP TABLE object_keys"
 
 def upgrade() -> None:
     """Make the table, empty: no object was encrypted before."""
-    _execute_script("SET LOCAL ROLE audit_owner")
-    _execute_script(Path(__file__).with_suffix(".sql").read_text(encoding="utf-8"))
-    _execute_script("RESET ROLE")
+    run_as_owner(script_of(__file__))
 
 
 def downgrade() -> None:
@@ -43,11 +41,4 @@ def downgrade() -> None:
             f"downgrade refused: {keys} archives are encrypted, and the version before can neither read them nor say "
             "which keys were destroyed"
         )
-    _execute_script("SET LOCAL ROLE audit_owner")
-    _execute_script(_REMOVE)
-    _execute_script("RESET ROLE")
-
-
-def _execute_script(statements: str) -> None:
-    # Only a query without parameters may hold several statements.
-    op.get_bind().execution_options(no_parameters=True).exec_driver_sql(statements)
+    run_as_owner(_REMOVE)

@@ -6,9 +6,7 @@ Follows: 0019
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from alembic import op
+from compliance_pipelines.postgres.revisions import run_as_owner, script_of
 
 revision = "0020"
 down_revision = "0019"
@@ -18,17 +16,9 @@ depends_on = None
 
 def upgrade() -> None:
     """Replace the functions; no table is touched."""
-    _replace(Path(__file__).with_suffix(".sql").read_text(encoding="utf-8"))
+    run_as_owner(script_of(__file__))
 
 
 def downgrade() -> None:
     """Replace them by what they were: the same without the schema."""
-    _replace(Path(__file__).with_suffix(".sql").read_text(encoding="utf-8").replace("public.", ""))
-
-
-def _replace(statements: str) -> None:
-    # Only a query without parameters may hold several statements.
-    execute = op.get_bind().execution_options(no_parameters=True).exec_driver_sql
-    execute("SET LOCAL ROLE audit_owner")
-    execute(statements)
-    execute("RESET ROLE")
+    run_as_owner(script_of(__file__).replace("public.", ""))

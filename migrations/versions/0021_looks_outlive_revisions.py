@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from alembic import op
+from compliance_pipelines.postgres.revisions import run_as_owner
 
 revision = "0021"
 down_revision = "0020"
@@ -25,18 +25,9 @@ _BIND: Final = """
 
 def upgrade() -> None:
     """Let a part that was looked at for a hold be repaired as a revision."""
-    _execute_script("SET LOCAL ROLE audit_owner")
-    _execute_script(_RELEASE)
-    _execute_script("RESET ROLE")
+    run_as_owner(_RELEASE)
 
 
 def downgrade() -> None:
     """Refuse it again; what was looked at meanwhile stays."""
-    _execute_script("SET LOCAL ROLE audit_owner")
-    _execute_script(_BIND)
-    _execute_script("RESET ROLE")
-
-
-def _execute_script(statements: str) -> None:
-    # Only a query without parameters may hold several statements.
-    op.get_bind().execution_options(no_parameters=True).exec_driver_sql(statements)
+    run_as_owner(_BIND)
