@@ -70,9 +70,9 @@ def test_dagster_forgets_everything(site: Site, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.drill("redis-lost", "every conversation, and what says of which environment the Redis is")
-def test_a_redis_is_lost(site: Site, redis_server: EmbeddedRedis) -> None:
+def test_a_redis_is_lost(site: Site, empty_redis: EmbeddedRedis) -> None:
     steps = site.steps
-    site.command.set(CHECKPOINT_REDIS_URL=redis_server.url())
+    site.command.set(CHECKPOINT_REDIS_URL=empty_redis.url())
     refused = steps.run("compliance conversations purge", status=1)
     assert "compliance conversations bind" in refused.err
     steps.run("compliance conversations bind")

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import psycopg
 import pytest
-import redis
 from dagster import build_init_resource_context
 from sqlalchemy.exc import DBAPIError, OperationalError
 
@@ -151,14 +150,6 @@ def on_replica(
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("COLUMNS", "400")
     return Command(monkeypatch, capsys)
-
-
-@pytest.fixture
-def empty_redis(redis_server: EmbeddedRedis) -> EmbeddedRedis:
-    """A Redis of which no other test left anything: a foreign binding there is refused."""
-    with redis.Redis.from_url(redis_server.url(0)) as client:
-        client.flushall()
-    return redis_server
 
 
 def _entry_of(pair: Pair, day: object) -> str:

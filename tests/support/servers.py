@@ -78,6 +78,14 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedR
         yield server
 
 
+@pytest.fixture
+def empty_redis(redis_server: EmbeddedRedis) -> EmbeddedRedis:
+    """The worker's Redis, of which no other test left anything: a foreign binding there is refused."""
+    with redis.Redis.from_url(redis_server.url()) as client:
+        client.flushall()
+    return redis_server
+
+
 class SeaweedFSWithKeys(EmbeddedSeaweedFS):
     """With a key management service in its memory, for SSE-KMS: what it encrypted is lost when the server ends."""
 

@@ -27,13 +27,12 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def redis_url(redis_server: EmbeddedRedis) -> str:
+def redis_url(empty_redis: EmbeddedRedis) -> str:
     """The Redis of this worker, emptied: keys, indexes and scripts."""
-    url = redis_server.url()
+    url = empty_redis.url()
     with Redis.from_url(url) as client:
         for index in execute(client, "FT._LIST"):
             execute(client, "FT.DROPINDEX", index)
-        client.flushall()
         client.script_flush()
     return url
 
