@@ -9,12 +9,14 @@ from alembic.util import CommandError
 
 from compliance_pipelines.audit_log.migrate import require_utf8
 from compliance_pipelines.postgres.encryption import DEFAULT_TLS_MIN_VERSION
-from compliance_pipelines.postgres.engine import create_engine, migration_engine_from_settings
+from compliance_pipelines.postgres.engine import engine_meanwhile, migration_engine_from_settings
 from compliance_pipelines.postgres.tables import metadata
 from compliance_pipelines.settings import load_settings
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from contextlib import AbstractContextManager
+
+    from sqlalchemy import Connection, Engine
     from sqlalchemy.sql.schema import SchemaItem
 
 
@@ -56,12 +58,11 @@ def main() -> None:
     of_caller = context.config.attributes
     if "url" in of_caller:
         tls_min_version = of_caller.get("tls_min_version", DEFAULT_TLS_MIN_VERSION)
-        engine = create_engine(of_caller["url"], pool_size=1, tls_min_version=tls_min_version)
+        connecting: AbstractContextManager[Engine] = engine_meanwhile(of_caller["url"], tls_min_version=tls_min_version)
     else:
-        engine = migration_engine_from_settings(load_settings())
-    with engine.connect() as opened:
+        connecting = migration_engine_from_settings(load_settings())
+    with connecting as engine, engine.connect() as opened:
         run(opened)
-    engine.dispose()
 
 
 main()

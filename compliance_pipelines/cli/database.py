@@ -114,12 +114,8 @@ def downgrade(revision: str, *, destroy_audit_trail: bool) -> None:
 
 
 def _revision(settings: Settings) -> str | None:
-    engine = migration_engine_from_settings(settings)
-    try:
-        with engine.connect() as connection:
-            return schema.current_revision(connection)
-    finally:
-        engine.dispose()
+    with migration_engine_from_settings(settings) as engine, engine.connect() as connection:
+        return schema.current_revision(connection)
 
 
 def _tell(before: str | None, after: str | None) -> None:

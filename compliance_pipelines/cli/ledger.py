@@ -158,11 +158,8 @@ def adopt_cluster(*, yes: bool) -> None:
     """Go on counting in another PostgreSQL cluster after a restore or an upgrade. Stop the writers first."""
     if not yes:
         click.confirm("Were the writers stopped, and was the database moved to this cluster on purpose?", abort=True)
-    engine = migration_engine_from_settings(load_settings())
-    try:
+    with migration_engine_from_settings(load_settings()) as engine:
         adoption = clusters.adopt_cluster(engine)
-    finally:
-        engine.dispose()
     click.echo(f"adopted: transaction ids are raised by {adoption.tx_offset:,}")
     if adoption.entries_in_no_segment:
         named = ", ".join(adoption.entries_in_no_segment)

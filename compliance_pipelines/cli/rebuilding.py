@@ -15,6 +15,7 @@ from compliance_pipelines.base.printable import printable
 from compliance_pipelines.cli.bars import bars
 from compliance_pipelines.cli.needs import Need, needs
 from compliance_pipelines.cli.opening import opened
+from compliance_pipelines.cli.orders import Order, ordered
 from compliance_pipelines.cli.recovery import lost_in_words
 from compliance_pipelines.cli.summary import human_bytes
 from compliance_pipelines.postgres.engine import migration_engine_from_settings
@@ -27,10 +28,7 @@ _QUESTION: Final = "Is the former database gone for good, and is what is lost ac
 
 
 @click.command("rebuild")
-@click.option("--reason", help="Why, such as the number of the incident.")
-@click.option("--author", help="Who accepts what is lost.")
-@click.option("--dry-run", is_flag=True, help="Say what would be found and lost, and change nothing.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@ordered(author="Who accepts what is lost.", dry_run="Say what would be found and lost, and change nothing.")
 @needs(
     Need.DATABASE,
     Need.MIGRATION_DATABASE,
@@ -40,7 +38,7 @@ _QUESTION: Final = "Is the former database gone for good, and is what is lost ac
     changes=True,
     given_by={"dry_run": (Need.MIGRATION_DATABASE, Need.SIGNING_KEY)},
 )
-def rebuild_database(*, reason: str | None, author: str | None, dry_run: bool, yes: bool) -> None:
+def rebuild_database(*, order: Order | None, dry_run: bool, yes: bool) -> None:
     """Make an empty database the one of the cold store again, and put on record what is lost.
 
     For the day on which the database is gone, and every backup of it. Run `compliance db migrate` first, and let no
@@ -48,8 +46,6 @@ def rebuild_database(*, reason: str | None, author: str | None, dry_run: bool, y
     signature and hash compared; what was sealed and not archived yet is stated to be lost. Objects are not read:
     `compliance scrub` does that. Exit status 1 where an archive is damaged or its key is gone.
     """
-    if not dry_run and (reason is None or author is None):
-        raise click.UsageError("give --reason and --author, which are put on record, or --dry-run")
     with doing("making the database anew"), opened(only_reads=dry_run) as services:
         with bars("archives") as progress:
             planned = rehearse_rebuild(services, progress)
@@ -57,15 +53,12 @@ def rebuild_database(*, reason: str | None, author: str | None, dry_run: bool, y
             click.echo(line)
         uncommitted = planned.found.uncommitted
         del planned  # it holds a ledger of years, which is read once more
-        if dry_run or reason is None or author is None:
+        if order is None:
             return
         if not yes:
             click.confirm(_QUESTION, abort=True)
-        owner = migration_engine_from_settings(services.settings)
-        try:
-            done = rebuild(services, owner, uncommitted, author=author, reason=reason)
-        finally:
-            owner.dispose()
+        with migration_engine_from_settings(services.settings) as owner:
+            done = rebuild(services, owner, uncommitted, author=order.author, reason=order.reason)
     click.echo(
         f"made anew: the ledger has {done.recovery.size or 0:,} records, the catalogue {done.found.parts:,} parts; "
         "`compliance scrub` reads the archives back, `compliance verify --all` compares everything"

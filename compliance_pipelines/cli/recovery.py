@@ -14,6 +14,7 @@ from compliance_pipelines.archive.returning import ReturningParts
 from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.cli.needs import Need, needs
 from compliance_pipelines.cli.opening import opened
+from compliance_pipelines.cli.orders import Order, ordered
 from compliance_pipelines.ledger.recovery import Recovery, recover, rehearse_recovery
 from compliance_pipelines.postgres.engine import migration_engine_from_settings
 
@@ -27,10 +28,7 @@ _QUESTION: Final = "Is the former database stopped for good, and is what is lost
 
 
 @click.command("recover")
-@click.option("--reason", help="Why, such as the number of the incident.")
-@click.option("--author", help="Who accepts what is lost.")
-@click.option("--dry-run", is_flag=True, help="Say what would be lost, and change nothing; also on a replica.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@ordered(author="Who accepts what is lost.", dry_run="Say what would be lost, and change nothing; also on a replica.")
 @needs(
     Need.DATABASE,
     Need.MIGRATION_DATABASE,
@@ -40,28 +38,23 @@ _QUESTION: Final = "Is the former database stopped for good, and is what is lost
     changes=True,
     given_by={"dry_run": (Need.MIGRATION_DATABASE, Need.SIGNING_KEY)},
 )
-def recover_ledger(*, reason: str | None, author: str | None, dry_run: bool, yes: bool) -> None:
+def recover_ledger(*, order: Order | None, dry_run: bool, yes: bool) -> None:
     """Go on in the ledger with a database that lacks what was published, and put on record what is lost.
 
     For a replica that was promoted before it had everything, and a database that was restored to an earlier moment.
     Stop the writers first, and the former database for good.
     """
-    if not dry_run and (reason is None or author is None):
-        raise click.UsageError("give --reason and --author, which are put on record, or --dry-run")
     with opened(only_reads=dry_run) as services:
         archives = ReturningParts(services)
         planned = rehearse_recovery(services, archives)
         for line in _in_words(planned):
             click.echo(line)
-        if dry_run or reason is None or author is None:
+        if order is None:
             return
         if planned.needed and not yes:
             click.confirm(_QUESTION, abort=True)
-        owner = migration_engine_from_settings(services.settings)
-        try:
-            recovered = recover(services, owner, archives, author=author, reason=reason)
-        finally:
-            owner.dispose()
+        with migration_engine_from_settings(services.settings) as owner:
+            recovered = recover(services, owner, archives, author=order.author, reason=order.reason)
     for line in _outcome(recovered):
         click.echo(line)
     if recovered.entries_in_no_segment:

@@ -14,6 +14,7 @@ from compliance_pipelines.archive.store_init import init_store
 from compliance_pipelines.cli.checking import tell
 from compliance_pipelines.cli.needs import Need, needs
 from compliance_pipelines.cli.opening import opened
+from compliance_pipelines.cli.orders import Order, ordered
 from compliance_pipelines.ledger.republishing import Behind, how_far_behind, republish
 from compliance_pipelines.ledger.store_identity import check_identity
 from compliance_pipelines.object_store.trials import store_trials
@@ -71,10 +72,7 @@ def check(*, as_json: bool) -> None:
 
 
 @click.command("republish")
-@click.option("--reason", help="Why, such as the number of the incident.")
-@click.option("--author", help="Who orders it.")
-@click.option("--dry-run", is_flag=True, help="Say what the store lacks, and change nothing.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@ordered(author="Who orders it.", dry_run="Say what the store lacks, and change nothing.")
 @needs(
     Need.DATABASE,
     Need.COLD_STORE,
@@ -83,23 +81,21 @@ def check(*, as_json: bool) -> None:
     changes=True,
     given_by={"dry_run": (Need.SIGNING_KEY,)},
 )
-def republish_store(*, reason: str | None, author: str | None, dry_run: bool, yes: bool) -> None:
+def republish_store(*, order: Order | None, dry_run: bool, yes: bool) -> None:
     """Put the ledger that the database holds into a cold store that is behind it, and say which archives are missing.
 
     For a store that was lost, and for a copy that takes its place and had not everything yet. Nothing is signed anew
     but the identity, where that is missing. Exit status 1 where archives are missing of which PostgreSQL has no
     entries any more: bring their objects from a copy.
     """
-    if not dry_run and (reason is None or author is None):
-        raise click.UsageError("give --reason and --author, which are put on record, or --dry-run")
     with opened(only_reads=dry_run) as services:
         behind, lost = how_far_behind(services), lost_parts(services)
         for line in _in_words(behind, lost, services.store.uri):
             click.echo(line)
-        if not dry_run and reason is not None and author is not None and behind.needed:
+        if order is not None and behind.needed:
             if not yes:
                 click.confirm(f"Is {services.store.uri} to be this database's cold store from now on?", abort=True)
-            _, checkpoints = republish(services, author=author, reason=reason)
+            _, checkpoints = republish(services, author=order.author, reason=order.reason)
             forget_verifications(services)
             click.echo(f"published once more: {checkpoints:,} checkpoints, up to {behind.known:,} records")
     if lost.gone:

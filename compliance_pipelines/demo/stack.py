@@ -6,6 +6,7 @@ Here: the order of these steps. Not here: how a server is run (local_stack).
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -18,7 +19,7 @@ from compliance_pipelines.erasure.redis_binding import bind_redis
 from compliance_pipelines.ledger.keys import write_new_key
 from compliance_pipelines.local_stack.stack import COMPLIANCE_DATABASE, LocalStack
 from compliance_pipelines.postgres.conninfo import parse
-from compliance_pipelines.postgres.engine import create_engine
+from compliance_pipelines.postgres.engine import engine_meanwhile
 from compliance_pipelines.services import open_services
 from compliance_pipelines.settings import load_settings
 
@@ -62,9 +63,7 @@ def prepare(state_dir: Path, cold_store: ColdStore | None = None) -> LocalStack:
 
 def _grant_login(administrator_url: str, login_url: str) -> None:
     login = parse(login_url).parameters
-    engine = create_engine(administrator_url, pool_size=1)
-    raw = engine.raw_connection()
-    try:
+    with engine_meanwhile(administrator_url) as engine, closing(engine.raw_connection()) as raw:
         cursor = raw.cursor()
         cursor.execute("SELECT FROM pg_roles WHERE rolname = %s", (login["user"],))
         if cursor.fetchone() is None:
@@ -73,6 +72,3 @@ def _grant_login(administrator_url: str, login_url: str) -> None:
         statement = sql.SQL("GRANT audit_writer, audit_archiver, audit_reader TO {}")
         cursor.execute(statement.format(sql.Identifier(login["user"])))
         raw.commit()
-    finally:
-        raw.close()
-        engine.dispose()

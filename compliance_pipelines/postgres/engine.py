@@ -6,6 +6,7 @@ string means (conninfo.py), TLS (encryption.py), what a session is set to (sessi
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
@@ -17,7 +18,7 @@ from compliance_pipelines.postgres.encryption import DEFAULT_TLS_MIN_VERSION, wi
 from compliance_pipelines.postgres.sessions import APPLICATION_NAME, pin_engine
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
 
     from compliance_pipelines.settings import Settings
 
@@ -130,12 +131,26 @@ def engine_from_settings(settings: Settings) -> sqlalchemy.Engine:
     )
 
 
-def migration_engine_from_settings(settings: Settings) -> sqlalchemy.Engine:
-    """The engine, with one connection, of the login that may change the schema.
+def migration_engine_from_settings(settings: Settings) -> AbstractContextManager[sqlalchemy.Engine]:
+    """The engine, with one connection, of the login that may change the schema, for as long as it is needed.
 
     Raises:
         ConfigurationError: the connection string is missing or unusable.
     """
-    return create_engine(
-        settings.require_migration_database_url(), pool_size=1, tls_min_version=settings.audit_log_tls_min_version
+    return engine_meanwhile(
+        settings.require_migration_database_url(), tls_min_version=settings.audit_log_tls_min_version
     )
+
+
+@contextmanager
+def engine_meanwhile(url: str, *, tls_min_version: str = DEFAULT_TLS_MIN_VERSION) -> Iterator[sqlalchemy.Engine]:
+    """An engine with one connection, which is closed at the end.
+
+    Raises:
+        ConfigurationError: as :func:`create_engine`.
+    """
+    engine = create_engine(url, pool_size=1, tls_min_version=tls_min_version)
+    try:
+        yield engine
+    finally:
+        engine.dispose()

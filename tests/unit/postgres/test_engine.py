@@ -131,7 +131,8 @@ def test_the_engine_takes_everything_from_the_settings() -> None:
     engine = engine_from_settings(settings)
     assert engine.pool.size() == 7  # type: ignore[attr-defined]
     assert conninfo_of(engine).parameters == {**WHOLE, "ssl_min_protocol_version": "TLSv1.2"}
-    migrating = conninfo_of(migration_engine_from_settings(settings)).parameters
+    with migration_engine_from_settings(settings) as owner:
+        migrating = conninfo_of(owner).parameters
     assert (migrating["user"], migrating["ssl_min_protocol_version"]) == ("owner", "TLSv1.2")
 
 
