@@ -32,7 +32,6 @@ EVERYTHING = NewHold(HoldScope.EVERYTHING, "case 1", "counsel")
 @pytest.fixture
 def object_store(s3_client: S3Client) -> S3ObjectStore:
     """In place of a directory: a bucket that can lock, in which nothing is locked."""
-    S3ObjectStore(s3_client, S3Bucket("locks", lock_mode="GOVERNANCE")).create()
     return S3ObjectStore(s3_client, S3Bucket("locks", prefix=uuid.uuid4().hex[:8]))
 
 

@@ -24,6 +24,7 @@ from alembic.config import Config
 from compliance_pipelines.local_stack.postgres import THROWAWAY_SETTINGS, EmbeddedPostgres
 from compliance_pipelines.local_stack.redis import EmbeddedRedis
 from compliance_pipelines.local_stack.seaweedfs import EmbeddedSeaweedFS
+from compliance_pipelines.object_store.s3 import S3Bucket, S3ObjectStore
 from compliance_pipelines.object_store.s3_client import S3Endpoint
 from tests.support.logins import make_logins
 from tests.support.memory import memory_directory
@@ -96,7 +97,7 @@ class SeaweedFSWithKeys(EmbeddedSeaweedFS):
 
 @pytest.fixture(scope="session")
 def s3_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedSeaweedFS]:
-    """The run's S3 service, shared by its workers; buckets are not."""
+    """The run's S3 service, shared by its workers; so are its buckets, in which each test has a prefix of its own."""
     run_dir = tmp_path_factory.getbasetemp()
     if hasattr(request.config, "workerinput"):
         run_dir = run_dir.parent
@@ -107,11 +108,19 @@ def s3_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 
 @pytest.fixture(scope="session")
 def s3_client(s3_server: EmbeddedSeaweedFS) -> S3Client:
-    """Its user's client, one for all tests: it takes half a second to be made."""
+    """Its user's client, one for all tests: it takes half a second to be made.
+
+    There are two buckets: `versions`, and `locks`, in which objects can be locked as well.
+    """
     with pytest.MonkeyPatch.context() as patch:
         for name, value in s3_server.environment.items():
             patch.setenv(name, value)
-        return S3Endpoint(url=s3_server.url, path_style=True).open()
+        client = S3Endpoint(url=s3_server.url, path_style=True).open()
+    for bucket in (S3Bucket("versions"), S3Bucket("locks", lock_mode="GOVERNANCE")):
+        S3ObjectStore(client, bucket).create()
+        # Another worker may have made the bucket and not have come to this yet.
+        client.put_bucket_versioning(Bucket=bucket.name, VersioningConfiguration={"Status": "Enabled"})
+    return client
 
 
 @pytest.fixture(scope="session")

@@ -70,7 +70,6 @@ def day() -> date:
 @pytest.fixture
 def object_store(s3_client: S3Client) -> S3ObjectStore:
     """In place of a directory: a bucket that can lock, in which nothing is locked."""
-    S3ObjectStore(s3_client, S3Bucket("locks", lock_mode="GOVERNANCE")).create()
     return S3ObjectStore(s3_client, S3Bucket("locks", prefix=uuid.uuid4().hex[:8]))
 
 
@@ -320,9 +319,7 @@ class TestLocked:
     @pytest.fixture
     def object_store(self, s3_client: S3Client) -> S3ObjectStore:
         bucket = S3Bucket("locks", prefix=uuid.uuid4().hex[:8], lock_mode="COMPLIANCE")
-        store = S3ObjectStore(s3_client, bucket, retain_until=ObjectRetention(7))
-        store.create()
-        return store
+        return S3ObjectStore(s3_client, bucket, retain_until=ObjectRetention(7))
 
     def test_what_is_locked_for_longer_is_said_to_be_and_stays_whole(
         self, services: Services, part: ArchivedPart

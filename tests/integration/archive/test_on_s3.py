@@ -54,9 +54,7 @@ _KEYS = 1_000
 def object_store(s3_client: S3Client) -> S3ObjectStore:
     """In place of a directory."""
     bucket = S3Bucket("locks", prefix=uuid.uuid4().hex[:8], lock_mode="COMPLIANCE")
-    store = S3ObjectStore(s3_client, bucket, retain_until=ObjectRetention(_YEARS))
-    store.create()
-    return store
+    return S3ObjectStore(s3_client, bucket, retain_until=ObjectRetention(_YEARS))
 
 
 @pytest.fixture

@@ -57,11 +57,7 @@ def bucket() -> S3Bucket:
 @pytest.fixture
 def object_store(s3_client: S3Client, bucket: S3Bucket) -> S3ObjectStore:
     """In place of a directory."""
-    store = S3ObjectStore(s3_client, bucket, retain_until=ObjectRetention(_YEARS))
-    store.create()
-    if bucket.name == "versions":
-        s3_client.put_bucket_versioning(Bucket="versions", VersioningConfiguration={"Status": "Enabled"})
-    return store
+    return S3ObjectStore(s3_client, bucket, retain_until=ObjectRetention(_YEARS))
 
 
 @pytest.fixture
@@ -210,7 +206,6 @@ class TestLocked:
         """A replica bucket, made when the part was whole."""
         assert whole
         copy = S3ObjectStore(s3_client, S3Bucket("versions", prefix=uuid.uuid4().hex[:8]))
-        copy.create()
         copy_objects(object_store, copy)
         return copy
 

@@ -58,10 +58,7 @@ def of_day(day: date) -> NewHold:
 @pytest.fixture
 def object_store(s3_client: S3Client) -> S3ObjectStore:
     """In place of a directory: a bucket that can lock, in which nothing is locked."""
-    store = S3ObjectStore(s3_client, S3Bucket("locks", prefix=uuid.uuid4().hex[:8]))
-    replace_lock = S3ObjectStore(s3_client, S3Bucket("locks", lock_mode="GOVERNANCE"))
-    replace_lock.create()
-    return store
+    return S3ObjectStore(s3_client, S3Bucket("locks", prefix=uuid.uuid4().hex[:8]))
 
 
 @pytest.fixture
@@ -426,7 +423,6 @@ def test_a_bucket_without_locks_is_left_alone(
     archived()
     add_hold(services, EVERYTHING)
     plain = S3ObjectStore(s3_client, S3Bucket("versions", prefix=uuid.uuid4().hex[:8]))
-    plain.create()
     for info in object_store.list(""):
         plain.put_bytes(info.key, object_store.get_bytes(info.key))
     moved = replace(services, store=plain)

@@ -25,7 +25,7 @@ def client(s3_client: S3Client) -> S3Client:
 
 
 @pytest.fixture
-def forgetful(s3_server: EmbeddedSeaweedFS, monkeypatch: pytest.MonkeyPatch) -> S3Client:
+def forgetful(s3_client: S3Client, s3_server: EmbeddedSeaweedFS, monkeypatch: pytest.MonkeyPatch) -> S3Client:
     """A client of its own, which a test makes forget what it is asked: to the store, a service that lies."""
     for name, value in s3_server.environment.items():
         monkeypatch.setenv(name, value)
@@ -55,17 +55,11 @@ def own_prefix() -> str:
 @pytest.fixture
 def store(client: S3Client, own_prefix: str) -> S3ObjectStore:
     """In a bucket with versions and without locks."""
-    store = S3ObjectStore(client, S3Bucket("versions", prefix=own_prefix))
-    store.create()
-    # Another worker may have made the bucket and not have come to this yet.
-    client.put_bucket_versioning(Bucket="versions", VersioningConfiguration={"Status": "Enabled"})
-    return store
+    return S3ObjectStore(client, S3Bucket("versions", prefix=own_prefix))
 
 
 @pytest.fixture
 def locked_store(client: S3Client, own_prefix: str) -> S3ObjectStore:
     """In a bucket whose objects nobody can delete, but those below `removable/` and probes."""
     bucket = S3Bucket("locks", prefix=own_prefix, lock_mode="COMPLIANCE")
-    store = S3ObjectStore(client, bucket, retain_until=kept_for_two_days)
-    store.create()
-    return store
+    return S3ObjectStore(client, bucket, retain_until=kept_for_two_days)

@@ -180,7 +180,6 @@ class TestPutOnce:
         bucket = S3Bucket("locks", prefix=own_prefix, lock_mode="COMPLIANCE")
         until = datetime.now(UTC) + timedelta(days=1)
         store = S3ObjectStore(client, bucket, retain_until=lambda _: until, single_put_bytes=_PIECE - 1)
-        store.create()
         data = SEVERAL_BUFFERS * 2
         (tmp_path / "large").write_bytes(data)
 
@@ -204,7 +203,6 @@ class TestPutOnce:
         own_prefix = uuid.uuid4().hex[:8]
         bucket = S3Bucket("locks", prefix=own_prefix, lock_mode="COMPLIANCE", encryption=algorithm, kms_key=kms_key)
         store = S3ObjectStore(client, bucket, retain_until=kept_for_two_days, single_put_bytes=single_put_bytes)
-        store.create()
         (tmp_path / "archive").write_bytes(SEVERAL_BUFFERS * 2)
 
         store.put_file(KEY, tmp_path / "archive")
@@ -222,7 +220,6 @@ class TestPutOnce:
     ) -> None:
         bucket = S3Bucket("versions", prefix=own_prefix, encryption="aws:kms", kms_key="audit-archives")
         store = S3ObjectStore(forgetful, bucket)
-        store.create()
         forget(forgetful, "PutObject", *(() if instead else ("ServerSideEncryption", "SSEKMSKeyId")), **instead)
 
         with pytest.raises(BrokenPromiseError, match=r"its S.* in place of"):
@@ -306,9 +303,7 @@ class TestHolds(HoldContract):
 
     @pytest.fixture
     def store(self, client: S3Client, own_prefix: str) -> S3ObjectStore:
-        store = S3ObjectStore(client, S3Bucket("locks", prefix=own_prefix, lock_mode="GOVERNANCE"))
-        store.create()
-        return store
+        return S3ObjectStore(client, S3Bucket("locks", prefix=own_prefix, lock_mode="GOVERNANCE"))
 
     @pytest.fixture
     def bare_delete(self, client: S3Client, own_prefix: str) -> Callable[[ObjectInfo], object]:
@@ -330,7 +325,6 @@ class TestHolds(HoldContract):
         end = datetime.now(UTC) + timedelta(seconds=2)
         bucket = S3Bucket("locks", prefix=own_prefix, lock_mode="COMPLIANCE")
         store = S3ObjectStore(client, bucket, retain_until=lambda _: end)
-        store.create()
         store.put_bytes(KEY, b"data")
         store.set_hold(KEY, held=True)
         while store.now() <= end:

@@ -76,7 +76,6 @@ class TestBroken:
         self, client: S3Client, own_prefix: str, tmp_path: Path
     ) -> None:
         store = S3ObjectStore(client, S3Bucket("locks", prefix=own_prefix, lock_mode="GOVERNANCE"))
-        store.create()
 
         assert broken(trials_of_s3(store, _SEVEN_YEARS, tmp_path)) == ["this login cannot pass a lock"]
 
@@ -144,7 +143,6 @@ class TestServicesThatLie:
         promises: list[str],
     ) -> None:
         store: ObjectStore = S3ObjectStore(forgetful, S3Bucket("locks", prefix=own_prefix, lock_mode="COMPLIANCE"))
-        store.create()
         forget(forgetful, operation, *names)
 
         assert isinstance(store, S3ObjectStore)

@@ -22,9 +22,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def object_store(s3_client: S3Client) -> S3ObjectStore:
     """In place of a directory."""
-    store = S3ObjectStore(s3_client, S3Bucket("locks", prefix=uuid.uuid4().hex[:8]))
-    store.create()
-    return store
+    return S3ObjectStore(s3_client, S3Bucket("versions", prefix=uuid.uuid4().hex[:8]))
 
 
 def test_the_version_that_was_put_is_read(world: World, object_store: S3ObjectStore, s3_client: S3Client) -> None:
