@@ -15,6 +15,7 @@ from compliance_pipelines.archive.export import archive_day
 from compliance_pipelines.archive.figures import take_figures
 from compliance_pipelines.archive.purge import purge_day
 from compliance_pipelines.audit_log.readings import Reading, record_reading
+from compliance_pipelines.base.counting import counted
 from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.base.interruption import check_stopped, doing
 from compliance_pipelines.base.printable import printable
@@ -82,7 +83,7 @@ def archive(days: Sequence[datetime], *, beside_damaged: bool) -> None:
         if result.uri is None:
             return "nothing is sealed, nothing to archive"
         new = sum(part.entry_count for part in result.parts if part.part in result.new_parts)
-        parts = "1 part" if len(result.parts) == 1 else f"{len(result.parts)} parts"
+        parts = counted(len(result.parts), "part")
         return (
             f"{new:,} entries archived; {result.entry_count:,} in {parts}, {human_bytes(result.object_bytes)}, "
             f"verified; {result.uri}"

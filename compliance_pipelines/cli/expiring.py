@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from compliance_pipelines.archive.expiry import days_to_expire, expire_day, outlook
+from compliance_pipelines.base.counting import counted
 from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.base.interruption import check_stopped, doing
 from compliance_pipelines.base.printable import printable
@@ -66,7 +67,7 @@ def _expire(services: Services, day: date) -> Sequence[PartOutlook]:
     if result.expired:
         entries = sum(part.entry_count for part in result.expired)
         click.echo(
-            f"{day}: {_parts(len(result.expired))} with {entries:,} entries expired, "
+            f"{day}: {counted(len(result.expired), 'part')} with {entries:,} entries expired, "
             f"{human_bytes(result.object_bytes)} removed"
         )
     elif not result.kept:
@@ -94,10 +95,6 @@ def _rehearse(services: Services, day: date) -> Sequence[PartOutlook]:
 def _tell_kept(day: date, kept: Sequence[PartOutlook]) -> None:
     for look in kept:
         click.echo(printable(f"{day}: part {look.part.part} stays: {look.kept_because}"))
-
-
-def _parts(count: int) -> str:
-    return "1 part" if count == 1 else f"{count:,} parts"
 
 
 COMMANDS: Final[list[click.Command]] = [expire]

@@ -16,7 +16,7 @@ from compliance_pipelines.cli.bars import bars
 from compliance_pipelines.cli.needs import Need, needs
 from compliance_pipelines.cli.opening import opened
 from compliance_pipelines.cli.orders import Order, ordered
-from compliance_pipelines.cli.recovery import lost_in_words
+from compliance_pipelines.cli.recovery import lost_in_words, segments_are
 from compliance_pipelines.cli.summary import human_bytes
 from compliance_pipelines.postgres.engine import migration_engine_from_settings
 
@@ -88,8 +88,7 @@ def _in_words(planned: Rebuild, where: str) -> Iterator[str]:
         yield f"{len(found.keyless):,} archives can be read by nobody, because their key is on no record:"
         yield from (f"  {printable(each)}" for each in found.keyless[:_MOST_SHOWN])
     lost = recovery.survey.lost
-    segments = "1 segment is" if len(lost) == 1 else f"{len(lost):,} segments are"
-    yield f"{segments} lost: {recovery.entries_sealed:,} entries were sealed and are in no archive"
+    yield f"{segments_are(len(lost))} lost: {recovery.entries_sealed:,} entries were sealed and are in no archive"
     yield from lost_in_words(lost)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from compliance_pipelines.archive.returning import ReturningParts
+from compliance_pipelines.base.counting import counted
 from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.cli.needs import Need, needs
 from compliance_pipelines.cli.opening import opened
@@ -72,11 +73,11 @@ def _in_words(found: Recovery) -> Iterator[str]:
     survey = found.survey
     if found.known < found.published:
         yield f"the cold store has {found.published:,} records of the ledger, the database has {found.known:,} of them"
-        yield f"{_segments(len(survey.intact))} intact: all entries are in PostgreSQL as they were sealed"
+        yield f"{segments_are(len(survey.intact))} intact: all entries are in PostgreSQL as they were sealed"
         if survey.archived:
-            yield f"{_segments(len(survey.archived))} in archives alone: their entries are put back into PostgreSQL"
+            yield f"{segments_are(len(survey.archived))} in archives alone: their entries are put back into PostgreSQL"
         yield (
-            f"{_segments(len(survey.lost))} lost: {found.entries_sealed:,} entries were sealed in them, "
+            f"{segments_are(len(survey.lost))} lost: {found.entries_sealed:,} entries were sealed in them, "
             f"{found.entries_found:,} stand in their place now"
         )
         yield from lost_in_words(survey.lost)
@@ -100,8 +101,9 @@ def lost_in_words(lost: tuple[Lost, ...]) -> Iterator[str]:
         yield f"  and {len(lost) - _MOST_SHOWN:,} more, of {', '.join(map(str, sorted(rest)))}"
 
 
-def _segments(count: int) -> str:
-    return "1 segment is" if count == 1 else f"{count:,} segments are"
+def segments_are(number: int) -> str:
+    """How many segments, and the verb."""
+    return counted(number, "segment is", "segments are")
 
 
 def _outcome(recovered: Recovery) -> Iterator[str]:

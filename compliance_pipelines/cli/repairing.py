@@ -12,6 +12,7 @@ import click
 from compliance_pipelines.archive.repair import RepairedPart, repair_day
 from compliance_pipelines.archive.repair_sources import Sources
 from compliance_pipelines.archive.sql import RESTORED_SCHEMA
+from compliance_pipelines.base.counting import counted
 from compliance_pipelines.base.interruption import doing
 from compliance_pipelines.base.printable import printable
 from compliance_pipelines.cli.bars import bars
@@ -54,7 +55,7 @@ def repair(day: datetime, copy: str | None, table: str | None) -> None:
     for repaired in result.repaired:
         click.echo(f"{of_day}: {_in_words(repaired)}")
     if not result.repaired:
-        click.echo(f"{of_day}: all {result.whole} parts are whole, nothing to repair")
+        click.echo(f"{of_day}: {counted(result.whole, 'part is', 'parts are')} whole, nothing to repair")
 
 
 def _in_words(repaired: RepairedPart) -> str:

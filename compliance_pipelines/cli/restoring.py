@@ -13,6 +13,7 @@ from compliance_pipelines.archive.restore import drop_restored, rehearse_restore
 from compliance_pipelines.archive.restore_range import archived_days, restore_unless_there
 from compliance_pipelines.archive.restored_tables import is_working_table
 from compliance_pipelines.archive.sql import RESTORED_SCHEMA
+from compliance_pipelines.base.counting import counted
 from compliance_pipelines.base.errors import ComplianceError
 from compliance_pipelines.base.interruption import check_stopped, doing
 from compliance_pipelines.cli.bars import bars
@@ -121,7 +122,7 @@ def _restored(services: Services, day: date) -> str:
 def _rehearsed(services: Services, day: date) -> str:
     with bars(day) as progress:
         found = rehearse_restore(services, day, progress=progress)
-    parts = "1 part" if len(found.parts) == 1 else f"{len(found.parts)} parts"
+    parts = counted(len(found.parts), "part")
     said = (
         f"{day}: a restore would load {found.entry_count:,} entries from {parts}, {human_bytes(found.object_bytes)}, "
         "all read and verified; nothing was loaded or recorded"

@@ -9,6 +9,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from compliance_pipelines.base.counting import counted
 from compliance_pipelines.base.interruption import doing
 from compliance_pipelines.cli.needs import Need, needs
 from compliance_pipelines.cli.opening import opened
@@ -101,7 +102,7 @@ class _Work:
             task = progress.add_task("days", total=len(steps))
             for done, step in enumerate(steps):
                 progress.update(task, description=f"{step.action} {step.partition_key}")
-                with doing(f"{_DOING[step.action]} {step.day}: {done} of {_counted(len(steps), 'day')} done"):
+                with doing(f"{_DOING[step.action]} {step.day}: {done} of {counted(len(steps), 'day')} done"):
                     self._step(step)
                 progress.advance(task)
             progress.update(task, description="days")
@@ -113,13 +114,9 @@ class _Work:
             self.done[step.action] += 1
 
 
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
 def _expired(days: int) -> str:
     """Said where there are any, which is years after the beginning."""
-    return f"{_counted(days, 'day')} expired, " if days else ""
+    return f"{counted(days, 'day')} expired, " if days else ""
 
 
 @click.command("run")
@@ -147,8 +144,8 @@ def run(as_of: datetime | None) -> None:
         work = _Work(runner, services, dataclasses.replace(services, clock=clock), console)
         work.run()
     click.echo(
-        f"{_counted(work.done[Action.ARCHIVE], 'day')} archived, {_counted(work.done[Action.PURGE], 'day')} purged, "
-        f"{_expired(work.done[Action.EXPIRE])}{_counted(work.failures, 'failure')}"
+        f"{counted(work.done[Action.ARCHIVE], 'day')} archived, {counted(work.done[Action.PURGE], 'day')} purged, "
+        f"{_expired(work.done[Action.EXPIRE])}{counted(work.failures, 'failure')}"
     )
     if work.failures:
         raise SystemExit(1)

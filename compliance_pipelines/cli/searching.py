@@ -20,6 +20,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from compliance_pipelines.base.counting import counted
 from compliance_pipelines.base.interruption import doing
 from compliance_pipelines.base.printable import printable
 from compliance_pipelines.cli.needs import Need, needs
@@ -226,7 +227,7 @@ class _Search:
         for reason in self.found.left_out:
             click.echo(f"missing: {printable(reason)}", err=True)
         if self.found.missing:
-            click.echo(f"the result is partial: {_counted(len(self.found.missing), 'gap')}, named above", err=True)
+            click.echo(f"the result is partial: {counted(len(self.found.missing), 'gap')}, named above", err=True)
             raise SystemExit(1)
 
 
@@ -312,14 +313,14 @@ class _Fetching:
 
 def _tell_plan(plan: Plan) -> None:
     """Say on standard error what will be read, what it costs, and what there is to be said of it."""
-    read = f"{len(plan.parts):,} of {_counted(plan.stored_parts, 'part')} in the cold store"
+    read = f"{len(plan.parts):,} of {counted(plan.stored_parts, 'part')} in the cold store"
     if plan.parts:
         read += (
             f", {human_bytes(plan.object_bytes)} of {human_bytes(plan.stored_bytes)} in about {plan.requests:,} "
             f"requests, {_price(plan)}"
         )
     click.echo(
-        f"reads {read}; {_counted(len(plan.hot_days), 'day')} with {_counted(plan.hot_rows, 'row')} in PostgreSQL",
+        f"reads {read}; {counted(len(plan.hot_days), 'day')} with {counted(plan.hot_rows, 'row')} in PostgreSQL",
         err=True,
     )
     for note in plan.notes:
@@ -338,10 +339,6 @@ def _price(plan: Plan) -> str:
 
 def _dollars(amount: float) -> str:
     return f"${amount:.2f}" if amount >= _CENT else f"${amount:.6f}"
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 @click.command("search")
@@ -372,13 +369,10 @@ def search(*, limit: int, oldest_first: bool, as_json: bool, **options: Any) -> 
                 else:
                     _print_entries(rows)
         click.echo(
-            f"{_entries(total)}" + (f", of which {shown:,} are shown (--limit)" if shown < total else ""), err=True
+            counted(total, "entry", "entries") + (f", of which {shown:,} are shown (--limit)" if shown < total else ""),
+            err=True,
         )
         run.tell_missing()
-
-
-def _entries(count: int) -> str:
-    return "1 entry" if count == 1 else f"{count:,} entries"
 
 
 def _print_entries(batches: Iterable[pa.RecordBatch]) -> None:
@@ -467,34 +461,34 @@ def _print_table(run: _Search, rows: pa.RecordBatchReader) -> None:
     run.end(len(shown))
     _print_rows(rows.schema.names, shown, None)
     more = f"; there are more, which --format csv and json show: the table has {_TABLE_ROWS:,} at most"
-    click.echo(f"{_counted(len(shown), 'row')}{more if len(cells) > _TABLE_ROWS else ''}", err=True)
+    click.echo(f"{counted(len(shown), 'row')}{more if len(cells) > _TABLE_ROWS else ''}", err=True)
 
 
 def _stream(run: _Search, rows: pa.RecordBatchReader, form: str) -> None:
     """Rows on standard output: what is small after it is on record, what is large as it comes."""
-    counted = _Counted(rows)
+    batches = _Counted(rows)
     held: list[pa.RecordBatch] = []
-    for batch in counted:
+    for batch in batches:
         held.append(batch)
-        if counted.rows > _ROWS_HELD:
+        if batches.rows > _ROWS_HELD:
             break
     else:
-        run.end(counted.rows)
-    complete = counted.over
+        run.end(batches.rows)
+    complete = batches.over
     try:
         if form == "parquet":
-            write_parquet(rows.schema, chain(held, counted), sys.stdout.buffer)
+            write_parquet(rows.schema, chain(held, batches), sys.stdout.buffer)
         else:
             write = {"json": write_json_lines, "csv": write_csv}[form]
-            write(rows.schema, chain(held, counted), sys.stdout.write)
+            write(rows.schema, chain(held, batches), sys.stdout.write)
         sys.stdout.flush()
     except Exception:
         if not complete:
-            run.end(counted.rows, interrupted=True)
+            run.end(batches.rows, interrupted=True)
         raise
     if not complete:
-        run.end(counted.rows)
-    click.echo(_counted(counted.rows, "row"), err=True)
+        run.end(batches.rows)
+    click.echo(counted(batches.rows, "row"), err=True)
 
 
 class _Counted:
@@ -514,15 +508,15 @@ class _Counted:
 
 def _write(run: _Search, rows: pa.RecordBatchReader, form: str, file: BinaryIO, publish: Callable[[], None]) -> None:
     """A file, which appears under its name after it is on record."""
-    counted = _Counted(rows)
+    batches = _Counted(rows)
     if form == "parquet":
-        write_parquet(rows.schema, counted, file)
+        write_parquet(rows.schema, batches, file)
     else:
         write = {"json": write_json_lines, "csv": write_csv}[form]
-        write(rows.schema, counted, lambda text: file.write(text.encode()))
-    run.end(counted.rows)
+        write(rows.schema, batches, lambda text: file.write(text.encode()))
+    run.end(batches.rows)
     publish()
-    click.echo(_counted(counted.rows, "row"), err=True)
+    click.echo(counted(batches.rows, "row"), err=True)
 
 
 COMMANDS: Final[list[click.Command]] = [search, query]

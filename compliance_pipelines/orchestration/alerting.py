@@ -16,6 +16,7 @@ from typing import Final
 from dagster import DefaultSensorStatus, ResourceParam, SensorEvaluationContext, SkipReason, sensor
 
 from compliance_pipelines.base.clock import system_clock
+from compliance_pipelines.base.counting import counted
 from compliance_pipelines.orchestration.alerts import Alert, AlertSink
 from compliance_pipelines.orchestration.failed_checks import failed_checks
 from compliance_pipelines.orchestration.failed_runs import Position, failed_runs
@@ -48,10 +49,6 @@ def _report(context: SensorEvaluationContext, sink: AlertSink, title: str, lines
     return SkipReason(f"{title} reported.")
 
 
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
-
-
 def _latest() -> float:
     return (system_clock() - SETTLING_TIME).timestamp()
 
@@ -79,7 +76,7 @@ def failed_runs_sensor(
     else:
         position = Position.at_start(instance, _started(context), EVENTS_PER_TICK)
     found = failed_runs(instance, Own.of(context, compliance_names), position, latest=_latest(), limit=EVENTS_PER_TICK)
-    reported = _report(context, compliance_alerts, _counted(len(found.lines), "failed run"), found.lines)
+    reported = _report(context, compliance_alerts, counted(len(found.lines), "failed run"), found.lines)
     context.update_cursor(found.position.to_cursor())
     return reported
 
@@ -106,7 +103,7 @@ def failed_checks_sensor(
         latest=_latest(),
         limit=EVENTS_PER_TICK,
     )
-    reported = _report(context, compliance_alerts, _counted(found.count, "failed check"), found.lines)
+    reported = _report(context, compliance_alerts, counted(found.count, "failed check"), found.lines)
     context.update_cursor(found.cursor)
     return reported
 

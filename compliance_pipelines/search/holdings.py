@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from compliance_pipelines.archive.catalogue import part_of_row
+from compliance_pipelines.base.counting import counted
 from compliance_pipelines.search import sql
 
 if TYPE_CHECKING:
@@ -132,5 +133,5 @@ def _per_day(
     return Counter({row.day: row.entries for row in connection.execute(statement, parameters)})
 
 
-def _entries(count: int) -> str:
-    return "1 entry" if count == 1 else f"{count:,} entries"
+def _entries(number: int) -> str:
+    return counted(number, "entry", "entries")

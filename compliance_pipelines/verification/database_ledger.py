@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
+from compliance_pipelines.base.counting import counted
 from compliance_pipelines.ledger import store as ledger_store
 from compliance_pipelines.ledger.checkpoint import Checkpoint
 from compliance_pipelines.ledger.log_reading import CHECKPOINT_KEY, refuse_former_format
@@ -323,7 +324,7 @@ class _Comparison:
                 lacking[record.day] += record.entry_count
         behind, entries = size - self.last_stored, lacking.total()
         self._journal.replica = replace(replica, segments_behind=behind, entries_behind=entries)
-        lag = "1 record" if behind == 1 else f"{behind:,} records"
+        lag = counted(behind, "record")
         days = f", with {entries:,} sealed entries of {min(lacking)} to {max(lacking)}" if lacking else ""
         message = (
             f"the replica is {lag} behind the newest checkpoint of the cold store ({self.last_stored:,} of "

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from compliance_pipelines.base.counting import counted
 from compliance_pipelines.ledger.losses import Loss, Voids, is_loss
 from compliance_pipelines.ledger.records import MalformedRecordError
 from compliance_pipelines.verification import sql
@@ -66,12 +67,12 @@ def _note(statement: Statement, loss: Loss, segments: list[Segment]) -> Note:
     ids = f"ids {min(each.first_id for each in segments)} to {max(each.last_id for each in segments)}"
     first, last = segments[0], segments[-1]
     sealed = f"sealed {first.sealed_at:%Y-%m-%d %H:%M:%S} to {last.sealed_at:%Y-%m-%d %H:%M:%S} UTC"
-    counted = "1 segment" if len(segments) == 1 else f"{len(segments):,} segments"
+    lost = counted(len(segments), "segment")
     return Note(
         kind=NoteKind.LOSS_ACCEPTED,
         day=days[0] if len(days) == 1 else None,
         segment=first.seq,
-        message=f"record {statement.seq}: {counted} {of} lost (from segment {first.seq} on, {loss.entries:,} entries, "
+        message=f"record {statement.seq}: {lost} {of} lost (from segment {first.seq} on, {loss.entries:,} entries, "
         f"{ids}, {sealed}), of whose entries {loss.found:,} stood in their place; accepted {said}",
     )
 

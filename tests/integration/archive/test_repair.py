@@ -504,7 +504,7 @@ def test_the_command_repairs_and_says_from_where(  # noqa: PLR0917 - fixtures
 ) -> None:
     run = Command(monkeypatch, capsys, tmp_path)
     run.use(settings)
-    assert run("repair", day)[:2] == (0, f"{day}: all 1 parts are whole, nothing to repair\n")
+    assert run("repair", day)[:2] == (0, f"{day}: 1 part is whole, nothing to repair\n")
     flip(days, day)
     refused = run("repair", day)
     assert (refused.status, refused.out) == (1, "")
